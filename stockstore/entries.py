@@ -1,0 +1,43 @@
+"""The bytes of one cell on a server: a tag, a format version, the exact expiry, the payload.
+
+The first byte is the tag. ``V`` is a value; ``A`` is an alias, whose rest is the text of the
+key that holds the value. The expiry is Unix time as a big-endian float, infinity for none.
+"""
+
+import struct
+
+from stockstore.errors import CodecError
+
+ALIAS = b"A"
+VALUE = b"V"
+FORMAT = 1
+_HEADER = struct.Struct(">cBd")
+_HEADER_SIZE = _HEADER.size
+
+
+def pack_value(payload: bytes, expires: float) -> bytes:
+    """Give the cell that holds a payload until a moment (Unix time)."""
+    return _HEADER.pack(VALUE, FORMAT, expires) + payload
+
+
+def unpack_value(cell: bytes) -> tuple[bytes, float]:
+    """Give the payload of a cell and its expiry (Unix time).
+
+    Raises:
+        CodecError: The cell holds no value of this format.
+    """
+    if len(cell) < _HEADER_SIZE:
+        raise CodecError(f"a cell of {len(cell)} bytes is shorter than its header of {_HEADER_SIZE}")
+    tag, version, expires = _HEADER.unpack_from(cell)
+    if tag != VALUE or version != FORMAT:
+        raise CodecError(f"a cell with tag {tag!r} and format {version} is not a value of format {FORMAT}")
+    return cell[_HEADER_SIZE:], expires
+
+
+def pack_alias(target: str) -> bytes:
+    """Give the cell that points to another key.
+
+    >>> pack_alias("stockstore:shop.User:id:i1")
+    b'Astockstore:shop.User:id:i1'
+    """
+    return ALIAS + target.encode()
