@@ -42,21 +42,38 @@ need_python() {
     apt_install "$package" || die "apt-get could not install $package."
 }
 
-stamp_of() {
-    cat "$1" pyproject.toml | cksum
-    "$PYTHON" -c 'import sys; print(sys.version, sys.prefix)' 2>/dev/null
+# What an environment was made from, and what the library was installed from into it: a changed setting of a
+# tool in pyproject.toml is no reason to make all of it again.
+env_stamp() {
+    cksum <"$1"
+    pwd
+    "$PYTHON" -c 'import sys; print(sys.version, sys.base_prefix)' 2>/dev/null
+}
+
+library_stamp() {
+    cksum <pyproject.toml
 }
 
 make_env() {
-    local name=$1 lock=$2
+    local name=$1 lock=$2 base
     need_python
     echo "Making $name from $lock ..." >&2
-    local pip=("$name/bin/python" -m pip install --quiet --disable-pip-version-check)
+    # An activated environment may be the very one that is removed here.
+    base=$("$PYTHON" -c 'import sys; print(getattr(sys, "_base_executable", sys.executable))')
     rm -rf "$name" &&
-        "$PYTHON" -m venv "$name" &&
-        "${pip[@]}" --require-hashes --requirement "$lock" &&
-        "${pip[@]}" --no-deps --no-build-isolation --editable . &&
-        stamp_of "$lock" >"$name/stamp"
+        "$base" -m venv "$name" &&
+        pip_install "$name" --require-hashes --requirement "$lock" &&
+        env_stamp "$lock" >"$name/env.stamp"
+}
+
+install_library() {
+    pip_install "$1" --no-deps --no-build-isolation --editable . && library_stamp >"$1/library.stamp"
+}
+
+pip_install() {
+    local name=$1
+    shift
+    "$name/bin/python" -m pip install --quiet --disable-pip-version-check "$@"
 }
 
 # A lock keeps two scripts that run side by side from making the same environment.
@@ -64,7 +81,8 @@ need_env() {
     local name=$1 lock=$2
     (
         if command -v flock >/dev/null; then flock 9; fi
-        [ "$(cat "$name/stamp" 2>/dev/null)" = "$(stamp_of "$lock")" ] || make_env "$name" "$lock"
+        [ "$(cat "$name/env.stamp" 2>/dev/null)" = "$(env_stamp "$lock")" ] || make_env "$name" "$lock" || exit 1
+        [ "$(cat "$name/library.stamp" 2>/dev/null)" = "$(library_stamp)" ] || install_library "$name"
     ) 9>"$name.lock" || die "The environment $name could not be made."
 }
 

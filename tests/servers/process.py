@@ -1,0 +1,116 @@
+"""One server of a test's own, which it may stop, freeze and restart: a container or a local process."""
+
+import signal
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import psutil
+from mirakuru import SimpleExecutor
+from testcontainers.core.container import DockerContainer
+
+from tests.servers.images import image
+
+
+class Process(ABC):
+    """A server's process, which may be started again after a stop."""
+
+    @abstractmethod
+    def start(self) -> None:
+        """Start it; whether it is ready is not asked here."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """End it, frozen or not; a stopped one is left alone."""
+
+    @abstractmethod
+    def freeze(self) -> None:
+        """Keep it from running: connections are still accepted by the kernel, nothing is answered."""
+
+    @abstractmethod
+    def thaw(self) -> None:
+        """Let a frozen one run on."""
+
+    @abstractmethod
+    def remove(self) -> None:
+        """Stop it for good."""
+
+
+class LocalProcess(Process):
+    """A server from a local binary."""
+
+    def __init__(self, command: Sequence[str], directory: Path) -> None:
+        self._command = list(command)
+        self._directory = directory
+        self._executor: SimpleExecutor | None = None
+
+    def start(self) -> None:
+        """Start the process; what it prints is appended to `server.log` in its folder."""
+        with (self._directory / "server.log").open("a") as log:
+            self._executor = SimpleExecutor(self._command, cwd=str(self._directory), stdout=log, stderr=log).start()
+
+    def stop(self) -> None:
+        """Kill the process, as a crash would."""
+        if self._executor is not None:
+            self._executor.kill()
+            self._executor = None
+
+    def freeze(self) -> None:
+        """Send SIGSTOP."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Send SIGCONT."""
+        self._signal(signal.SIGCONT)
+
+    def remove(self) -> None:
+        """Kill the process; its folder is the caller's."""
+        self.stop()
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._executor is None or self._executor.process is None:
+            raise RuntimeError(f"the server does not run: {self._command}")
+        server = psutil.Process(self._executor.process.pid)
+        # PostgreSQL's children leave its process group.
+        for process in [server, *server.children(recursive=True)]:
+            process.send_signal(number)
+
+
+class ContainerProcess(Process):
+    """The same command in a container: same port inside and outside, and its folder mounted under its own path."""
+
+    def __init__(self, name: str, command: Sequence[str], port: int, directory: Path, environment: Mapping[str, str]) -> None:
+        directory.chmod(0o777)
+        container = DockerContainer(image(name)).with_command(list(command)).with_envs(**environment)
+        self._container = container.with_bind_ports(port, port).with_volume_mapping(directory, str(directory), "rw")
+        self._made = False
+
+    def start(self) -> None:
+        """Make the container, or start it again."""
+        if self._made:
+            self._container.get_wrapped_container().start()
+        else:
+            self._container.start()
+            self._made = True
+
+    def stop(self) -> None:
+        """Kill the container, as a crash would."""
+        container = self._container.get_wrapped_container()
+        container.reload()
+        if container.status == "paused":
+            container.unpause()
+        if container.status in {"running", "paused"}:
+            container.kill()
+            container.wait()
+
+    def freeze(self) -> None:
+        """Pause the container."""
+        self._container.get_wrapped_container().pause()
+
+    def thaw(self) -> None:
+        """Let the container run on."""
+        self._container.get_wrapped_container().unpause()
+
+    def remove(self) -> None:
+        """Kill and remove the container."""
+        self._container.stop()

@@ -1,0 +1,134 @@
+from collections.abc import Callable
+
+import pytest
+from pymemcache.client.base import Client
+from redis import Redis, RedisCluster
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from sqlalchemy import Engine, create_engine, text
+from sqlalchemy.exc import OperationalError
+
+from tests.servers.memcached import MemcachedServer
+from tests.servers.postgres import PostgresServer
+from tests.servers.redis import RedisServer
+
+
+@pytest.mark.parametrize("turn", [1, 2])
+def test_redis_is_empty_at_the_start_of_a_test(redis_url: str, redis_unix_url: str, turn: int) -> None:
+    """What one test leaves in Redis no other finds, by the port and by the unix socket."""
+    for url in (redis_url, redis_unix_url):
+        with Redis.from_url(url) as client:
+            assert client.set("left", turn, nx=True) is True
+            client.delete("left")
+
+
+def test_redis_keeps_what_a_test_left_until_the_next_flush(redis_url: str) -> None:
+    """The flush comes once, before the test."""
+    with Redis.from_url(redis_url) as client:
+        client.set("kept", "value")
+        assert client.get("kept") == b"value"
+
+
+@pytest.mark.parametrize("turn", [1, 2])
+def test_redis_cluster_serves_every_slot(redis_cluster_url: str, turn: int) -> None:
+    """A cluster client reads and writes any key, and starts from an empty cluster."""
+    with RedisCluster.from_url(redis_cluster_url) as client:
+        assert client.dbsize() == 0
+        for number in range(20):
+            client.set(f"key {number}", number)
+        assert client.get("key 19") == b"19"
+
+
+def test_redis_stops_and_restarts_on_its_port(start_redis: Callable[..., RedisServer]) -> None:
+    """A stopped Redis refuses, and a restarted one is empty at the same address."""
+    server = start_redis()
+    with Redis.from_url(server.url, socket_timeout=1) as client:
+        client.set("key", "value")
+        server.stop()
+        with pytest.raises(RedisConnectionError):
+            client.get("key")
+        server.start()
+        assert client.get("key") is None
+
+
+def test_redis_freezes_and_thaws(start_redis: Callable[..., RedisServer]) -> None:
+    """A frozen Redis lets a read time out, and answers again once thawed; it may be restarted when frozen."""
+    server = start_redis("--requirepass", "secret")
+    with Redis.from_url(server.url, password="secret", socket_timeout=0.1, retry=None) as client:
+        client.set("key", "value")
+        server.freeze()
+        with pytest.raises(RedisTimeoutError):
+            client.get("key")
+        server.thaw()
+        assert client.get("key") == b"value"
+        server.freeze()
+        server.restart()
+        assert client.get("key") is None
+
+
+def test_memcached_serves_port_and_unix_socket(memcached_address: str, memcached_unix_path: str, namespace: str) -> None:
+    """Both kinds of address store and give."""
+    for address in (memcached_address, memcached_unix_path):
+        client = Client(address)
+        client.set(namespace, b"value", noreply=False)
+        assert client.get(namespace) == b"value"
+        client.close()
+
+
+def test_memcacheds_are_several_and_stop_one_by_one(memcached_cluster: Callable[[int], list[MemcachedServer]]) -> None:
+    """Each has a port of its own, and the others outlive one that stops."""
+    servers = memcached_cluster(3)
+    assert len({server.address for server in servers}) == 3
+    servers[0].stop()
+    with pytest.raises(ConnectionRefusedError):
+        Client(servers[0].address).get("key")
+    servers[0].restart()
+    for server in servers:
+        client = Client(server.address)
+        assert client.get("key") is None
+        client.close()
+
+
+def test_memcached_freezes(start_memcached: Callable[..., MemcachedServer]) -> None:
+    """A frozen memcached lets a read time out."""
+    server = start_memcached("-m", "8")
+    server.freeze()
+    client = Client(server.address, timeout=0.1)
+    with pytest.raises(TimeoutError):
+        client.get("key")
+    server.thaw()
+    assert client.get("key") is None
+    client.close()
+
+
+def test_engine_works_in_an_empty_database(engine: Engine) -> None:
+    """Tables made without a schema's name land in the module's own schema or file."""
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE thing (id INTEGER PRIMARY KEY)"))
+        connection.execute(text("INSERT INTO thing VALUES (1)"))
+        assert connection.execute(text("SELECT count(*) FROM thing")).scalar() == 1
+        connection.execute(text("DROP TABLE thing"))
+
+
+def test_engines_of_one_database_alone(sqlite_engine: Engine, postgres_engine: Engine) -> None:
+    """A test may ask for either database by name."""
+    assert sqlite_engine.dialect.name == "sqlite"
+    assert postgres_engine.dialect.name == "postgresql"
+
+
+def test_postgres_freezes_and_restarts_with_its_data(start_postgres: Callable[[], PostgresServer]) -> None:
+    """PostgreSQL keeps committed rows over a crash, and a frozen one lets nobody in."""
+    server = start_postgres()
+    engine = create_engine(server.url, connect_args={"connect_timeout": 2}, pool_pre_ping=True)
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE thing (id INTEGER PRIMARY KEY)"))
+    server.restart()
+    with engine.begin() as connection:
+        assert connection.execute(text("SELECT count(*) FROM thing")).scalar() == 0
+    engine.dispose()
+    server.freeze()
+    with pytest.raises(OperationalError):
+        engine.connect()
+    server.thaw()
+    engine.connect().close()
+    engine.dispose()
