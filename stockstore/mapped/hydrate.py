@@ -1,0 +1,207 @@
+# ruff: noqa: SLF001 - here is where the private names are
+"""Column state <-> instances, by code that is generated once per class.
+
+The only module that knows private names of SQLAlchemy (``tests/mapped/test_private_names.py`` pins them). It does by hand what
+``sqlalchemy.orm.loading`` does for a row: make the instance without ``__init__``, fill its ``__dict__``, give it an instance
+state, enter it into the identity map, fire the events of a load.
+"""
+
+from collections.abc import Callable, Sequence
+from operator import itemgetter
+from typing import Any, Final
+
+from sqlalchemy.orm import ColumnProperty, Mapper, Session
+from sqlalchemy.orm.identity import IdentityMap
+from sqlalchemy.orm.session import SessionTransactionState
+from sqlalchemy.orm.state import InstanceState
+
+from stockstore.errors import CodecError
+from stockstore.mapped.columns import UNLOADED
+
+# Column values are of any type: the mapped class decides.
+State = tuple[Any, ...]
+
+_SOURCE: Final = """
+def hydrate(v):
+    obj = NEW(CLS)
+    d = obj.__dict__
+    {assign}, = v
+    st = d["_sa_instance_state"] = STATE(obj, MANAGER)
+    st.key = (ROOT, {identity}, None)
+    {expire}
+    if {unloaded}: STRIP(d, st)
+    if DISPATCH.load: LOADED(st, d, None)
+    return obj
+
+def attach(session, v):
+    key = (ROOT, {identity}, None)
+    imap = session.identity_map
+    st = imap._dict.get(key)
+    obj = None if st is None else st.obj()
+    if obj is None:
+        transaction = session._transaction
+        if transaction is None or transaction._state is not ACTIVE: BEGIN(session, MAPPER)
+        obj = NEW(CLS)
+        d = obj.__dict__
+        {assign}, = v
+        st = d["_sa_instance_state"] = STATE(obj, MANAGER)
+        st.key = key
+        {expire}
+        if {unloaded}: STRIP(d, st)
+        st.session_id = session.hash_key
+        imap._add_unpresent(st, key)
+        if DISPATCH.load or session.dispatch.loaded_as_persistent: LOADED(st, d, session)
+    return obj
+
+def attach_many(session, states):
+    imap = session.identity_map
+    get = imap._dict.get
+    add = imap._add_unpresent
+    session_id = session.hash_key
+    listened = DISPATCH.load or session.dispatch.loaded_as_persistent
+    begun = False
+    found = []
+    append = found.append
+    for v in states:
+        key = (ROOT, {identity}, None)
+        st = get(key)
+        obj = None if st is None else st.obj()
+        if obj is None:
+            if not begun:
+                begun = True
+                transaction = session._transaction
+                if transaction is None or transaction._state is not ACTIVE: BEGIN(session, MAPPER)
+            obj = NEW(CLS)
+            d = obj.__dict__
+            {assign}, = v
+            st = d["_sa_instance_state"] = STATE(obj, MANAGER)
+            st.key = key
+            {expire}
+            if {unloaded}: STRIP(d, st)
+            st.session_id = session_id
+            add(st, key)
+            if listened: LOADED(st, d, session)
+        append(obj)
+    return found
+"""
+
+
+class Hydrator:
+    """The compiled functions of one mapped class.
+
+    Args:
+        mapper: A configured mapper.
+        attrs: The keys of its Column-backed attributes, in the order of the state.
+        primary_key: Those of the primary key.
+    """
+
+    hydrate: Callable[[State], Any]
+    attach: Callable[[Session, State], Any]
+    attach_many: Callable[[Session, Sequence[State]], list[Any]]
+
+    def __init__(self, mapper: Mapper[Any], attrs: tuple[str, ...], primary_key: tuple[str, ...]) -> None:
+        self._cls, self._attrs, self._primary_key = mapper.class_, attrs, primary_key
+        self._mapper = mapper
+        # A deferred column has a loader at the class; another column without a value would read as None.
+        self._expirable = frozenset(key for key in attrs if not mapper.column_attrs[key].deferred)
+        space = self._generate(mapper)
+        self.hydrate, self.attach, self.attach_many = space["hydrate"], space["attach"], space["attach_many"]
+        get = itemgetter(*attrs)
+        self._get: Callable[[dict[str, Any]], State] = get if len(attrs) > 1 else lambda values: (get(values),)
+
+    def dehydrate(self, obj: object) -> State:
+        """The values that the instance holds, ``UNLOADED`` where it holds none."""
+        values = obj.__dict__
+        try:
+            return self._get(values)
+        except KeyError:
+            return tuple([values.get(key, UNLOADED) for key in self._attrs])
+
+    def _generate(self, mapper: Mapper[Any]) -> dict[str, Any]:
+        positions = [self._attrs.index(key) for key in self._primary_key]
+        missing = _expressions(mapper, self._attrs)
+        source = _SOURCE.format(
+            assign=", ".join(f"d[{key!r}]" for key in self._attrs),
+            identity="({},)".format(", ".join(f"v[{position}]" for position in positions)),
+            expire="st.expired_attributes.update(MISSING)" if missing else "",
+            unloaded=" or ".join(f"d[{key!r}] is UNLOADED" for key in self._attrs),
+        )
+        space = self._space(mapper, missing)
+        exec(source, space)  # noqa: S102 - attribute names enter as literals only
+        return space
+
+    def _space(self, mapper: Mapper[Any], missing: tuple[str, ...]) -> dict[str, Any]:
+        cls, manager = mapper.class_, mapper.class_manager
+        return {
+            "CLS": cls,
+            "NEW": cls.__new__,
+            "ROOT": identity_class(mapper),
+            "MAPPER": mapper,
+            "MANAGER": manager,
+            "DISPATCH": manager.dispatch,
+            "STATE": InstanceState,
+            "ACTIVE": SessionTransactionState.ACTIVE,
+            "MISSING": missing,
+            "UNLOADED": UNLOADED,
+            "BEGIN": _begin,
+            "LOADED": _loaded,
+            "STRIP": self._strip,
+        }
+
+    def _strip(self, values: dict[str, Any], state: InstanceState[Any]) -> None:
+        """Take the unloaded columns out again, so that reading one loads it."""
+        for key in [key for key in self._attrs if values[key] is UNLOADED]:
+            if key in self._primary_key:
+                raise CodecError(f"{self._cls.__qualname__}.{key} is unloaded: a state without its primary key is no row")
+            del values[key]
+            if key in self._expirable:
+                state.expired_attributes.add(key)
+
+
+def identity_class(mapper: Mapper[Any]) -> type:
+    """The class under which instances of the mapper stand in an identity map."""
+    return mapper._identity_class
+
+
+def state_of(obj: Any) -> InstanceState[Any]:
+    """The instance state, without the checks of ``inspect``."""
+    return obj._sa_instance_state  # type: ignore[no-any-return]
+
+
+def is_instrumented(mapper: Mapper[Any], column_property: ColumnProperty[Any]) -> bool:
+    """Whether instances have this attribute; a discriminator that the mapper added for itself is none."""
+    return column_property.key in mapper.class_manager
+
+
+def plan_slot(cls: type) -> tuple[dict[Any, Any], int] | None:
+    """A dict that lives exactly as long as the mapping of the class, and how many attributes the mapping has by now.
+
+    None for a class that is not mapped itself.
+    """
+    manager = cls.__dict__.get("_sa_class_manager")
+    return None if manager is None else (manager.info, len(manager))
+
+
+def _expressions(mapper: Mapper[Any], attrs: tuple[str, ...]) -> tuple[str, ...]:
+    """Attributes that a load would fill although no column of the state backs them: SQL expressions."""
+    others = (prop.key for prop in mapper.column_attrs if prop.key not in attrs and not prop.deferred)
+    return tuple(key for key in others if key in mapper.class_manager and mapper.class_manager[key].impl.accepts_scalar_loader)
+
+
+def _begin(session: Session, mapper: Mapper[Any]) -> None:
+    """Begin a transaction, or raise as any statement of the session would."""
+    # Without a transaction a later rollback would not expire what is attached now.
+    session._autobegin_t()
+    if not session.is_active:
+        session.connection(bind_arguments={"mapper": mapper})
+
+
+def _loaded(state: InstanceState[Any], values: dict[str, Any], session: Session | None) -> None:
+    """Fire the events of a load, which Mutable types, composites and reconstructors live by."""
+    state.manager.dispatch.load(state, None)
+    identity_map: IdentityMap | None = None
+    if session is not None:
+        identity_map = session.identity_map
+        session.dispatch.loaded_as_persistent(session, state)
+    if state.modified:  # a listener set an attribute: like a load, that is no change
+        state._commit_all(values, identity_map)
