@@ -1,0 +1,176 @@
+"""Where the objects of a class keep their state, how to read it and how to make an object of it again.
+
+A layout keeps names, never the class: plans are cached per class, and classes must stay collectable.
+"""
+
+from __future__ import annotations
+
+import inspect
+import types
+from collections.abc import Iterable, Sequence
+from enum import Enum
+from functools import cached_property
+from typing import Any
+
+import msgspec
+
+from stockstore.codecs._describe import fields_of, kind_of, name_of, slots_of
+from stockstore.errors import CodecError
+
+_HEAP_TYPE = 1 << 9
+_MANAGED_DICT = 1 << 4
+_POINTER = object().__sizeof__() // 2
+# attrs keeps the hash of an object in the object: another process has another hash seed
+_CACHED_HASH = "_attrs_cached_hash"
+
+_get = object.__getattribute__
+_set = object.__setattr__
+_new = object.__new__
+
+
+class Layout:
+    """State in slots and in a dictionary: ordinary classes, dataclasses, attrs, pydantic."""
+
+    def __init__(self, cls: type) -> None:
+        fields = fields_of(cls)
+        self.fixed = self._fixed_names(cls)
+        self.dynamic = tuple(name for name in fields if name not in self.fixed) if cls.__dictoffset__ else ()
+        self.names = self.fixed + self.dynamic
+        self._has_dict = bool(cls.__dictoffset__)
+        self._computed = frozenset(_cached_properties(cls))
+        self._resets_hash = _CACHED_HASH in self.fixed
+
+    def take(self, obj: object) -> list[object] | None:
+        """The values of all names, or None where the object has fewer attributes, more, or another order."""
+        try:
+            values = self._fixed_values(obj)
+        except AttributeError:
+            return None
+        if not self._has_dict:
+            return values
+        attributes = _get(obj, "__dict__")
+        if tuple(attributes) != self.dynamic:
+            return None
+        values += attributes.values()
+        return values
+
+    def take_apart(self, obj: object) -> tuple[dict[str, object], dict[Any, object]]:
+        """What is set of the fixed attributes, and the dictionary without computed properties."""
+        fixed = {name: value for name in self.fixed for value in _read(obj, name)}
+        attributes = _get(obj, "__dict__") if self._has_dict else {}
+        return fixed, {name: value for name, value in attributes.items() if name not in self._computed}
+
+    def build(self, cls: type, values: Sequence[object]) -> object:
+        """An object of what `take` gave."""
+        if len(values) != len(self.names):
+            raise CodecError(f"the payload has {len(values)} attributes for {name_of(cls)}, which has {len(self.names)}")
+        obj = self._make(cls, self.fixed, values)
+        if self.dynamic:
+            _get(obj, "__dict__").update(zip(self.dynamic, values[len(self.fixed) :], strict=True))
+        return obj
+
+    def build_apart(self, cls: type, fixed: dict[str, object], attributes: dict[Any, object]) -> object:
+        """An object of what `take_apart` gave."""
+        if not fixed.keys() <= set(self.fixed) or (attributes and not self._has_dict):
+            raise CodecError(f"the payload has attributes that {name_of(cls)} has not")
+        obj = self._make(cls, tuple(fixed), tuple(fixed.values()))
+        if self._has_dict:
+            _get(obj, "__dict__").update(attributes)
+        if _CACHED_HASH in attributes:
+            _set(obj, _CACHED_HASH, None)
+        return obj
+
+    def _fixed_names(self, cls: type) -> tuple[str, ...]:
+        return slots_of(cls)
+
+    def _fixed_values(self, obj: object) -> list[object]:
+        return [_get(obj, name) for name in self.fixed]
+
+    def _make(self, cls: type, names: Sequence[str], values: Sequence[object]) -> object:
+        obj = _new(cls)
+        for name, value in zip(names, values, strict=False):
+            _set(obj, name, value)
+        if self._resets_hash:
+            _set(obj, _CACHED_HASH, None)
+        return obj
+
+
+class TupleLayout(Layout):
+    """State in the items of a tuple, and perhaps in a dictionary: named tuples."""
+
+    def _fixed_names(self, cls: Any) -> tuple[str, ...]:
+        return tuple(cls._fields)
+
+    def _fixed_values(self, obj: Any) -> list[object]:
+        return list(tuple.__iter__(obj))
+
+    def take_apart(self, obj: Any) -> tuple[dict[str, object], dict[Any, object]]:
+        return dict(zip(self.fixed, tuple.__iter__(obj), strict=True)), super().take_apart(obj)[1]
+
+    def _make(self, cls: Any, names: Sequence[str], values: Sequence[object]) -> object:
+        if tuple(names) != self.fixed:
+            raise CodecError(f"the payload lacks items of {name_of(cls)}")
+        return tuple.__new__(cls, values[: len(names)])
+
+
+class StructLayout(Layout):
+    """State in the fields of a msgspec Struct: only its own constructor makes one."""
+
+    def __init__(self, cls: type) -> None:
+        super().__init__(cls)
+        self._restores = hasattr(cls, "__post_init__")
+
+    def _fixed_names(self, cls: Any) -> tuple[str, ...]:
+        return tuple(cls.__struct_fields__)
+
+    def _make(self, cls: type, names: Sequence[str], values: Sequence[object]) -> object:
+        fields = dict(zip(names, values, strict=False))
+        obj: Any = cls(**fields)
+        if self._restores:
+            for name, value in fields.items():
+                msgspec.structs.force_setattr(obj, name, value)
+        return obj
+
+
+def layout_of(cls: type) -> Layout:
+    """The layout of a class; `CodecError` for one whose state cannot be seen."""
+    kind = kind_of(cls)
+    if kind == "struct":
+        return StructLayout(cls)
+    if kind == "namedtuple":
+        return TupleLayout(cls)
+    problem = _problem(cls)
+    if problem is not None:
+        raise CodecError(f"{name_of(cls)}: cannot encode its objects: {problem}")
+    return Layout(cls)
+
+
+def _problem(cls: type) -> str | None:
+    """What stands against reading the whole state from slots and dictionary."""
+    if issubclass(cls, Enum):
+        return "an enum member is a single value; use encode_value"
+    slots = slots_of(cls)
+    for name in slots:
+        if slots.count(name) > 1 or not isinstance(inspect.getattr_static(cls, name), types.MemberDescriptorType):
+            return f"the slot {name!r} is hidden by another class attribute of that name; rename one of them"
+    if cls.__itemsize__ or cls.__basicsize__ > _visible_size(cls, len(slots)) or not cls.__flags__ & _HEAP_TYPE:
+        return "a part of their state is kept outside slots and __dict__; keep plain values in a class of your own"
+    return None
+
+
+def _visible_size(cls: type, slots: int) -> int:
+    """The size of an object that has nothing but slots, dictionary and weak references, as copyreg counts it."""
+    own_dict = cls.__dictoffset__ != 0 and not cls.__flags__ & _MANAGED_DICT
+    return object.__basicsize__ + _POINTER * (slots + own_dict + (cls.__weakrefoffset__ > 0))
+
+
+def _cached_properties(cls: type) -> Iterable[str]:
+    return (name for base in cls.__mro__ for name, value in vars(base).items() if isinstance(value, cached_property))
+
+
+def _read(obj: object, name: str) -> Iterable[object]:
+    """The value of an attribute, or nothing where it was never set."""
+    try:
+        return (_get(obj, name),)
+    except AttributeError:
+        return ()

@@ -1,0 +1,219 @@
+"""Values of any kind, lowered to what msgpack keeps exactly or to tagged extension values, and raised again.
+
+The codes are part of the stored format: never reuse one.
+"""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from enum import Enum
+from typing import Any
+
+from msgspec import msgpack
+
+from stockstore.codecs._enums import EnumKey, enum_key, find_enum, find_member, member_label
+from stockstore.codecs._scalars import FROM_BYTES, TO_BYTES
+from stockstore.errors import CodecError
+
+MAX_DEPTH = 100
+_PATH = 10
+
+_TUPLE, _SET, _FROZENSET, _DICT, _ENUM, _OBJECT = 1, 2, 3, 4, 5, 6
+
+_NATIVE = frozenset({type(None), bool, float, bytes, int, str})
+# ints beyond 64 bits and lone surrogates are rare: values are first taken to hold none, and lowered once more
+# with this set when msgpack refuses one
+_ALWAYS_NATIVE = frozenset({type(None), bool, float, bytes})
+_ONLY_STR = frozenset({str})
+_TOO_DEEP = f"it is nested more than {MAX_DEPTH} levels deep, or contains itself; store a flatter value"
+encode = msgpack.Encoder().encode
+
+
+def refused(cls: type, advice: str) -> str:
+    """Why a value of this type is not encoded."""
+    name = f"{cls.__module__}.{cls.__qualname__}"
+    for base in cls.__mro__[1:]:
+        if base in _NATIVE or base in TO_BYTES or base in _LOWER_CONTAINER:
+            return f"cannot encode a value of type {name} without losing that type; make it a plain {base.__qualname__}"
+    return f"cannot encode a value of type {name}; {advice}"
+
+
+def _fits(value: int | str) -> bool:
+    try:
+        encode(value)
+    except (OverflowError, UnicodeEncodeError):
+        return False
+    return True
+
+
+def _scalar(value: object, code: int, to_bytes: Callable[[Any], bytes]) -> msgpack.Ext:
+    try:
+        return msgpack.Ext(code, to_bytes(value))
+    except ValueError as error:
+        raise Refusal(str(error)) from error
+
+
+def _key_label(key: object) -> str:
+    return reprlib.repr(key) if type(key) in _NATIVE else f"a key of type {type(key).__qualname__}"
+
+
+class Refusal(Exception):
+    """A value cannot be encoded; the path grows while the error travels up."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.steps: list[str] = []
+
+    @property
+    def path(self) -> str:
+        """The way from the outermost value to the refused one, such as ``.address.lines[2]``."""
+        steps = self.steps[::-1]
+        return "".join(steps if len(steps) <= _PATH else [*steps[:_PATH], "..."])
+
+
+class Scope:
+    """What may be encoded and built beyond plain values: nothing, unless a subclass knows objects."""
+
+    def __init__(self, enums: Mapping[EnumKey, type[Enum]] | None = None) -> None:
+        self.enums = enums or {}
+        self.decode: Callable[[bytes], Any] = msgpack.Decoder(ext_hook=self._raise_value).decode
+        self._fast = Lower(self, _NATIVE)
+        self._careful = Lower(self, _ALWAYS_NATIVE)
+
+    def take(self, value: object, lower: Lower, depth: int) -> bytes:
+        """The body of an object's record."""
+        raise Refusal(refused(type(value), "turn it into plain values first"))
+
+    def build(self, body: bytes) -> object:
+        """The object of a record."""
+        raise CodecError("the payload holds an object where only plain values may stand")
+
+    def encode(self, value: object) -> bytes:
+        """The bytes of a value; `Refusal` where there are none."""
+        return self.run(lambda lower: encode(lower(value, 0)))
+
+    def run(self, job: Callable[[Lower], bytes]) -> bytes:
+        """Encode with lowering that takes ints and text as they are, and with careful lowering where msgpack refuses one."""
+        try:
+            try:
+                return job(self._fast)
+            except (OverflowError, UnicodeEncodeError):
+                return job(self._careful)
+        except RecursionError:
+            raise Refusal(_TOO_DEEP) from None
+        except (OverflowError, ValueError) as error:
+            raise Refusal(str(error)) from error
+
+    def _raise_value(self, code: int, view: memoryview) -> object:
+        data = bytes(view)
+        scalar = FROM_BYTES.get(code)
+        if scalar is not None:
+            return scalar(data)
+        if code == _OBJECT:
+            return self.build(data)
+        return self._raise_container(code, self.decode(data))
+
+    def _raise_container(self, code: int, items: Any) -> object:
+        if type(items) is not list:
+            raise CodecError("the payload is damaged: a container without its items")
+        if code == _ENUM:
+            module, qualname, label = items
+            return find_member(find_enum((module, qualname), self.enums), label)
+        if code == _DICT:
+            pairs = iter(items)
+            return dict(zip(pairs, pairs, strict=True))
+        return _CONTAINERS[code](items)
+
+
+_CONTAINERS: dict[int, Callable[[Iterable[object]], object]] = {_TUPLE: tuple, _SET: set, _FROZENSET: frozenset}
+
+
+class Lower:
+    """Lowers one value; called again for each value within it."""
+
+    __slots__ = ("_natives", "_scope")
+
+    def __init__(self, scope: Scope, natives: frozenset[type]) -> None:
+        self._scope = scope
+        self._natives = natives
+
+    def __call__(self, value: Any, depth: int) -> object:
+        cls = type(value)
+        if cls in self._natives:
+            return value
+        scalar = TO_BYTES.get(cls)
+        if scalar is not None:
+            return value if cls in _NATIVE and _fits(value) else _scalar(value, *scalar)
+        if depth >= MAX_DEPTH:
+            raise Refusal(_TOO_DEEP)
+        container = _LOWER_CONTAINER.get(cls)
+        if container is not None:
+            return container(self, value, depth + 1)
+        if issubclass(cls, Enum):
+            return self._enum(value, cls)
+        return msgpack.Ext(_OBJECT, self._scope.take(value, self, depth + 1))
+
+    def items(self, values: Iterable[object], depth: int, names: Sequence[str] | None = None) -> list[object]:
+        """A list of lowered values; ``names`` where they are attributes."""
+        values = list(values)
+        if self._natives.issuperset(map(type, values)):
+            return values
+        lowered: list[object] = []
+        try:
+            for value in values:
+                lowered.append(self(value, depth))  # noqa: PERF401 - its length names the refused item
+        except Refusal as refusal:
+            refusal.steps.append(f".{names[len(lowered)]}" if names else f"[{len(lowered)}]")
+            raise
+        return lowered
+
+    def mapping(self, values: dict[Any, Any], depth: int, *, attributes: bool = False) -> object:
+        """A map of msgpack where all keys are text, else alternating keys and values."""
+        values = dict(values)
+        native = str in self._natives and _ONLY_STR.issuperset(map(type, values))
+        if native and self._natives.issuperset(map(type, values.values())):
+            return values
+        lowered: list[Any] = []
+        try:
+            for key, value in values.items():
+                lowered += (self(key, depth), self(value, depth))
+        except Refusal as refusal:
+            refusal.steps.append(f".{key}" if attributes else f"[{_key_label(key)}]")
+            raise
+        if not native:
+            return msgpack.Ext(_DICT, encode(lowered))
+        return dict(zip(lowered[::2], lowered[1::2], strict=True))
+
+    def _tuple(self, value: tuple[object, ...], depth: int) -> object:
+        return msgpack.Ext(_TUPLE, encode(self.items(value, depth)))
+
+    def _set(self, value: set[object], depth: int) -> object:
+        return msgpack.Ext(_SET, encode(self.items(value, depth)))
+
+    def _frozenset(self, value: frozenset[object], depth: int) -> object:
+        return msgpack.Ext(_FROZENSET, encode(self.items(value, depth)))
+
+    def _enum(self, value: Enum, cls: type[Enum]) -> object:
+        key = enum_key(cls)
+        try:
+            if find_enum(key, self._scope.enums) is not cls:
+                raise LookupError
+            return msgpack.Ext(_ENUM, encode((*key, member_label(value))))
+        except LookupError:
+            raise Refusal(
+                f"cannot encode a member of {'.'.join(key)}, which cannot be found again by that name; "
+                "define the enum at the top level of a module, or name it in the annotations of the class"
+            ) from None
+        except ValueError as error:
+            raise Refusal(f"cannot encode {value!r}: {error}") from None
+
+
+_LOWER_CONTAINER: dict[type, Callable[[Lower, Any, int], object]] = {
+    list: Lower.items,
+    dict: Lower.mapping,
+    tuple: Lower._tuple,
+    set: Lower._set,
+    frozenset: Lower._frozenset,
+}

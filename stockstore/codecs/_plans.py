@@ -1,0 +1,118 @@
+"""What is compiled once per class: its layout, its fingerprint and the classes that its objects may hold."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any
+from weakref import WeakKeyDictionary, WeakValueDictionary, ref
+
+from stockstore.codecs._describe import FINGERPRINT_BYTES, classes_below, fingerprint_of, name_of, subclasses_of
+from stockstore.codecs._enums import enum_key
+from stockstore.codecs._layouts import layout_of
+from stockstore.codecs._lowering import Lower, Refusal, Scope, encode, refused
+from stockstore.errors import CodecError
+
+_SLOTS, _DICT = "slots", "dict"
+
+
+class Plan:
+    """How the objects of one class become a record and come back; holds no reference to the class."""
+
+    def __init__(self, cls: type) -> None:
+        self.name = name_of(cls)
+        self.fingerprint = fingerprint_of_class(cls)
+        self.scope = ObjectScope(cls)
+        self._layout = layout_of(cls)
+
+    def record(self, obj: object, lower: Lower, depth: int) -> bytes:
+        """All attributes in order where the object has exactly the expected ones, else by name."""
+        values = self._layout.take(obj)
+        if values is not None:
+            return encode(lower.items(values, depth, self._layout.names))
+        slots, attributes = self._layout.take_apart(obj)
+        return encode({_SLOTS: lower.mapping(slots, depth, attributes=True), _DICT: lower.mapping(attributes, depth, attributes=True)})
+
+    def rebuild(self, cls: type, record: Any) -> object:
+        """The object of a decoded record."""
+        if type(record) is list:
+            return self._layout.build(cls, record)
+        return self._layout.build_apart(cls, record[_SLOTS], record[_DICT])
+
+
+class ObjectScope(Scope):
+    """Allows the objects of the classes that the annotations of one class lead to."""
+
+    def __init__(self, cls: type) -> None:
+        found = classes_below(cls)
+        super().__init__({enum_key(each): each for each in found if issubclass(each, Enum)})
+        self._root = ref(cls)
+        self._by_class: WeakKeyDictionary[type, Plan] = WeakKeyDictionary()
+        self._by_fingerprint: WeakValueDictionary[bytes, type] = WeakValueDictionary()
+
+    def take(self, value: object, lower: Lower, depth: int) -> bytes:
+        cls = type(value)
+        plan = self._by_class.get(cls)
+        if plan is None:
+            plan = self._by_class[cls] = self._admit(cls)
+        return plan.fingerprint + plan.record(value, lower, depth)
+
+    def build(self, body: bytes) -> object:
+        fingerprint = body[:FINGERPRINT_BYTES]
+        cls = self._by_fingerprint.get(fingerprint)
+        if cls is None:
+            cls = self._by_fingerprint[fingerprint] = self._find(fingerprint)
+        return plan_of(cls).rebuild(cls, self.decode(body[FINGERPRINT_BYTES:]))
+
+    def _admit(self, cls: type) -> Plan:
+        if cls not in self._classes():
+            root = self._root()
+            holder = f"of {root.__qualname__}" if root else "above it"
+            raise Refusal(
+                refused(cls, f"leave it out, or annotate the attribute with its class (the annotations {holder} do not lead there)")
+            )
+        if self._find(fingerprint_of_class(cls)) is not cls:
+            raise Refusal(f"cannot encode an object of {name_of(cls)}, because another class has that name and those fields; rename one")
+        try:
+            return plan_of(cls)
+        except CodecError as error:
+            raise Refusal(str(error)) from None
+
+    def _find(self, fingerprint: bytes) -> type:
+        for cls in self._classes():
+            if fingerprint_of_class(cls) == fingerprint:
+                return cls
+        raise CodecError("it holds an object of an unknown class, or of an older shape of one")
+
+    def _classes(self) -> dict[type, None]:
+        root = self._root()
+        return {} if root is None else classes_below(root, subclasses=True)
+
+
+_plans: WeakKeyDictionary[type, Plan] = WeakKeyDictionary()
+_fingerprints: WeakKeyDictionary[type, bytes] = WeakKeyDictionary()
+
+
+def plan_of(cls: type) -> Plan:
+    """The plan of a class; `CodecError` for a class whose objects have no visible state."""
+    plan = _plans.get(cls)
+    if plan is None:
+        plan = _plans[cls] = Plan(cls)
+    return plan
+
+
+def fingerprint_of_class(cls: type) -> bytes:
+    """The fingerprint, computed once."""
+    fingerprint = _fingerprints.get(cls)
+    if fingerprint is None:
+        fingerprint = _fingerprints[cls] = fingerprint_of(cls)
+    return fingerprint
+
+
+def class_of(cls: type, fingerprint: bytes) -> type:
+    """``cls`` or the imported subclass with that fingerprint."""
+    if fingerprint_of_class(cls) == fingerprint:
+        return cls
+    for each in subclasses_of(cls):
+        if fingerprint_of_class(each) == fingerprint:
+            return each
+    raise CodecError("it is of another class, or of an older shape of this one")
