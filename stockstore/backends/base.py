@@ -1,0 +1,71 @@
+"""What every backend does."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+_ALIAS = b"A"
+_KEY_LIMIT = 250
+
+
+class Backend(ABC):
+    """A place that keeps bytes under text keys.
+
+    Keys are printable ASCII without white space, at most 250 bytes, and read
+    ``"namespace:class label:names:values"``. All operations are batches, and an empty batch does
+    no I/O. A server that does not answer, refuses, or answers nonsense is
+    :class:`~stockstore.errors.CacheUnreachable`, raised from the driver's error; of a batch that
+    raised, any part may have been done.
+    """
+
+    @abstractmethod
+    def get_many(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """Give the values of those keys that are present; one round trip per node."""
+
+    @abstractmethod
+    def set_many(self, items: Sequence[tuple[str, bytes, int]]) -> None:
+        """Keep values: (key, value, server lifetime in whole seconds, more than 0).
+
+        Every write was acknowledged when this returns. A value may be kept longer than its
+        lifetime, never shorter, unless the server runs out of memory.
+        """
+
+    @abstractmethod
+    def delete_many(self, keys: Sequence[str]) -> int:
+        """Drop keys and tell how many of them were there; one round trip per node."""
+
+    def follow_many(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """Give values as :meth:`get_many` does, but follow aliases.
+
+        A value that starts with ``b"A"`` is an alias: its rest is the text of another key, and that
+        key's value, if there is one, is given under the asked key. One hop only.
+        """
+        found = self.get_many(keys)
+        targets = {key: _target(value) for key, value in found.items() if value.startswith(_ALIAS)}
+        if not targets:
+            return found
+        wanted = dict.fromkeys(target for target in targets.values() if target)
+        records = self.get_many(list(wanted))
+        followed = {key: records.get(target) for key, target in targets.items()}
+        return {key: value for key, value in (found | followed).items() if value is not None}
+
+    @abstractmethod
+    def clear(self, prefix: str) -> None:
+        """Drop every key that starts with ``"namespace:"`` or ``"namespace:class label:"``."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the connections that this backend opened; twice is fine.
+
+        A client that the backend was given stays open.
+        """
+
+
+def _target(alias: bytes) -> str:
+    """Give the key an alias points to, or nothing where it is no legal key.
+
+    A key goes into the request's text, so whoever can write to the server could otherwise put a
+    command of their own into ours.
+    """
+    text = alias[1:].decode(errors="replace")
+    legal = text.isascii() and text.isprintable() and " " not in text and len(text) <= _KEY_LIMIT
+    return text if legal else ""

@@ -1,0 +1,60 @@
+"""Any mapping as a backend."""
+
+from collections.abc import Iterator, MutableMapping, Sequence
+from contextlib import contextmanager
+from threading import Lock
+
+from stockstore.backends.base import Backend
+from stockstore.errors import CacheUnreachable
+
+
+class MappingBackend(Backend):
+    """Keeps bytes in a ``MutableMapping[str, bytes]``: a dict, a shelf, a cache of another library.
+
+    Lifetimes are not kept: the exact expiry stands in the value, and who reads it drops what has
+    expired. Threads may share a backend, since it is alone with the mapping in each operation.
+
+    >>> backend = MappingBackend({})
+    >>> backend.set_many([("shop:User:id:i1", b"Ann", 60)])
+    >>> backend.get_many(["shop:User:id:i1", "shop:User:id:i2"])
+    {'shop:User:id:i1': b'Ann'}
+    """
+
+    def __init__(self, mapping: MutableMapping[str, bytes]) -> None:
+        self._mapping = mapping
+        self._lock = Lock()
+
+    def get_many(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """Give the values of those keys that are present."""
+        with self._alone() as mapping:
+            found = {key: mapping.get(key) for key in keys}
+        return {key: value for key, value in found.items() if value is not None}
+
+    def set_many(self, items: Sequence[tuple[str, bytes, int]]) -> None:
+        """Keep values, whatever their lifetimes."""
+        with self._alone() as mapping:
+            for key, value, _ in items:
+                mapping[key] = value
+
+    def delete_many(self, keys: Sequence[str]) -> int:
+        """Drop keys and tell how many of them were there."""
+        with self._alone() as mapping:
+            return sum(mapping.pop(key, None) is not None for key in keys)
+
+    def clear(self, prefix: str) -> None:
+        """Drop every key that starts with a prefix; looks at all keys."""
+        with self._alone() as mapping:
+            for key in [key for key in mapping if key.startswith(prefix)]:
+                mapping.pop(key, None)
+
+    def close(self) -> None:
+        """Do nothing: the mapping belongs to who made it."""
+
+    @contextmanager
+    def _alone(self) -> Iterator[MutableMapping[str, bytes]]:
+        try:
+            with self._lock:
+                yield self._mapping
+        except Exception as exc:  # any mapping may stand here, with errors of its own
+            kind = type(self._mapping).__name__
+            raise CacheUnreachable(f"the mapping ({kind}) failed: {exc!r}; check what it stores to") from exc

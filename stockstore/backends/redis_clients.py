@@ -1,0 +1,81 @@
+"""Making and describing redis-py clients."""
+
+import re
+from typing import Union
+
+import redis
+from redis.backoff import NoBackoff
+from redis.cluster import RedisCluster
+from redis.retry import Retry
+
+from stockstore.errors import ConfigurationError
+
+_NO_LIMIT = 2**31
+_FORMS = "redis://[user:password@]host[:port][/db], rediss://..., or unix:///path/to.sock, special characters percent-encoded"
+
+
+def open_client(url: str, connect_timeout: float, read_timeout: float) -> "redis.Redis":
+    """Give a client for a URL, without connecting.
+
+    A connection that broke is made anew once, at once; a time-out is not tried again, so an operation
+    takes at most the two time-outs together.
+
+    Raises:
+        ConfigurationError: The URL does not fit; its password is not shown.
+    """
+    try:
+        client = redis.Redis.from_url(
+            url,
+            socket_connect_timeout=connect_timeout,
+            socket_timeout=read_timeout,
+            max_connections=_NO_LIMIT,
+            retry=Retry(NoBackoff(), 1, (redis.ConnectionError,)),
+            retry_on_error=[redis.ConnectionError],
+        )
+        _try_options(client)
+    except (TypeError, ValueError, AttributeError):
+        # The driver's error quotes parts of the URL, which may be parts of the password.
+        raise ConfigurationError(
+            f"{redacted(url)!r} is no Redis URL that can be used; write {_FORMS}, with redis-py's options only"
+        ) from None
+    return client
+
+
+def _try_options(client: "redis.Redis") -> None:
+    """Build a connection, which does not connect yet, so that wrong options show now."""
+    pool = client.connection_pool
+    pool.connection_class(**pool.connection_kwargs)
+
+
+def redacted(url: str) -> str:
+    """Give a URL without its credentials.
+
+    >>> redacted("redis://:s3cret@cache:6379/0")
+    'redis://***@cache:6379/0'
+    """
+    without_user = re.sub(r"//.*@", "//***@", str(url), flags=re.DOTALL)
+    return re.sub(r"(password=)[^&]*", r"\1***", without_user)
+
+
+def refuse_text(client: "redis.Redis") -> None:
+    """Refuse a client that would give text for bytes.
+
+    Raises:
+        ConfigurationError: The client was made with ``decode_responses=True``.
+    """
+    if client.get_encoder().decode_responses:
+        raise ConfigurationError(
+            "this Redis client decodes answers to text (decode_responses=True), and cached values are bytes; "
+            "give the store a client of its own, made without decode_responses"
+        )
+
+
+def address_of(client: Union["redis.Redis", RedisCluster]) -> str:
+    """Give host and port, socket path or service name of a client's server, never a password."""
+    if isinstance(client, RedisCluster):
+        return ",".join(sorted(node.name for node in client.nodes_manager.nodes_cache.values()))
+    pool = client.connection_pool
+    if service := getattr(pool, "service_name", None):
+        return f"Sentinel's {service}"
+    options = pool.connection_kwargs
+    return str(options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}")

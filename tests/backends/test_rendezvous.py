@@ -1,0 +1,33 @@
+"""Which node keeps a key."""
+
+import pytest
+
+from stockstore.backends.rendezvous import router
+
+NODES = [f"cache{number}:11211" for number in range(5)]
+KEYS = [f"n:C:id:i{number}" for number in range(10_000)]
+
+
+def test_every_node_gets_its_share() -> None:
+    """No node has a fifth more or less than its share."""
+    route = router(NODES)
+    counts = [0] * len(NODES)
+    for key in KEYS:
+        counts[route(key)] += 1
+    assert min(counts) > 1600
+    assert max(counts) < 2400
+
+
+def test_a_node_that_leaves_moves_its_own_keys_only() -> None:
+    """All keys of the other nodes stay where they were."""
+    before, after = router(NODES), router(NODES[:2] + NODES[3:])
+    rest = NODES[:2] + NODES[3:]
+    assert all(rest[after(key)] == NODES[before(key)] for key in KEYS if before(key) != 2)
+
+
+@pytest.mark.parametrize(
+    ("key", "node"), [("n:C:id:i1", "cache0:11211"), ("n:C:id:i2", "cache1:11211"), ("shop:User:email:sann", "cache3:11211")]
+)
+def test_the_answer_is_the_same_in_every_process_and_release(key: str, node: str) -> None:
+    """Keys are pinned to nodes: a change here would lose every value of a running site."""
+    assert NODES[router(NODES)(key)] == node
