@@ -1,5 +1,6 @@
 """One server of a test's own, which it may stop, freeze and restart: a container or a local process."""
 
+import contextlib
 import signal
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -71,9 +72,11 @@ class LocalProcess(Process):
         if self._executor is None or self._executor.process is None:
             raise RuntimeError(f"the server does not run: {self._command}")
         server = psutil.Process(self._executor.process.pid)
-        # PostgreSQL's children leave its process group.
-        for process in [server, *server.children(recursive=True)]:
-            process.send_signal(number)
+        server.send_signal(number)
+        # PostgreSQL's children leave its process group, and any of them may end at this moment.
+        for child in server.children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.send_signal(number)
 
 
 class ContainerProcess(Process):
