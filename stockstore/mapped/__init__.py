@@ -2,5 +2,6 @@
 
 from stockstore.mapped.columns import UNLOADED
 from stockstore.mapped.plan import MappedPlan, plan_of
+from stockstore.mapped.sessions import bypasses
 
-__all__ = ["UNLOADED", "MappedPlan", "plan_of"]
+__all__ = ["UNLOADED", "MappedPlan", "bypasses", "plan_of"]

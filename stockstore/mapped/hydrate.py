@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import Any, Final
 
-from sqlalchemy.orm import ColumnProperty, Mapper, Session
+from sqlalchemy.orm import ColumnProperty, Mapper, Session, UOWTransaction
 from sqlalchemy.orm.identity import IdentityMap
 from sqlalchemy.orm.session import SessionTransactionState
 from sqlalchemy.orm.state import InstanceState
@@ -205,3 +205,8 @@ def _loaded(state: InstanceState[Any], values: dict[str, Any], session: Session 
         session.dispatch.loaded_as_persistent(session, state)
     if state.modified:  # a listener set an attribute: like a load, that is no change
         state._commit_all(values, identity_map)
+
+
+def flushed_states(context: UOWTransaction) -> list[tuple[InstanceState[Any], bool]]:
+    """The states whose rows a flush writes, each with whether it deletes the row."""
+    return [(state, deleted) for state, (deleted, listed_only) in context.states.items() if not listed_only]
