@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 import types
 import typing
 from collections.abc import Iterator
 from typing import Any
 
+_CLASS_VARIABLE = re.compile(r"(\w+\.)*ClassVar\b")
 _ALIASES = tuple(kind for kind in (getattr(typing, "TypeAliasType", None),) if kind is not None)
 
 
@@ -23,7 +25,7 @@ def own_annotations(cls: type) -> dict[str, Any]:
 
 def _is_class_variable(hint: object) -> bool:
     if isinstance(hint, str):
-        return hint.replace("typing.", "").startswith("ClassVar")
+        return _CLASS_VARIABLE.match(hint) is not None
     return hint is typing.ClassVar or typing.get_origin(hint) is typing.ClassVar
 
 

@@ -15,7 +15,7 @@ from stockstore.codecs._scalars import TO_BYTES
 FINGERPRINT_BYTES = 8
 _NEVER_OBJECTS = frozenset(TO_BYTES)
 # modules whose classes say what a value can do, not what it is
-_VOCABULARY = frozenset({"builtins", "typing", "typing_extensions", "collections", "collections.abc", "abc", "types"})
+_VOCABULARY = frozenset({"builtins", "typing", "typing_extensions", "collections", "collections.abc", "abc"})
 
 
 def name_of(cls: type) -> str:
@@ -63,6 +63,7 @@ def slots_of(cls: type) -> tuple[str, ...]:
     return tuple(
         name
         for base in reversed(cls.__mro__)
+        if "__slots__" in vars(base)  # types made in C have members, too
         for name, member in vars(base).items()
         if isinstance(member, types.MemberDescriptorType) and name not in ("__weakref__", "__dict__")
     )
@@ -80,9 +81,11 @@ def classes_below(cls: type, *, subclasses: bool = False) -> dict[type, None]:
         if current in found:
             continue
         found[current] = None
-        if not issubclass(current, Enum):
-            todo += [each for each in _annotated(current) if _may_be_held(each)]
-            todo += reversed(type.__subclasses__(current)) if subclasses else ()
+        if issubclass(current, Enum):
+            continue
+        todo.extend(filter(_may_be_held, _annotated(current)))
+        if subclasses:
+            todo.extend(reversed(type.__subclasses__(current)))
     return found
 
 
@@ -111,6 +114,7 @@ def _description(cls: type) -> str:
 
 def subclasses_of(cls: type) -> Iterator[type]:
     """All imported subclasses, the one defined last before the others."""
-    for each in reversed(type.__subclasses__(cls)):
+    children: list[type] = type.__subclasses__(cls)
+    for each in reversed(children):
         yield each
         yield from subclasses_of(each)

@@ -18,42 +18,44 @@ def enum_key(cls: type) -> EnumKey:
     return cls.__module__, cls.__qualname__
 
 
-def find_enum(key: EnumKey, known: Mapping[EnumKey, type[Enum]]) -> type[Enum]:
-    """The Enum class of that name among the known ones and the modules imported so far; LookupError."""
+def find_enum(key: EnumKey, known: Mapping[EnumKey, type[Enum]]) -> type[Enum] | None:
+    """The Enum class of that name among the known ones and the modules imported so far."""
     found = known.get(key) or _imported(*key)
-    # type() first: isinstance() would ask the found thing itself for its class
-    if not issubclass(type(found), type) or not issubclass(found, Enum):
-        raise LookupError(f"{'.'.join(key)} is no Enum class")
-    return found
+    return found if _is_class(found) and issubclass(found, Enum) else None
 
 
 def _imported(module_name: str, qualname: str) -> Any:
     """Plain dictionary look-ups only: getattr on a module may import or run something."""
-    module = sys.modules[module_name]
+    module = sys.modules.get(module_name)
     if not issubclass(type(module), ModuleType):
-        raise LookupError(f"{module_name} is no plain module")
+        return None
     head, *rest = qualname.split(".")
-    found = _module_dict(module)[head]
+    found = _module_dict(module).get(head)
     for name in rest:
-        if not issubclass(type(found), type):
-            raise LookupError(f"{head} is no class")
-        found = _class_dict(found)[name]
+        found = _class_dict(found).get(name) if _is_class(found) else None
     return found
+
+
+def _is_class(found: object) -> bool:
+    # isinstance() would ask the found thing itself for its class
+    return issubclass(type(found), type)
 
 
 def member_label(member: Enum) -> str | int:
     """The name of a declared member, or the number of a combination of flags."""
     cls = type(member)
-    name = member._name_
-    if name is not None and cls._member_map_.get(name) is member:
-        return name
+    name: Any = member._name_  # None for combinations in Python 3.10
+    if cls._member_map_.get(name) is member:
+        return str(name)
     if isinstance(member, Flag):
         return int(member._value_)
     raise ValueError(f"it is no declared member of {cls.__qualname__}")
 
 
-def find_member(cls: type[Enum], label: object) -> Enum:
+def find_member(cls: type[Enum] | None, label: object) -> Enum:
     """The member of that label; LookupError or ValueError when there is none."""
+    if cls is None:
+        raise LookupError("it names an enum class that is not imported here")
     if type(label) is str:
         return cls._member_map_[label]
     if type(label) is not int or not issubclass(cls, Flag):

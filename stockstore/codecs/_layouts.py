@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from stockstore.codecs._describe import fields_of, kind_of, name_of, slots_of
+from stockstore.codecs._lowering import Refusal
 from stockstore.errors import CodecError
 
 _HEAP_TYPE = 1 << 9
@@ -38,7 +39,7 @@ class Layout:
         self.names = self.fixed + self.dynamic
         self._has_dict = bool(cls.__dictoffset__)
         self._computed = frozenset(_cached_properties(cls))
-        self._resets_hash = _CACHED_HASH in self.fixed
+        self._resets_hash = _CACHED_HASH in slots_of(cls)
 
     def take(self, obj: object) -> list[object] | None:
         """The values of all names, or None where the object has fewer attributes, more, or another order."""
@@ -58,7 +59,10 @@ class Layout:
         """What is set of the fixed attributes, and the dictionary without computed properties."""
         fixed = {name: value for name in self.fixed for value in _read(obj, name)}
         attributes = _get(obj, "__dict__") if self._has_dict else {}
-        return fixed, {name: value for name, value in attributes.items() if name not in self._computed}
+        kept = {name: value for name, value in attributes.items() if name not in self._computed}
+        if _CACHED_HASH in kept:
+            kept[_CACHED_HASH] = None
+        return fixed, kept
 
     def build(self, cls: type, values: Sequence[object]) -> object:
         """An object of what `take` gave."""
@@ -76,18 +80,16 @@ class Layout:
         obj = self._make(cls, tuple(fixed), tuple(fixed.values()))
         if self._has_dict:
             _get(obj, "__dict__").update(attributes)
-        if _CACHED_HASH in attributes:
-            _set(obj, _CACHED_HASH, None)
         return obj
 
     def _fixed_names(self, cls: type) -> tuple[str, ...]:
-        return slots_of(cls)
+        return tuple(name for name in slots_of(cls) if name != _CACHED_HASH)
 
     def _fixed_values(self, obj: object) -> list[object]:
         return [_get(obj, name) for name in self.fixed]
 
     def _make(self, cls: type, names: Sequence[str], values: Sequence[object]) -> object:
-        obj = _new(cls)
+        obj: object = _new(cls)
         for name, value in zip(names, values, strict=False):
             _set(obj, name, value)
         if self._resets_hash:
@@ -123,6 +125,13 @@ class StructLayout(Layout):
     def _fixed_names(self, cls: Any) -> tuple[str, ...]:
         return tuple(cls.__struct_fields__)
 
+    def take_apart(self, obj: object) -> tuple[dict[str, object], dict[Any, object]]:
+        fixed, attributes = super().take_apart(obj)
+        missing = next((name for name in self.fixed if name not in fixed), None)
+        if missing is not None:
+            raise Refusal(f"cannot encode an object whose field {missing!r} is not set; set it")
+        return fixed, attributes
+
     def _make(self, cls: type, names: Sequence[str], values: Sequence[object]) -> object:
         fields = dict(zip(names, values, strict=False))
         obj: Any = cls(**fields)
@@ -150,11 +159,11 @@ def _problem(cls: type) -> str | None:
     if issubclass(cls, Enum):
         return "an enum member is a single value; use encode_value"
     slots = slots_of(cls)
+    if cls.__itemsize__ or cls.__basicsize__ > _visible_size(cls, len(slots)) or not cls.__flags__ & _HEAP_TYPE:
+        return "a part of their state is kept outside slots and __dict__; keep plain values in a class of your own"
     for name in slots:
         if slots.count(name) > 1 or not isinstance(inspect.getattr_static(cls, name), types.MemberDescriptorType):
             return f"the slot {name!r} is hidden by another class attribute of that name; rename one of them"
-    if cls.__itemsize__ or cls.__basicsize__ > _visible_size(cls, len(slots)) or not cls.__flags__ & _HEAP_TYPE:
-        return "a part of their state is kept outside slots and __dict__; keep plain values in a class of your own"
     return None
 
 

@@ -39,7 +39,7 @@ def refused(cls: type, advice: str) -> str:
     return f"cannot encode a value of type {name}; {advice}"
 
 
-def _fits(value: int | str) -> bool:
+def _fits(value: object) -> bool:
     try:
         encode(value)
     except (OverflowError, UnicodeEncodeError):
@@ -55,10 +55,10 @@ def _scalar(value: object, code: int, to_bytes: Callable[[Any], bytes]) -> msgpa
 
 
 def _key_label(key: object) -> str:
-    return reprlib.repr(key) if type(key) in _NATIVE else f"a key of type {type(key).__qualname__}"
+    return reprlib.repr(key) if type(key) in _NATIVE and _fits(key) else f"a key of type {type(key).__qualname__}"
 
 
-class Refusal(Exception):
+class Refusal(Exception):  # noqa: N818 - it is turned into a CodecError
     """A value cannot be encoded; the path grows while the error travels up."""
 
     def __init__(self, problem: str) -> None:
@@ -82,11 +82,11 @@ class Scope:
         self._fast = Lower(self, _NATIVE)
         self._careful = Lower(self, _ALWAYS_NATIVE)
 
-    def take(self, value: object, lower: Lower, depth: int) -> bytes:
+    def take(self, value: object, lower: Lower, depth: int) -> bytes:  # noqa: ARG002 - objects are for subclasses
         """The body of an object's record."""
         raise Refusal(refused(type(value), "turn it into plain values first"))
 
-    def build(self, body: bytes) -> object:
+    def build(self, body: bytes) -> object:  # noqa: ARG002 - as take
         """The object of a record."""
         raise CodecError("the payload holds an object where only plain values may stand")
 
@@ -152,7 +152,7 @@ class Lower:
         if container is not None:
             return container(self, value, depth + 1)
         if issubclass(cls, Enum):
-            return self._enum(value, cls)
+            return _enum(value, self._scope.enums)
         return msgpack.Ext(_OBJECT, self._scope.take(value, self, depth + 1))
 
     def items(self, values: Iterable[object], depth: int, names: Sequence[str] | None = None) -> list[object]:
@@ -186,34 +186,33 @@ class Lower:
             return msgpack.Ext(_DICT, encode(lowered))
         return dict(zip(lowered[::2], lowered[1::2], strict=True))
 
-    def _tuple(self, value: tuple[object, ...], depth: int) -> object:
-        return msgpack.Ext(_TUPLE, encode(self.items(value, depth)))
 
-    def _set(self, value: set[object], depth: int) -> object:
-        return msgpack.Ext(_SET, encode(self.items(value, depth)))
+def _tuple(lower: Lower, value: tuple[object, ...], depth: int) -> object:
+    return msgpack.Ext(_TUPLE, encode(lower.items(value, depth)))
 
-    def _frozenset(self, value: frozenset[object], depth: int) -> object:
-        return msgpack.Ext(_FROZENSET, encode(self.items(value, depth)))
 
-    def _enum(self, value: Enum, cls: type[Enum]) -> object:
-        key = enum_key(cls)
-        try:
-            if find_enum(key, self._scope.enums) is not cls:
-                raise LookupError
-            return msgpack.Ext(_ENUM, encode((*key, member_label(value))))
-        except LookupError:
-            raise Refusal(
-                f"cannot encode a member of {'.'.join(key)}, which cannot be found again by that name; "
-                "define the enum at the top level of a module, or name it in the annotations of the class"
-            ) from None
-        except ValueError as error:
-            raise Refusal(f"cannot encode {value!r}: {error}") from None
+def _set(lower: Lower, value: set[object], depth: int) -> object:
+    return msgpack.Ext(_SET, encode(lower.items(value, depth)))
+
+
+def _frozenset(lower: Lower, value: frozenset[object], depth: int) -> object:
+    return msgpack.Ext(_FROZENSET, encode(lower.items(value, depth)))
+
+
+def _enum(value: Enum, known: Mapping[EnumKey, type[Enum]]) -> object:
+    key = enum_key(type(value))
+    if find_enum(key, known) is not type(value):
+        raise Refusal(
+            f"cannot encode a member of {'.'.join(key)}, which is not found again by that name; "
+            "define the enum at the top level of a module, or name it in the annotations of the class"
+        )
+    return msgpack.Ext(_ENUM, encode((*key, member_label(value))))
 
 
 _LOWER_CONTAINER: dict[type, Callable[[Lower, Any, int], object]] = {
     list: Lower.items,
     dict: Lower.mapping,
-    tuple: Lower._tuple,
-    set: Lower._set,
-    frozenset: Lower._frozenset,
+    tuple: _tuple,
+    set: _set,
+    frozenset: _frozenset,
 }

@@ -12,6 +12,7 @@ from stockstore.codecs._layouts import layout_of
 from stockstore.codecs._lowering import Lower, Refusal, Scope, encode, refused
 from stockstore.errors import CodecError
 
+FORMAT = b"\x01"
 _SLOTS, _DICT = "slots", "dict"
 
 
@@ -21,6 +22,7 @@ class Plan:
     def __init__(self, cls: type) -> None:
         self.name = name_of(cls)
         self.fingerprint = fingerprint_of_class(cls)
+        self.head = FORMAT + self.fingerprint
         self.scope = ObjectScope(cls)
         self._layout = layout_of(cls)
 
@@ -115,4 +117,4 @@ def class_of(cls: type, fingerprint: bytes) -> type:
     for each in subclasses_of(cls):
         if fingerprint_of_class(each) == fingerprint:
             return each
-    raise CodecError("it is of another class, or of an older shape of this one")
+    raise CodecError(f"a payload of {name_of(cls)} is of another class, or of an older shape of this one; treat it as absent")

@@ -56,7 +56,7 @@ def _zone_text(zone: dt.tzinfo | None) -> str:
         name = zone.tzname(None)
         named = "" if name == dt.timezone(offset).tzname(None) else f"|{name}"
         return f"@{offset // _MICROSECOND}{named}"
-    if type(zone) is zoneinfo.ZoneInfo and zone.key is not None and _ZONE_KEY.fullmatch(zone.key):
+    if type(zone) is zoneinfo.ZoneInfo and _ZONE_KEY.fullmatch(zone.key or ""):
         return zone.key
     raise ValueError(
         f"cannot encode a time zone of type {type(zone).__module__}.{type(zone).__qualname__}; use datetime.timezone, or zoneinfo.ZoneInfo by its key"
@@ -78,9 +78,8 @@ def _zone_from_text(text: str) -> dt.tzinfo | None:
 def _clock_to_bytes(value: Any) -> bytes:
     """The ISO text of a time or datetime; what that text cannot say follows a bar."""
     zone = value.tzinfo
-    if zone is None or zone is dt.timezone.utc:
-        if not value.fold:
-            return value.isoformat().encode()  # type: ignore[no-any-return]
+    if not value.fold and (zone is None or zone is dt.timezone.utc):
+        return value.isoformat().encode()  # type: ignore[no-any-return]
     naive = value.replace(tzinfo=None).isoformat()
     return f"{naive}|{value.fold}|{_zone_text(zone)}".encode("utf-8", "surrogatepass")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import pickle
-from typing import Any, TypeVar
+from typing import TypeVar, cast
 
 from stockstore.codecs._describe import FINGERPRINT_BYTES, name_of
 from stockstore.codecs._plans import class_of, fingerprint_of_class
@@ -32,10 +32,10 @@ class PickleCodec:
     """
 
     def __init__(self, *, key: bytes) -> None:
-        if not isinstance(key, bytes) or len(key) < _MIN_KEY_BYTES:
-            given = f"{len(key)} bytes" if isinstance(key, bytes) else type(key).__name__
+        problem = _key_problem(key)
+        if problem is not None:
             raise ConfigurationError(
-                f"PickleCodec needs a key of at least {_MIN_KEY_BYTES} bytes, not {given}; make one with secrets.token_bytes({_MIN_KEY_BYTES})"
+                f"PickleCodec needs a key of at least {_MIN_KEY_BYTES} bytes, not {problem}; make one with secrets.token_bytes({_MIN_KEY_BYTES})"
             )
         self._key = key
 
@@ -60,11 +60,13 @@ class PickleCodec:
         Raises:
             CodecError: The signature does not match, or the payload is of another class or an older shape of it.
         """
-        signed = self._opened(_OBJECT, payload, name_of(cls))
-        obj: Any = _unpickled(signed[FINGERPRINT_BYTES:], name_of(cls))
-        if type(obj) is not class_of(cls, signed[:FINGERPRINT_BYTES]):
-            raise CodecError(f"a payload of {name_of(cls)} holds a {name_of(type(obj))}; treat it as absent")
-        return obj  # type: ignore[no-any-return]
+        what = name_of(cls)
+        signed = self._opened(_OBJECT, payload, what)
+        actual = class_of(cls, signed[:FINGERPRINT_BYTES])
+        obj = _unpickled(signed[FINGERPRINT_BYTES:], what)
+        if type(obj) is not actual:
+            raise CodecError(f"a payload of {what} holds a {name_of(type(obj))}; treat it as absent")
+        return cast("T", obj)
 
     def encode_value(self, value: object) -> bytes:
         """Return the signed pickle of a single value.
@@ -105,3 +107,9 @@ def _unpickled(data: bytes, what: str) -> object:
         return pickle.loads(data)  # noqa: S301 - signed
     except Exception as error:
         raise CodecError(f"a payload of {what} cannot be unpickled: {error!r}; treat it as absent") from error
+
+
+def _key_problem(key: object) -> str | None:
+    if not isinstance(key, bytes):
+        return f"a value of type {type(key).__name__}"
+    return f"{len(key)} bytes" if len(key) < _MIN_KEY_BYTES else None

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import TypeVar, cast
 
 from stockstore.codecs import values
 from stockstore.codecs._describe import FINGERPRINT_BYTES, name_of
 from stockstore.codecs._lowering import Refusal
-from stockstore.codecs._plans import class_of, fingerprint_of_class, plan_of
+from stockstore.codecs._plans import FORMAT, class_of, fingerprint_of_class, plan_of
 from stockstore.errors import CodecError
 
 T = TypeVar("T")
-_FORMAT = b"\x01"
-_HEAD = len(_FORMAT) + FINGERPRINT_BYTES
+_HEAD = len(FORMAT) + FINGERPRINT_BYTES
 
 
 class MsgpackCodec:
@@ -49,7 +48,7 @@ class MsgpackCodec:
         """
         plan = plan_of(type(obj))
         try:
-            return _FORMAT + plan.fingerprint + plan.scope.run(lambda lower: plan.record(obj, lower, 0))
+            return plan.head + plan.scope.run(lambda lower: plan.record(obj, lower, 0))
         except Refusal as refusal:
             raise CodecError(f"{plan.name}{refusal.path}: {refusal.problem}") from refusal.__cause__
 
@@ -60,17 +59,9 @@ class MsgpackCodec:
             CodecError: The payload is damaged, of another class, or of an older shape of it.
         """
         try:
-            obj: Any = self._decode(cls, payload)
+            return cast("T", _decoded(cls, payload))
         except Exception as error:
             raise CodecError(f"a payload of {name_of(cls)} cannot be decoded: {error}; treat it as absent") from error
-        return obj  # type: ignore[no-any-return]
-
-    def _decode(self, cls: type, payload: bytes) -> object:
-        if payload[:1] != _FORMAT:
-            raise CodecError(f"it is of format {payload[:1]!r}, not {_FORMAT!r}")
-        actual = class_of(cls, payload[1:_HEAD])
-        plan = plan_of(actual)
-        return plan.rebuild(actual, plan.scope.decode(payload[_HEAD:]))
 
     def encode_value(self, value: object) -> bytes:
         """Return the bytes of a single value; see `stockstore.codecs.values.dumps`."""
@@ -79,3 +70,14 @@ class MsgpackCodec:
     def decode_value(self, data: bytes) -> object:
         """Return the value that `encode_value` was given; see `stockstore.codecs.values.loads`."""
         return values.loads(data)
+
+
+def _decoded(cls: type, payload: bytes) -> object:
+    plan = plan_of(cls)
+    if payload[:_HEAD] == plan.head:
+        return plan.rebuild(cls, plan.scope.decode(payload[_HEAD:]))
+    if payload[:1] != FORMAT:
+        raise CodecError(f"it is of format {payload[:1]!r}, not {FORMAT!r}")
+    actual = class_of(cls, payload[1:_HEAD])
+    plan = plan_of(actual)
+    return plan.rebuild(actual, plan.scope.decode(payload[_HEAD:]))
