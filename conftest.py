@@ -14,7 +14,7 @@ readme = Sybil(
 )
 docstrings = Sybil(
     parsers=[DocTestParser()],
-    patterns=["stockstore/**/*.py", "stockstore_ext/**/*.py"],
+    patterns=["stockstore/*.py", "stockstore/**/*.py", "stockstore_ext/*.py", "stockstore_ext/**/*.py"],
     document_types={".py": PythonDocStringDocument},
 )
 
