@@ -10,9 +10,9 @@ from typing import Any, TypeAlias
 
 from stockstore.errors import ConfigurationError
 
-FixedLifetime: TypeAlias = "float | timedelta | datetime | None"
+FixedLifetime: TypeAlias = float | timedelta | datetime | None
 # The callable is given whatever object is stored, so its argument has no narrower type.
-Lifetime: TypeAlias = "FixedLifetime | Callable[[Any], FixedLifetime]"
+Lifetime: TypeAlias = FixedLifetime | Callable[[Any], FixedLifetime]
 
 SERVER_CAP = 7 * 24 * 3600
 """Seconds that a server keeps a value whose owner set no lifetime."""
@@ -70,7 +70,7 @@ class LifetimeRule:
 
     def __post_init__(self) -> None:
         """Refuse a jitter that is no fraction."""
-        if isinstance(self.jitter, bool) or not isinstance(self.jitter, (int, float)) or not 0 <= self.jitter < 1:
+        if type(self.jitter) not in (int, float) or not 0 <= self.jitter < 1:
             raise ConfigurationError(f"jitter is a fraction from 0 to below 1, not {self.jitter!r}")
 
     @property

@@ -67,5 +67,5 @@ def _target(alias: bytes) -> str:
     command of their own into ours.
     """
     text = alias[1:].decode(errors="replace")
-    legal = text.isascii() and text.isprintable() and " " not in text and len(text) <= _KEY_LIMIT
+    legal = text.isascii() and text.isprintable() and " " not in text and text.count(":") > 1 and len(text) <= _KEY_LIMIT
     return text if legal else ""

@@ -11,6 +11,8 @@ A cell's key is the prefix itself, which is shorter than any key of a value.
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 
+from stockstore.errors import ConfigurationError
+
 TOKEN_SIZE = 8
 
 
@@ -25,7 +27,21 @@ def head_of(key: str) -> str:
     >>> head_of("shop:User:id:i1")
     'shop:User:'
     """
-    return key[: key.find(":", key.find(":") + 1) + 1]
+    end = key.find(":", key.find(":") + 1) + 1
+    if end == 0 or end == key.find(":") + 1:
+        raise ConfigurationError(f'{key!r} is no cache key; it reads "namespace:class label:names:values"')
+    return key[:end]
+
+
+def heads_of(keys: Iterable[str]) -> list[str]:
+    """Give the head of each key; a batch is mostly of one class, which makes this fast."""
+    heads: list[str] = []
+    head = "\n"
+    for key in keys:
+        if not key.startswith(head):
+            head = head_of(key)
+        heads.append(head)
+    return heads
 
 
 def cells_of(head: str) -> tuple[str, str]:
@@ -39,7 +55,7 @@ def cells_of(head: str) -> tuple[str, str]:
 
 def all_cells(heads: Iterable[str]) -> list[str]:
     """Give each cell of some heads once."""
-    return list(dict.fromkeys(cell for head in heads for cell in cells_of(head)))
+    return list(dict.fromkeys(cell for head in dict.fromkeys(heads) for cell in cells_of(head)))
 
 
 def stamps_of(heads: Iterable[str], tokens: Mapping[str, bytes]) -> dict[str, bytes]:
@@ -48,12 +64,12 @@ def stamps_of(heads: Iterable[str], tokens: Mapping[str, bytes]) -> dict[str, by
     return {head: b"".join(token for token in pair if token) for head, pair in pairs.items() if all(pair)}
 
 
-def live_values(keys: Sequence[str], found: Mapping[str, bytes]) -> dict[str, bytes]:
+def live_values(keys: Sequence[str], heads: Sequence[str], found: Mapping[str, bytes]) -> dict[str, bytes]:
     """Give the values of the keys that are present, from an answer that holds values and cells."""
-    stamps = stamps_of({head_of(key) for key in keys}, found)
+    stamps = stamps_of(set(heads), found)
     live: dict[str, bytes] = {}
-    for key in keys:
-        stamp = stamps.get(head_of(key))
-        if stamp and (value := found.get(key)) is not None and value.startswith(stamp):
+    for key, head in zip(keys, heads, strict=True):
+        value, stamp = found.get(key), stamps.get(head)
+        if value is not None and stamp is not None and value.startswith(stamp):
             live[key] = value[len(stamp) :]
     return live

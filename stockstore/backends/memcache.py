@@ -14,7 +14,7 @@ except ModuleNotFoundError as exc:
 
 from stockstore.backends.memcache_connection import Connection, Pool
 from stockstore.backends.memcache_exchange import Job, run
-from stockstore.backends.memcache_requests import Item, Steps, clear_steps, delete_steps, get_steps, set_steps
+from stockstore.backends.memcache_requests import Steps, clear_steps, delete_steps, get_steps, set_steps
 from stockstore.backends.memcache_servers import Server, servers_of, servers_of_client
 from stockstore.backends.rendezvous import router
 
@@ -76,7 +76,7 @@ class MemcacheBackend(Backend):
 
     def get_many(self, keys: Sequence[str]) -> dict[str, bytes]:
         """Give the values of those keys that are present; one round trip, to all nodes at once."""
-        groups = self._by_node(keys, _itself)
+        groups = self._by_node(keys, keys)
         found: dict[str, bytes] = {}
         for part in self._run({node: partial(get_steps, keys=group) for node, group in groups.items()}):
             found |= part
@@ -89,12 +89,13 @@ class MemcacheBackend(Backend):
         two round trips more. A value that a server refuses, being too large, is an error, and its key is
         absent then.
         """
-        groups = self._by_node(items, _first)
+        groups = self._by_node(items, [key for key, _, _ in items])
         self._run({node: partial(set_steps, items=group, known=node.tokens) for node, group in groups.items()})
 
     def delete_many(self, keys: Sequence[str]) -> int:
         """Drop keys and tell how many of them were there; one round trip, to all nodes at once."""
-        groups = self._by_node(list(dict.fromkeys(keys)), _itself)
+        distinct = list(dict.fromkeys(keys))
+        groups = self._by_node(distinct, distinct)
         return sum(self._run({node: partial(delete_steps, keys=group) for node, group in groups.items()}))
 
     def clear(self, prefix: str) -> None:
@@ -109,11 +110,14 @@ class MemcacheBackend(Backend):
         for node in self._nodes:
             node.pool.close()
 
-    def _by_node(self, parts: Sequence[_Part], key_of: Callable[[_Part], str]) -> dict[Node, list[_Part]]:
-        groups: dict[Node, list[_Part]] = {}
-        for part in parts:
-            groups.setdefault(self._nodes[self._route(key_of(part))], []).append(part)
-        return groups
+    def _by_node(self, parts: Sequence[_Part], keys: Sequence[str]) -> dict[Node, Sequence[_Part]]:
+        """Split a batch of parts, which belong to the keys one by one."""
+        if len(self._nodes) == 1:
+            return {self._nodes[0]: parts} if parts else {}
+        groups: list[list[_Part]] = [[] for _ in self._nodes]
+        for part, position in zip(parts, self._route(keys), strict=True):
+            groups[position].append(part)
+        return {node: group for node, group in zip(self._nodes, groups, strict=True) if group}
 
     def _run(self, work: Mapping[Node, Callable[[Connection], Steps[_Result]]]) -> list[_Result]:
         jobs = [Job(node.pool, steps) for node, steps in work.items()]
@@ -123,11 +127,3 @@ class MemcacheBackend(Backend):
                 where = job.pool.server.name
                 raise CacheUnreachable(f"memcached at {where} did not do what was asked: {job.error}; check the server") from job.error
         return [cast("_Result", job.result) for job in jobs]
-
-
-def _itself(key: str) -> str:
-    return key
-
-
-def _first(item: Item) -> str:
-    return item[0]

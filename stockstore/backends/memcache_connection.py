@@ -9,9 +9,7 @@ from pymemcache.exceptions import MemcacheUnexpectedCloseError, MemcacheUnknownE
 from stockstore.backends.memcache_servers import Server
 
 _RECEIVE = 65536
-_UNREAD = 32768  # so much fits into any socket's buffers, read by the other side or not
 _LINE = b"\r\n"
-_ITEM_WORDS = 4
 
 
 class Connection:
@@ -23,55 +21,40 @@ class Connection:
 
     def __init__(self, server: Server) -> None:
         self._socket = _connect(server)
+        self._arrivals = _poll(self._socket, select.POLLIN)
+        self._patience = server.timeout * 1000
         self._buffer = b""
         self._at = 0
 
     def send(self, request: bytes) -> None:
         """Send a whole request, also where the server does not read on before its answers are read."""
-        if len(request) <= _UNREAD:
-            self._socket.sendall(request)
-        else:
-            self._send_and_receive(memoryview(request))
+        sent = self._socket.send(request)
+        if sent < len(request):
+            self._send_and_receive(memoryview(request)[sent:])
 
-    def line(self) -> bytes:
-        """Read one line of an answer."""
-        end = self._buffer.find(_LINE, self._at)
-        while end < 0:
+    def lines(self, count: int) -> list[bytes]:
+        """Read as many lines, the answers to as many commands."""
+        while len(parts := self._buffer[self._at :].split(_LINE, count)) <= count:
             self._receive()
-            end = self._buffer.find(_LINE, self._at)
-        line = self._buffer[self._at : end]
-        self._at = end + len(_LINE)
-        return line
+        self._at = len(self._buffer) - len(parts.pop())
+        return parts
 
     def values(self) -> dict[str, bytes]:
         """Read the answer to one ``get``."""
         found: dict[str, bytes] = {}
-        while (line := self.line()) != b"END":
-            words = line.split(b" ")
-            if words[0] != b"VALUE" or len(words) != _ITEM_WORDS or not words[3].isdigit():
-                raise MemcacheUnknownError(f"it answered {line[:80]!r} to a get")
-            found[words[1].decode()] = self._block(int(words[3]))
+        self._at, missing = _take_items(self._buffer, self._at, found)
+        while missing:
+            self._receive(missing)
+            self._at, missing = _take_items(self._buffer, self._at, found)
         return found
 
     def fresh(self) -> bool:
         """Whether the connection is open and nothing is left to read on it."""
-        return not self._unread() and not _ready(self._socket, 0.0, writing=False)[0]
+        return self._at == len(self._buffer) and not self._arrivals.poll(0)
 
     def close(self) -> None:
         """Close the socket."""
         self._socket.close()
-
-    def _unread(self) -> int:
-        return len(self._buffer) - self._at
-
-    def _block(self, size: int) -> bytes:
-        while self._unread() < size + len(_LINE):
-            self._receive(size + len(_LINE) - self._unread())
-        start, end = self._at, self._at + size
-        self._at = end + len(_LINE)
-        if self._buffer[end : self._at] != _LINE:
-            raise MemcacheUnknownError(f"it sent a value that is not {size} bytes long, as it had said")
-        return self._buffer[start:end]
 
     def _receive(self, at_least: int = 1) -> None:
         parts = [self._buffer[self._at :]]
@@ -85,14 +68,15 @@ class Connection:
         self._at = 0
 
     def _send_and_receive(self, rest: memoryview) -> None:
+        both = _poll(self._socket, select.POLLIN | select.POLLOUT)
         while rest:
-            readable, writable = _ready(self._socket, self._socket.gettimeout(), writing=True)
-            if not readable and not writable:
+            events = sum(event for _, event in both.poll(self._patience))
+            if not events:
                 raise TimeoutError("timed out")
-            if readable:
+            if events & ~select.POLLOUT:
                 self._receive()
-            if writable:
-                rest = rest[self._socket.send(rest[:_UNREAD]) :]
+            if events & select.POLLOUT:
+                rest = rest[self._socket.send(rest) :]
 
 
 class Pool:
@@ -159,9 +143,27 @@ def _dial(server: Server) -> socket.socket:
     return connection
 
 
-def _ready(connection: socket.socket, timeout: float | None, *, writing: bool) -> tuple[bool, bool]:
-    """Tell whether a socket can be read and written, after waiting for either."""
+def _poll(connection: socket.socket, events: int) -> "select.poll":
     poll = select.poll()  # select.select knows no descriptors above 1023
-    poll.register(connection, select.POLLIN | (select.POLLOUT if writing else 0))
-    events = sum(event for _, event in poll.poll(None if timeout is None else timeout * 1000))
-    return bool(events & ~select.POLLOUT), bool(events & select.POLLOUT)
+    poll.register(connection, events)
+    return poll
+
+
+def _take_items(buffer: bytes, at: int, found: dict[str, bytes]) -> tuple[int, int]:
+    """Move whole items from a buffer; gives the place reached, and the least number of bytes that are still to come."""
+    while (end := buffer.find(_LINE, at)) >= 0:
+        line, start = buffer[at:end], end + len(_LINE)
+        if line == b"END":
+            return start, 0
+        try:
+            tag, key, _, size = line.split(b" ")
+            stop = start + int(size)
+        except ValueError:
+            tag = b""
+        if tag != b"VALUE":
+            raise MemcacheUnknownError(f"it answered {line[:80]!r} to a get")
+        if stop + len(_LINE) > len(buffer):
+            return at, stop + len(_LINE) - len(buffer)
+        found[key.decode()] = buffer[start:stop]
+        at = stop + len(_LINE)
+    return at, 1

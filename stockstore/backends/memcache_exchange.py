@@ -1,7 +1,6 @@
 """Batches to several nodes at once, on plain blocking sockets."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 from pymemcache.exceptions import MemcacheError
@@ -25,24 +24,21 @@ class Job(Generic[_Result]):
 
     def start(self) -> None:
         """Get a connection and the first request."""
-        with self._errors():
-            self._connection = self.pool.take()
-            self._steps = self._make_steps(self._connection)
-            self.resume()
+        self._connection = self.pool.take()
+        self._steps = self._make_steps(self._connection)
+        self._request = next(self._steps)
 
     def send(self) -> None:
         """Send the request that is due."""
-        with self._errors():
-            if self._connection:
-                self._connection.send(self._request)
+        if self._connection:
+            self._connection.send(self._request)
 
-    def resume(self) -> None:
+    def receive(self) -> None:
         """Read the answer, and get the next request or the result."""
-        with self._errors():
-            try:
-                self._request = next(self._steps)
-            except StopIteration as end:
-                self._finish(end.value)
+        try:
+            self._request = next(self._steps)
+        except StopIteration as end:
+            self._finish(end.value)
 
     def abandon(self) -> None:
         """Close the connection, on which answers may still come."""
@@ -58,14 +54,6 @@ class Job(Generic[_Result]):
             self.pool.give_back(self._connection)
             self._connection = None
 
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except (MemcacheError, OSError) as exc:
-            self.error = exc
-            self.abandon()
-
 
 def run(jobs: Sequence[Job[_Result]]) -> None:
     """Run all jobs to their end: each round sends every request before it reads the first answer.
@@ -73,15 +61,21 @@ def run(jobs: Sequence[Job[_Result]]) -> None:
     A job that fails keeps its error and holds up no other.
     """
     try:
-        for job in jobs:
-            job.start()
-        while running := [job for job in jobs if job.running]:
-            for job in running:
-                job.send()
-            for job in running:
-                if job.running:
-                    job.resume()
+        _advance(jobs, Job.start)
+        while any(job.running for job in jobs):
+            _advance(jobs, Job.send)
+            _advance(jobs, Job.receive)
     except BaseException:  # an interrupt in mid-answer, too, leaves the connections useless
         for job in jobs:
             job.abandon()
         raise
+
+
+def _advance(jobs: Sequence[Job[_Result]], step: Callable[[Job[_Result]], None]) -> None:
+    for job in jobs:
+        if job.running:
+            try:
+                step(job)
+            except (MemcacheError, OSError) as exc:
+                job.error = exc
+                job.abandon()

@@ -1,6 +1,7 @@
 """Redis as a backend."""
 
 import re
+import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar, Union, cast
@@ -22,9 +23,14 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 _CHUNK = 1000  # bounds how long one script holds the server, and stays far below Lua's limit for unpack
 
+_LONGEST = 2**32 - 1  # seconds, 136 years: what fits into four bytes
+
+# All lifetimes are one argument: each argument costs redis-py more than Redis needs to keep a value.
 _SET = """
+local call, unpack, lifetimes = redis.call, struct.unpack, ARGV[1]
 for i, key in ipairs(KEYS) do
-    redis.call('SET', key, ARGV[2 * i - 1], 'EX', ARGV[2 * i])
+    local lifetime = unpack('>I4', lifetimes, 4 * i - 3)
+    call('SETEX', key, lifetime, ARGV[i + 1])
 end
 """
 
@@ -140,8 +146,8 @@ class RedisBackend(Backend):
             self._client.close()
 
     def _set_by_script(self, items: Sequence[tuple[str, bytes, int]]) -> None:
-        values = [part for _, value, lifetime in items for part in (value, lifetime)]
-        self._set(keys=[key for key, _, _ in items], args=values)
+        lifetimes = struct.pack(f">{len(items)}I", *[min(lifetime, _LONGEST) for _, _, lifetime in items])
+        self._set(keys=[key for key, _, _ in items], args=[lifetimes, *[value for _, value, _ in items]])
 
     def _set_by_pipeline(self, items: Sequence[tuple[str, bytes, int]]) -> None:
         pipeline = self._client.pipeline()

@@ -1,8 +1,8 @@
 """Keys: what a class declares, and the canonical form and text of its values."""
 
-from stockstore.keys.declared import class_name, key_bases, mapper_of
+from stockstore.keys.declared import class_name, mapper_of
 from stockstore.keys.encoding import Canonical, canonical
-from stockstore.keys.plans import ClassKeys, Key, KeyPlan, Lookup, Native, key_text, keys_of, label_of, namespace_text
+from stockstore.keys.plans import ClassKeys, Key, KeyPlan, Lookup, Native, alias_plans, key_text, keys_of, label_of, namespace_text
 
 __all__ = [
     "Canonical",
@@ -11,9 +11,9 @@ __all__ = [
     "KeyPlan",
     "Lookup",
     "Native",
+    "alias_plans",
     "canonical",
     "class_name",
-    "key_bases",
     "key_text",
     "keys_of",
     "label_of",

@@ -5,7 +5,7 @@ from typing import Any, TypeAlias
 
 from stockstore.errors import ConfigurationError, NotKeyedError
 
-Names: TypeAlias = "tuple[str, ...]"
+Names: TypeAlias = tuple[str, ...]
 
 
 def class_name(cls: type) -> str:
@@ -14,7 +14,7 @@ def class_name(cls: type) -> str:
 
 
 # A mapper is typed Any here: this layer does not import SQLAlchemy, it only asks an object that the class carries.
-def mapper_of(cls: type) -> Any:  # noqa: ANN401
+def mapper_of(cls: type) -> Any:
     """Give the SQLAlchemy mapper of a class, ``None`` for a plain one."""
     mapper = getattr(cls, "__mapper__", None)
     return mapper if mapper is not None and getattr(mapper, "class_", None) is cls else None
@@ -52,22 +52,29 @@ def _parse(cls: type, declared: object) -> Iterator[Names]:
         raise ConfigurationError(f"{class_name(cls)}.__keys__ is a list of attribute names and tuples of names, not {declared!r}")
     for key in declared:
         names = (key,) if isinstance(key, str) else key
-        if not isinstance(names, (tuple, list)) or not names or not all(isinstance(n, str) and n for n in names) or len(set(names)) < len(names):
+        if (
+            not isinstance(names, (tuple, list))
+            or not names
+            or not all(isinstance(n, str) and n for n in names)
+            or len(set(names)) < len(names)
+        ):
             raise ConfigurationError(f"{class_name(cls)}.__keys__ has {key!r}; a key is an attribute name or a tuple of different names")
         yield tuple(names)
 
 
-def _primary_key(mapper: Any) -> list[Names]:  # noqa: ANN401
+def _primary_key(mapper: Any) -> list[Names]:
     if mapper is None:
         return []
     return [tuple(mapper.get_property_by_column(column).key for column in mapper.primary_key)]
 
 
-def _refuse_unmapped(cls: type, mapper: Any, keys: Iterable[Names]) -> None:  # noqa: ANN401
+def _refuse_unmapped(cls: type, mapper: Any, keys: Iterable[Names]) -> None:
     columns = {prop.key for prop in mapper.column_attrs}
     for name in (name for names in keys for name in names):
         if name not in columns:
-            raise ConfigurationError(f"{class_name(cls)}.__keys__ names {name!r}, which is no column attribute of the class; it has {sorted(columns)}")
+            raise ConfigurationError(
+                f"{class_name(cls)}.__keys__ names {name!r}, which is no column attribute of the class; it has {sorted(columns)}"
+            )
 
 
 def identity_class(cls: type) -> type:
@@ -98,5 +105,9 @@ def declaring_class(cls: type, names: Iterable[str]) -> type:
     if mapper is None:
         return cls
     wanted, root = frozenset(names), identity_class(cls)
-    owners = [m.class_ for m in mapper.iterate_to_root() if identity_class(m.class_) is root and any(frozenset(n) == wanted for n in declared_names(m.class_))]
+    owners: list[type] = [
+        m.class_
+        for m in mapper.iterate_to_root()
+        if identity_class(m.class_) is root and any(frozenset(n) == wanted for n in declared_names(m.class_))
+    ]
     return owners[-1]

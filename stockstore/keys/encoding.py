@@ -20,7 +20,7 @@ from uuid import UUID
 
 from stockstore.errors import CodecError
 
-Canonical: TypeAlias = "int | str | tuple[str]"
+Canonical: TypeAlias = int | str | tuple[str]
 
 _SAFE = "@.+-_~"
 _PLAIN = re.compile(r"[A-Za-z0-9@.+\-_~]*", re.ASCII).fullmatch
@@ -43,7 +43,9 @@ def canonical(value: object) -> Canonical:
     for types, encode in _ENCODERS:
         if isinstance(value, types):
             return encode(value)
-    raise CodecError(f"a key value cannot be of type {kind.__module__}.{kind.__qualname__} ({value!r}); use numbers, text, bytes, UUID, dates or enums")
+    raise CodecError(
+        f"a key value cannot be of type {kind.__module__}.{kind.__qualname__} ({value!r}); use numbers, text, bytes, UUID, dates or enums"
+    )
 
 
 def text_of(value: Canonical) -> str:
@@ -52,7 +54,7 @@ def text_of(value: Canonical) -> str:
         return f"i{value}" if -_DECIMAL_BELOW < value < _DECIMAL_BELOW else f"x{value:x}"
     if type(value) is str:
         return "s" + escape(value)
-    return value[0]  # type: ignore[index, return-value]
+    return value[0]  # type: ignore[index]
 
 
 def escape(text: str) -> str:
@@ -83,7 +85,8 @@ def _not_finite(value: "float | Decimal") -> Canonical:
 
 def _enum(value: enum.Enum) -> Canonical:
     kind = type(value)
-    name = value.name if value.name is not None else repr(value.value)
+    # A combination of flags that nobody named has no name, whatever the type says.
+    name = repr(value.value) if getattr(value, "name", None) is None else value.name
     return (f"e{escape(kind.__module__)}.{escape(kind.__qualname__)}.{escape(name)}",)
 
 

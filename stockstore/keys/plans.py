@@ -8,11 +8,11 @@ from typing import NamedTuple, TypeAlias
 from weakref import WeakKeyDictionary
 
 from stockstore.errors import NotKeyedError, UnknownKeyError
-from stockstore.keys.declared import Names, class_name, declared_names, declaring_class, identity_class, mapper_of
+from stockstore.keys.declared import Names, class_name, declared_names, declaring_class, identity_class, key_bases, mapper_of
 from stockstore.keys.encoding import Canonical, canonical, escape, text_of
 
-Native: TypeAlias = "Canonical | tuple[Canonical, ...]"
-Key: TypeAlias = "Mapping[str, object] | object"
+Native: TypeAlias = Canonical | tuple[Canonical, ...]
+Key: TypeAlias = Mapping[str, object] | object
 
 KEY_LIMIT = 250
 """The bytes that memcached allows a key to have."""
@@ -75,25 +75,35 @@ class Lookup(NamedTuple):
 
 
 class ClassKeys:
-    """All the keys of one class."""
+    """All the keys of one class.
+
+    Attributes:
+        name: The full name of the class.
+        mapped: Whether SQLAlchemy maps it.
+        identity: The key under which its objects are kept; all classes of a mapped hierarchy share it.
+        plans: Every key, in the order declared.
+        canonical: The key that a bare value means.
+        alternates: The keys that are aliases of the identity.
+    """
 
     def __init__(self, cls: type) -> None:
         """Compile what the class declares."""
-        self.cls = cls
+        self.name = class_name(cls)
         self.mapped = mapper_of(cls) is not None
         names = declared_names(cls)
-        self.identity = self._identity(names)
-        self.plans = tuple(self.identity if set(n) == set(self.identity.names) else KeyPlan(declaring_class(cls, n), n) for n in names)
+        root = identity_class(cls)
+        self.identity: KeyPlan = KeyPlan(cls, _identity_names(cls, names)) if root is cls else keys_of(root).identity
+        self.plans = tuple(self._plan_for(cls, n) for n in names)
         self.canonical = self.plans[0]
         self.alternates = tuple(plan for plan in self.plans if plan is not self.identity)
         self._by_names = {frozenset(plan.names): plan for plan in self.plans}
         self._shapes: dict[Names, KeyPlan] = {}
 
-    def _identity(self, names: tuple[Names, ...]) -> KeyPlan:
-        mapper = mapper_of(self.cls)
-        if mapper is None:
-            return KeyPlan(self.cls, names[0])
-        return KeyPlan(identity_class(self.cls), tuple(mapper.get_property_by_column(c).key for c in mapper.primary_key))
+    def _plan_for(self, cls: type, names: Names) -> KeyPlan:
+        if set(names) == set(self.identity.names):
+            return self.identity
+        owner = declaring_class(cls, names)
+        return KeyPlan(cls, names) if owner is cls else keys_of(owner).plan(names)
 
     def lookup(self, key: Key) -> Lookup:
         """Give what a key asks for: a mapping of names, or the canonical key's bare value or tuple.
@@ -105,19 +115,20 @@ class ClassKeys:
         if isinstance(key, Lookup):
             return key
         if isinstance(key, Mapping):
-            plan = self._plan(tuple(key))
+            plan = self.plan(tuple(key))
             values = tuple(key[name] for name in plan.names)
         else:
             plan = self.canonical
             values = self._bare(plan, key)
         return Lookup(plan, plan.native(values), values)
 
-    def _plan(self, names: Names) -> KeyPlan:
+    def plan(self, names: Names) -> KeyPlan:
+        """Give the key of these names, in any order; UnknownKeyError where the class declares none."""
         plan = self._shapes.get(names)
         if plan is None:
             plan = self._by_names.get(frozenset(names))
             if plan is None:
-                raise UnknownKeyError(f"{class_name(self.cls)} has no key {self._show(names)}; it declares {self.describe()}")
+                raise UnknownKeyError(f"{self.name} has no key {self._show(names)}; it declares {self.describe()}")
             self._shapes[names] = plan
         return plan
 
@@ -125,7 +136,7 @@ class ClassKeys:
         if len(plan.names) == 1:
             return (key,)
         if not isinstance(key, (tuple, list)) or len(key) != len(plan.names):
-            raise UnknownKeyError(f"the key {plan.describe()} of {class_name(self.cls)} needs {len(plan.names)} values in this order, not {key!r}")
+            raise UnknownKeyError(f"the key {plan.describe()} of {self.name} needs {len(plan.names)} values in this order, not {key!r}")
         given = dict(zip(plan.declared, key, strict=True))
         return tuple(given[name] for name in plan.names)
 
@@ -138,6 +149,11 @@ class ClassKeys:
         return ", ".join(plan.describe() for plan in self.plans)
 
 
+def _identity_names(cls: type, names: tuple[Names, ...]) -> Names:
+    mapper = mapper_of(cls)
+    return names[0] if mapper is None else tuple(mapper.get_property_by_column(c).key for c in mapper.primary_key)
+
+
 _compiled: "WeakKeyDictionary[type, ClassKeys]" = WeakKeyDictionary()
 
 
@@ -147,12 +163,18 @@ def keys_of(cls: type) -> ClassKeys:
     Raises:
         NotKeyedError: It declares none, or is no class.
     """
-    keys = _compiled.get(cls) if isinstance(cls, type) else None
-    if keys is None:
-        if not isinstance(cls, type):
-            raise NotKeyedError(f"the first argument is the class to look up, not {cls!r}")
-        keys = _compiled[cls] = ClassKeys(cls)
-    return keys
+    if not isinstance(cls, type):
+        raise NotKeyedError(f"the first argument is the class to look up, not {cls!r}")
+    keys = _compiled.get(cls)
+    return keys if keys is not None else _compiled.setdefault(cls, ClassKeys(cls))
+
+
+def alias_plans(cls: type, *, polymorphic: bool) -> tuple[KeyPlan, ...]:
+    """Give the keys by which an object of this class is found through an alias: its alternates, and all keys of its bases."""
+    plans = dict.fromkeys(keys_of(cls).alternates)
+    for base in key_bases(cls, polymorphic=polymorphic):
+        plans.update(dict.fromkeys(keys_of(base).plans))
+    return tuple(plans)
 
 
 def label_of(cls: type) -> str:

@@ -2,6 +2,6 @@
 
 from stockstore.mapped.columns import UNLOADED
 from stockstore.mapped.plan import MappedPlan, plan_of
-from stockstore.mapped.sessions import bypasses
+from stockstore.mapped.sessions import bypasses, dependent_classes
 
-__all__ = ["UNLOADED", "MappedPlan", "bypasses", "plan_of"]
+__all__ = ["UNLOADED", "MappedPlan", "bypasses", "dependent_classes", "plan_of"]

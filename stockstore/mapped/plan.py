@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from sqlalchemy import Column, inspect
 from sqlalchemy.orm import ColumnProperty, Mapper, Session
+from sqlalchemy.orm.exc import UnmappedColumnError
 
 from stockstore.errors import CodecError, ConfigurationError
 from stockstore.mapped.columns import kind_of
@@ -56,7 +57,7 @@ class MappedPlan:
         columns = tuple(_column_properties(mapper))
         self.cls, self.mapper, self.root = cls, mapper, identity_class(mapper)
         self.attrs = tuple(column.key for column in columns)
-        self.primary_key = tuple(_primary_key(mapper, self.attrs))
+        self.primary_key = tuple(_primary_key(mapper))
         self.fingerprint = _fingerprint(mapper, columns)
         self.width = len(mapper.class_manager)
         self._relatives: dict[bytes, MappedPlan] = {self.fingerprint: self}
@@ -80,11 +81,14 @@ class MappedPlan:
             raise CodecError(f"{_label(type(obj))} is not {_label(self.cls)}: use plan_of(type(obj)) for its instances")
         return self._hydrator.dehydrate(obj)
 
-    def unpack(self, payload: bytes) -> "tuple[MappedPlan, State]":
+    def unpack(self, payload: bytes) -> "tuple[MappedPlan, State] | None":
         """Give a payload's state and the plan of its class: this one, or another of the same inheritance hierarchy.
 
+        Returns:
+            ``None`` where no mapped class of the hierarchy has the payload's fingerprint: it is of another schema.
+
         Raises:
-            CodecError: No mapped class of the hierarchy has the payload's fingerprint, or the rest is not a row of it.
+            CodecError: What follows the fingerprint is not a row of the class.
         """
         fingerprint = payload[:8]
         if fingerprint == self.fingerprint:
@@ -92,15 +96,13 @@ class MappedPlan:
         plan = self._relatives.get(fingerprint)
         if plan is None or plan_of(plan.cls) is not plan:
             plan = self._find_relative(fingerprint)
-        return plan, plan.read(payload)
+        return None if plan is None else (plan, plan.read(payload))
 
-    def _find_relative(self, fingerprint: bytes) -> "MappedPlan":
+    def _find_relative(self, fingerprint: bytes) -> "MappedPlan | None":
         # Looked for anew each time: a subclass may be mapped later.
         relatives = [plan_of(mapper.class_) for mapper in self.mapper.base_mapper.self_and_descendants]
         self._relatives = {plan.fingerprint: plan for plan in relatives}
-        if fingerprint not in self._relatives:
-            raise CodecError(f"{_label(self.cls)}: the payload's fingerprint {fingerprint.hex()} is that of another class or schema")
-        return self._relatives[fingerprint]
+        return self._relatives.get(fingerprint)
 
 
 def plan_of(cls: type) -> MappedPlan:
@@ -145,12 +147,12 @@ def _column_properties(mapper: Mapper[Any]) -> Iterator[ColumnProperty[Any]]:
             yield prop
 
 
-def _primary_key(mapper: Mapper[Any], attrs: tuple[str, ...]) -> Iterator[str]:
+def _primary_key(mapper: Mapper[Any]) -> Iterator[str]:
     for column in mapper.primary_key:
-        key = mapper.get_property_by_column(column).key
-        if key not in attrs:
-            raise ConfigurationError(f"{_label(mapper.class_)}: the primary key column {column} has no attribute; map it")
-        yield key
+        try:
+            yield mapper.get_property_by_column(column).key
+        except UnmappedColumnError as error:
+            raise ConfigurationError(f"{_label(mapper.class_)}: the primary key column {column} has no attribute; map it") from error
 
 
 def _fingerprint(mapper: Mapper[Any], columns: Iterable[ColumnProperty[Any]]) -> bytes:

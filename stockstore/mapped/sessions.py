@@ -20,7 +20,7 @@ from sqlalchemy.sql.expression import Alias, Delete, Insert, TableClause, TextCl
 from stockstore.mapped.hydrate import flushed_states
 
 _Row = tuple[type, tuple[Any, ...]]
-_Action = Literal["ondelete", "onupdate"]
+Action = Literal["ondelete", "onupdate"]
 _HARMLESS: Final = re.compile(r"\s*(select|set|show|pragma)\b[^;(]*", re.IGNORECASE)
 _INERT: Final = frozenset(("", "NO ACTION", "RESTRICT"))
 
@@ -37,8 +37,8 @@ class _Journal:
         self.flushing: set[str] | None = None
         """Tables written by a flush that has not told its rows yet."""
 
-    def holds(self, root: type, identity: tuple[Any, ...]) -> bool:
-        if self.everything or (root, identity) in self.rows:
+    def holds(self, root: type, identity: tuple[Any, ...] | None) -> bool:
+        if self.everything or (root, identity) in self.rows or (identity is None and any(row[0] is root for row in self.rows)):
             return True
         written = self.tables | self.flushing if self.flushing else self.tables
         return bool(written) and not written.isdisjoint(_tables_of(root))
@@ -50,7 +50,7 @@ _users: Final[WeakKeyDictionary[Connection, WeakSet[Session]]] = WeakKeyDictiona
 _cascades: Final[WeakKeyDictionary[Table, dict[str, frozenset[str]]]] = WeakKeyDictionary()
 
 
-def bypasses(session: Session, root: type, identity: tuple[Any, ...]) -> bool:
+def bypasses(session: Session, root: type, identity: tuple[Any, ...] | None) -> bool:
     """Tell whether the session has to read this row from the database, because it may have changed it.
 
     True when, in its open transaction, the session flushed a change of the row, or ran another statement that wrote to a table of
@@ -60,10 +60,22 @@ def bypasses(session: Session, root: type, identity: tuple[Any, ...]) -> bool:
     Args:
         session: A session; of an ``AsyncSession`` its ``sync_session``.
         root: The class under which the row stands in an identity map.
-        identity: The primary key values.
+        identity: The primary key values; None asks about any row of the root.
     """
     journal = _journals.get(session)
     return journal is not None and journal.holds(root, identity)
+
+
+def dependent_classes(mappers: Iterable[Mapper[Any]], action: Action) -> frozenset[type]:
+    """Give the mapped classes of whose rows the database itself may change some when rows of these mappers are deleted or updated."""
+    found: set[type] = set()
+    for mapper in mappers:
+        names = frozenset[str]().union(*(_dependents(table, action) for table in mapper.tables))
+        if names:
+            found.update(
+                other.class_ for other in mapper.registry.mappers if names & {str(getattr(table, "name", "")) for table in other.tables}
+            )
+    return frozenset(found)
 
 
 def _journal(session: Session) -> _Journal:
@@ -171,7 +183,7 @@ def _plain_table(selectable: object) -> TableClause | None:
     return element if isinstance(element, TableClause) else None
 
 
-def _dependents(table: object, action: _Action) -> frozenset[str]:
+def _dependents(table: object, action: Action) -> frozenset[str]:
     """The tables whose rows the database itself changes along with rows of this one."""
     if not isinstance(table, Table):
         return frozenset()
@@ -183,14 +195,14 @@ def _dependents(table: object, action: _Action) -> frozenset[str]:
     return known[action]
 
 
-def _collect(table: Table, action: _Action, found: set[str]) -> None:
+def _collect(table: Table, action: Action, found: set[str]) -> None:
     for other in table.metadata.tables.values():
         if other.name not in found and any(_acts(key, table, action) for key in other.foreign_keys):
             found.add(other.name)
             _collect(other, action, found)
 
 
-def _acts(key: ForeignKey, table: Table, action: _Action) -> bool:
+def _acts(key: ForeignKey, table: Table, action: Action) -> bool:
     if (getattr(key, action) or "").upper() in _INERT:
         return False
     try:

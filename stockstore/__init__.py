@@ -1,0 +1,84 @@
+"""A write-through object cache for web backends, and the second-level cache that SQLAlchemy never had."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from stockstore.errors import (
+    CacheUnreachable,
+    CodecError,
+    ConfigurationError,
+    NonUniqueKeyError,
+    NotKeyedError,
+    OriginError,
+    StockstoreError,
+    UnknownKeyError,
+)
+
+if TYPE_CHECKING:
+    from stockstore.codecs import Codec, MsgpackCodec, PickleCodec
+    from stockstore.instrumentation import Stats
+    from stockstore.stores.base import Store
+    from stockstore.stores.chained import ChainedStore
+    from stockstore.stores.mapping import MappingStore
+    from stockstore.stores.memcache import MemcacheStore
+    from stockstore.stores.memory import ProcessMemoryStore
+    from stockstore.stores.null import NullStore
+    from stockstore.stores.redis import RedisStore
+    from stockstore.stores.sqlalchemy import SqlAlchemyStore
+    from stockstore.stores.threadlocal import ThreadLocalStore
+    from stockstore.urls import open_store
+
+__all__ = [
+    "CacheUnreachable",
+    "ChainedStore",
+    "Codec",
+    "CodecError",
+    "ConfigurationError",
+    "MappingStore",
+    "MemcacheStore",
+    "MsgpackCodec",
+    "NonUniqueKeyError",
+    "NotKeyedError",
+    "NullStore",
+    "OriginError",
+    "PickleCodec",
+    "ProcessMemoryStore",
+    "RedisStore",
+    "SqlAlchemyStore",
+    "Stats",
+    "StockstoreError",
+    "Store",
+    "ThreadLocalStore",
+    "UnknownKeyError",
+    "open_store",
+]
+
+# Loaded at first use: importing stockstore costs no driver.
+_MODULES = {
+    "ChainedStore": "stores.chained",
+    "Codec": "codecs",
+    "MappingStore": "stores.mapping",
+    "MemcacheStore": "stores.memcache",
+    "MsgpackCodec": "codecs",
+    "NullStore": "stores.null",
+    "PickleCodec": "codecs",
+    "ProcessMemoryStore": "stores.memory",
+    "RedisStore": "stores.redis",
+    "SqlAlchemyStore": "stores.sqlalchemy",
+    "Stats": "instrumentation",
+    "Store": "stores.base",
+    "ThreadLocalStore": "stores.threadlocal",
+    "open_store": "urls",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

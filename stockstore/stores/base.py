@@ -1,0 +1,239 @@
+"""The store interface: one-item verbs, written once over the batch verbs that a store implements."""
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+
+from stockstore.errors import ConfigurationError, UnknownKeyError
+from stockstore.instrumentation import Counters, Stats
+from stockstore.keys import Key, keys_of
+from stockstore.stores.outcome import Outcome
+from stockstore.stores.snapshots import Snapshot, snapshot_of
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+    from typing_extensions import Self
+
+T = TypeVar("T")
+MISSING: Final = cast("Key", type("Missing", (), {"__repr__": lambda _: "<no key>"})())
+
+
+class Store(ABC):
+    """Objects by their declared keys.
+
+    A store of your own implements the four ``batch_*`` and ``clear`` methods that are abstract here;
+    ``stockstore.testing.StoreContract`` is its test suite. The other public methods are written
+    over them; override ``batch_fetch``, ``batch_fill`` and ``batch_store`` too where the store
+    knows how long its entries still live, or changes objects as it stores them.
+    """
+
+    def __init__(self) -> None:
+        """Start with zero counts."""
+        self._counters = Counters()
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Let a chain see the overridden verbs of a subclass, not the faster ways around them."""
+        super().__init_subclass__(**options)
+        for way, verb in _WAYS_AROUND.items():
+            if verb in cls.__dict__ and way not in cls.__dict__:
+                setattr(cls, way, getattr(Store, way))
+
+    # -- the batch verbs ------------------------------------------------------------------------
+
+    @abstractmethod
+    def batch_put(self, objects: Iterable[object]) -> None:
+        """Store objects, all or none where the store can; later ones win over earlier ones of the same key."""
+
+    @abstractmethod
+    def batch_get(self, cls: type[T], keys: Iterable[Key], *, session: "Session | None" = None) -> list[T | None]:
+        """Give the objects of these keys, in their positions, ``None`` where there is none.
+
+        Args:
+            cls: The class, or a base class of the objects.
+            keys: Dicts, or bare values of the canonical key; they may repeat and mix keys.
+            session: Give mapped objects as persistent ones of this session.
+
+        Raises:
+            UnknownKeyError: A key is not declared, or incomplete.
+        """
+
+    @abstractmethod
+    def batch_delete(self, targets: Iterable[object] | type, keys: Iterable[Key] | None = None) -> int:
+        """Delete objects, or a class's objects by their keys, and give how many there were."""
+
+    @abstractmethod
+    def clear(self, cls: type | None = None) -> None:
+        """Drop everything this store caches in its namespace, or all of one class. An origin's rows stay."""
+
+    def close(self) -> None:  # noqa: B027 - a store without resources has nothing to close
+        """Release what the store opened itself; may be called twice."""
+
+    # -- what chains use ------------------------------------------------------------------------
+
+    def holds(self, cls: type) -> bool:
+        """Whether objects of this class can be in this store at all."""
+        del cls
+        return True
+
+    @property
+    def is_origin(self) -> bool:
+        """Whether this store is the truth itself rather than a cache of it."""
+        return False
+
+    @property
+    def partition(self) -> str:
+        """What separates this caller's entries from others', such as a tenant's namespace."""
+        return ""
+
+    def check(self, snapshots: Sequence[Snapshot]) -> None:  # noqa: B027 - a store may accept everything
+        """Raise what filling with these snapshots would raise for their own sake; a chain asks before it writes."""
+
+    def batch_fetch(self, cls: type, keys: Sequence[Key], *, session: "Session | None" = None) -> list[Snapshot | None]:
+        """As ``batch_get``, but give snapshots, which know how long they may still be kept.
+
+        With ``session``, rows that it has changed in its open transaction are not answered from a cache.
+        """
+        del session
+        found: list[object | None] = self.batch_get(cls, keys)
+        return [None if obj is None else snapshot_of(obj) for obj in found]
+
+    def batch_fill(self, snapshots: Sequence[Snapshot]) -> None:
+        """Store what another tier gave; what has no lifetime left is deleted."""
+        kept = [snapshot.restore() for snapshot in snapshots if snapshot.lifetime is None or snapshot.lifetime > 0]
+        gone = [snapshot for snapshot in snapshots if snapshot.lifetime is not None and snapshot.lifetime <= 0]
+        for snapshot in gone:
+            self.batch_delete(snapshot.cls, snapshot.former_keys())
+        if kept:
+            self.batch_put(kept)
+
+    def batch_store(self, objects: Sequence[object], before_commit: "Callable[[list[Snapshot]], None] | None" = None) -> Outcome:
+        """Store objects and tell what is now stored.
+
+        Args:
+            objects: What to store.
+            before_commit: Called with the snapshots before anything becomes visible; what it raises undoes the write.
+        """
+        snapshots = [snapshot_of(obj) for obj in objects]
+        if before_commit is not None:
+            before_commit(snapshots)
+        self.batch_put(objects)
+        return Outcome(len(snapshots), snapshots, [], frozenset())
+
+    def batch_erase(self, targets: Iterable[object] | type, keys: Iterable[Key] | None = None) -> Outcome:
+        """Delete as ``batch_delete`` does, and tell what else was changed by it."""
+        return Outcome(self.batch_delete(targets, keys), [], [], frozenset())
+
+    # -- the one-item verbs ---------------------------------------------------------------------
+
+    def put(self, obj: object) -> None:
+        """Store one object under all of its keys.
+
+        Raises:
+            NotKeyedError: Its class declares no keys, or it has no value for the canonical one.
+            CodecError: It cannot be encoded.
+            TypeError, ValueError: Its lifetime is malformed.
+        """
+        self.batch_put([obj])
+
+    def get(self, cls: type[T], key: Key = MISSING, *, session: "Session | None" = None, **names: object) -> T | None:
+        """Give the object of a key, or ``None``.
+
+        Args:
+            cls: The class, or a base class of the object.
+            key: A dict of names, or the bare value (a tuple, for several names) of the canonical key.
+            session: Give a mapped object as a persistent one of this session.
+            **names: The key as keywords instead.
+
+        Raises:
+            UnknownKeyError: The key is not declared, or incomplete.
+            NotKeyedError: The class declares no keys.
+        """
+        return self.batch_get(cls, [one_key(key, names)], session=session)[0]
+
+    def delete(self, target: object, key: Key = MISSING, **names: object) -> bool:
+        """Delete an object, or a class's object by a key, and give whether there was one."""
+        if isinstance(target, type):
+            return self.batch_delete(target, [one_key(key, names)]) > 0
+        if key is not MISSING or names:
+            raise UnknownKeyError(f"delete takes an object, or a class and a key; it was given the object {target!r} and a key as well")
+        return self.batch_delete([target]) > 0
+
+    def contains(self, cls: type, key: Key = MISSING, **names: object) -> bool:
+        """Whether a ``get`` of this key would find an object."""
+        return self.get(cls, one_key(key, names)) is not None
+
+    def get_or_load(self, cls: type[T], key: Key, loader: Callable[..., T | None], *, session: "Session | None" = None) -> T | None:
+        """Give the object of a key; where no tier has it, store and give what the loader returns.
+
+        Args:
+            cls: The class of the object.
+            key: As for ``get``.
+            loader: Called with the key as given, or with nothing if it takes no argument; ``None`` is not stored.
+            session: As for ``get``.
+
+        Raises:
+            UnknownKeyError: The loaded object does not carry the key.
+        """
+        found = self.get(cls, key, session=session)
+        if found is not None:
+            return found
+        loaded = _call_loader(loader, key)
+        if loaded is not None:
+            self._keep_loaded(cls, key, loaded)
+        return loaded
+
+    def _keep_loaded(self, cls: type, key: Key, loaded: object) -> None:
+        asked = keys_of(cls).lookup(key)
+        snapshot = snapshot_of(loaded)
+        if not isinstance(loaded, cls) or snapshot.native(asked.plan) != asked.native:
+            raise UnknownKeyError(f"the loader for {keys_of(cls).name} {key!r} gave {loaded!r}, which does not carry this key")
+        self.batch_fill([snapshot])
+
+    # -- housekeeping ---------------------------------------------------------------------------
+
+    def stats(self) -> Stats:
+        """Give an immutable snapshot of the store's counts."""
+        return self._counters.snapshot(repr(self))
+
+    def __enter__(self) -> "Self":
+        """Give the store itself."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Close the store."""
+        self.close()
+
+    def __repr__(self) -> str:
+        """Name the store, without passwords."""
+        return f"{type(self).__name__}()"
+
+
+_WAYS_AROUND: Final = {"batch_fetch": "batch_get", "batch_fill": "batch_put", "batch_store": "batch_put", "batch_erase": "batch_delete"}
+
+
+def one_key(key: Key, names: dict[str, object]) -> Key:
+    """Give the one key that a call names, positionally or by keywords."""
+    if not names:
+        if key is MISSING:
+            raise UnknownKeyError("no key was given; give a dict, the canonical key's value, or names as keywords")
+        return key
+    if key is not MISSING:
+        raise UnknownKeyError(f"the key was given twice, as {key!r} and as {names!r}")
+    return names
+
+
+def objects_of(objects: Iterable[object]) -> list[object]:
+    """Give the objects of a batch as a list, refusing what is no batch."""
+    if isinstance(objects, (str, bytes, type)) or not hasattr(objects, "__iter__"):
+        raise ConfigurationError(f"a batch is an iterable of objects, not {objects!r}")
+    return list(objects)
+
+
+def _call_loader(loader: Callable[..., T | None], key: Key) -> T | None:
+    try:
+        inspect.signature(loader).bind(key)
+    except (TypeError, ValueError):
+        return loader()
+    return loader(key)

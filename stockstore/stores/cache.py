@@ -1,0 +1,249 @@
+"""What all cache stores share: keys to lookups, lifetimes, verification, counting."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar, cast
+
+from stockstore.errors import ConfigurationError, NotKeyedError
+from stockstore.keys import ClassKeys, Key, KeyPlan, Lookup, Native, alias_plans, keys_of
+from stockstore.lifetimes import Lifetime, LifetimeRule, shorter
+from stockstore.stores.base import Store, objects_of
+from stockstore.stores.outcome import Outcome
+from stockstore.stores.snapshots import ObjectSnapshot, RowSnapshot, Snapshot, snapshot_of
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from stockstore.mapped import MappedPlan
+
+T = TypeVar("T")
+Namespace: TypeAlias = str | Callable[[], str]
+Alias: TypeAlias = tuple[KeyPlan, Native]
+
+
+class Entry(NamedTuple):
+    """One object on its way into a cache: where it stands, and for how long (seconds, ``None`` for no limit)."""
+
+    snapshot: Snapshot
+    plan: KeyPlan
+    native: Native
+    aliases: tuple[Alias, ...]
+    seconds: float | None
+
+    @property
+    def stored(self) -> bool:
+        """Whether it is kept at all; a lifetime of zero removes what is there."""
+        return self.seconds is None or self.seconds > 0
+
+
+class CacheStore(Store):
+    """A store that may forget: lookups go to records by their identity, or by hints that are checked."""
+
+    def __init__(
+        self, *, lifetime: Lifetime = None, polymorphic: bool = False, namespace: Namespace = "stockstore", jitter: float = 0.0
+    ) -> None:
+        """Keep the settings that all cache stores take."""
+        super().__init__()
+        self._rule = LifetimeRule(lifetime, jitter)
+        self._polymorphic = polymorphic
+        self._namespace_setting = namespace
+        if not callable(namespace):
+            _valid_namespace(namespace)
+        self._alias_plans: dict[type, tuple[KeyPlan, ...]] = {}
+
+    # -- what a kind of cache implements --------------------------------------------------------
+
+    @abstractmethod
+    def _read(self, cls: type, lookups: Sequence[Lookup]) -> list[Snapshot | None]:
+        """Give what stands at each lookup; each snapshot has been checked against its lookup."""
+
+    def _peek(self, cls: type, lookups: Sequence[Lookup]) -> list[Snapshot | None]:
+        """As ``_read``, for a look that is no use of the record."""
+        return self._read(cls, lookups)
+
+    @abstractmethod
+    def _write(self, entries: Sequence[Entry]) -> None:
+        """Store entries, in order; remove where an entry is not to be stored."""
+
+    @abstractmethod
+    def _remove(self, records: Sequence[Alias]) -> int:
+        """Remove records by their identities, and give how many there were."""
+
+    # -- the batch verbs ------------------------------------------------------------------------
+
+    def batch_fetch(self, cls: type, keys: Sequence[Key], *, session: "Session | None" = None) -> list[Snapshot | None]:
+        """Give snapshots with what is left of their lifetimes, in the positions of the keys."""
+        compiled = keys_of(cls)
+        lookups = [compiled.lookup(key) for key in keys]
+        if not lookups:
+            return []
+        found = self._read(cls, lookups) if session is None or not compiled.mapped else self._read_for(session, cls, lookups)
+        self._count(found)
+        return found
+
+    def _count(self, found: Sequence[Snapshot | None]) -> None:
+        misses = found.count(None)
+        self._counters.add(hits=len(found) - misses, misses=misses)
+
+    def _read_for(self, session: "Session", cls: type, lookups: Sequence[Lookup]) -> list[Snapshot | None]:
+        hidden = [written_by(session, cls, lookup) for lookup in lookups]
+        found = iter(self._read(cls, [lookup for lookup, hide in zip(lookups, hidden, strict=True) if not hide]))
+        return [None if hide else next(found) for hide in hidden]
+
+    def batch_get(self, cls: type[T], keys: Iterable[Key], *, session: "Session | None" = None) -> list[T | None]:
+        """Give the objects of these keys, in their positions, ``None`` where there is none."""
+        found = self.batch_fetch(cls, keys if isinstance(keys, list) else list(keys), session=session)
+        return cast("list[T | None]", restore_all(found, session))
+
+    def batch_put(self, objects: Iterable[object]) -> None:
+        """Store objects under all of their keys."""
+        self.batch_store(objects_of(objects))
+
+    def batch_store(self, objects: Sequence[object], before_commit: Callable[[list[Snapshot]], None] | None = None) -> Outcome:
+        """Store objects and give them as they are now stored, with the lifetimes they got."""
+        snapshots = [snapshot_of(obj) for obj in objects]
+        if before_commit is not None:
+            before_commit(snapshots)
+        for snapshot, entry in zip(snapshots, self._store(snapshots), strict=True):
+            snapshot.lifetime = entry.seconds
+        return Outcome(len(snapshots), snapshots, [], frozenset())
+
+    def batch_fill(self, snapshots: Sequence[Snapshot]) -> None:
+        """Store snapshots, for no longer than they still lived where they came from."""
+        self._store(snapshots)
+
+    def _store(self, snapshots: Sequence[Snapshot]) -> list[Entry]:
+        entries = [self._entry(snapshot) for snapshot in snapshots]
+        moved = [place for entry in entries for place in self._former(entry.snapshot) if place != (entry.plan, entry.native)]
+        if moved:
+            self._remove(moved)
+        if entries:
+            self._write(entries)
+            self._counters.add(puts=sum(entry.stored for entry in entries))
+        return entries
+
+    def batch_delete(self, targets: Iterable[object] | type, keys: Iterable[Key] | None = None) -> int:
+        """Delete objects, or a class's objects by their keys, and give how many there were."""
+        records = self._records_by_key(targets, keys) if isinstance(targets, type) else self._records_of(objects_of(targets))
+        deleted = self._remove(list(dict.fromkeys(records))) if records else 0
+        self._counters.add(deletes=deleted)
+        return deleted
+
+    def check(self, snapshots: Sequence[Snapshot]) -> None:
+        """Raise what filling with these snapshots would raise for their own sake."""
+        for snapshot in snapshots:
+            self._entry(snapshot)
+
+    # -- keys -----------------------------------------------------------------------------------
+
+    def _entry(self, snapshot: Snapshot) -> Entry:
+        keys = keys_of(snapshot.cls)
+        native = self._identity(keys, snapshot)
+        seconds = self._rule.seconds(snapshot.restore() if self._rule.needs_object else None)
+        return Entry(snapshot, keys.identity, native, tuple(self._aliases(snapshot)), shorter(seconds, snapshot.lifetime))
+
+    @staticmethod
+    def _identity(keys: ClassKeys, snapshot: Snapshot) -> Native:
+        native = snapshot.native(keys.identity)
+        if native is None or (keys.mapped and keys.identity.has_none(native)):
+            raise NotKeyedError(
+                f"a {keys.name} has no value for its primary key {keys.identity.describe()} yet; put it through a store that has the database"
+            )
+        return native
+
+    def _aliases(self, snapshot: Snapshot) -> Iterable[Alias]:
+        for plan in self._plans_of(snapshot.cls):
+            native = snapshot.native(plan)
+            if native is not None and not plan.has_none(native):
+                yield plan, native
+
+    def _plans_of(self, cls: type) -> tuple[KeyPlan, ...]:
+        plans = self._alias_plans.get(cls)
+        if plans is None:
+            plans = self._alias_plans[cls] = alias_plans(cls, polymorphic=self._polymorphic)
+        return plans
+
+    def _records_of(self, objects: Sequence[object]) -> list[Alias]:
+        records = []
+        for snapshot in map(snapshot_of, objects):
+            keys = keys_of(snapshot.cls)
+            records.append((keys.identity, self._identity(keys, snapshot)))
+            records.extend(self._former(snapshot))
+        return records
+
+    @staticmethod
+    def _former(snapshot: Snapshot) -> list[Alias]:
+        """Give the place of the row before its primary key was changed."""
+        if snapshot.former is None:
+            return []
+        lookup = keys_of(snapshot.cls).lookup(snapshot.former)
+        return [(lookup.plan, lookup.native)]
+
+    def _records_by_key(self, cls: type, keys: Iterable[Key] | None) -> list[Alias]:
+        compiled = keys_of(cls)
+        lookups = [compiled.lookup(key) for key in (keys or ())]
+        found = self._peek(cls, lookups) if lookups else []
+        direct = [(x.plan, x.native) for x in lookups if x.plan is compiled.identity]
+        return direct + [(k.identity, self._identity(k, s)) for s in found if s is not None for k in (keys_of(s.cls),)]
+
+    def _fits(self, cls: type, lookup: Lookup, snapshot: Snapshot) -> bool:
+        """Whether what was found is of the class asked for and carries the value asked for."""
+        return issubclass(snapshot.cls, cls) and snapshot.native(lookup.plan) == lookup.native
+
+    def _cleared_with(self, cls: type) -> Iterator[KeyPlan]:
+        """Give the identities under which objects of a class are kept."""
+        yield keys_of(cls).identity
+        if self._polymorphic and not keys_of(cls).mapped:
+            yield from (keys_of(kind).identity for kind in subclasses_of(cls))
+
+    @property
+    def partition(self) -> str:
+        """The namespace that this caller reads and writes."""
+        return self._namespace()
+
+    def _namespace(self) -> str:
+        setting = self._namespace_setting
+        return _valid_namespace(setting()) if callable(setting) else setting
+
+
+def written_by(session: "Session", cls: type, lookup: Lookup) -> bool:
+    """Whether a session may have changed, in its open transaction, what a lookup of a mapped class finds."""
+    from stockstore.mapped import bypasses, plan_of
+
+    identity = keys_of(cls).identity
+    if lookup.plan is not identity:
+        return bypasses(session, plan_of(cls).root, None)
+    given = dict(zip(identity.names, lookup.values, strict=True))
+    return bypasses(session, plan_of(cls).root, tuple(given[name] for name in identity.declared))
+
+
+def subclasses_of(cls: type) -> Iterator[type]:
+    """Give all classes below a class."""
+    below: list[type] = cls.__subclasses__()
+    for kind in below:
+        yield kind
+        yield from subclasses_of(kind)
+
+
+def _valid_namespace(namespace: object) -> str:
+    if not isinstance(namespace, str) or not namespace:
+        raise ConfigurationError(f"a namespace is a text that is not empty, or a callable that gives one, not {namespace!r}")
+    return namespace
+
+
+def restore_all(snapshots: Sequence[Snapshot | None], session: "Session | None") -> list[object | None]:
+    """Give the objects of snapshots, in their positions; a snapshot that stands twice gives one object."""
+    distinct = {id(snapshot): snapshot for snapshot in snapshots if snapshot is not None}
+    objects = _attach_all(distinct, session) if session is not None else {key: snapshot.restore() for key, snapshot in distinct.items()}
+    return [None if snapshot is None else objects[id(snapshot)] for snapshot in snapshots]
+
+
+def _attach_all(snapshots: Mapping[int, Snapshot], session: "Session") -> dict[int, object]:
+    objects = {key: snapshot.value for key, snapshot in snapshots.items() if isinstance(snapshot, ObjectSnapshot)}
+    by_plan: dict[MappedPlan, dict[int, RowSnapshot]] = {}
+    for key, snapshot in snapshots.items():
+        if isinstance(snapshot, RowSnapshot):
+            by_plan.setdefault(snapshot.plan, {})[key] = snapshot
+    for plan, rows in by_plan.items():
+        objects.update(zip(rows, plan.attach_many(session, [row.state for row in rows.values()]), strict=True))
+    return objects

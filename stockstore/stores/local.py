@@ -1,0 +1,165 @@
+"""What the stores in process memory share: objects on shelves, without bytes or servers."""
+
+import copy as copying
+import time
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeAlias
+
+from stockstore.backends.local import LocalCells, Node, Shelf
+from stockstore.instrumentation import Counters
+from stockstore.keys import KeyPlan, Lookup, Native, keys_of
+from stockstore.lifetimes import Lifetime
+from stockstore.stores.cache import Alias, CacheStore, Entry, Namespace
+from stockstore.stores.snapshots import ObjectSnapshot, RowSnapshot, Snapshot
+
+Cells: TypeAlias = dict[Native, Node[Native, Any]]
+
+_now = time.monotonic
+
+
+class LocalSpaces:
+    """The shelves of one store, or of one context of it."""
+
+    def __init__(self, maxsize: int, counters: Counters) -> None:
+        """Start empty."""
+        self.cells: LocalCells[Native, Any] = LocalCells(maxsize, lambda: counters.add(evictions=1))
+        self._dicts: dict[tuple[str, KeyPlan, bool], Cells] = {}
+        self._shelves: dict[tuple[str, type], Shelf[Native, Any]] = {}
+
+    def records(self, namespace: str, plan: KeyPlan) -> Cells:
+        """Give the records under an identity."""
+        return self._dicts.setdefault((namespace, plan, False), {})
+
+    def aliases(self, namespace: str, plan: KeyPlan) -> Cells:
+        """Give the records that a key points to."""
+        return self._dicts.setdefault((namespace, plan, True), {})
+
+    def shelf(self, namespace: str, cls: type, plans: tuple[KeyPlan, ...]) -> Shelf[Native, Any]:
+        """Give the shelf for objects of exactly this class."""
+        shelf = self._shelves.get((namespace, cls))
+        if shelf is None:
+            aliases = tuple(self.aliases(namespace, plan) for plan in plans)
+            shelf = self._shelves.setdefault((namespace, cls), Shelf(self.records(namespace, keys_of(cls).identity), aliases))
+        return shelf
+
+    def clear(self, namespace: str, plans: Sequence[KeyPlan] | None = None) -> None:
+        """Drop the records of a namespace, or those under some identities of it."""
+        dicts = [
+            cells
+            for (name, plan, alias), cells in list(self._dicts.items())
+            if name == namespace and not alias and (plans is None or plan in plans)
+        ]
+        self.cells.clear(dicts)
+
+
+class LocalStore(CacheStore):
+    """Plain objects by reference (or copied), mapped ones as their packed column state."""
+
+    def __init__(
+        self,
+        *,
+        lifetime: Lifetime = None,
+        polymorphic: bool = False,
+        namespace: Namespace = "stockstore",
+        jitter: float = 0.0,
+        copy: bool = False,
+    ) -> None:
+        """Keep the settings."""
+        super().__init__(lifetime=lifetime, polymorphic=polymorphic, namespace=namespace, jitter=jitter)
+        self._copy = copy
+
+    @property
+    @abstractmethod
+    def _spaces(self) -> LocalSpaces:
+        """Give the shelves that this caller sees."""
+
+    # -- reading --------------------------------------------------------------------------------
+
+    def _read(self, cls: type, lookups: Sequence[Lookup]) -> list[Snapshot | None]:
+        return self._look(cls, lookups, 1)
+
+    def _peek(self, cls: type, lookups: Sequence[Lookup]) -> list[Snapshot | None]:
+        return self._look(cls, lookups, 0)
+
+    def _look(self, cls: type, lookups: Sequence[Lookup], uses: int) -> list[Snapshot | None]:
+        spaces, namespace, now = self._spaces, self._namespace(), _now()
+        return [self._find(cls, lookup, self._places(cls, lookup, spaces, namespace), now, uses) for lookup in lookups]
+
+    def _find(self, cls: type, lookup: Lookup, places: Iterable[Cells], now: float, uses: int) -> Snapshot | None:
+        for cells in places:
+            node = cells.get(lookup.native)
+            snapshot = None if node is None else self._snapshot(cls, node, now)
+            if node is not None and snapshot is not None and self._fits(cls, lookup, snapshot):
+                node.hits += uses
+                return snapshot
+        return None
+
+    def _places(self, cls: type, lookup: Lookup, spaces: LocalSpaces, namespace: str) -> Iterator[Cells]:
+        keys = keys_of(cls)
+        if lookup.plan is keys.identity:
+            yield spaces.records(namespace, lookup.plan)
+        yield spaces.aliases(namespace, lookup.plan)
+
+    def _snapshot(self, cls: type, node: "Node[Native, Any]", now: float) -> Snapshot | None:
+        value, expires = node.value, node.expires
+        if expires is not None and expires <= now:
+            self._expire(node)
+            return None
+        if value is None:
+            return None
+        lifetime = None if expires is None else expires - now
+        if not keys_of(cls).mapped:
+            return ObjectSnapshot(copying.deepcopy(value) if self._copy else value, lifetime)
+        return self._row(cls, value, lifetime)
+
+    def _row(self, cls: type, payload: bytes, lifetime: float | None) -> RowSnapshot | None:
+        from stockstore.mapped import plan_of
+
+        found = plan_of(cls).unpack(payload)
+        return None if found is None else RowSnapshot(*found, lifetime=lifetime)
+
+    def _expire(self, node: "Node[Native, Any]") -> None:
+        shelf = node.shelf
+        if shelf is not None and self._spaces.cells.remove(shelf.cells, node.key, only=node):
+            self._counters.add(expirations=1)
+
+    # -- writing --------------------------------------------------------------------------------
+
+    def _write(self, entries: Sequence[Entry]) -> None:
+        spaces, namespace = self._spaces, self._namespace()
+        for entry in entries:
+            self._write_one(spaces, namespace, entry)
+
+    def _write_one(self, spaces: LocalSpaces, namespace: str, entry: Entry) -> None:
+        plans = self._plans_of(entry.snapshot.cls)
+        shelf = spaces.shelf(namespace, entry.snapshot.cls, plans)
+        if not entry.stored:
+            spaces.cells.remove(shelf.cells, entry.native)
+            return
+        expires = None if entry.seconds is None else _now() + entry.seconds
+        spaces.cells.put(shelf, entry.native, self._value(entry.snapshot), expires, self._alias_keys(plans, entry.aliases))
+
+    def _value(self, snapshot: Snapshot) -> object:
+        if isinstance(snapshot, RowSnapshot):
+            return snapshot.payload()
+        return copying.deepcopy(snapshot.value) if self._copy else snapshot.value
+
+    @staticmethod
+    def _alias_keys(plans: tuple[KeyPlan, ...], aliases: tuple[Alias, ...]) -> tuple[Native | None, ...]:
+        if not plans:
+            return ()
+        natives = dict(aliases)
+        return tuple(natives.get(plan) for plan in plans)
+
+    def _remove(self, records: Sequence[Alias]) -> int:
+        spaces, namespace = self._spaces, self._namespace()
+        return sum(spaces.cells.remove(spaces.records(namespace, plan), native) for plan, native in records)
+
+    def clear(self, cls: type | None = None) -> None:
+        """Drop everything of this namespace, or all of one class; of a mapped class, of its whole hierarchy."""
+        self._spaces.clear(self._namespace(), None if cls is None else list(self._cleared_with(cls)))
+
+    def close(self) -> None:
+        """Forget everything."""
+        self._spaces.cells.clear()

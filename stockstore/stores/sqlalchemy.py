@@ -1,0 +1,207 @@
+"""The database as a store: the origin, from which caches are filled."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeVar, cast
+
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.orm import Session
+from sqlalchemy.pool import SingletonThreadPool, StaticPool
+
+from stockstore.errors import ConfigurationError, NotKeyedError, OriginError
+from stockstore.keys import ClassKeys, Key, Lookup, class_name, keys_of, mapper_of
+from stockstore.mapped import plan_of
+from stockstore.stores.base import Store, objects_of
+from stockstore.stores.cache import restore_all, written_by
+from stockstore.stores.outcome import Outcome
+from stockstore.stores.snapshots import RowSnapshot, Snapshot, snapshot_of
+from stockstore.stores.sql_reads import load
+from stockstore.stores.sql_writes import erase, store
+
+T = TypeVar("T")
+ORIGIN_MARK = "stockstore.origin"
+
+
+class SqlAlchemyStore(Store):
+    """Mapped objects in their database.
+
+    Each call has a short session of its own, so threads may share the store. ``put`` adds or merges a copy
+    and commits; the values that the database generated come back to an object that belongs to no session.
+    What is read is detached, and independent of every session.
+
+    Args:
+        url: A database URL of SQLAlchemy; or
+        engine: an engine, which stays open when the store is closed.
+
+    Raises:
+        ConfigurationError: Not exactly one of them, or a URL that does not fit.
+    """
+
+    def __init__(self, url: str | None = None, *, engine: Engine | None = None) -> None:
+        """Keep the engine; opens no connection."""
+        super().__init__()
+        if (url is None) == (engine is None):
+            raise ConfigurationError("SqlAlchemyStore takes exactly one of url and engine, e.g. SqlAlchemyStore('sqlite:///shop.db')")
+        if engine is not None and not isinstance(engine, Engine):
+            raise ConfigurationError(f"engine is a sqlalchemy.Engine, not {type(engine).__name__}")
+        self._owned = engine is None
+        self._engine = _engine(cast("str", url)) if engine is None else engine
+
+    @property
+    def engine(self) -> Engine:
+        """The engine of the database."""
+        return self._engine
+
+    @property
+    def is_origin(self) -> bool:
+        """Whether this store is the truth itself: yes."""
+        return True
+
+    def holds(self, cls: type) -> bool:
+        """Whether a class is mapped."""
+        return mapper_of(cls) is not None
+
+    # -- reading --------------------------------------------------------------------------------
+
+    def batch_get(self, cls: type[T], keys: Iterable[Key], *, session: Session | None = None) -> list[T | None]:
+        """Give the objects of these keys, in their positions, ``None`` where there is no row; one statement per sort of key."""
+        return cast("list[T | None]", restore_all(self.batch_fetch(cls, list(keys), session=session), session))
+
+    def batch_fetch(self, cls: type, keys: Sequence[Key], *, session: Session | None = None) -> list[Snapshot | None]:
+        """Give rows as the database has them; those that the session itself has changed as the session sees them."""
+        compiled = self._keys(cls)
+        lookups = [compiled.lookup(key) for key in keys]
+        own = [lookup for lookup in lookups if session is not None and self._is_private(session, cls, lookup)]
+        found = self._load_own(cls, [lookup for lookup in lookups if lookup not in own])
+        if own and session is not None:
+            found |= self._load_from(session, cls, own, shared=False)
+        rows = [found.get(lookup) for lookup in lookups]
+        self._counters.add(hits=len(rows) - rows.count(None), misses=rows.count(None))
+        return rows
+
+    def _is_private(self, session: Session, cls: type, lookup: Lookup) -> bool:
+        return written_by(session, cls, lookup) or (
+            session.in_transaction() and isinstance(self._engine.pool, (StaticPool, SingletonThreadPool))
+        )
+
+    def _load_own(self, cls: type, lookups: Sequence[Lookup]) -> dict[Lookup, Snapshot]:
+        if not lookups:
+            return {}
+        with self._session() as session:
+            return self._load_from(session, cls, lookups, shared=True)
+
+    def _load_from(self, session: Session, cls: type, lookups: Sequence[Lookup], *, shared: bool) -> dict[Lookup, Snapshot]:
+        with self._mapped_errors():
+            rows = load(session, cls, lookups)
+        found: dict[Lookup, Snapshot] = {}
+        for lookup, row in zip(lookups, rows, strict=True):
+            if row is not None:
+                plan = plan_of(type(row))
+                found[lookup] = RowSnapshot(plan, plan.dehydrate(row), shared=shared)
+        return found
+
+    # -- writing --------------------------------------------------------------------------------
+
+    def batch_put(self, objects: Iterable[object]) -> None:
+        """Add or merge objects, and commit; where one is refused, nothing is written."""
+        self.batch_store(objects_of(objects))
+
+    def batch_store(self, objects: Sequence[object], before_commit: Callable[[list[Snapshot]], None] | None = None) -> Outcome:
+        """Add or merge objects, commit, and give the rows as the database has them now."""
+        for obj in objects:
+            self._keys(type(obj))
+        if not objects:
+            return Outcome(0, [], [], frozenset())
+        with self._session() as session, self._mapped_errors():
+            outcome = store(session, objects, before_commit)
+        self._counters.add(puts=len(objects))
+        return outcome
+
+    def batch_delete(self, targets: Iterable[object] | type, keys: Iterable[Key] | None = None) -> int:
+        """Delete rows with all that the mapping's cascades delete, and commit; where one is refused, nothing is deleted."""
+        return self.batch_erase(targets, keys).count
+
+    def batch_erase(self, targets: Iterable[object] | type, keys: Iterable[Key] | None = None) -> Outcome:
+        """Delete rows, commit, and give what was deleted and changed."""
+        wanted = self._targets(targets, keys)
+        with self._session() as session, self._mapped_errors():
+            rows = [row for cls, lookups in wanted.items() for row in load(session, cls, lookups) if row is not None]
+            outcome = erase(session, rows) if rows else Outcome(0, [], [], frozenset())
+        self._counters.add(deletes=outcome.count)
+        return outcome
+
+    def _targets(self, targets: Iterable[object] | type, keys: Iterable[Key] | None) -> dict[type, list[Lookup]]:
+        if isinstance(targets, type):
+            compiled = self._keys(targets)
+            return {targets: [compiled.lookup(key) for key in keys or ()]}
+        wanted: dict[type, list[Lookup]] = {}
+        for obj in objects_of(targets):
+            compiled = self._keys(type(obj))
+            wanted.setdefault(type(obj), []).append(compiled.lookup(snapshot_of(obj).former_keys()[-1]))
+        return wanted
+
+    def clear(self, cls: type | None = None) -> None:
+        """Do nothing: rows are the truth, no cache of it."""
+
+    # -- sessions -------------------------------------------------------------------------------
+
+    def _keys(self, cls: type) -> ClassKeys:
+        compiled = keys_of(cls)
+        if not compiled.mapped:
+            raise NotKeyedError(
+                f"{class_name(cls)} is not mapped by SQLAlchemy, so {self!r} cannot hold it; a plain object needs a cache store, alone or in the chain"
+            )
+        return compiled
+
+    @contextmanager
+    def _session(self) -> Iterator[Session]:
+        with self._mapped_errors():
+            connection = self._engine.connect()
+        try:
+            self._refuse_shared(connection)
+            with Session(connection, expire_on_commit=False, autoflush=False, info={ORIGIN_MARK: True}) as session:
+                yield session
+        finally:
+            connection.close()
+
+    def _refuse_shared(self, connection: Connection) -> None:
+        """An in-memory database has one connection: what another session has not committed must not be seen, nor ended here."""
+        if getattr(connection.connection.dbapi_connection, "in_transaction", False) is True:
+            raise OriginError(
+                f"the only connection of {self!r} has an open transaction of another session; commit it first, or use a database in a file"
+            )
+
+    @contextmanager
+    def _mapped_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (SQLAlchemyError, OverflowError) as error:
+            raise OriginError(f"{self!r} refused: {_first_line(error)}") from error
+
+    def close(self) -> None:
+        """Close the connections of an engine that the store made; may be called twice."""
+        if self._owned:
+            self._engine.dispose()
+
+    def __repr__(self) -> str:
+        """Name the database, without the password."""
+        return f"{type(self).__name__}({self._engine.url.render_as_string(hide_password=True)!r})"
+
+
+def _first_line(error: Exception) -> str:
+    return str(getattr(error, "orig", None) or error).strip().split("\n", 1)[0]
+
+
+def _engine(url: str) -> Engine:
+    try:
+        return create_engine(url)
+    except (ArgumentError, NoSuchModuleError, ValueError, TypeError) as error:
+        raise ConfigurationError(
+            f"the database URL does not fit: {_first_line(error)}; it is like 'postgresql+psycopg://user:password@host/name'"
+        ) from None
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f'the database driver is missing: {error.name}; pip install it, for PostgreSQL e.g. pip install "stockstore[postgresql]"'
+        ) from error

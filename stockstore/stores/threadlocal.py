@@ -1,0 +1,86 @@
+"""A cache for one thread, or one asyncio task, alone: what a request has read once."""
+
+import asyncio
+import threading
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, NamedTuple
+
+from stockstore.lifetimes import Lifetime
+from stockstore.stores.cache import Namespace
+from stockstore.stores.local import LocalSpaces, LocalStore
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+class _Owned(NamedTuple):
+    """Shelves, and who alone may see them; a task inherits its parent's context but not its shelves."""
+
+    owner: "weakref.ref[object]"
+    spaces: LocalSpaces
+
+
+class ThreadLocalStore(LocalStore):
+    """Objects that only the thread, or the asyncio task, that put them sees.
+
+    Wrap each request in ``with store.scope():`` and a pooled thread carries nothing over to the next.
+
+    Args:
+        maxsize: Objects kept at the most, per thread or task.
+        lifetime: As for ``ProcessMemoryStore``.
+        polymorphic: Whether plain objects are also found by their keyed base classes.
+        namespace: A name, or a callable that gives one (a tenant).
+        jitter: The fraction by which lifetimes are shortened at random.
+    """
+
+    def __init__(
+        self,
+        *,
+        maxsize: int = 10_000,
+        lifetime: Lifetime = None,
+        polymorphic: bool = False,
+        namespace: Namespace = "stockstore",
+        jitter: float = 0.0,
+    ) -> None:
+        """Start empty."""
+        super().__init__(lifetime=lifetime, polymorphic=polymorphic, namespace=namespace, jitter=jitter)
+        self._maxsize = maxsize
+        self._owned: ContextVar[_Owned | None] = ContextVar("stockstore.ThreadLocalStore", default=None)
+        LocalSpaces(maxsize, self._counters)
+
+    @property
+    def _spaces(self) -> LocalSpaces:
+        owned = self._owned.get()
+        if owned is None or owned.owner() is not _owner():
+            return self._start()
+        return owned.spaces
+
+    def _start(self) -> LocalSpaces:
+        spaces = LocalSpaces(self._maxsize, self._counters)
+        self._owned.set(_Owned(weakref.ref(_owner()), spaces))
+        return spaces
+
+    @contextmanager
+    def scope(self) -> "Iterator[Self]":
+        """Start empty, and empty again at the end, also where the end runs in another context."""
+        spaces = self._start()
+        try:
+            yield self
+        finally:
+            spaces.cells.clear()
+            self._spaces.cells.clear()
+
+    def __repr__(self) -> str:
+        """Name the store."""
+        return f"{type(self).__name__}(maxsize={self._maxsize})"
+
+
+def _owner() -> object:
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        task = None
+    return threading.current_thread() if task is None else task

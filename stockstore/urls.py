@@ -1,0 +1,132 @@
+"""Stores from URLs, for settings files and command lines."""
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any, Final
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+from stockstore.errors import ConfigurationError
+from stockstore.stores.base import Store
+from stockstore.stores.chained import ChainedStore
+
+GROUP: Final = "stockstore.stores"
+"""The entry-point group that adds schemes: each names a callable that takes the URL and gives a store."""
+
+_TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
+
+
+def open_store(*urls: str) -> ChainedStore:
+    """Give the chain of the stores that URLs name, the fastest first; opens no connection.
+
+    ``memory://?maxsize=1000``, ``thread://``, ``null://``, ``redis://host/0?namespace=shop&lifetime=300``,
+    ``rediss://``, ``unix:///path/to/redis.sock``, ``memcached://host1:11211,host2:11211``,
+    ``memcached:///path/to/memcached.sock``, and every database URL of SQLAlchemy. The parameters of a cache
+    are those of its store's constructor; a database URL's belong to its driver.
+
+    Raises:
+        ConfigurationError: There is no URL, or one has an unknown scheme or parameter; the message lists what exists.
+
+    >>> open_store("memory://?maxsize=1000", "null://")
+    ChainedStore([ProcessMemoryStore(maxsize=1000), NullStore()])
+    """
+    return ChainedStore([_open(url) for url in urls])
+
+
+def _open(url: str) -> Store:
+    if not isinstance(url, str):
+        raise ConfigurationError(f"a store URL is a text like 'redis://localhost/0', not {url!r}")
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise ConfigurationError(f"a store URL does not fit: {error}") from None
+    if parts.scheme in _SCHEMES:
+        return _SCHEMES[parts.scheme](parts)
+    for point in entry_points(group=GROUP):
+        if point.name == parts.scheme:
+            return _checked(point.load()(url), parts.scheme)
+    return _database(url, parts.scheme)
+
+
+def _checked(store: object, scheme: str) -> Store:
+    if not isinstance(store, Store):
+        raise ConfigurationError(f"the entry point {scheme!r} of group {GROUP!r} gave {store!r}, which is no store")
+    return store
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() not in _TRUE + _FALSE:
+        raise ValueError(f"{text!r} is neither {_TRUE} nor {_FALSE}")
+    return text.lower() in _TRUE
+
+
+_COMMON: Final[Mapping[str, Callable[[str], object]]] = {"lifetime": float, "polymorphic": _boolean, "namespace": str, "jitter": float}
+_REMOTE: Final[Mapping[str, Callable[[str], object]]] = {**_COMMON, "on_error": str, "connect_timeout": float}
+
+
+# Option values go to constructors that check them, so their types are known there.
+def _options(parts: SplitResult, known: Mapping[str, Callable[[str], object]]) -> dict[str, Any]:
+    options: dict[str, object] = {}
+    for name, text in parse_qsl(parts.query, keep_blank_values=True):
+        if name not in known:
+            raise ConfigurationError(f"{parts.scheme}:// has no parameter {name!r}; it has {', '.join(known) or 'none'}")
+        try:
+            options[name] = known[name](text)
+        except ValueError as error:
+            raise ConfigurationError(f"the parameter {name}={text!r} of {parts.scheme}:// does not fit: {error}") from None
+    return options
+
+
+def _store(module: str, name: str) -> Callable[..., Store]:
+    """Import a store, and so its driver, at its first use."""
+    store: Callable[..., Store] = getattr(import_module(f"stockstore.stores.{module}"), name)
+    return store
+
+
+def _memory(parts: SplitResult) -> Store:
+    return _store("memory", "ProcessMemoryStore")(**_options(parts, {"maxsize": int, **_COMMON, "copy": _boolean}))
+
+
+def _thread(parts: SplitResult) -> Store:
+    return _store("threadlocal", "ThreadLocalStore")(**_options(parts, {"maxsize": int, **_COMMON}))
+
+
+def _null(parts: SplitResult) -> Store:
+    return _store("null", "NullStore")(**_options(parts, {}))
+
+
+def _redis(parts: SplitResult) -> Store:
+    return _store("redis", "RedisStore")(
+        f"{parts.scheme}://{parts.netloc}{parts.path}", **_options(parts, {**_REMOTE, "read_timeout": float})
+    )
+
+
+def _memcached(parts: SplitResult) -> Store:
+    servers = [server for server in parts.netloc.split(",") if server] or [unquote(parts.path)]
+    return _store("memcache", "MemcacheStore")(servers, **_options(parts, {**_REMOTE, "timeout": float}))
+
+
+def _database(url: str, scheme: str) -> Store:
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
+    try:
+        make_url(url).get_backend_name()
+        make_url(url).get_dialect()
+    except (ArgumentError, NoSuchModuleError, ValueError):
+        known = [*_SCHEMES, *(point.name for point in entry_points(group=GROUP)), "and the database URLs of SQLAlchemy"]
+        raise ConfigurationError(f"no store has the scheme {scheme!r}; there are {', '.join(known)}") from None
+    except ModuleNotFoundError:
+        pass  # the store's own message tells what to install
+    return _store("sqlalchemy", "SqlAlchemyStore")(url)
+
+
+_SCHEMES: Final[Mapping[str, Callable[[SplitResult], Store]]] = {
+    "memory": _memory,
+    "thread": _thread,
+    "null": _null,
+    "redis": _redis,
+    "rediss": _redis,
+    "unix": _redis,
+    "memcached": _memcached,
+}
