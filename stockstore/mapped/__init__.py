@@ -1,7 +1,7 @@
 """SQLAlchemy-mapped classes <-> column state, and what a session has changed."""
 
 from stockstore.mapped.columns import UNLOADED
-from stockstore.mapped.plan import MappedPlan, plan_of
+from stockstore.mapped.plan import MappedPlan, OtherShapeError, plan_of
 from stockstore.mapped.sessions import bypasses, dependent_classes
 
-__all__ = ["UNLOADED", "MappedPlan", "bypasses", "dependent_classes", "plan_of"]
+__all__ = ["UNLOADED", "MappedPlan", "OtherShapeError", "bypasses", "dependent_classes", "plan_of"]

@@ -20,6 +20,10 @@ _ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]+")
 _compiling: Final = threading.RLock()
 
 
+class OtherShapeError(CodecError):
+    """A payload is of a class or schema that this program does not have, such as before a deploy."""
+
+
 class MappedPlan:
     """A mapped class's columns, and the functions compiled for them. Made by :func:`plan_of`; safe to share between threads.
 
@@ -81,13 +85,11 @@ class MappedPlan:
             raise CodecError(f"{_label(type(obj))} is not {_label(self.cls)}: use plan_of(type(obj)) for its instances")
         return self._hydrator.dehydrate(obj)
 
-    def unpack(self, payload: bytes) -> "tuple[MappedPlan, State] | None":
+    def unpack(self, payload: bytes) -> "tuple[MappedPlan, State]":
         """Give a payload's state and the plan of its class: this one, or another of the same inheritance hierarchy.
 
-        Returns:
-            ``None`` where no mapped class of the hierarchy has the payload's fingerprint: it is of another schema.
-
         Raises:
+            OtherShapeError: No mapped class of the hierarchy has the payload's fingerprint.
             CodecError: What follows the fingerprint is not a row of the class.
         """
         fingerprint = payload[:8]
@@ -96,13 +98,15 @@ class MappedPlan:
         plan = self._relatives.get(fingerprint)
         if plan is None or plan_of(plan.cls) is not plan:
             plan = self._find_relative(fingerprint)
-        return None if plan is None else (plan, plan.read(payload))
+        return plan, plan.read(payload)
 
-    def _find_relative(self, fingerprint: bytes) -> "MappedPlan | None":
+    def _find_relative(self, fingerprint: bytes) -> "MappedPlan":
         # Looked for anew each time: a subclass may be mapped later.
         relatives = [plan_of(mapper.class_) for mapper in self.mapper.base_mapper.self_and_descendants]
         self._relatives = {plan.fingerprint: plan for plan in relatives}
-        return self._relatives.get(fingerprint)
+        if fingerprint not in self._relatives:
+            raise OtherShapeError(f"{_label(self.cls)}: the payload's fingerprint {fingerprint.hex()} is that of another class or schema")
+        return self._relatives[fingerprint]
 
 
 def plan_of(cls: type) -> MappedPlan:

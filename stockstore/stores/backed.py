@@ -119,10 +119,12 @@ class BackendStore(CacheStore):
         return None if kind is None else ObjectSnapshot(self._codec.decode(kind, payload[FINGERPRINT_SIZE:]), lifetime)
 
     def _row(self, cls: type, payload: bytes, lifetime: float | None) -> RowSnapshot | None:
-        from stockstore.mapped import plan_of
+        from stockstore.mapped import OtherShapeError, plan_of
 
-        found = plan_of(cls).unpack(payload)
-        return None if found is None else RowSnapshot(*found, lifetime=lifetime)
+        try:
+            return RowSnapshot(*plan_of(cls).unpack(payload), lifetime=lifetime)
+        except OtherShapeError:
+            return None
 
     def _kind(self, cls: type, fingerprint: bytes) -> type | None:
         """Give the class of this fingerprint among a class and its subclasses; another shape is a miss."""

@@ -114,10 +114,12 @@ class LocalStore(CacheStore):
         return self._row(cls, value, lifetime)
 
     def _row(self, cls: type, payload: bytes, lifetime: float | None) -> RowSnapshot | None:
-        from stockstore.mapped import plan_of
+        from stockstore.mapped import OtherShapeError, plan_of
 
-        found = plan_of(cls).unpack(payload)
-        return None if found is None else RowSnapshot(*found, lifetime=lifetime)
+        try:
+            return RowSnapshot(*plan_of(cls).unpack(payload), lifetime=lifetime)
+        except OtherShapeError:
+            return None
 
     def _expire(self, node: "Node[Native, Any]") -> None:
         shelf = node.shelf

@@ -131,7 +131,7 @@ def test_each_batch_is_one_command(start_redis: Callable[..., RedisServer]) -> N
     # One of the two is inside the script that follows.
     assert calls["cmdstat_mget"] == 2
     assert calls["cmdstat_unlink"] == 1
-    assert calls["cmdstat_set"] == 100
+    assert calls["cmdstat_setex"] == 100
 
 
 def test_the_server_gets_the_lifetime(redis_url: str) -> None:
