@@ -59,7 +59,7 @@ def _field_names(cls: Any) -> list[str] | None:
 
 
 def slots_of(cls: type) -> tuple[str, ...]:
-    """The names of all slots, base classes first, without the weak reference and the dictionary."""
+    """The names of all slots, base classes first, without the weak reference and the dictionary; one may occur twice."""
     return tuple(
         name
         for base in reversed(cls.__mro__)
@@ -109,7 +109,7 @@ def _description(cls: type) -> str:
     if issubclass(cls, Enum):
         return f"enum {name_of(cls)}"
     fields = [f"{name}: {text_of(hint)}" for name, hint in fields_of(cls).items()]
-    return "\n".join([f"{kind_of(cls)} {name_of(cls)}", f"slots {slots_of(cls)}", *fields])
+    return "\n".join([f"{kind_of(cls)} {name_of(cls)}", f"slots {tuple(dict.fromkeys(slots_of(cls)))}", *fields])
 
 
 def subclasses_of(cls: type) -> Iterator[type]:

@@ -83,7 +83,7 @@ class Layout:
         return obj
 
     def _fixed_names(self, cls: type) -> tuple[str, ...]:
-        return tuple(name for name in slots_of(cls) if name != _CACHED_HASH)
+        return tuple(name for name in dict.fromkeys(slots_of(cls)) if name != _CACHED_HASH)
 
     def _fixed_values(self, obj: object) -> list[object]:
         return [_get(obj, name) for name in self.fixed]
@@ -162,7 +162,7 @@ def _problem(cls: type) -> str | None:
     if cls.__itemsize__ or cls.__basicsize__ > _visible_size(cls, len(slots)) or not cls.__flags__ & _HEAP_TYPE:
         return "a part of their state is kept outside slots and __dict__; keep plain values in a class of your own"
     for name in slots:
-        if slots.count(name) > 1 or not isinstance(inspect.getattr_static(cls, name), types.MemberDescriptorType):
+        if not isinstance(inspect.getattr_static(cls, name), types.MemberDescriptorType):
             return f"the slot {name!r} is hidden by another class attribute of that name; rename one of them"
     return None
 

@@ -171,20 +171,20 @@ class Lower:
 
     def mapping(self, values: dict[Any, Any], depth: int, *, attributes: bool = False) -> object:
         """A map of msgpack where all keys are text, else alternating keys and values."""
-        values = dict(values)
-        native = str in self._natives and _ONLY_STR.issuperset(map(type, values))
-        if native and self._natives.issuperset(map(type, values.values())):
-            return values
-        lowered: list[Any] = []
+        lowered: dict[Any, Any] = dict(values)
+        native = str in self._natives and _ONLY_STR.issuperset(map(type, lowered))
+        if native and self._natives.issuperset(map(type, lowered.values())):
+            return lowered
+        pairs: list[object] = []
         try:
-            for key, value in values.items():
-                lowered += (self(key, depth), self(value, depth))
+            for key, value in lowered.items():
+                lowered[key] = self(value, depth)
+                if not native:
+                    pairs += (self(key, depth), lowered[key])
         except Refusal as refusal:
             refusal.steps.append(f".{key}" if attributes else f"[{_key_label(key)}]")
             raise
-        if not native:
-            return msgpack.Ext(_DICT, encode(lowered))
-        return dict(zip(lowered[::2], lowered[1::2], strict=True))
+        return lowered if native else msgpack.Ext(_DICT, encode(pairs))
 
 
 def _tuple(lower: Lower, value: tuple[object, ...], depth: int) -> object:

@@ -266,6 +266,16 @@ def test_a_hidden_slot_is_refused() -> None:
         CODEC.encode(object.__new__(Hiding))
 
 
+def test_a_slot_declared_again_is_one() -> None:
+    """A subclass that declares a slot of its base again has one attribute of that name."""
+
+    class Again(s.PlainSlots):
+        __slots__ = ("x",)
+
+    found = back(Again(4))
+    assert (found.x, found.private) == (4, 5)
+
+
 def test_objects_that_hold_themselves_are_refused() -> None:
     """A cycle of objects is an error, not a RecursionError."""
     obj = s.Slotted(1)
