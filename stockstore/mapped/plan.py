@@ -8,7 +8,6 @@ from typing import Any, Final
 
 from sqlalchemy import Column, inspect
 from sqlalchemy.orm import ColumnProperty, Mapper, Session
-from sqlalchemy.orm.exc import UnmappedColumnError
 
 from stockstore.errors import CodecError, ConfigurationError
 from stockstore.mapped.columns import kind_of
@@ -61,7 +60,7 @@ class MappedPlan:
         columns = tuple(_column_properties(mapper))
         self.cls, self.mapper, self.root = cls, mapper, identity_class(mapper)
         self.attrs = tuple(column.key for column in columns)
-        self.primary_key = tuple(_primary_key(mapper))
+        self.primary_key = tuple(mapper.get_property_by_column(column).key for column in mapper.primary_key)
         self.fingerprint = _fingerprint(mapper, columns)
         self.width = len(mapper.class_manager)
         self._relatives: dict[bytes, MappedPlan] = {self.fingerprint: self}
@@ -149,14 +148,6 @@ def _column_properties(mapper: Mapper[Any]) -> Iterator[ColumnProperty[Any]]:
         backed = all(isinstance(column, Column) for column in prop.columns) or not primary_key.isdisjoint(prop.columns)
         if backed and is_instrumented(mapper, prop):
             yield prop
-
-
-def _primary_key(mapper: Mapper[Any]) -> Iterator[str]:
-    for column in mapper.primary_key:
-        try:
-            yield mapper.get_property_by_column(column).key
-        except UnmappedColumnError as error:
-            raise ConfigurationError(f"{_label(mapper.class_)}: the primary key column {column} has no attribute; map it") from error
 
 
 def _fingerprint(mapper: Mapper[Any], columns: Iterable[ColumnProperty[Any]]) -> bytes:

@@ -1,0 +1,96 @@
+"""The private names of SQLAlchemy that hydration builds on mean what it takes them to mean."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import inspect
+from sqlalchemy.exc import InvalidRequestError
+from sqlalchemy.orm import Mapper, Session
+from sqlalchemy.orm.session import SessionTransactionState
+from sqlalchemy.orm.state import InstanceState
+
+import stockstore.mapped
+from stockstore.mapped import hydrate
+from tests.mapped.models import Animal, Dog, Item, Truck, User
+
+PACKAGE = Path(stockstore.mapped.__file__).parent
+
+
+def test_only_hydrate_uses_private_names() -> None:
+    """No other module of the package reads a private attribute of another object."""
+    private = re.compile(r"(?<!self)(?<!cls)\.(_[a-z]\w*)")
+    found = {path.name: private.findall(path.read_text()) for path in PACKAGE.glob("*.py") if path.name != "hydrate.py"}
+    allowed = {"_name_"}
+    assert {name: sorted(set(names) - allowed) for name, names in found.items() if set(names) - allowed} == {}
+
+
+def test_class_manager_is_an_attribute_of_the_class(session: Session) -> None:
+    """A mapped class holds its manager, and the manager counts its attributes and keeps a dict."""
+    manager = vars(User)["_sa_class_manager"]
+    assert manager is inspect(User).class_manager
+    assert len(manager) == len(inspect(User).attrs)
+    assert isinstance(manager.info, dict)
+    assert hydrate.plan_slot(int) is None
+
+
+def test_identity_class() -> None:
+    """_identity_class is the first part of an identity key."""
+    for cls in (User, Animal, Dog, Truck):
+        mapper: Mapper[Any] = inspect(cls)
+        assert hydrate.identity_class(mapper) is mapper.identity_key_from_primary_key((1,))[0]
+
+
+def test_instance_state(session: Session) -> None:
+    """An instance holds its InstanceState, which the constructor builds from the instance and the manager."""
+    user = session.get_one(User, 1)
+    assert vars(user)["_sa_instance_state"] is inspect(user)
+    assert type(inspect(user)) is InstanceState
+    fresh: InstanceState[User] = InstanceState(user, inspect(User).class_manager)
+    assert set(InstanceState.__slots__) == {"__dict__", "__weakref__", "class_", "manager", "obj", "committed_state", "expired_attributes"}
+    assert vars(fresh) == {}
+    assert (fresh.key, fresh.session_id, fresh.identity_token) == (None, None, None)
+
+
+def test_identity_map(session: Session) -> None:
+    """The identity map's _dict holds states by identity key, and _add_unpresent enters one."""
+    item = session.get_one(Item, 1)
+    key, state = inspect(item).key, inspect(item)
+    assert key == (Item, (1,), None)
+    assert session.identity_map._dict == {key: state}
+    assert state.session_id == session.hash_key
+    session.expunge(item)
+    state.session_id = session.hash_key
+    session.identity_map._add_unpresent(state, key)
+    assert inspect(item).persistent
+    assert vars(state)["_instance_dict"]() is session.identity_map
+
+
+def test_session_transaction(session: Session) -> None:
+    """_transaction is None until _autobegin_t, its _state then ACTIVE."""
+    assert vars(session)["_transaction"] is None
+    transaction = session._autobegin_t()
+    assert vars(session)["_transaction"] is transaction
+    assert transaction is session.get_transaction()
+    assert transaction._state is SessionTransactionState.ACTIVE
+    session.rollback()
+    assert vars(session)["_transaction"] is None
+    with pytest.raises(InvalidRequestError, match="Autobegin is disabled"):
+        Session(autobegin=False)._autobegin_t()
+
+
+def test_events(session: Session) -> None:
+    """The dispatchers of load and loaded_as_persistent are false without listeners, and impl tells what loads."""
+    assert not inspect(User).class_manager.dispatch.load
+    assert not session.dispatch.loaded_as_persistent
+    assert inspect(Dog).class_manager["upper"].impl.accepts_scalar_loader
+
+
+def test_commit_all(session: Session) -> None:
+    """_commit_all takes the present values for the database's."""
+    item = session.get_one(Item, 1)
+    item.qty = 5
+    inspect(item)._commit_all(vars(item), session.identity_map)
+    assert item not in session.dirty
+    assert not inspect(item).modified
