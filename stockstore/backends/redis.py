@@ -1,10 +1,11 @@
 """Redis as a backend."""
 
+import hashlib
 import re
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar, Union, cast
+from typing import TypeVar, Union, cast
 
 from stockstore.backends.base import Backend
 from stockstore.errors import CacheUnreachable, ConfigurationError
@@ -17,20 +18,22 @@ except ModuleNotFoundError as exc:
 
 from stockstore.backends.redis_clients import address_of, open_client, refuse_text
 
-if TYPE_CHECKING:
-    from redis.commands.core import Script
-
 _T = TypeVar("_T")
 _CHUNK = 1000  # bounds how long one script holds the server, and stays far below Lua's limit for unpack
 
 _LONGEST = 2**32 - 1  # seconds, 136 years: what fits into four bytes
 
-# All lifetimes are one argument: each argument costs redis-py more than Redis needs to keep a value.
+# All lifetimes are one argument: an argument costs redis-py more than it costs Redis to keep the value. And a
+# lifetime is made text once for all values that share it, since Redis would do so for each.
 _SET = """
-local call, unpack, lifetimes = redis.call, struct.unpack, ARGV[1]
+local call, sub, unpack, lifetimes = redis.call, string.sub, struct.unpack, ARGV[1]
+local last, seconds
 for i, key in ipairs(KEYS) do
-    local lifetime = unpack('>I4', lifetimes, 4 * i - 3)
-    call('SETEX', key, lifetime, ARGV[i + 1])
+    local packed = sub(lifetimes, 4 * i - 3, 4 * i)
+    if packed ~= last then
+        last, seconds = packed, string.format('%.0f', unpack('>I4', packed))
+    end
+    call('SETEX', key, seconds, ARGV[i + 1])
 end
 """
 
@@ -51,6 +54,8 @@ if #targets > 0 then
 end
 return values
 """
+
+_DIGESTS = {script: hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest() for script in (_SET, _FOLLOW)}
 
 
 class RedisBackend(Backend):
@@ -88,8 +93,6 @@ class RedisBackend(Backend):
         refuse_text(self._client)
         self._cluster = isinstance(client, RedisCluster)
         self._mget = self._mget_by_slot if self._cluster else self._client.mget
-        self._set: Script = self._client.register_script(_SET)
-        self._follow: Script = self._client.register_script(_FOLLOW)
 
     def __repr__(self) -> str:
         return f"RedisBackend({address_of(self._client)!r})"
@@ -122,7 +125,7 @@ class RedisBackend(Backend):
         found: dict[str, bytes] = {}
         with self._errors():
             for chunk in _chunks(keys):
-                found |= _present(chunk, cast("list[bytes | None]", self._follow(keys=chunk)))
+                found |= _present(chunk, cast("list[bytes | None]", self._call(_FOLLOW, chunk)))
         return found
 
     def clear(self, prefix: str) -> None:
@@ -147,7 +150,15 @@ class RedisBackend(Backend):
 
     def _set_by_script(self, items: Sequence[tuple[str, bytes, int]]) -> None:
         lifetimes = struct.pack(f">{len(items)}I", *[min(lifetime, _LONGEST) for _, _, lifetime in items])
-        self._set(keys=[key for key, _, _ in items], args=[lifetimes, *[value for _, value, _ in items]])
+        self._call(_SET, [key for key, _, _ in items], lifetimes, *[value for _, value, _ in items])
+
+    def _call(self, script: str, keys: Sequence[str], *arguments: bytes) -> object:
+        digest = _DIGESTS[script]
+        try:
+            return self._client.evalsha(digest, len(keys), *keys, *arguments)
+        except redis.exceptions.NoScriptError:
+            self._client.script_load(script)
+            return self._client.evalsha(digest, len(keys), *keys, *arguments)
 
     def _set_by_pipeline(self, items: Sequence[tuple[str, bytes, int]]) -> None:
         pipeline = self._client.pipeline()
