@@ -70,6 +70,8 @@ class LocalCells(Generic[K, V]):
         self.maxsize = maxsize
         self._on_eviction = on_eviction
         self._retired_hits = 0
+        # Whether any record was ever given an expiry: a batch of hits need not look at each otherwise.
+        self.expiring = False
         self._lock = fork_safe_lock()
         self._reset_queues()
 
@@ -94,6 +96,8 @@ class LocalCells(Generic[K, V]):
 
     def put(self, shelf: Shelf[K, V], key: K, value: V, expires: float | None, alias_keys: tuple[K | None, ...]) -> None:
         """Keep a record under its key and its aliases, in place of what the key held."""
+        if expires is not None:
+            self.expiring = True
         with self._lock:
             node = shelf.cells.get(key)
             if node is not None and node.shelf is shelf:

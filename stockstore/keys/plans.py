@@ -163,10 +163,15 @@ def keys_of(cls: type) -> ClassKeys:
     Raises:
         NotKeyedError: It declares none, or is no class.
     """
+    try:
+        keys = _compiled.get(cls)
+    except TypeError:
+        keys = None
+    if keys is not None:
+        return keys
     if not isinstance(cls, type):
         raise NotKeyedError(f"the first argument is the class to look up, not {cls!r}")
-    keys = _compiled.get(cls)
-    return keys if keys is not None else _compiled.setdefault(cls, ClassKeys(cls))
+    return _compiled.setdefault(cls, ClassKeys(cls))
 
 
 def alias_plans(cls: type, *, polymorphic: bool) -> tuple[KeyPlan, ...]:

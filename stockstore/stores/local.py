@@ -29,11 +29,13 @@ class LocalSpaces:
 
     def records(self, namespace: str, plan: KeyPlan) -> Cells:
         """Give the records under an identity."""
-        return self._dicts.setdefault((namespace, plan, False), {})
+        cells = self._dicts.get((namespace, plan, False))
+        return self._dicts.setdefault((namespace, plan, False), {}) if cells is None else cells
 
     def aliases(self, namespace: str, plan: KeyPlan) -> Cells:
         """Give the records that a key points to."""
-        return self._dicts.setdefault((namespace, plan, True), {})
+        cells = self._dicts.get((namespace, plan, True))
+        return self._dicts.setdefault((namespace, plan, True), {}) if cells is None else cells
 
     def shelf(self, namespace: str, cls: type, plans: tuple[KeyPlan, ...]) -> Shelf[Native, Any]:
         """Give the shelf for objects of exactly this class."""

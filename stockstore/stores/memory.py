@@ -3,12 +3,12 @@
 import time
 from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from stockstore.instrumentation import Stats
-from stockstore.keys import Key, keys_of
+from stockstore.keys import Key, Lookup, keys_of
 from stockstore.lifetimes import Lifetime
-from stockstore.stores.base import MISSING
+from stockstore.stores.base import MISSING, one_key
 from stockstore.stores.cache import CacheStore, Namespace
 from stockstore.stores.local import LocalSpaces, LocalStore
 from stockstore.stores.snapshots import Snapshot
@@ -18,16 +18,14 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_ValueOf: TypeAlias = Callable[[Any], object]
+# The dictionaries' keys are canonical values; get takes any and finds nothing then. The values are nodes of any object.
+_NodeOf: TypeAlias = Callable[[Any], Any]
+
+_EXACT = {int, str}
+_DICTS = {dict}
+
 _now = time.monotonic
-
-
-class _Quick(NamedTuple):
-    """What a hit by a plain class's canonical key of one name needs, found by the class alone."""
-
-    name: str
-    value_of: Callable[[Any], object]
-    # The value is whatever object the class's shelf holds.
-    node_of: Callable[[object], Any]
 
 
 class ProcessMemoryStore(LocalStore):
@@ -69,7 +67,9 @@ class ProcessMemoryStore(LocalStore):
         """Start empty."""
         super().__init__(lifetime=lifetime, polymorphic=polymorphic, namespace=namespace, jitter=jitter, copy=copy)
         self._shelves = LocalSpaces(maxsize, self._counters)
-        self._quick: dict[type, _Quick] = {}
+        # Per plain class: its canonical key of one name, and every key of one name; see get.
+        self._quick: dict[type, tuple[str, _ValueOf, _NodeOf]] = {}
+        self._by_name: dict[type, dict[str, tuple[_ValueOf, _NodeOf]]] = {}
 
     @property
     def _spaces(self) -> LocalSpaces:
@@ -78,7 +78,7 @@ class ProcessMemoryStore(LocalStore):
     def get(self, cls: type[T], key: Key = MISSING, *, session: "Session | None" = None, **names: object) -> T | None:
         """Give the object of a key, or ``None``; see ``Store.get``."""
         # The hot path, measured by scripts/bench: a hit by the canonical key of a plain class. Whatever is
-        # not exactly that, a miss and bad input included, raises here and goes the long way.
+        # not exactly that, a miss and bad input included, raises here and goes the longer way.
         try:
             name, value_of, node_of = self._quick[cls]
             value = key[name] if type(key) is dict and len(key) == 1 else key
@@ -90,49 +90,116 @@ class ProcessMemoryStore(LocalStore):
                     return obj
         except (KeyError, AttributeError):
             pass
-        return super().get(cls, key, session=session, **names)
+        return self._get(cls, one_key(key, names), session)
+
+    def _get(self, cls: type[T], key: Key, session: "Session | None") -> T | None:
+        by_name = self._by_name.get(cls)
+        if by_name is not None and type(key) is dict and len(key) == 1:
+            ((name, value),) = key.items()
+            if name in by_name and (type(value) is int or type(value) is str):
+                value_of, node_of = by_name[name]
+                node = node_of(value)
+                if node is not None and (node.expires is None or node.expires > _now()):
+                    obj: T | None = node.value
+                    if isinstance(obj, cls) and value_of(obj) == value:
+                        node.hits += 1
+                        return obj
+        return self._get_any(cls, key, session)
+
+    def _get_any(self, cls: type[T], key: Key, session: "Session | None") -> T | None:
+        compiled = keys_of(cls)
+        lookup = compiled.lookup(key)
+        if compiled.mapped or self._copy:
+            return self.batch_get(cls, [lookup], session=session)[0]
+        if cls not in self._quick:
+            self._learn(cls)
+        found = self._find_plain(cls, lookup)
+        if found is None:
+            self._counters.add(misses=1)
+        return found
+
+    def _find_plain(self, cls: type[T], lookup: Lookup) -> T | None:
+        now = _now()
+        for cells in self._places(cls, lookup, self._shelves, self._namespace()):
+            node = cells.get(lookup.native)
+            if node is not None and node.expires is not None and node.expires <= now:
+                self._expire(node)
+            elif node is not None:
+                obj = node.value
+                if isinstance(obj, cls) and lookup.plan.native_of(obj) == lookup.native:
+                    node.hits += 1
+                    return obj
+        return None
 
     def batch_get(self, cls: type[T], keys: Iterable[Key], *, session: "Session | None" = None) -> list[T | None]:
         """Give the objects of these keys, in their positions, ``None`` where there is none."""
-        quick = self._quick.get(cls)
         keys = keys if isinstance(keys, list) else list(keys)
+        quick = self._quick.get(cls)
         if quick is None:
-            self._learn(cls)
+            return self._batch_get(cls, keys, session)
+        try:
+            return self._all_hit(quick, keys)
+        except (KeyError, AttributeError):
+            found = self._quick_batch(quick, keys)
+        for position, obj in enumerate(found):
+            if obj is None:
+                found[position] = self._get_any(cls, keys[position], session)
+        return found
+
+    def _batch_get(self, cls: type[T], keys: list[Key], session: "Session | None") -> list[T | None]:
+        if keys_of(cls).mapped or self._copy or not keys:
             return super().batch_get(cls, keys, session=session)
-        found = self._quick_batch(quick, keys)
-        missing = [position for position, obj in enumerate(found) if obj is None] if None in found else ()
-        if missing:
-            rest = super().batch_get(cls, [keys[position] for position in missing], session=session)
-            for position, obj in zip(missing, rest, strict=True):
-                found[position] = obj
+        return [self._get_any(cls, key, session) for key in keys]
+
+    def _all_hit(self, quick: "tuple[str, _ValueOf, _NodeOf]", keys: list[Any]) -> list[Any]:
+        """Give all objects in passes that the interpreter runs fast; KeyError or AttributeError where not all are plain hits."""
+        name, value_of, node_of = quick
+        kinds = set(map(type, keys))
+        if kinds == _DICTS:
+            keys = [key[name] for key in keys] if sum(map(len, keys)) == len(keys) else []
+            kinds = set(map(type, keys))
+        if not kinds or not kinds <= _EXACT:
+            raise KeyError(name)
+        nodes = list(map(node_of, keys))
+        found = [node.value for node in nodes]
+        if list(map(value_of, found)) != keys or (self._shelves.cells.expiring and _any_expired(nodes)):
+            raise KeyError(name)
+        for node in nodes:
+            node.hits += 1
         return found
 
     @staticmethod
-    def _quick_batch(quick: _Quick, keys: list[Key]) -> list[Any]:
+    def _quick_batch(quick: "tuple[str, _ValueOf, _NodeOf]", keys: list[Key]) -> list[Any]:
+        """Give the objects of the keys that are plain hits, ``None`` for the others."""
         name, value_of, node_of = quick
-        now, found = _now(), []
+        now = _now()
+        found: list[Any] = []
         for key in keys:
             value = key.get(name) if type(key) is dict and len(key) == 1 else key
             node = node_of(value) if type(value) is int or type(value) is str else None
-            obj = None
-            if node is not None and (node.expires is None or node.expires > now):
+            if node is not None and (node.expires is None or node.expires > now) and node.value is not None:
                 obj = node.value
-                if obj is not None and value_of(obj) == value:
+                if value_of(obj) == value:
                     node.hits += 1
-                else:
-                    obj = None
-            found.append(obj)
+                    found.append(obj)
+                    continue
+            found.append(None)
         return found
 
     batch_fetch = CacheStore.batch_fetch
 
     def _learn(self, cls: type) -> None:
-        keys = keys_of(cls)
-        if not keys.mapped and len(keys.identity.names) == 1 and not self._copy and not callable(self._namespace_setting):
+        if callable(self._namespace_setting):
+            return
+        keys, namespace = keys_of(cls), self._namespace()
+        by_name: dict[str, tuple[_ValueOf, _NodeOf]] = {}
+        for plan in (plan for plan in keys.plans if len(plan.names) == 1):
+            cells = self._shelves.records(namespace, plan) if plan is keys.identity else self._shelves.aliases(namespace, plan)
+            by_name[plan.names[0]] = (attrgetter(plan.names[0]), cells.get)
+        self._by_name[cls] = by_name
+        if len(keys.identity.names) == 1:
             (name,) = keys.identity.names
-            # The dictionary's keys are canonical values; get takes any and finds nothing then.
-            node_of: Callable[[Any], Any] = self._shelves.records(self._namespace(), keys.identity).get
-            self._quick[cls] = _Quick(name, attrgetter(name), node_of)
+            self._quick[cls] = (name, *by_name[name])
 
     def _count(self, found: Sequence[Snapshot | None]) -> None:
         self._counters.add(misses=found.count(None))
@@ -144,3 +211,8 @@ class ProcessMemoryStore(LocalStore):
     def __repr__(self) -> str:
         """Name the store."""
         return f"{type(self).__name__}(maxsize={self._shelves.cells.maxsize})"
+
+
+def _any_expired(nodes: list[Any]) -> bool:
+    now = _now()
+    return any(node.expires is not None and node.expires <= now for node in nodes)
