@@ -125,6 +125,11 @@ class AttrsFrozen:
     a: str
 
 
+@attrs.frozen(slots=False, cache_hash=True)
+class AttrsHashed:
+    a: str
+
+
 @attrs.define(slots=False)
 class AttrsDict:
     a: int

@@ -138,6 +138,25 @@ def test_a_cached_hash_is_not_carried_over() -> None:
     assert state(back(obj))["_attrs_cached_hash"] is None
 
 
+def test_a_cached_hash_in_a_dictionary_is_not_carried_over() -> None:
+    """The same holds for classes of attrs without slots."""
+    obj = s.AttrsHashed("a")
+    hash(obj)
+    found = back(obj)
+    assert vars(found)["_attrs_cached_hash"] is None
+    assert hash(found) == hash(obj)
+
+
+def test_attributes_in_another_order_come_back_in_that_order() -> None:
+    """An object with as many attributes as fields, but others or in another order, is not mixed up."""
+    obj = s.Derived(1)
+    obj.__dict__.clear()
+    obj.__dict__.update(b="later", a=2)
+    assert list(vars(back(obj)).items()) == [("b", "later"), ("a", 2)]
+    obj.__dict__["c"] = obj.__dict__.pop("a")
+    assert vars(back(obj)) == {"b": "later", "c": 2}
+
+
 def test_pydantic_state_comes_back() -> None:
     """Which fields were set, extra fields and private attributes return; validators do not run."""
     obj = s.Model.model_validate({"a": 1, "more": [1]})
@@ -334,6 +353,12 @@ def test_a_changed_class_refuses_old_payloads() -> None:
     obj = typing.cast("typing.Any", first)(None, 1)
     with pytest.raises(CodecError, match="older shape"):
         CODEC.decode(others[2], CODEC.encode(obj))
+
+
+def test_metadata_of_annotations_does_not_count() -> None:
+    """What ``Annotated`` adds to a type says nothing about the stored shape."""
+    first, second = (dataclasses.make_dataclass("Noted", [("a", typing.Annotated[int, note])]) for note in ("x", "y"))
+    assert CODEC.fingerprint(first) == CODEC.fingerprint(second)
 
 
 def test_fingerprints_are_the_same_in_every_process() -> None:

@@ -182,6 +182,7 @@ class Moment(dt.datetime):
             {(1, 2): object()},
             r"value\[a key of type tuple\]: cannot encode a value of type builtins.object; turn it into plain values first$",
         ),
+        ({1 << 20_000: object()}, r"value\[a key of type int\]: "),
         ({"s" * 200: object()}, r"value\['sss.*\.\.\..*sss'\]: "),
         ({1: {"a", 2, frozenset({Text("q")})}}, r"value\[1\]\[\d\]\[0\]: .*Text"),
         (socket.socket, r"value: cannot encode a value of type builtins.type"),
