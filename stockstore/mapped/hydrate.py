@@ -6,8 +6,10 @@ The only module that knows private names of SQLAlchemy (``tests/mapped/test_priv
 state, enter it into the identity map, fire the events of a load.
 """
 
+import weakref
 from collections.abc import Callable, Sequence
 from operator import itemgetter
+from textwrap import indent
 from typing import Any, Final
 
 from sqlalchemy.orm import ColumnProperty, Mapper, Session, UOWTransaction
@@ -21,15 +23,27 @@ from stockstore.mapped.columns import UNLOADED
 # Column values are of any type: the mapped class decides.
 State = tuple[Any, ...]
 
+# What a new instance needs, with InstanceState.__init__ written out: a call less for each object of a batch.
+_MAKE: Final = """
+obj = NEW(CLS)
+{names}, = v
+st = NEW_STATE(STATE)
+d = obj.__dict__
+{fill}
+d["_sa_instance_state"] = st
+st.class_ = CLS
+st.manager = MANAGER
+st.obj = REF(obj, st._cleanup)
+st.committed_state = {{}}
+st.expired_attributes = {expired}
+st.key = key
+if {unloaded}: STRIP(d, st)
+"""
+
 _SOURCE: Final = """
 def hydrate(v):
-    obj = NEW(CLS)
-    d = obj.__dict__
-    {assign}, = v
-    st = d["_sa_instance_state"] = STATE(obj, MANAGER)
-    st.key = (ROOT, {identity}, None)
-    {expire}
-    if {unloaded}: STRIP(d, st)
+    key = (ROOT, {identity}, None)
+    {make1}
     if DISPATCH.load: LOADED(st, d, None)
     return obj
 
@@ -41,13 +55,7 @@ def attach(session, v):
     if obj is None:
         transaction = session._transaction
         if transaction is None or transaction._state is not ACTIVE: BEGIN(session, MAPPER)
-        obj = NEW(CLS)
-        d = obj.__dict__
-        {assign}, = v
-        st = d["_sa_instance_state"] = STATE(obj, MANAGER)
-        st.key = key
-        {expire}
-        if {unloaded}: STRIP(d, st)
+        {make2}
         st.session_id = session.hash_key
         imap._add_unpresent(st, key)
         if DISPATCH.load or session.dispatch.loaded_as_persistent: LOADED(st, d, session)
@@ -55,10 +63,11 @@ def attach(session, v):
 
 def attach_many(session, states):
     imap = session.identity_map
-    get = imap._dict.get
-    add = imap._add_unpresent
+    present = imap._dict
+    get = present.get
+    wr = imap._wr
     session_id = session.hash_key
-    listened = DISPATCH.load or session.dispatch.loaded_as_persistent
+    listened = bool(DISPATCH.load or session.dispatch.loaded_as_persistent)
     begun = False
     found = []
     append = found.append
@@ -71,15 +80,10 @@ def attach_many(session, states):
                 begun = True
                 transaction = session._transaction
                 if transaction is None or transaction._state is not ACTIVE: BEGIN(session, MAPPER)
-            obj = NEW(CLS)
-            d = obj.__dict__
-            {assign}, = v
-            st = d["_sa_instance_state"] = STATE(obj, MANAGER)
-            st.key = key
-            {expire}
-            if {unloaded}: STRIP(d, st)
+            {make3}
             st.session_id = session_id
-            add(st, key)
+            present[key] = st
+            st._instance_dict = wr
             if listened: LOADED(st, d, session)
         append(obj)
     return found
@@ -120,11 +124,16 @@ class Hydrator:
     def _generate(self, mapper: Mapper[Any]) -> dict[str, Any]:
         positions = [self._attrs.index(key) for key in self._primary_key]
         missing = _expressions(mapper, self._attrs)
+        columns = [(f"v{position}", key) for position, key in enumerate(self._attrs)]
+        make = _MAKE.format(
+            names=", ".join(name for name, _ in columns),
+            fill="\n".join(f"d[{key!r}] = {name}" for name, key in columns),
+            expired="set(MISSING)" if missing else "set()",
+            unloaded=" or ".join(f"{name} is UNLOADED" for name, _ in columns),
+        ).strip()
         source = _SOURCE.format(
-            assign=", ".join(f"d[{key!r}]" for key in self._attrs),
             identity="({},)".format(", ".join(f"v[{position}]" for position in positions)),
-            expire="st.expired_attributes.update(MISSING)" if missing else "",
-            unloaded=" or ".join(f"d[{key!r}] is UNLOADED" for key in self._attrs),
+            **{f"make{depth}": indent(make, "    " * depth).lstrip() for depth in (1, 2, 3)},
         )
         space = self._space(mapper, missing)
         exec(source, space)  # noqa: S102 - attribute names enter as literals only
@@ -140,6 +149,8 @@ class Hydrator:
             "MANAGER": manager,
             "DISPATCH": manager.dispatch,
             "STATE": InstanceState,
+            "NEW_STATE": InstanceState.__new__,
+            "REF": weakref.ref,
             "ACTIVE": SessionTransactionState.ACTIVE,
             "MISSING": missing,
             "UNLOADED": UNLOADED,

@@ -12,7 +12,7 @@ from sqlalchemy.orm import ColumnProperty, Mapper, Session
 from stockstore.errors import CodecError, ConfigurationError
 from stockstore.mapped.columns import kind_of
 from stockstore.mapped.hydrate import Hydrator, State, identity_class, is_instrumented, plan_slot
-from stockstore.mapped.rows import Rows
+from stockstore.mapped.rows import HEADER, Rows
 
 _SLOT: Final = "stockstore.plan"
 _ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]+")
@@ -42,8 +42,11 @@ class MappedPlan:
     pack: Callable[[State], bytes]
     """Give the payload of a state; a :class:`CodecError` names class and attribute of a value that has no encoding."""
 
-    read: Callable[[bytes], State]
-    """Give the state of a payload that is known to be of this class; a :class:`CodecError` if the rest is not a row of it."""
+    unpack: "Callable[[bytes], tuple[MappedPlan, State]]"
+    """Give a payload's state and the plan of its class: this one, or another of the same inheritance hierarchy.
+
+    Raises :class:`OtherShapeError` where no mapped class of the hierarchy has the payload's fingerprint, and :class:`CodecError` where
+    what follows the fingerprint is not a row of the class."""
 
     hydrate: Callable[[State], Any]
     """Give a new detached instance. A column that the state lacks raises ``DetachedInstanceError`` when it is read."""
@@ -66,7 +69,7 @@ class MappedPlan:
         self._relatives: dict[bytes, MappedPlan] = {self.fingerprint: self}
         self._rows = Rows(_label(cls), self.attrs, [kind_of(column) for column in columns], self.fingerprint)
         self._hydrator = Hydrator(mapper, self.attrs, self.primary_key)
-        self.pack, self.read = self._rows.pack, self._rows.unpack
+        self.pack, self.unpack = self._rows.pack, self._compile_unpack()
         self.hydrate, self.attach, self.attach_many = self._hydrator.hydrate, self._hydrator.attach, self._hydrator.attach_many
 
     def __repr__(self) -> str:
@@ -84,20 +87,27 @@ class MappedPlan:
             raise CodecError(f"{_label(type(obj))} is not {_label(self.cls)}: use plan_of(type(obj)) for its instances")
         return self._hydrator.dehydrate(obj)
 
-    def unpack(self, payload: bytes) -> "tuple[MappedPlan, State]":
-        """Give a payload's state and the plan of its class: this one, or another of the same inheritance hierarchy.
+    def _compile_unpack(self) -> "Callable[[bytes], tuple[MappedPlan, State]]":
+        prefix, decode = self._rows.prefix, self._rows.decode
 
-        Raises:
-            OtherShapeError: No mapped class of the hierarchy has the payload's fingerprint.
-            CodecError: What follows the fingerprint is not a row of the class.
-        """
+        def unpack(payload: bytes) -> tuple[MappedPlan, State]:
+            if payload[:HEADER] == prefix:
+                try:
+                    return self, decode(payload[HEADER:])
+                except Exception:  # noqa: BLE001, S110 - the other way says what is wrong
+                    pass
+            return self._unpack_other(payload)
+
+        return unpack
+
+    def _unpack_other(self, payload: bytes) -> "tuple[MappedPlan, State]":
         fingerprint = payload[:8]
         if fingerprint == self.fingerprint:
-            return self, self.read(payload)
+            return self, self._rows.unpack(payload)
         plan = self._relatives.get(fingerprint)
         if plan is None or plan_of(plan.cls) is not plan:
             plan = self._find_relative(fingerprint)
-        return plan, plan.read(payload)
+        return plan.unpack(payload)
 
     def _find_relative(self, fingerprint: bytes) -> "MappedPlan":
         # Looked for anew each time: a subclass may be mapped later.

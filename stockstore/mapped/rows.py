@@ -63,7 +63,7 @@ def pack(state):
         return PREFIX + ENCODE(({stored},))
     return None
 
-def unpack_plain(body):
+def decode(body):
     {names}, = DECODE(body)
     return ({restored},)
 
@@ -115,14 +115,20 @@ class Rows:
         fingerprint: The eight bytes that every payload of the class begins with.
     """
 
-    unpack_plain: Callable[[bytes], State]
-    """Give the state of a row that follows a ``PLAIN`` header; raises whatever a bad row provokes."""
+    prefix: bytes
+    """What the payload of a plain row begins with; ``HEADER`` bytes."""
+
+    decode: Callable[[bytes], State]
+    """Give the state of a plain row, what follows the prefix; raises whatever a bad row provokes."""
 
     def __init__(self, label: str, names: Sequence[str], kinds: Sequence[Kind], fingerprint: bytes) -> None:
         self.label, self.names, self.kinds, self.fingerprint = label, tuple(names), tuple(kinds), fingerprint
-        space = self._generate([_Column(i, kind) for i, kind in enumerate(kinds)])
+        columns = [_Column(i, kind) for i, kind in enumerate(kinds)]
+        space = self._generate(columns)
         self._pack_plain, self._store = space["pack"], space["STORE"]
-        self.unpack_plain, self._unpack_patched = space["unpack_plain"], space["unpack_patched"]
+        self.prefix, self._unpack_patched = fingerprint + PLAIN, space["unpack_patched"]
+        # Where nothing is to be restored, the decoder's tuple is the state.
+        self.decode = space["decode"] if any(column.restored != column.name for column in columns) else space["DECODE"]
 
     def pack(self, state: State) -> bytes:
         """Give the payload of a state.
@@ -137,20 +143,18 @@ class Rows:
         return self._pack_patched(state) if payload is None else payload
 
     def unpack(self, payload: bytes) -> State:
-        """Give the state back.
+        """Give the state of a payload of this class.
 
         Raises:
-            CodecError: The bytes after the fingerprint are not a row of this class.
+            CodecError: What follows the fingerprint is not a row of this class.
         """
         form = payload[8:HEADER]
+        if form not in (PLAIN, PATCHED):
+            raise CodecError(f"{self.label}: unknown payload format {form!r}; another version of stockstore wrote it")
         try:
-            if form == PLAIN:
-                return self.unpack_plain(payload[HEADER:])
-            if form == PATCHED:
-                return self._unpack_patched(payload[HEADER:])  # type: ignore[no-any-return]
+            return self.decode(payload[HEADER:]) if form == PLAIN else self._unpack_patched(payload[HEADER:])
         except Exception as error:  # hostile bytes must not raise anything but a CodecError
             raise CodecError(f"{self.label}: the payload is not a row of this class: {error!r}") from error
-        raise CodecError(f"{self.label}: unknown payload format {form!r}; another version of stockstore wrote it")
 
     def _generate(self, columns: list[_Column]) -> dict[str, Any]:
         parts = ("name", "fits", "stored", "restored", "mended", "store")
