@@ -4,6 +4,7 @@ The first byte is the tag. ``V`` is a value; ``A`` is an alias, whose rest is th
 key that holds the value. The expiry is Unix time as a big-endian float, infinity for none.
 """
 
+import math
 import struct
 
 from stockstore.errors import CodecError
@@ -13,11 +14,13 @@ VALUE = b"V"
 FORMAT = 1
 _HEADER = struct.Struct(">cBd")
 _HEADER_SIZE = _HEADER.size
+_NEVER = math.inf
+_LASTING = _HEADER.pack(VALUE, FORMAT, _NEVER)
 
 
 def pack_value(payload: bytes, expires: float) -> bytes:
     """Give the cell that holds a payload until a moment (Unix time)."""
-    return _HEADER.pack(VALUE, FORMAT, expires) + payload
+    return (_LASTING if expires == _NEVER else _HEADER.pack(VALUE, FORMAT, expires)) + payload
 
 
 def unpack_value(cell: bytes) -> tuple[bytes, float]:
@@ -26,6 +29,8 @@ def unpack_value(cell: bytes) -> tuple[bytes, float]:
     Raises:
         CodecError: The cell holds no value of this format.
     """
+    if cell.startswith(_LASTING):
+        return cell[_HEADER_SIZE:], _NEVER
     if len(cell) < _HEADER_SIZE:
         raise CodecError(f"a cell of {len(cell)} bytes is shorter than its header of {_HEADER_SIZE}")
     tag, version, expires = _HEADER.unpack_from(cell)

@@ -52,12 +52,12 @@ def _until(moment: datetime) -> float:
 
 
 def _number(seconds: float) -> float | None:
-    if math.isnan(seconds):
-        raise ValueError("a lifetime cannot be NaN; give seconds, or None for no limit")
     try:
         value = float(seconds)
     except OverflowError:
         return None if seconds > 0 else 0.0
+    if math.isnan(value):
+        raise ValueError("a lifetime cannot be NaN; give seconds, or None for no limit")
     return None if value == math.inf else value
 
 
@@ -77,6 +77,11 @@ class LifetimeRule:
     def needs_object(self) -> bool:
         """Whether the lifetime is a callable of the object."""
         return callable(self.lifetime)
+
+    @property
+    def varies(self) -> bool:
+        """Whether two objects stored at the same moment may get different lifetimes."""
+        return self.needs_object or self.jitter > 0
 
     def seconds(self, obj: object) -> float | None:
         """Give the lifetime of one object in seconds, ``None`` for no limit, never negative."""

@@ -6,7 +6,7 @@ small queue. A node counts its hits and never moves on a hit, so that a read is 
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from typing import Final, Generic, TypeVar
 
 from stockstore.errors import ConfigurationError
@@ -60,15 +60,15 @@ class LocalCells(Generic[K, V]):
 
     Args:
         maxsize: Records kept at the most; aliases do not count.
-        on_eviction: Called, under the lock, for each record that is dropped to make room.
     """
 
-    def __init__(self, maxsize: int, on_eviction: Callable[[], None]) -> None:
+    # No other lock is taken under this one, and no value is let go of: what a finalizer does is not known here.
+
+    def __init__(self, maxsize: int) -> None:
         """Start empty."""
         if type(maxsize) is not int or maxsize < 1:
             raise ConfigurationError(f"maxsize is a number of objects from 1, not {maxsize!r}")
         self.maxsize = maxsize
-        self._on_eviction = on_eviction
         self._retired_hits = 0
         # Whether any record was ever given an expiry: a batch of hits need not look at each otherwise.
         self.expiring = False
@@ -94,38 +94,44 @@ class LocalCells(Generic[K, V]):
     def _live(self) -> Iterator[Node[K, V]]:
         return (node for queue in (self._small, self._main) for node in queue if node.shelf is not None)
 
-    def put(self, shelf: Shelf[K, V], key: K, value: V, expires: float | None, alias_keys: tuple[K | None, ...]) -> None:
-        """Keep a record under its key and its aliases, in place of what the key held."""
+    def put(self, shelf: Shelf[K, V], key: K, value: V, expires: float | None, alias_keys: tuple[K | None, ...]) -> int:
+        """Keep a record under its key and its aliases, in place of what the key held, and give how many were evicted for it."""
         if expires is not None:
             self.expiring = True
+        dropped: list[V] = []
         with self._lock:
             node = shelf.cells.get(key)
             if node is not None and node.shelf is shelf:
+                dropped.append(node.value)
                 self._replace(node, value, expires, alias_keys)
-                return
+                return 0
             if node is not None:
-                self._drop(node)
+                dropped.append(self._drop(node))
             node = Node(shelf, key, value, expires, alias_keys)
             shelf.cells[key] = node
             self._link(node)
-            self._admit(node)
-            while self._size > self.maxsize:
-                self._make_room()
-            self._compact()
+            return self._admit(node, dropped)
 
     def _replace(self, node: Node[K, V], value: V, expires: float | None, alias_keys: tuple[K | None, ...]) -> None:
         if node.alias_keys != alias_keys:
             self._unlink(node)
         node.alias_keys = alias_keys
+        # A reader takes the expiry first and then the value, so it never sees the old value with the new expiry.
         node.value = value
         node.expires = expires
         self._link(node)
 
-    def _admit(self, node: Node[K, V]) -> None:
+    def _admit(self, node: Node[K, V], dropped: list[V]) -> int:
+        self._enqueue(node)
+        evicted = 0
+        while self._size > self.maxsize:
+            evicted += self._make_room(dropped)
+        self._compact()
+        return evicted
+
+    def _enqueue(self, node: Node[K, V]) -> None:
         self._size += 1
-        seen = hash((id(node.shelf.cells), node.key)) if node.shelf is not None and self._ghost else None
-        if seen in self._ghost:
-            del self._ghost[seen]  # type: ignore[arg-type]
+        if self._ghost.pop(self._trace(node), self) is None:
             self._main.append(node)
         else:
             self._small.append(node)
@@ -144,46 +150,61 @@ class LocalCells(Generic[K, V]):
                 if key is not None and cells.get(key) is node:
                     del cells[key]
 
-    def remove(self, cells: dict[K, Node[K, V]], key: K, only: Node[K, V] | None = None) -> bool:
-        """Drop the record of a key with its aliases, and say whether it was there; ``only`` if it is still that node."""
+    def remove(self, cells: dict[K, Node[K, V]], key: K) -> bool:
+        """Drop the record of a key with its aliases, and say whether it was there."""
+        dropped: list[V] = []
         with self._lock:
             node = cells.get(key)
-            if node is None or (only is not None and node is not only):
+            if node is None:
                 return False
-            self._drop(node)
+            dropped.append(self._drop(node))
             self._compact()
             return True
 
-    def _drop(self, node: Node[K, V]) -> None:
-        shelf = node.shelf
-        if shelf is None:
-            return
+    def expire(self, node: Node[K, V], now: float) -> bool:
+        """Drop a record whose lifetime has ended, and say whether that was done; a writer may have renewed it just now."""
+        dropped: list[V] = []
+        with self._lock:
+            if node.shelf is None or node.expires is None or node.expires > now:
+                return False
+            dropped.append(self._drop(node))
+            self._compact()
+            return True
+
+    def _drop(self, node: Node[K, V]) -> V:
+        """Take a live node off its shelf, and give its value for the caller to let go of after the lock."""
+        shelf, value = node.shelf, node.value
+        assert shelf is not None
         self._unlink(node)
-        if shelf.cells.get(node.key) is node:
-            del shelf.cells[node.key]
+        del shelf.cells[node.key]
         self._size -= 1
         self._retired_hits += node.hits
         # The queue slot stays until the eviction comes by; the object must not.
         node.shelf = None
         node.value = None  # type: ignore[assignment]
         node.expires = 0.0
+        return value
 
     def clear(self, several: Sequence[dict[K, Node[K, V]]] | None = None) -> None:
         """Drop the records of these dictionaries, or all."""
+        dropped: list[V] = []
         with self._lock:
-            for node in list(self._live()):
-                if several is None or any(node.shelf is not None and node.shelf.cells is cells for cells in several):
-                    self._drop(node)
+            live = list(self._live())
+            dropped.extend(self._drop(node) for node in live if several is None or _stands_in(node, several))
             if several is None:
                 self._reset_queues()
+            self._compact()
 
     # -- eviction, under the lock ---------------------------------------------------------------
 
-    def _make_room(self) -> None:
-        if len(self._small) > self._small_limit or not self._main:
-            self._leave_small(self._small.popleft())
-        else:
-            self._leave_main(self._main.popleft())
+    def _make_room(self, dropped: list[V]) -> bool:
+        """Judge one node, and say whether it was evicted."""
+        small = len(self._small) > self._small_limit or not self._main
+        node = self._small.popleft() if small else self._main.popleft()
+        if node.shelf is None or (self._stays_from_small(node) if small else self._stays_in_main(node)):
+            return False
+        dropped.append(self._drop(node))
+        return True
 
     def _compact(self) -> None:
         """Forget the queue slots of dropped records once they outnumber the live ones."""
@@ -191,28 +212,28 @@ class LocalCells(Generic[K, V]):
             self._small = deque(node for node in self._small if node.shelf is not None)
             self._main = deque(node for node in self._main if node.shelf is not None)
 
-    def _leave_small(self, node: Node[K, V]) -> None:
-        if node.shelf is None:
-            return
+    def _stays_from_small(self, node: Node[K, V]) -> bool:
         if node.frequency() > 1:
             node.judge(0)
             self._main.append(node)
-            return
-        self._ghost[hash((id(node.shelf.cells), node.key))] = None
+            return True
+        self._ghost[self._trace(node)] = None
         if len(self._ghost) > self.maxsize - self._small_limit:
             self._ghost.popitem(last=False)
-        self._evict(node)
+        return False
 
-    def _leave_main(self, node: Node[K, V]) -> None:
+    def _stays_in_main(self, node: Node[K, V]) -> bool:
         frequency = node.frequency()
-        if node.shelf is None:
-            return
         if frequency > 0:
             node.judge(frequency - 1)
             self._main.append(node)
-        else:
-            self._evict(node)
+        return frequency > 0
 
-    def _evict(self, node: Node[K, V]) -> None:
-        self._drop(node)
-        self._on_eviction()
+    @staticmethod
+    def _trace(node: Node[K, V]) -> int:
+        """Give what the ghost remembers of a node: not the key, which may be large."""
+        return hash((id(node.shelf and node.shelf.cells), node.key))
+
+
+def _stands_in(node: Node[K, V], several: Sequence[dict[K, Node[K, V]]]) -> bool:
+    return node.shelf is not None and any(node.shelf.cells is cells for cells in several)

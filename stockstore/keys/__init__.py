@@ -1,6 +1,6 @@
 """Keys: what a class declares, and the canonical form and text of its values."""
 
-from stockstore.keys.declared import class_name, mapper_of
+from stockstore.keys.declared import class_name, has_other_identities_below, mapper_of
 from stockstore.keys.encoding import Canonical, canonical
 from stockstore.keys.plans import ClassKeys, Key, KeyPlan, Lookup, Native, alias_plans, key_text, keys_of, label_of, namespace_text
 
@@ -14,6 +14,7 @@ __all__ = [
     "alias_plans",
     "canonical",
     "class_name",
+    "has_other_identities_below",
     "key_text",
     "keys_of",
     "label_of",

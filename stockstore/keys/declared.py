@@ -55,7 +55,7 @@ def _parse(cls: type, declared: object) -> Iterator[Names]:
         if (
             not isinstance(names, (tuple, list))
             or not names
-            or not all(isinstance(n, str) and n for n in names)
+            or not all(isinstance(n, str) and n.isidentifier() for n in names)
             or len(set(names)) < len(names)
         ):
             raise ConfigurationError(f"{class_name(cls)}.__keys__ has {key!r}; a key is an attribute name or a tuple of different names")
@@ -69,7 +69,8 @@ def _primary_key(mapper: Any) -> list[Names]:
 
 
 def _refuse_unmapped(cls: type, mapper: Any, keys: Iterable[Names]) -> None:
-    columns = {prop.key for prop in mapper.column_attrs}
+    # An SQL expression has no value before the row was read; a concrete table's columns stand behind the primary key in any case.
+    columns = {prop.key for prop in mapper.column_attrs if all(hasattr(column, "table") for column in prop.columns)}
     for name in (name for names in keys for name in names):
         if name not in columns:
             raise ConfigurationError(
@@ -97,6 +98,12 @@ def key_bases(cls: type, *, polymorphic: bool) -> tuple[type, ...]:
         bases = [m.class_ for m in mapper.iterate_to_root() if m.polymorphic_on is not None]
         return tuple(base for base in bases if identity_class(base) is not identity_class(cls))
     return tuple(base for base in cls.__mro__[1:] if any("__keys__" in b.__dict__ for b in base.__mro__)) if polymorphic else ()
+
+
+def has_other_identities_below(cls: type) -> bool:
+    """Whether a polymorphic look-up of a mapped class may find an object of a concrete subclass, which has an identity of its own."""
+    mapper = mapper_of(cls)
+    return mapper.polymorphic_on is not None and any(below.concrete for below in mapper.self_and_descendants if below is not mapper)
 
 
 def declaring_class(cls: type, names: Iterable[str]) -> type:

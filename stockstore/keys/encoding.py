@@ -24,8 +24,9 @@ Canonical: TypeAlias = int | str | tuple[str]
 
 _SAFE = "@.+-_~"
 _PLAIN = re.compile(r"[A-Za-z0-9@.+\-_~]*", re.ASCII).fullmatch
-_DECIMAL_BELOW = 10**18
+DECIMAL_BELOW = 10**18
 _LARGEST_EXPONENT = 400
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 def canonical(value: object) -> Canonical:
@@ -51,7 +52,7 @@ def canonical(value: object) -> Canonical:
 def text_of(value: Canonical) -> str:
     """Give the text of a canonical form: printable ASCII without white space or colons."""
     if type(value) is int:
-        return f"i{value}" if -_DECIMAL_BELOW < value < _DECIMAL_BELOW else f"x{value:x}"
+        return f"i{value}" if -DECIMAL_BELOW < value < DECIMAL_BELOW else f"x{value:x}"
     if type(value) is str:
         return "s" + escape(value)
     return value[0]  # type: ignore[index]
@@ -69,6 +70,8 @@ def escape(text: str) -> str:
 def _number(value: "float | Decimal | Fraction") -> Canonical:
     if isinstance(value, Decimal) and value.is_nan():
         return _not_finite(float("nan"))
+    if not value:
+        return 0
     if isinstance(value, Decimal) and value.is_finite() and abs(value.adjusted()) > _LARGEST_EXPONENT:
         raise CodecError(f"the key value {value!r} is out of range: a Decimal has an exponent of at most {_LARGEST_EXPONENT}")
     if not isinstance(value, Fraction) and not isfinite(value):
@@ -85,15 +88,18 @@ def _not_finite(value: "float | Decimal") -> Canonical:
 
 def _enum(value: enum.Enum) -> Canonical:
     kind = type(value)
-    # A combination of flags that nobody named has no name, whatever the type says.
-    name = repr(value.value) if getattr(value, "name", None) is None else value.name
-    return (f"e{escape(kind.__module__)}.{escape(kind.__qualname__)}.{escape(name)}",)
+    # Whether a combination of flags has a name depends on the version of Python.
+    name = str(value._value_) if isinstance(value, enum.Flag) else value._name_
+    return (f"e{escape(kind.__module__)}/{escape(kind.__qualname__)}/{escape(name)}",)
 
 
 def _moment(value: datetime) -> Canonical:
     if value.utcoffset() is None:
         return ("t" + escape(value.replace(fold=0).isoformat()),)
-    return ("T" + escape(value.astimezone(timezone.utc).replace(tzinfo=None).isoformat()),)
+    try:
+        return ("T" + escape(value.astimezone(timezone.utc).replace(tzinfo=None).isoformat()),)
+    except OverflowError:  # the instant lies in the year 0 or 10000 of UTC
+        return ("T" + _span(value - _EPOCH),)
 
 
 def _time(value: time) -> Canonical:
@@ -101,7 +107,11 @@ def _time(value: time) -> Canonical:
 
 
 def _duration(value: timedelta) -> Canonical:
-    return (f"p{value.days}.{value.seconds}.{value.microseconds}",)
+    return (_span(value),)
+
+
+def _span(value: timedelta) -> str:
+    return f"p{value.days}.{value.seconds}.{value.microseconds}"
 
 
 def _address(value: object) -> Canonical:

@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from operator import attrgetter
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, cast
 from weakref import WeakKeyDictionary
 
 from stockstore.errors import NotKeyedError, UnknownKeyError
 from stockstore.keys.declared import Names, class_name, declared_names, declaring_class, identity_class, key_bases, mapper_of
-from stockstore.keys.encoding import Canonical, canonical, escape, text_of
+from stockstore.keys.encoding import DECIMAL_BELOW, Canonical, canonical, escape, text_of
 
 Native: TypeAlias = Canonical | tuple[Canonical, ...]
 Key: TypeAlias = Mapping[str, object] | object
@@ -17,9 +17,12 @@ Key: TypeAlias = Mapping[str, object] | object
 KEY_LIMIT = 250
 """The bytes that memcached allows a key to have."""
 _LABEL_LIMIT = 100
+_NAMESPACE_LIMIT = 40
 _DIGEST_SIZE = 16
 
 NONE: Canonical = ("n",)
+_NUMBERS = {int}
+_TEXTS = {str}
 
 
 class KeyPlan:
@@ -33,11 +36,12 @@ class KeyPlan:
         joined = ",".join(map(escape, self.names))
         self.record_space = f"{self.label}:{joined}"
         self.alias_space = f"{self.label}:~{joined}"
+        self._single = len(names) == 1
         self.of_object = attrgetter(*names) if len(names) == 1 else attrgetter(*self.names)
 
     def native(self, values: Sequence[object]) -> Native:
         """Give the canonical form of values in the order of ``names``."""
-        if len(values) == 1:
+        if self._single:
             return canonical(values[0])
         return tuple(map(canonical, values))
 
@@ -51,11 +55,13 @@ class KeyPlan:
             values = self.of_object(obj)
         except AttributeError as error:
             raise NotKeyedError(f"a {class_name(type(obj))} has no value for its key {self.describe()}: {error}") from error
-        return canonical(values) if len(self.names) == 1 else tuple(map(canonical, values))
+        if self._single:
+            return values if type(values) is int or type(values) is str else canonical(values)
+        return tuple(map(canonical, values))
 
     def has_none(self, native: Native) -> bool:
         """Whether a part of the key is None."""
-        return native == NONE if len(self.names) == 1 else NONE in native  # type: ignore[operator]
+        return native == NONE if self._single else NONE in native  # type: ignore[operator]
 
     def describe(self) -> str:
         """Give the key as its class declares it."""
@@ -63,7 +69,34 @@ class KeyPlan:
 
     def parts(self, native: Native) -> tuple[Canonical, ...]:
         """Give the canonical values one by one."""
-        return (native,) if len(self.names) == 1 else native  # type: ignore[return-value]
+        return (native,) if self._single else native  # type: ignore[return-value]
+
+    def record_text(self, namespace: str, native: Native) -> str:
+        """Give the text of the key under which a record stands."""
+        return self._text(key_prefix(namespace, self.record_space), native)
+
+    def record_texts(self, namespace: str, values: Sequence[object]) -> list[str] | None:
+        """Give the texts of many values of a key of one name at once, ``None`` where they are not all small numbers or all short text."""
+        prefix, kinds = key_prefix(namespace, self.record_space), set(map(type, values))
+        if not self._single:
+            return None
+        if kinds == _NUMBERS and -DECIMAL_BELOW < min(values) and max(values) < DECIMAL_BELOW:  # type: ignore[operator, type-var]
+            return [f"{prefix}i{value}" for value in values]
+        if kinds != _TEXTS:
+            return None
+        texts = [f"{prefix}s{escape(value)}" for value in values]  # type: ignore[arg-type]
+        return texts if max(map(len, texts)) <= KEY_LIMIT else None
+
+    def alias_text(self, namespace: str, native: Native) -> str:
+        """Give the text of the key under which a pointer to a record stands."""
+        return self._text(key_prefix(namespace, self.alias_space), native)
+
+    def _text(self, prefix: str, native: Native) -> str:
+        if self._single:
+            text = prefix + text_of(native)  # type: ignore[arg-type]
+        else:
+            text = prefix + ":".join(map(text_of, native))  # type: ignore[arg-type]
+        return text if len(text) < KEY_LIMIT else _shortened(text, KEY_LIMIT)
 
 
 class Lookup(NamedTuple):
@@ -112,11 +145,13 @@ class ClassKeys:
             UnknownKeyError: The names are no declared key, or values are missing.
             CodecError: A value cannot be part of a key.
         """
-        if isinstance(key, Lookup):
-            return key
-        if isinstance(key, Mapping):
-            plan = self.plan(tuple(key))
-            values = tuple(key[name] for name in plan.names)
+        kind = type(key)
+        if kind is Lookup:
+            return key  # type: ignore[return-value]
+        if kind is dict or (kind is not int and kind is not str and isinstance(key, Mapping)):
+            given = cast("Mapping[str, object]", key)
+            plan = self.plan(tuple(given))
+            values = tuple([given[name] for name in plan.names])
         else:
             plan = self.canonical
             values = self._bare(plan, key)
@@ -133,10 +168,13 @@ class ClassKeys:
         return plan
 
     def _bare(self, plan: KeyPlan, key: object) -> tuple[object, ...]:
-        if len(plan.names) == 1:
+        if len(plan.names) == 1 and not isinstance(key, (tuple, list)):
             return (key,)
         if not isinstance(key, (tuple, list)) or len(key) != len(plan.names):
-            raise UnknownKeyError(f"the key {plan.describe()} of {self.name} needs {len(plan.names)} values in this order, not {key!r}")
+            raise UnknownKeyError(
+                f"the canonical key of {self.name} is {plan.describe()}: it needs {len(plan.names)} values in this order, not {key!r}; "
+                f"the class declares {self.describe()}"
+            )
         given = dict(zip(plan.declared, key, strict=True))
         return tuple(given[name] for name in plan.names)
 
@@ -184,15 +222,19 @@ def alias_plans(cls: type, *, polymorphic: bool) -> tuple[KeyPlan, ...]:
 
 def label_of(cls: type) -> str:
     """Give the text by which keys name a class; a very long name ends in a digest."""
-    label = escape(class_name(cls))
-    return label if len(label) <= _LABEL_LIMIT else f"{label[: _LABEL_LIMIT - 2 * _DIGEST_SIZE - 1]}~{_digest(label)}"
+    return _bounded(escape(class_name(cls)), _LABEL_LIMIT)
 
 
 @lru_cache(maxsize=1024)
 def namespace_text(namespace: str) -> str:
     """Give a namespace as keys show it, in at most 40 bytes."""
-    text = escape(namespace)
-    return text if len(text) <= 40 else _digest(text)  # noqa: PLR2004
+    return _bounded(escape(namespace), _NAMESPACE_LIMIT)
+
+
+@lru_cache(maxsize=4096)
+def key_prefix(namespace: str, space: str) -> str:
+    """Give what the texts of all keys of one sort begin with."""
+    return f"{namespace_text(namespace)}:{space}:"
 
 
 def key_text(namespace: str, space: str, parts: Sequence[Canonical]) -> str:
@@ -201,12 +243,16 @@ def key_text(namespace: str, space: str, parts: Sequence[Canonical]) -> str:
     >>> key_text("stockstore", "shop.User:tenant,username", (1, "ann"))
     'stockstore:shop.User:tenant,username:i1:sann'
     """
-    text = ":".join((namespace_text(namespace), space, *map(text_of, parts)))
-    if len(text) <= KEY_LIMIT:
-        return text
-    head = text[: KEY_LIMIT - 2 * _DIGEST_SIZE - 1]
-    return f"{head}~{_digest(text)}"
+    text = key_prefix(namespace, space) + ":".join(map(text_of, parts))
+    return text if len(text) < KEY_LIMIT else _shortened(text, KEY_LIMIT)
 
 
-def _digest(text: str) -> str:
-    return blake2b(text.encode(), digest_size=_DIGEST_SIZE).hexdigest()
+def _bounded(text: str, limit: int) -> str:
+    return text if len(text) < limit else _shortened(text, limit)
+
+
+def _shortened(text: str, limit: int) -> str:
+    """Give the beginning of a text and its digest, exactly as long as the limit."""
+    # What is not shortened is shorter than that: nobody can write a text that equals the digest of another.
+    digest = blake2b(text.encode(), digest_size=_DIGEST_SIZE).hexdigest()
+    return f"{text[: limit - len(digest) - 1]}~{digest}"

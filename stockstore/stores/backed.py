@@ -1,22 +1,29 @@
 """A cache store over a backend of text keys: Redis, memcached, any mapping, or your own."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from typing import Literal, TypeAlias, TypeVar, get_args
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar, cast, get_args
 
 from stockstore.backends.base import Backend
 from stockstore.codecs import Codec, MsgpackCodec
 from stockstore.entries import pack_alias, pack_value, unpack_value
 from stockstore.errors import CacheUnreachable, CodecError, ConfigurationError
-from stockstore.keys import KeyPlan, Lookup, Native, key_text, keys_of, namespace_text
+from stockstore.keys import ClassKeys, Key, Lookup, has_other_identities_below, keys_of, mapper_of, namespace_text
 from stockstore.lifetimes import Lifetime, expiry, remaining, server_seconds
 from stockstore.stores.cache import Alias, CacheStore, Entry, Namespace, subclasses_of
 from stockstore.stores.snapshots import ObjectSnapshot, RowSnapshot, Snapshot
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
 
 T = TypeVar("T")
 OnError: TypeAlias = Literal["raise", "miss"]
 FINGERPRINT_SIZE = 8
 DEFAULT_CODEC = MsgpackCodec()
+
+_Decode: TypeAlias = Callable[[bytes], Snapshot | None]
+_NEVER = math.inf
 
 _log = logging.getLogger(__name__)
 
@@ -57,22 +64,47 @@ class BackendStore(CacheStore):
 
     # -- reading --------------------------------------------------------------------------------
 
-    def _read(self, cls: type, lookups: Sequence[Lookup]) -> list[Snapshot | None]:
-        namespace = self._namespace()
-        places = [list(self._places(namespace, cls, lookup)) for lookup in lookups]
-        wanted = list(dict.fromkeys(text for texts in places for text in texts))
-        direct = all(lookup.plan is keys_of(cls).identity for lookup in lookups) and len(wanted) <= len(lookups)
-        cells = self._cells(self._backend.get_many if direct else self._backend.follow_many, wanted)
-        return [self._first_fit(cls, lookup, texts, cells) for lookup, texts in zip(lookups, places, strict=True)]
+    def batch_get(self, cls: type[T], keys: Iterable[Key], *, session: "Session | None" = None) -> list[T | None]:
+        """Give the objects of these keys, in their positions, ``None`` where there is none."""
+        keys = keys if isinstance(keys, list) else list(keys)
+        compiled = keys_of(cls)
+        plain = not compiled.mapped and not self._polymorphic and compiled.canonical is compiled.identity and keys
+        texts = compiled.identity.record_texts(self._namespace(), keys) if plain else None
+        if texts is None:
+            return super().batch_get(cls, keys, session=session)
+        found = self._records(cls, texts)
+        self._count(found)
+        return [None if snapshot is None else cast("T", snapshot.restore()) for snapshot in found]
 
-    def _places(self, namespace: str, cls: type, lookup: Lookup) -> Iterator[str]:
-        keys = keys_of(cls)
+    batch_fetch = CacheStore.batch_fetch
+
+    def _records(self, cls: type, texts: Sequence[str]) -> list[Snapshot | None]:
+        cells, decode = self._cells(self._backend.get_many, list(dict.fromkeys(texts))), self._decoder(cls)
+        # A record's cell holds nothing but that record: only its class may not be the one asked for.
+        return [None if (cell := cells.get(text)) is None else decode(cell) for text in texts]
+
+    def _read(self, cls: type, lookups: Sequence[Lookup]) -> list[Snapshot | None]:
+        keys, namespace = keys_of(cls), self._namespace()
+        if not self._may_be_pointed_at(cls) and all(lookup.plan is keys.identity for lookup in lookups):
+            return self._records(cls, [lookup.plan.record_text(namespace, lookup.native) for lookup in lookups])
+        places = [list(self._places(namespace, keys, lookup)) for lookup in lookups]
+        cells = self._cells(self._backend.follow_many, list(dict.fromkeys(text for texts in places for text in texts)))
+        decode = self._decoder(cls)
+        return [
+            self._first_fit(cls, lookup, [cells[text] for text in texts if text in cells], decode)
+            for lookup, texts in zip(lookups, places, strict=True)
+        ]
+
+    def _may_be_pointed_at(self, cls: type) -> bool:
+        """Whether an object of a subclass, kept under an identity of its own, may be found by a class's."""
+        return has_other_identities_below(cls) if mapper_of(cls) is not None else self._polymorphic
+
+    @staticmethod
+    def _places(namespace: str, keys: ClassKeys, lookup: Lookup) -> Iterator[str]:
         if lookup.plan is keys.identity:
-            yield self._record_text(namespace, lookup.plan, lookup.native)
-            if not self._polymorphic or keys.mapped:
-                return
+            yield lookup.plan.record_text(namespace, lookup.native)
         if not lookup.plan.has_none(lookup.native):
-            yield self._alias_text(namespace, lookup.plan, lookup.native)
+            yield lookup.plan.alias_text(namespace, lookup.native)
 
     def _cells(self, read: Callable[[Sequence[str]], dict[str, bytes]], texts: Sequence[str]) -> dict[str, bytes]:
         try:
@@ -84,55 +116,65 @@ class BackendStore(CacheStore):
             _log.warning("%r did not answer a read; it counts as a miss", self, exc_info=True)
             return {}
 
-    def _first_fit(self, cls: type, lookup: Lookup, texts: Sequence[str], cells: dict[str, bytes]) -> Snapshot | None:
-        for text in texts:
-            cell = cells.get(text)
-            snapshot = None if cell is None else self._decode_or_miss(cls, cell)
+    def _first_fit(self, cls: type, lookup: Lookup, cells: Sequence[bytes], decode: _Decode) -> Snapshot | None:
+        for cell in cells:
+            snapshot = decode(cell)
             if snapshot is not None and self._fits(cls, lookup, snapshot):
                 return snapshot
         return None
 
-    def _decode_or_miss(self, cls: type, cell: bytes) -> Snapshot | None:
-        try:
-            return self._decode(cls, cell)
-        except CodecError as error:
-            self._counters.add(errors=1)
-            _log.log(
-                logging.DEBUG if cls in self._logged else logging.WARNING,
-                "%r holds what cannot be decoded as %s; it counts as a miss: %s",
-                self,
-                cls,
-                error,
-            )
-            self._logged.add(cls)
+    def _decoder(self, cls: type) -> _Decode:
+        """Give what turns cells into snapshots of a class; what has expired or cannot be decoded is ``None``."""
+        read = self._row_reader(cls) if keys_of(cls).mapped else self._object_reader(cls)
+
+        def decode(cell: bytes) -> Snapshot | None:
+            try:
+                payload, expires = unpack_value(cell)
+                lifetime = None if expires == _NEVER else remaining(expires)
+                if lifetime is None or lifetime > 0:
+                    return read(payload, lifetime)
+            except CodecError as error:
+                self._report(cls, error)
+            else:
+                self._counters.add(expirations=1)
             return None
 
-    def _decode(self, cls: type, cell: bytes) -> Snapshot | None:
-        payload, expires = unpack_value(cell)
-        lifetime = remaining(expires)
-        if lifetime is not None and lifetime <= 0:
-            self._counters.add(expirations=1)
-            return None
-        if keys_of(cls).mapped:
-            return self._row(cls, payload, lifetime)
-        kind = self._kind(cls, payload[:FINGERPRINT_SIZE])
-        return None if kind is None else ObjectSnapshot(self._codec.decode(kind, payload[FINGERPRINT_SIZE:]), lifetime)
+        return decode
 
-    def _row(self, cls: type, payload: bytes, lifetime: float | None) -> RowSnapshot | None:
+    def _row_reader(self, cls: type) -> "Callable[[bytes, float | None], Snapshot | None]":
         from stockstore.mapped import OtherShapeError, plan_of
 
-        try:
-            return RowSnapshot(*plan_of(cls).unpack(payload), lifetime=lifetime)
-        except OtherShapeError:
-            return None
+        unpack = plan_of(cls).unpack
 
-    def _kind(self, cls: type, fingerprint: bytes) -> type | None:
-        """Give the class of this fingerprint among a class and its subclasses; another shape is a miss."""
-        if self._codec.fingerprint(cls) == fingerprint:
-            return cls
+        def read(payload: bytes, lifetime: float | None) -> Snapshot | None:
+            try:
+                plan, state = unpack(payload)
+            except OtherShapeError:
+                return None
+            return RowSnapshot(plan, state, lifetime) if issubclass(plan.cls, cls) else None
+
+        return read
+
+    def _object_reader(self, cls: type) -> "Callable[[bytes, float | None], Snapshot | None]":
+        mine, codec_decode = self._codec.fingerprint(cls), self._codec.decode
+
+        def read(payload: bytes, lifetime: float | None) -> Snapshot | None:
+            kind = cls if payload.startswith(mine) else self._subclass(cls, payload[:FINGERPRINT_SIZE])
+            return None if kind is None else ObjectSnapshot(codec_decode(kind, payload[FINGERPRINT_SIZE:]), lifetime)
+
+        return read
+
+    def _subclass(self, cls: type, fingerprint: bytes) -> type | None:
+        """Give the subclass of this fingerprint; another shape is a miss."""
         return (
             next((kind for kind in subclasses_of(cls) if self._codec.fingerprint(kind) == fingerprint), None) if self._polymorphic else None
         )
+
+    def _report(self, cls: type, error: CodecError) -> None:
+        self._counters.add(errors=1)
+        level = logging.DEBUG if cls in self._logged else logging.WARNING
+        _log.log(level, "%r holds what cannot be decoded as %s; it counts as a miss: %s", self, cls, error)
+        self._logged.add(cls)
 
     # -- writing --------------------------------------------------------------------------------
 
@@ -146,19 +188,20 @@ class BackendStore(CacheStore):
         namespace = self._namespace()
         cells: dict[str, tuple[bytes, int] | None] = {}
         for entry in entries:
-            cells.update(self._cells_of(namespace, entry))
+            self._add_cells(namespace, entry, cells)
         self._twice(lambda: self._apply(cells))
 
-    def _cells_of(self, namespace: str, entry: Entry) -> Iterator[tuple[str, tuple[bytes, int] | None]]:
-        record = self._record_text(namespace, entry.plan, entry.native)
+    def _add_cells(self, namespace: str, entry: Entry, cells: "dict[str, tuple[bytes, int] | None]") -> None:
+        record = entry.plan.record_text(namespace, entry.native)
         if not entry.stored:
-            yield record, None
+            cells[record] = None
             return
         keep = server_seconds(entry.seconds)
-        yield record, (pack_value(entry.snapshot.payload(self._codec), expiry(entry.seconds)), keep)
-        pointer = pack_alias(record)
-        for plan, native in entry.aliases:
-            yield self._alias_text(namespace, plan, native), (pointer, keep)
+        cells[record] = (pack_value(entry.snapshot.payload(self._codec), expiry(entry.seconds)), keep)
+        if entry.aliases:
+            pointer = pack_alias(record)
+            for plan, native in entry.aliases:
+                cells[plan.alias_text(namespace, native)] = (pointer, keep)
 
     def _apply(self, cells: dict[str, tuple[bytes, int] | None]) -> None:
         gone = [text for text, cell in cells.items() if cell is None]
@@ -170,7 +213,7 @@ class BackendStore(CacheStore):
 
     def _remove(self, records: Sequence[Alias]) -> int:
         namespace = self._namespace()
-        texts = [self._record_text(namespace, plan, native) for plan, native in records]
+        texts = [plan.record_text(namespace, native) for plan, native in records]
         return self._twice(lambda: self._backend.delete_many(texts))
 
     def _twice(self, operation: Callable[[], T]) -> T:
@@ -186,14 +229,6 @@ class BackendStore(CacheStore):
             raise
 
     # -- names and housekeeping -----------------------------------------------------------------
-
-    @staticmethod
-    def _record_text(namespace: str, plan: KeyPlan, native: Native) -> str:
-        return key_text(namespace, plan.record_space, plan.parts(native))
-
-    @staticmethod
-    def _alias_text(namespace: str, plan: KeyPlan, native: Native) -> str:
-        return key_text(namespace, plan.alias_space, plan.parts(native))
 
     def clear(self, cls: type | None = None) -> None:
         """Drop everything of this namespace, or all of one class; of a mapped class, of its whole hierarchy."""

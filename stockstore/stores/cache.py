@@ -27,7 +27,7 @@ class Entry(NamedTuple):
     snapshot: Snapshot
     plan: KeyPlan
     native: Native
-    aliases: tuple[Alias, ...]
+    aliases: Sequence[Alias]
     seconds: float | None
 
     @property
@@ -49,7 +49,7 @@ class CacheStore(Store):
         self._namespace_setting = namespace
         if not callable(namespace):
             _valid_namespace(namespace)
-        self._alias_plans: dict[type, tuple[KeyPlan, ...]] = {}
+        self._shapes: dict[type, tuple[ClassKeys, tuple[KeyPlan, ...]]] = {}
 
     # -- what a kind of cache implements --------------------------------------------------------
 
@@ -93,6 +93,8 @@ class CacheStore(Store):
     def batch_get(self, cls: type[T], keys: Iterable[Key], *, session: "Session | None" = None) -> list[T | None]:
         """Give the objects of these keys, in their positions, ``None`` where there is none."""
         found = self.batch_fetch(cls, keys if isinstance(keys, list) else list(keys), session=session)
+        if session is None:
+            return cast("list[T | None]", [None if snapshot is None else snapshot.restore() for snapshot in found])
         return cast("list[T | None]", restore_all(found, session))
 
     def batch_put(self, objects: Iterable[object]) -> None:
@@ -113,7 +115,7 @@ class CacheStore(Store):
         self._store(snapshots)
 
     def _store(self, snapshots: Sequence[Snapshot]) -> list[Entry]:
-        entries = [self._entry(snapshot) for snapshot in snapshots]
+        entries = self._entries(snapshots)
         moved = [place for entry in entries for place in self._former(entry.snapshot) if place != (entry.plan, entry.native)]
         if moved:
             self._remove(moved)
@@ -131,16 +133,22 @@ class CacheStore(Store):
 
     def check(self, snapshots: Sequence[Snapshot]) -> None:
         """Raise what filling with these snapshots would raise for their own sake."""
-        for snapshot in snapshots:
-            self._entry(snapshot)
+        self._entries(snapshots)
 
     # -- keys -----------------------------------------------------------------------------------
 
-    def _entry(self, snapshot: Snapshot) -> Entry:
-        keys = keys_of(snapshot.cls)
+    def _entries(self, snapshots: Sequence[Snapshot]) -> list[Entry]:
+        rule = self._rule
+        if not rule.varies:
+            seconds = rule.seconds(None)
+            return [self._entry(snapshot, seconds) for snapshot in snapshots]
+        return [self._entry(snapshot, rule.seconds(snapshot.restore() if rule.needs_object else None)) for snapshot in snapshots]
+
+    def _entry(self, snapshot: Snapshot, seconds: float | None) -> Entry:
+        keys, plans = self._shape(snapshot.cls)
         native = self._identity(keys, snapshot)
-        seconds = self._rule.seconds(snapshot.restore() if self._rule.needs_object else None)
-        return Entry(snapshot, keys.identity, native, tuple(self._aliases(snapshot)), shorter(seconds, snapshot.lifetime))
+        aliases = [(plan, value) for plan in plans if (value := snapshot.native(plan)) is not None and not plan.has_none(value)]
+        return Entry(snapshot, keys.identity, native, aliases, shorter(seconds, snapshot.lifetime))
 
     @staticmethod
     def _identity(keys: ClassKeys, snapshot: Snapshot) -> Native:
@@ -151,17 +159,12 @@ class CacheStore(Store):
             )
         return native
 
-    def _aliases(self, snapshot: Snapshot) -> Iterable[Alias]:
-        for plan in self._plans_of(snapshot.cls):
-            native = snapshot.native(plan)
-            if native is not None and not plan.has_none(native):
-                yield plan, native
-
-    def _plans_of(self, cls: type) -> tuple[KeyPlan, ...]:
-        plans = self._alias_plans.get(cls)
-        if plans is None:
-            plans = self._alias_plans[cls] = alias_plans(cls, polymorphic=self._polymorphic)
-        return plans
+    def _shape(self, cls: type) -> tuple[ClassKeys, tuple[KeyPlan, ...]]:
+        """Give the keys of a class, and those that are aliases of its records in this store."""
+        shape = self._shapes.get(cls)
+        if shape is None:
+            shape = self._shapes[cls] = (keys_of(cls), alias_plans(cls, polymorphic=self._polymorphic))
+        return shape
 
     def _records_of(self, objects: Sequence[object]) -> list[Alias]:
         records = []

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 from stockstore.backends.local import LocalCells, Node, Shelf
-from stockstore.instrumentation import Counters
 from stockstore.keys import KeyPlan, Lookup, Native, keys_of
 from stockstore.lifetimes import Lifetime
 from stockstore.stores.cache import Alias, CacheStore, Entry, Namespace
@@ -21,9 +20,9 @@ _now = time.monotonic
 class LocalSpaces:
     """The shelves of one store, or of one context of it."""
 
-    def __init__(self, maxsize: int, counters: Counters) -> None:
+    def __init__(self, maxsize: int) -> None:
         """Start empty."""
-        self.cells: LocalCells[Native, Any] = LocalCells(maxsize, lambda: counters.add(evictions=1))
+        self.cells: LocalCells[Native, Any] = LocalCells(maxsize)
         self._dicts: dict[tuple[str, KeyPlan, bool], Cells] = {}
         self._shelves: dict[tuple[str, type], Shelf[Native, Any]] = {}
 
@@ -104,7 +103,8 @@ class LocalStore(CacheStore):
         yield spaces.aliases(namespace, lookup.plan)
 
     def _snapshot(self, cls: type, node: "Node[Native, Any]", now: float) -> Snapshot | None:
-        value, expires = node.value, node.expires
+        # In this order: see LocalCells.
+        expires, value = node.expires, node.value
         if expires is not None and expires <= now:
             self._expire(node)
             return None
@@ -124,8 +124,7 @@ class LocalStore(CacheStore):
             return None
 
     def _expire(self, node: "Node[Native, Any]") -> None:
-        shelf = node.shelf
-        if shelf is not None and self._spaces.cells.remove(shelf.cells, node.key, only=node):
+        if self._spaces.cells.expire(node, _now()):
             self._counters.add(expirations=1)
 
     # -- writing --------------------------------------------------------------------------------
@@ -136,13 +135,15 @@ class LocalStore(CacheStore):
             self._write_one(spaces, namespace, entry)
 
     def _write_one(self, spaces: LocalSpaces, namespace: str, entry: Entry) -> None:
-        plans = self._plans_of(entry.snapshot.cls)
+        plans = self._shape(entry.snapshot.cls)[1]
         shelf = spaces.shelf(namespace, entry.snapshot.cls, plans)
         if not entry.stored:
             spaces.cells.remove(shelf.cells, entry.native)
             return
         expires = None if entry.seconds is None else _now() + entry.seconds
-        spaces.cells.put(shelf, entry.native, self._value(entry.snapshot), expires, self._alias_keys(plans, entry.aliases))
+        evicted = spaces.cells.put(shelf, entry.native, self._value(entry.snapshot), expires, self._alias_keys(plans, entry.aliases))
+        if evicted:
+            self._counters.add(evictions=evicted)
 
     def _value(self, snapshot: Snapshot) -> object:
         if isinstance(snapshot, RowSnapshot):
@@ -150,7 +151,7 @@ class LocalStore(CacheStore):
         return copying.deepcopy(snapshot.value) if self._copy else snapshot.value
 
     @staticmethod
-    def _alias_keys(plans: tuple[KeyPlan, ...], aliases: tuple[Alias, ...]) -> tuple[Native | None, ...]:
+    def _alias_keys(plans: tuple[KeyPlan, ...], aliases: Sequence[Alias]) -> tuple[Native | None, ...]:
         if not plans:
             return ()
         natives = dict(aliases)

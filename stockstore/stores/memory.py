@@ -66,7 +66,7 @@ class ProcessMemoryStore(LocalStore):
     ) -> None:
         """Start empty."""
         super().__init__(lifetime=lifetime, polymorphic=polymorphic, namespace=namespace, jitter=jitter, copy=copy)
-        self._shelves = LocalSpaces(maxsize, self._counters)
+        self._shelves = LocalSpaces(maxsize)
         # Per plain class: its canonical key of one name, and every key of one name; see get.
         self._quick: dict[type, tuple[str, _ValueOf, _NodeOf]] = {}
         self._by_name: dict[type, dict[str, tuple[_ValueOf, _NodeOf]]] = {}
@@ -177,13 +177,11 @@ class ProcessMemoryStore(LocalStore):
         for key in keys:
             value = key.get(name) if type(key) is dict and len(key) == 1 else key
             node = node_of(value) if type(value) is int or type(value) is str else None
-            if node is not None and (node.expires is None or node.expires > now) and node.value is not None:
-                obj = node.value
-                if value_of(obj) == value:
-                    node.hits += 1
-                    found.append(obj)
-                    continue
-            found.append(None)
+            if node is None or (obj := node.value) is None or value_of(obj) != value or (node.expires is not None and node.expires <= now):
+                found.append(None)
+            else:
+                node.hits += 1
+                found.append(obj)
         return found
 
     batch_fetch = CacheStore.batch_fetch

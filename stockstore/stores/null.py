@@ -31,7 +31,11 @@ class NullStore(Store):
     def batch_delete(self, targets: Iterable[object] | type, keys: Iterable[Key] | None = None) -> int:
         """Delete nothing."""
         if isinstance(targets, type):
-            self.batch_get(targets, keys or ())
+            compiled = keys_of(targets)
+            for key in keys or ():
+                compiled.lookup(key)
+        else:
+            self.batch_put(targets)
         return 0
 
     def clear(self, cls: type | None = None) -> None:

@@ -129,9 +129,18 @@ def snapshot_of(obj: object) -> Snapshot:
     from stockstore.mapped import plan_of
 
     plan = plan_of(type(obj))
-    return RowSnapshot(plan, plan.dehydrate(obj), former=_former(keys, obj))
+    former = _former(keys, obj)
+    state = plan.dehydrate(obj)
+    return RowSnapshot(plan, _with_nones(state) if former is None else state, former=former)
 
 
 def _former(keys: ClassKeys, obj: object) -> dict[str, object] | None:
     state: Any = obj.__dict__["_sa_instance_state"]
     return None if state.key is None else dict(zip(keys.identity.declared, state.key[1], strict=True))
+
+
+def _with_nones(state: tuple[object, ...]) -> tuple[object, ...]:
+    """Give what a new object reads as: an attribute that was never set is None, not a column still to be loaded."""
+    from stockstore.mapped import UNLOADED
+
+    return tuple([None if value is UNLOADED else value for value in state])

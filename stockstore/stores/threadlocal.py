@@ -49,7 +49,7 @@ class ThreadLocalStore(LocalStore):
         super().__init__(lifetime=lifetime, polymorphic=polymorphic, namespace=namespace, jitter=jitter)
         self._maxsize = maxsize
         self._owned: ContextVar[_Owned | None] = ContextVar("stockstore.ThreadLocalStore", default=None)
-        LocalSpaces(maxsize, self._counters)
+        LocalSpaces(maxsize)
 
     @property
     def _spaces(self) -> LocalSpaces:
@@ -59,7 +59,7 @@ class ThreadLocalStore(LocalStore):
         return owned.spaces
 
     def _start(self) -> LocalSpaces:
-        spaces = LocalSpaces(self._maxsize, self._counters)
+        spaces = LocalSpaces(self._maxsize)
         self._owned.set(_Owned(weakref.ref(_owner()), spaces))
         return spaces
 
