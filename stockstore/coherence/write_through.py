@@ -8,6 +8,8 @@ from stockstore.coherence.owed import Deletes, Owed
 from stockstore.errors import StockstoreError
 
 _log: Final = logging.getLogger(__name__)
+_UNFILLED: Final = "fill; reads go on to the tiers below"
+_OWED: Final = "write; it is not read for this class until its old values are gone"
 
 
 class Portable(Protocol):
@@ -61,13 +63,13 @@ class WriteThrough(Generic[S]):
         for above in range(level - 1, -1, -1):
             wanted = [s for s in shared if self.readable(above, s.cls)]
             if wanted:
-                self._try(above, wanted)
+                self._try(above, wanted, _UNFILLED)
 
     def spread(self, level: int, snapshots: Sequence[S]) -> None:
         """Put what was written at one level into the levels above it."""
         for above in range(level - 1, -1, -1):
             written = [s for s in snapshots if self._tiers[above].holds(s.cls)]
-            if written and not (all(self._owed[above].settled(s.cls) for s in written) and self._try(above, written)):
+            if written and not (all(self._owed[above].settled(s.cls) for s in written) and self._try(above, written, _OWED)):
                 for cls, keys in _keys_by_class(written).items():
                     self._owed[above].add(cls, keys)
 
@@ -83,11 +85,11 @@ class WriteThrough(Generic[S]):
             if self._tiers[above].holds(cls):
                 self._owed[above].add(cls, [])
 
-    def _try(self, level: int, snapshots: Sequence[S]) -> bool:
+    def _try(self, level: int, snapshots: Sequence[S], consequence: str) -> bool:
         try:
             self._tiers[level].batch_fill(snapshots)
         except Exception as error:  # noqa: BLE001 - a tier may be anybody's class, and the origin has committed
-            self._report(level, "fill", error)
+            self._report(level, consequence, error)
             return False
         return True
 
@@ -95,19 +97,13 @@ class WriteThrough(Generic[S]):
         try:
             self._tiers[level].batch_delete(cls, keys)
         except Exception as error:  # noqa: BLE001 - as above
-            self._report(level, "delete", error)
+            self._report(level, _OWED, error)
             return False
         return True
 
-    def _report(self, level: int, verb: str, error: Exception) -> None:
+    def _report(self, level: int, consequence: str, error: Exception) -> None:
         expected = isinstance(error, StockstoreError)
-        _log.warning(
-            "%r failed to %s; it is not read for this class until the old values are gone: %s",
-            self._tiers[level],
-            verb,
-            error,
-            exc_info=not expected,
-        )
+        _log.warning("%r could not be written (%s): %s", self._tiers[level], consequence, error, exc_info=not expected)
 
 
 def _keys_by_class(snapshots: Sequence[Portable]) -> dict[type, list[dict[str, object]]]:

@@ -1,7 +1,9 @@
 """What all cache stores share: keys to lookups, lifetimes, verification, counting."""
 
+import sys
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar, cast
 
 from stockstore.errors import ConfigurationError, NotKeyedError
@@ -49,6 +51,9 @@ class CacheStore(Store):
         self._namespace_setting = namespace
         if not callable(namespace):
             _valid_namespace(namespace)
+        if "sqlalchemy.orm" in sys.modules:
+            # From here on sessions are watched, so that one that has written is known before it first asks.
+            import_module("stockstore.mapped")
         self._shapes: dict[type, tuple[ClassKeys, tuple[KeyPlan, ...]]] = {}
 
     # -- what a kind of cache implements --------------------------------------------------------

@@ -2,8 +2,14 @@
 
 import pytest
 
-pytest.register_assert_rewrite("stockstore.testing.backend_contract")
+for _name in ("backend_contract", "store_basics", "store_kinds", "store_contract", "cache_store_contract"):
+    pytest.register_assert_rewrite(f"{__name__}.{_name}")
 
-from stockstore.testing.backend_contract import BackendContract  # noqa: E402 - rewritten only when registered first
+# Imported late: assertions are rewritten only in modules that were registered first.
+from stockstore.testing.backend_contract import BackendContract  # noqa: E402
+from stockstore.testing.cache_store_contract import CacheStoreContract  # noqa: E402
+from stockstore.testing.samples import metadata  # noqa: E402
+from stockstore.testing.store_basics import StoreBasics  # noqa: E402
+from stockstore.testing.store_contract import StoreContract  # noqa: E402
 
-__all__ = ["BackendContract"]
+__all__ = ["BackendContract", "CacheStoreContract", "StoreBasics", "StoreContract", "metadata"]
