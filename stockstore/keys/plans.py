@@ -80,7 +80,7 @@ class KeyPlan:
         prefix, kinds = key_prefix(namespace, self.record_space), set(map(type, values))
         if not self._single:
             return None
-        if kinds == _NUMBERS and -DECIMAL_BELOW < min(values) and max(values) < DECIMAL_BELOW:  # type: ignore[operator, type-var]
+        if kinds == _NUMBERS and min(values) > -DECIMAL_BELOW and max(values) < DECIMAL_BELOW:  # type: ignore[operator, type-var]
             return [f"{prefix}i{value}" for value in values]
         if kinds != _TEXTS:
             return None
@@ -92,10 +92,7 @@ class KeyPlan:
         return self._text(key_prefix(namespace, self.alias_space), native)
 
     def _text(self, prefix: str, native: Native) -> str:
-        if self._single:
-            text = prefix + text_of(native)  # type: ignore[arg-type]
-        else:
-            text = prefix + ":".join(map(text_of, native))  # type: ignore[arg-type]
+        text = prefix + (text_of(native) if self._single else ":".join(map(text_of, native)))  # type: ignore[arg-type]
         return text if len(text) < KEY_LIMIT else _shortened(text, KEY_LIMIT)
 
 

@@ -82,9 +82,12 @@ class SqlAlchemyStore(Store):
         return rows
 
     def _is_private(self, session: Session, cls: type, lookup: Lookup) -> bool:
-        return written_by(session, cls, lookup) or (
-            session.in_transaction() and isinstance(self._engine.pool, (StaticPool, SingletonThreadPool))
-        )
+        return written_by(session, cls, lookup) or self._shares_connection(session, cls)
+
+    def _shares_connection(self, session: Session, cls: type) -> bool:
+        """Whether a session in a transaction uses the only connection that there is, as with an in-memory database."""
+        single = isinstance(self._engine.pool, (StaticPool, SingletonThreadPool))
+        return single and session.in_transaction() and session.get_bind(mapper_of(cls)).engine is self._engine
 
     def _load_own(self, cls: type, lookups: Sequence[Lookup]) -> dict[Lookup, Snapshot]:
         if not lookups:
