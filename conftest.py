@@ -1,4 +1,8 @@
-"""Loads the servers' fixtures, and runs the examples of README and docstrings."""
+"""Loads the servers' fixtures, and runs the examples of README, docs and docstrings."""
+
+import os
+import tempfile
+from typing import Any
 
 from sybil import Sybil
 from sybil.document import PythonDocStringDocument
@@ -7,10 +11,25 @@ from sybil.parsers.rest import DocTestParser
 
 pytest_plugins = ["tests.servers.plugin", "tests.servers.databases"]
 
-readme = Sybil(
+
+def enter_empty_folder(namespace: dict[str, Any]) -> None:
+    """Let a document's examples name files as a reader would."""
+    namespace["_folder"], namespace["_back"] = tempfile.TemporaryDirectory(), os.getcwd()
+    os.chdir(namespace["_folder"].name)
+
+
+def leave_empty_folder(namespace: dict[str, Any]) -> None:
+    """Go back, and drop the folder."""
+    os.chdir(namespace["_back"])
+    namespace["_folder"].cleanup()
+
+
+documents = Sybil(
     parsers=[PythonCodeBlockParser(), SkipParser()],
-    pattern="README.md",
+    patterns=["README.md", "docs/*.md", "docs/**/*.md"],
     fixtures=["redis_url", "memcached_address", "postgres_schema_url", "tmp_path"],
+    setup=enter_empty_folder,
+    teardown=leave_empty_folder,
 )
 docstrings = Sybil(
     parsers=[DocTestParser()],
@@ -18,4 +37,4 @@ docstrings = Sybil(
     document_types={".py": PythonDocStringDocument},
 )
 
-pytest_collect_file = (readme + docstrings).pytest()
+pytest_collect_file = (documents + docstrings).pytest()

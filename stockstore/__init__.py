@@ -15,8 +15,10 @@ from stockstore.errors import (
 )
 
 if TYPE_CHECKING:
+    from stockstore.backends.base import Backend
     from stockstore.codecs import Codec, MsgpackCodec, PickleCodec
     from stockstore.instrumentation import Stats
+    from stockstore.stores.backed import BackendStore
     from stockstore.stores.base import Store
     from stockstore.stores.chained import ChainedStore
     from stockstore.stores.mapping import MappingStore
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from stockstore.urls import open_store
 
 __all__ = [
+    "Backend",
+    "BackendStore",
     "CacheUnreachable",
     "ChainedStore",
     "Codec",
@@ -55,6 +59,8 @@ __all__ = [
 
 # Loaded at first use: importing stockstore costs no driver.
 _MODULES = {
+    "Backend": "backends.base",
+    "BackendStore": "stores.backed",
     "ChainedStore": "stores.chained",
     "Codec": "codecs",
     "MappingStore": "stores.mapping",

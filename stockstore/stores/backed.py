@@ -240,3 +240,7 @@ class BackendStore(CacheStore):
     def close(self) -> None:
         """Close the backend; a client that was given stays open."""
         self._backend.close()
+
+    def __repr__(self) -> str:
+        """Name the backend, without passwords."""
+        return f"{type(self).__name__}({self._backend!r})"
