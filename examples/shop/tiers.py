@@ -1,0 +1,80 @@
+"""The chain that the demo runs on, in a namespace and tables of its own."""
+
+import os
+import secrets
+import signal
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from examples.shop.models import Base, Customer
+from stockstore import ChainedStore, MemcacheStore, OriginError, ProcessMemoryStore, RedisStore, SqlAlchemyStore, StockstoreError, Store
+
+NAMES = {"postgresql": "PostgreSQL", "sqlite": "SQLite", "mysql": "MySQL", "mariadb": "MariaDB"}
+LIFETIME = 600
+"""Seconds after which a server forgets the demo's entries, were it killed before it could clear them."""
+
+
+@dataclass(frozen=True)
+class Tiers:
+    memory: ProcessMemoryStore
+    remote: dict[str, Store]
+    database: SqlAlchemyStore
+
+    @property
+    def chain(self) -> ChainedStore:
+        return ChainedStore([self.memory, *self.remote.values(), self.database])
+
+    @property
+    def names(self) -> list[str]:
+        dialect = self.database.engine.dialect.name
+        return ["process memory", *self.remote, NAMES.get(dialect, dialect)]
+
+
+@contextmanager
+def opened(redis: str | None, memcached: str | None, database: str | None) -> Iterator[Tiers]:
+    """Open the tiers, check that each answers, and leave nothing behind."""
+    with ExitStack() as stack:
+        namespace = f"stockstore-demo-{secrets.token_hex(4)}"
+        remote: dict[str, Store] = {}
+        if redis is not None:
+            remote["Redis"] = stack.enter_context(RedisStore(redis, namespace=namespace, lifetime=LIFETIME, on_error="raise"))
+        if memcached is not None:
+            remote["memcached"] = stack.enter_context(MemcacheStore(memcached, namespace=namespace, lifetime=LIFETIME, on_error="raise"))
+        if database is None:
+            database = f"sqlite:///{stack.enter_context(tempfile.TemporaryDirectory())}/shop.db"
+        origin = stack.enter_context(SqlAlchemyStore(database))
+        for store in remote.values():
+            store.contains(Customer, 0)
+            stack.callback(quietly, store.clear)
+        stack.enter_context(tables(origin.engine))
+        yield Tiers(ProcessMemoryStore(), remote, origin)
+
+
+@contextmanager
+def tables(engine: Engine) -> Iterator[None]:
+    # libpq waits for a host that does not answer as long as the system's TCP does.
+    os.environ.setdefault("PGCONNECT_TIMEOUT", "5")
+    try:
+        Base.metadata.drop_all(engine)
+        Base.metadata.create_all(engine)
+    except SQLAlchemyError as error:
+        reason = str(getattr(error, "orig", None) or error).strip().split("\n", 1)[0]
+        where = engine.url.render_as_string(hide_password=True)
+        raise OriginError(f"the database {where} cannot be used: {reason}; check the URL, the server and what its user may do") from error
+    try:
+        yield
+    finally:
+        quietly(lambda: Base.metadata.drop_all(engine))
+
+
+def quietly(clean: Callable[[], object]) -> None:
+    """Clean up as far as the server still answers; another Ctrl-C must not leave tables behind."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with suppress(StockstoreError, SQLAlchemyError):
+        clean()
+    signal.signal(signal.SIGINT, before)
