@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from pathlib import Path
 from typing import Any
 
 from sybil import Sybil
@@ -14,7 +15,7 @@ pytest_plugins = ["tests.servers.plugin", "tests.servers.databases"]
 
 def enter_empty_folder(namespace: dict[str, Any]) -> None:
     """Let a document's examples name files as a reader would."""
-    namespace["_folder"], namespace["_back"] = tempfile.TemporaryDirectory(), os.getcwd()
+    namespace["_folder"], namespace["_back"] = tempfile.TemporaryDirectory(), Path.cwd()
     os.chdir(namespace["_folder"].name)
 
 
@@ -27,7 +28,7 @@ def leave_empty_folder(namespace: dict[str, Any]) -> None:
 documents = Sybil(
     parsers=[PythonCodeBlockParser(), SkipParser()],
     patterns=["README.md", "docs/*.md", "docs/**/*.md"],
-    fixtures=["redis_url", "memcached_address", "postgres_schema_url", "tmp_path"],
+    fixtures=["redis_url", "memcached_address", "postgres_schema_url"],
     setup=enter_empty_folder,
     teardown=leave_empty_folder,
 )
