@@ -69,8 +69,8 @@ def _primary_key(mapper: Any) -> list[Names]:
 
 
 def _refuse_unmapped(cls: type, mapper: Any, keys: Iterable[Names]) -> None:
-    # An SQL expression has no value before the row was read; a concrete table's columns stand behind the primary key in any case.
-    columns = {prop.key for prop in mapper.column_attrs if all(hasattr(column, "table") for column in prop.columns)}
+    # An SQL expression belongs to no table, and has no value before the row was read.
+    columns = {prop.key for prop in mapper.column_attrs if all(getattr(column, "table", None) is not None for column in prop.columns)}
     for name in (name for names in keys for name in names):
         if name not in columns:
             raise ConfigurationError(

@@ -65,7 +65,7 @@ class KeyPlan:
 
     def describe(self) -> str:
         """Give the key as its class declares it."""
-        return repr(self.declared[0]) if len(self.declared) == 1 else repr(self.declared)
+        return _show(self.declared)
 
     def parts(self, native: Native) -> tuple[Canonical, ...]:
         """Give the canonical values one by one."""
@@ -125,6 +125,7 @@ class ClassKeys:
         self.identity: KeyPlan = KeyPlan(cls, _identity_names(cls, names)) if root is cls else keys_of(root).identity
         self.plans = tuple(self._plan_for(cls, n) for n in names)
         self.canonical = self.plans[0]
+        self._declared = names
         self.alternates = tuple(plan for plan in self.plans if plan is not self.identity)
         self._by_names = {frozenset(plan.names): plan for plan in self.plans}
         self._shapes: dict[Names, KeyPlan] = {}
@@ -160,28 +161,30 @@ class ClassKeys:
         if plan is None:
             plan = self._by_names.get(frozenset(names))
             if plan is None:
-                raise UnknownKeyError(f"{self.name} has no key {self._show(names)}; it declares {self.describe()}")
+                raise UnknownKeyError(f"{self.name} has no key {_show(names)}; it declares {self.describe()}")
             self._shapes[names] = plan
         return plan
 
     def _bare(self, plan: KeyPlan, key: object) -> tuple[object, ...]:
-        if len(plan.names) == 1 and not isinstance(key, (tuple, list)):
+        # A mapped class may name its primary key in another order than its table does.
+        names = self._declared[0]
+        if len(names) == 1 and not isinstance(key, (tuple, list)):
             return (key,)
-        if not isinstance(key, (tuple, list)) or len(key) != len(plan.names):
+        if not isinstance(key, (tuple, list)) or len(key) != len(names):
             raise UnknownKeyError(
-                f"the canonical key of {self.name} is {plan.describe()}: it needs {len(plan.names)} values in this order, not {key!r}; "
+                f"the canonical key of {self.name} is {_show(names)}: it needs {len(names)} values in this order, not {key!r}; "
                 f"the class declares {self.describe()}"
             )
-        given = dict(zip(plan.declared, key, strict=True))
+        given = dict(zip(names, key, strict=True))
         return tuple(given[name] for name in plan.names)
-
-    @staticmethod
-    def _show(names: Names) -> str:
-        return repr(names[0]) if len(names) == 1 else repr(names)
 
     def describe(self) -> str:
         """Give the declared keys as a message shows them."""
-        return ", ".join(plan.describe() for plan in self.plans)
+        return ", ".join(map(_show, self._declared))
+
+
+def _show(names: Names) -> str:
+    return repr(names[0]) if len(names) == 1 else repr(names)
 
 
 def _identity_names(cls: type, names: tuple[Names, ...]) -> Names:
