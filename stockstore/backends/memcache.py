@@ -94,8 +94,7 @@ class MemcacheBackend(Backend):
 
     def delete_many(self, keys: Sequence[str]) -> int:
         """Drop keys and tell how many of them were there; one round trip, to all nodes at once."""
-        distinct = list(dict.fromkeys(keys))
-        groups = self._by_node(distinct, distinct)
+        groups = self._by_node(keys, keys)
         return sum(self._run({node: partial(delete_steps, keys=group) for node, group in groups.items()}))
 
     def clear(self, prefix: str) -> None:

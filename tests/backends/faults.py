@@ -110,8 +110,20 @@ class Faults:
         backend.close()
         assert backend.get_many([KEY]) == {KEY: b"value"}
 
-    def test_a_forked_child_has_connections_of_its_own(self, backend: Backend) -> None:
-        """Parent and child read their own values at the same time, and never each other's answers."""
+    def test_a_forked_child_has_connections_of_its_own(self, backend: Backend, connections: Callable[[], int]) -> None:
+        """The child opens a connection for its first operation, where the parent would use the one that is idle."""
+        backend.set_many([ITEM])
+        before = connections()
+        backend.get_many([KEY])
+        assert connections() == before
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if _reads_are_right(backend, [KEY], b"value") else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert connections() == before + 1
+
+    def test_parent_and_child_work_at_the_same_time(self, backend: Backend) -> None:
+        """Each reads its own values and never the other's answers."""
         names = {who: [f"n:{who}:id:i{number}" for number in range(50)] for who in ("parent", "child")}
         for who, keys in names.items():
             backend.set_many([(key, who.encode(), 60) for key in keys])

@@ -1,6 +1,8 @@
 """The backend over a mapping."""
 
+import threading
 from collections import UserDict
+from collections.abc import Iterator
 
 import pytest
 
@@ -44,3 +46,20 @@ def test_an_error_of_the_mapping_is_cache_unreachable() -> None:
     with pytest.raises(CacheUnreachable, match=r"the mapping \(Full\) failed.*No space left on device") as caught:
         MappingBackend(Full()).set_many([("n:C:id:i1", b"value", 60)])
     assert isinstance(caught.value.__cause__, OSError)
+
+
+def test_a_clear_is_alone_with_the_mapping() -> None:
+    """A write of another thread waits until the clear has looked at all keys."""
+
+    class Slow(dict[str, bytes]):
+        def __iter__(self) -> Iterator[str]:
+            for key in super().__iter__():
+                writer.start()
+                writer.join(0.05)
+                yield key
+
+    backend = MappingBackend(Slow({"n:C:id:i1": b"old"}))
+    writer = threading.Thread(target=backend.set_many, args=([("n:C:id:i2", b"new", 60)],))
+    backend.clear("n:")
+    writer.join()
+    assert backend.get_many(["n:C:id:i1", "n:C:id:i2"]) == {"n:C:id:i2": b"new"}

@@ -30,6 +30,12 @@ class TestMemcacheFaults(Faults):
         with contextlib.closing(MemcacheBackend(server.address, connect_timeout=TIMEOUT, timeout=TIMEOUT)) as backend:
             yield backend
 
+    @pytest.fixture
+    def connections(self, server: MemcachedServer) -> Iterator[Callable[[], int]]:
+        """How many connections the server ever got."""
+        with contextlib.closing(Client(server.address)) as observer:
+            yield lambda: int(observer.stats()[b"total_connections"])
+
 
 class TestSeveral:
     @pytest.fixture
@@ -196,6 +202,20 @@ def test_nonsense_for_an_answer_is_unreachable(answer: bytes) -> None:
         with contextlib.closing(backend), pytest.raises(CacheUnreachable):
             backend.get_many([KEY])
         thread.join()
+
+
+def test_a_connection_that_timed_out_is_not_used_again() -> None:
+    """Its answer may still come, and must not be taken for that of the next request."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(5)
+        backend = MemcacheBackend(f"127.0.0.1:{listener.getsockname()[1]}", timeout=TIMEOUT)
+        with pytest.raises(CacheUnreachable):
+            backend.get_many([KEY])
+        with listener.accept()[0], contextlib.closing(backend):
+            thread = threading.Thread(target=_answer_once, args=(listener, b"END\r\n"))
+            thread.start()
+            assert backend.get_many([KEY]) == {}
+            thread.join()
 
 
 def test_a_batch_larger_than_all_buffers_goes_through(memcached_unix_path: str, namespace: str) -> None:

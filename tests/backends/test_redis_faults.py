@@ -27,6 +27,12 @@ class TestRedisFaults(Faults):
         with contextlib.closing(RedisBackend(server.url, connect_timeout=TIMEOUT, read_timeout=TIMEOUT)) as backend:
             yield backend
 
+    @pytest.fixture
+    def connections(self, server: RedisServer) -> Iterator[Callable[[], int]]:
+        """How many connections the server ever got."""
+        with Redis.from_url(server.url) as observer:
+            yield lambda: int(observer.info("stats")["total_connections_received"])
+
 
 @pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS.keys())
 def test_a_wrong_password_is_unreachable_and_not_shown(start_redis: Callable[..., RedisServer], operation: Callable[..., object]) -> None:
