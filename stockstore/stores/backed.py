@@ -68,7 +68,7 @@ class BackendStore(CacheStore):
         """Give the objects of these keys, in their positions, ``None`` where there is none."""
         keys = keys if isinstance(keys, list) else list(keys)
         compiled = keys_of(cls)
-        plain = not compiled.mapped and not self._polymorphic and compiled.canonical is compiled.identity and keys
+        plain = not compiled.mapped and not self._polymorphic and compiled.canonical is compiled.identity and keys and not self._watched
         texts = compiled.identity.record_texts(self._namespace(), keys) if plain else None
         if texts is None:
             return super().batch_get(cls, keys, session=session)

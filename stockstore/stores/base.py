@@ -2,7 +2,7 @@
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
@@ -11,6 +11,7 @@ from stockstore.instrumentation import Counters, Stats
 from stockstore.keys import Key, keys_of
 from stockstore.stores.outcome import Outcome
 from stockstore.stores.snapshots import Snapshot, snapshot_of
+from stockstore.stores.watching import Watch, watch_of, watching
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -29,6 +30,9 @@ class Store(ABC):
     knows how long its entries still live, or changes objects as it stores them.
     """
 
+    _watched = False
+    """Whether a subclass overrides a verb of a store that knows a faster way."""
+
     def __init__(self) -> None:
         """Start with zero counts."""
         self._counters = Counters()
@@ -37,8 +41,9 @@ class Store(ABC):
         """Let a chain see the overridden verbs of a subclass, not the faster ways around them."""
         super().__init_subclass__(**options)
         for way, verb in _WAYS_AROUND.items():
-            if verb in cls.__dict__ and way not in cls.__dict__:
+            if verb in cls.__dict__ and way not in cls.__dict__ and getattr(cls, way) is not getattr(Store, way):
                 setattr(cls, way, getattr(Store, way))
+                cls._watched = True
 
     # -- the batch verbs ------------------------------------------------------------------------
 
@@ -95,18 +100,33 @@ class Store(ABC):
 
         With ``session``, rows that it has changed in its open transaction are not answered from a cache.
         """
-        del session
-        found: list[object | None] = self.batch_get(cls, keys)
-        return [None if obj is None else snapshot_of(obj) for obj in found]
+        if session is not None and not self._watched:
+            return self._fetch_for(session, cls, keys)
+        with watching(Watch(self)) as watch:
+            found: list[object | None] = self.batch_get(cls, keys, session=session) if session is not None else self.batch_get(cls, keys)
+        known = {_place(snapshot): snapshot for snapshot in watch.found}
+        return [None if obj is None else _as_found(snapshot_of(obj), known, session) for obj in found]
+
+    def _fetch_for(self, session: "Session", cls: type, keys: Sequence[Key]) -> list[Snapshot | None]:
+        from stockstore.stores.cache import written_by
+
+        compiled = keys_of(cls)
+        hidden = [compiled.mapped and written_by(session, cls, compiled.lookup(key)) for key in keys]
+        asked = [key for key, hide in zip(keys, hidden, strict=True) if not hide]
+        found = iter(self.batch_fetch(cls, asked) if asked else [])
+        return [None if hide else next(found) for hide in hidden]
 
     def batch_fill(self, snapshots: Sequence[Snapshot]) -> None:
         """Store what another tier gave; what has no lifetime left is deleted."""
-        kept = [snapshot.restore() for snapshot in snapshots if snapshot.lifetime is None or snapshot.lifetime > 0]
-        gone = [snapshot for snapshot in snapshots if snapshot.lifetime is not None and snapshot.lifetime <= 0]
-        for snapshot in gone:
-            self.batch_delete(snapshot.cls, snapshot.former_keys())
+        lasting = [snapshot for snapshot in snapshots if snapshot.lifetime is None or snapshot.lifetime > 0]
+        for snapshot in snapshots:
+            gone = [key for key in snapshot.former_keys() if snapshot not in lasting or key != snapshot.key()]
+            if gone:
+                self.batch_delete(snapshot.cls, gone)
+        kept = [snapshot.restore() for snapshot in lasting]
         if kept:
-            self.batch_put(kept)
+            with watching(Watch(self, lifetimes={id(obj): row.lifetime for obj, row in zip(kept, lasting, strict=True)})):
+                self.batch_put(kept)
 
     def batch_store(self, objects: Sequence[object], before_commit: "Callable[[list[Snapshot]], None] | None" = None) -> Outcome:
         """Store objects and tell what is now stored.
@@ -115,15 +135,48 @@ class Store(ABC):
             objects: What to store.
             before_commit: Called with the snapshots before anything becomes visible; what it raises undoes the write.
         """
-        snapshots = [snapshot_of(obj) for obj in objects]
-        if before_commit is not None:
-            before_commit(snapshots)
-        self.batch_put(objects)
-        return Outcome(len(snapshots), snapshots, [], frozenset())
+        if before_commit is not None and not self._watched:
+            before_commit([snapshot_of(obj) for obj in objects])
+        with watching(Watch(self, before_commit)) as watch:
+            self.batch_put(objects)
+        return watch.outcome(len(objects), [watch.stored.get(id(obj)) or snapshot_of(obj) for obj in objects])
 
     def batch_erase(self, targets: Iterable[object] | type, keys: Iterable[Key] | None = None) -> Outcome:
         """Delete as ``batch_delete`` does, and tell what else was changed by it."""
-        return Outcome(self.batch_delete(targets, keys), [], [], frozenset())
+        with watching(Watch(self)) as watch:
+            count = self.batch_delete(targets, keys)
+        return watch.outcome(count, [])
+
+    # -- what the verbs of our stores call: the faster way of the store, not a subclass's verb again ---------
+
+    def _fetched(self, cls: type, keys: Sequence[Key], session: "Session | None") -> list[Snapshot | None]:
+        if not self._watched:
+            return self.batch_fetch(cls, keys, session=session)
+        found: list[Snapshot | None] = self._own_way("batch_fetch")(self, cls, keys, session=session)
+        if watch := watch_of(self):
+            watch.note_found(found)
+        return found
+
+    def _stored(self, objects: Sequence[object]) -> None:
+        if not self._watched:
+            self.batch_store(objects)
+            return
+        watch = watch_of(self)
+        outcome = self._own_way("batch_store")(self, objects, watch.before_commit if watch else None)
+        if watch:
+            watch.note_stored(objects, outcome)
+
+    def _erased(self, targets: Iterable[object] | type, keys: Iterable[Key] | None) -> int:
+        if not self._watched:
+            return self.batch_erase(targets, keys).count
+        outcome: Outcome = self._own_way("batch_erase")(self, targets, keys)
+        if watch := watch_of(self):
+            watch.outcomes.append(outcome)
+        return outcome.count
+
+    def _own_way(self, way: str) -> Callable[..., Any]:
+        ways: Iterator[Callable[..., Any] | None] = (kind.__dict__.get(way) for kind in type(self).__mro__)
+        return next(own for own in ways if own is not None and own is not getattr(Store, way))
 
     # -- the one-item verbs ---------------------------------------------------------------------
 
@@ -211,6 +264,19 @@ class Store(ABC):
 
 
 _WAYS_AROUND: Final = {"batch_fetch": "batch_get", "batch_fill": "batch_put", "batch_store": "batch_put", "batch_erase": "batch_delete"}
+
+
+def _place(snapshot: Snapshot) -> tuple[type, object]:
+    return snapshot.cls, snapshot.native(keys_of(snapshot.cls).identity)
+
+
+def _as_found(snapshot: Snapshot, known: Mapping[tuple[type, object], Snapshot], session: object) -> Snapshot:
+    """Give an object as a subclass's verb gave it; with a session, which may have changed it, as it was found."""
+    found = known.get(_place(snapshot))
+    if found is None or session is not None:
+        return found or snapshot
+    snapshot.lifetime = found.lifetime
+    return snapshot
 
 
 def one_key(key: Key, names: dict[str, object]) -> Key:

@@ -12,6 +12,7 @@ from stockstore.lifetimes import Lifetime, LifetimeRule, shorter
 from stockstore.stores.base import Store, objects_of
 from stockstore.stores.outcome import Outcome
 from stockstore.stores.snapshots import ObjectSnapshot, RowSnapshot, Snapshot, snapshot_of
+from stockstore.stores.watching import watch_of
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -97,18 +98,21 @@ class CacheStore(Store):
 
     def batch_get(self, cls: type[T], keys: Iterable[Key], *, session: "Session | None" = None) -> list[T | None]:
         """Give the objects of these keys, in their positions, ``None`` where there is none."""
-        found = self.batch_fetch(cls, keys if isinstance(keys, list) else list(keys), session=session)
+        found = self._fetched(cls, keys if isinstance(keys, list) else list(keys), session)
         if session is None:
             return cast("list[T | None]", [None if snapshot is None else snapshot.restore() for snapshot in found])
         return cast("list[T | None]", restore_all(found, session))
 
     def batch_put(self, objects: Iterable[object]) -> None:
         """Store objects under all of their keys."""
-        self.batch_store(objects_of(objects))
+        self._stored(objects_of(objects))
 
     def batch_store(self, objects: Sequence[object], before_commit: Callable[[list[Snapshot]], None] | None = None) -> Outcome:
         """Store objects and give them as they are now stored, with the lifetimes they got."""
         snapshots = [snapshot_of(obj) for obj in objects]
+        if self._watched and (watch := watch_of(self)):
+            for obj, snapshot in zip(objects, snapshots, strict=True):
+                snapshot.lifetime = watch.lifetimes.get(id(obj))
         if before_commit is not None:
             before_commit(snapshots)
         for snapshot, entry in zip(snapshots, self._store(snapshots), strict=True):

@@ -72,7 +72,7 @@ class ChainedStore(Store):
 
     def batch_get(self, cls: type[T], keys: Iterable[Key], *, session: "Session | None" = None) -> list[T | None]:
         """Give the objects of these keys, in their positions, ``None`` where no tier has one."""
-        return cast("list[T | None]", restore_all(self.batch_fetch(cls, list(keys), session=session), session))
+        return cast("list[T | None]", restore_all(self._fetched(cls, list(keys), session), session))
 
     def batch_fetch(self, cls: type, keys: Sequence[Key], *, session: "Session | None" = None) -> list[Snapshot | None]:
         """Give snapshots in the positions of the keys; each tier is asked only for what is still missing."""
@@ -100,7 +100,7 @@ class ChainedStore(Store):
 
     def batch_put(self, objects: Iterable[object]) -> None:
         """Store objects in their origin, then in the tiers above it; nothing is written where one cannot be encoded."""
-        self.batch_store(objects_of(objects))
+        self._stored(objects_of(objects))
 
     def batch_store(self, objects: Sequence[object], before_commit: Callable[[list[Snapshot]], None] | None = None) -> Outcome:
         """Store objects and tell what is now stored."""
@@ -147,7 +147,7 @@ class ChainedStore(Store):
 
     def batch_delete(self, targets: Iterable[object] | type, keys: Iterable[Key] | None = None) -> int:
         """Delete from the origin, then from the tiers above it; where the origin refuses, nothing was deleted."""
-        return self.batch_erase(targets, keys).count
+        return self._erased(targets, keys)
 
     def batch_erase(self, targets: Iterable[object] | type, keys: Iterable[Key] | None = None) -> Outcome:
         """Delete as ``batch_delete`` does, and tell what else was changed by it."""

@@ -109,7 +109,7 @@ class ProcessMemoryStore(LocalStore):
     def _get_any(self, cls: type[T], key: Key, session: "Session | None") -> T | None:
         compiled = keys_of(cls)
         lookup = compiled.lookup(key)
-        if compiled.mapped or self._copy:
+        if compiled.mapped or self._copy or self._watched:
             return self.batch_get(cls, [lookup], session=session)[0]
         if cls not in self._quick:
             self._learn(cls)
@@ -147,7 +147,7 @@ class ProcessMemoryStore(LocalStore):
         return found
 
     def _batch_get(self, cls: type[T], keys: list[Key], session: "Session | None") -> list[T | None]:
-        if keys_of(cls).mapped or self._copy or not keys:
+        if keys_of(cls).mapped or self._copy or self._watched or not keys:
             return super().batch_get(cls, keys, session=session)
         return [self._get_any(cls, key, session) for key in keys]
 

@@ -67,7 +67,7 @@ class SqlAlchemyStore(Store):
 
     def batch_get(self, cls: type[T], keys: Iterable[Key], *, session: Session | None = None) -> list[T | None]:
         """Give the objects of these keys, in their positions, ``None`` where there is no row; one statement per sort of key."""
-        return cast("list[T | None]", restore_all(self.batch_fetch(cls, list(keys), session=session), session))
+        return cast("list[T | None]", restore_all(self._fetched(cls, list(keys), session), session))
 
     def batch_fetch(self, cls: type, keys: Sequence[Key], *, session: Session | None = None) -> list[Snapshot | None]:
         """Give rows as the database has them; those that the session itself has changed as the session sees them."""
@@ -109,7 +109,7 @@ class SqlAlchemyStore(Store):
 
     def batch_put(self, objects: Iterable[object]) -> None:
         """Add or merge objects, and commit; where one is refused, nothing is written."""
-        self.batch_store(objects_of(objects))
+        self._stored(objects_of(objects))
 
     def batch_store(self, objects: Sequence[object], before_commit: Callable[[list[Snapshot]], None] | None = None) -> Outcome:
         """Add or merge objects, commit, and give the rows as the database has them now."""
@@ -124,7 +124,7 @@ class SqlAlchemyStore(Store):
 
     def batch_delete(self, targets: Iterable[object] | type, keys: Iterable[Key] | None = None) -> int:
         """Delete rows with all that the mapping's cascades delete, and commit; where one is refused, nothing is deleted."""
-        return self.batch_erase(targets, keys).count
+        return self._erased(targets, keys)
 
     def batch_erase(self, targets: Iterable[object] | type, keys: Iterable[Key] | None = None) -> Outcome:
         """Delete rows, commit, and give what was deleted and changed."""
