@@ -1,0 +1,100 @@
+"""Locks and forks: a child never inherits a lock that nobody will release."""
+
+import gc
+import os
+import signal
+import threading
+import weakref
+from collections.abc import Callable
+
+import pytest
+
+from stockstore import locks
+from stockstore.locks import fork_safe_lock
+
+pytestmark = [
+    pytest.mark.sa_agnostic,
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork"),
+    pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
+]
+
+
+def exit_status_of_child(work: Callable[[], bool]) -> int:
+    """Fork, and give 0 where the child's work gave true; a child that hangs is killed by its own alarm."""
+    child = os.fork()
+    if child == 0:
+        signal.alarm(10)
+        try:
+            os._exit(0 if work() else 1)
+        finally:
+            os._exit(2)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def test_a_lock_is_free_in_parent_and_child_after_a_fork() -> None:
+    """Both sides of a fork can take a lock that was free before."""
+    lock = fork_safe_lock()
+    assert exit_status_of_child(lambda: lock.acquire(timeout=5)) == 0
+    assert lock.acquire(timeout=5)
+    lock.release()
+
+
+def test_a_fork_waits_for_a_lock_that_another_thread_holds() -> None:
+    """The child starts only after the holder has let go, so what the lock guards is whole there."""
+    lock, halves = fork_safe_lock(), [0, 0]
+    inside, forking = threading.Event(), threading.Event()
+
+    def change() -> None:
+        with lock:
+            halves[0] = 1
+            inside.set()
+            forking.wait(5)
+            halves[1] = 1
+
+    holder = threading.Thread(target=change)
+    holder.start()
+    inside.wait(5)
+    threading.Timer(0.05, forking.set).start()
+    status = exit_status_of_child(lambda: halves == [1, 1] and lock.acquire(timeout=5))
+    holder.join(5)
+    assert status == 0
+
+
+def test_several_threads_can_fork_while_others_use_locks() -> None:
+    """Forks at the same time and busy locks end, in each child too."""
+    first, second = fork_safe_lock(), fork_safe_lock()
+    done = threading.Event()
+    statuses: list[int] = []
+
+    def use(lock: threading.Lock) -> None:
+        while not done.is_set():
+            with lock:
+                pass
+
+    users = [threading.Thread(target=use, args=(lock,)) for lock in (first, second) for _ in range(2)]
+    forkers = [
+        threading.Thread(
+            target=lambda: statuses.extend(
+                exit_status_of_child(lambda: first.acquire(timeout=5) and second.acquire(timeout=5)) for _ in range(5)
+            )
+        )
+        for _ in range(3)
+    ]
+    for thread in users + forkers:
+        thread.start()
+    for thread in forkers:
+        thread.join(30)
+    done.set()
+    for thread in users:
+        thread.join(5)
+    assert statuses == [0] * 15
+
+
+def test_a_lock_that_nobody_uses_any_more_is_forgotten() -> None:
+    """Locks of stores that are gone cost nothing at the next fork."""
+    lock = fork_safe_lock()
+    gone = weakref.ref(lock)
+    assert lock in locks._locks
+    del lock
+    gc.collect()
+    assert gone() is None
