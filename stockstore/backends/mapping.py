@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
-from threading import Lock
 
 from stockstore.backends.base import Backend
 from stockstore.errors import CacheUnreachable
+from stockstore.locks import fork_safe_lock
 
 
 class MappingBackend(Backend):
@@ -22,7 +22,7 @@ class MappingBackend(Backend):
 
     def __init__(self, mapping: MutableMapping[str, bytes]) -> None:
         self._mapping = mapping
-        self._lock = Lock()
+        self._lock = fork_safe_lock()
 
     def get_many(self, keys: Sequence[str]) -> dict[str, bytes]:
         """Give the values of those keys that are present."""
