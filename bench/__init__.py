@@ -1,0 +1,1 @@
+"""How fast and how small stockstore is, beside its peers; run by scripts/bench."""

@@ -1,0 +1,113 @@
+"""Hits in process memory: one object, a hundred, beside a bare dict and the in-process peers."""
+
+from collections.abc import Callable, Iterator
+from threading import Lock
+from typing import Any, Final
+
+from cachetools import TTLCache
+from dogpile.cache import make_region
+
+from bench.context import Context, calls, expect, expect_all
+from bench.measure import Way
+from bench.report import OURS, Row, at_most, timed
+from bench.samples import Article, Part, Product, fields
+from stockstore import ProcessMemoryStore
+
+SUBJECT: Final = "process memory, hits on plain objects"
+_DICT: Final = "inlined d[k]"
+_COUNT: Final = 1000
+_ASKED: Final = 500
+_FORMS: Final = {
+    "bare value": "store.get(cls, k)",
+    "prebuilt dict": "store.get(cls, key)",
+    "dict literal": 'store.get(cls, {"id": k})',
+    "keyword": "store.get(cls, id=k)",
+}
+
+
+def rows(context: Context) -> Iterator[Row]:
+    yield from _forms(context, "", None, 8)
+    yield from _forms(context, ", with a lifetime", 3600, 12)
+    yield from _other_keys(context)
+    yield from _peers(context)
+    yield from _batches(context)
+
+
+def _stored(cls: Callable[..., Any], lifetime: float | None = None) -> tuple[ProcessMemoryStore, dict[int, Any]]:
+    store = ProcessMemoryStore(lifetime=lifetime)
+    objects = {number: cls(**fields(number)) for number in range(_COUNT)}
+    store.batch_put(objects.values())
+    return store, objects
+
+
+def _forms(context: Context, suffix: str, lifetime: float | None, limit: float) -> Iterator[Row]:
+    store, objects = _stored(Product, lifetime)
+    names = {"store": store, "cls": Product, "k": _ASKED, "key": {"id": _ASKED}, "d": objects}
+    for statement in _FORMS.values():
+        expect(statement, eval(statement, names) is objects[_ASKED], wanted=True)
+    times = context.race_unwaiting({_DICT: Way("d[k]", names)} | {form: Way(statement, names) for form, statement in _FORMS.items()})
+    for form in _FORMS:
+        yield timed(SUBJECT, f"get, {form}{suffix}", times, _DICT, at_most(limit), ours=form)
+
+
+def _other_keys(context: Context) -> Iterator[Row]:
+    articles, by_number = _stored(Article)
+    parts, _ = _stored(Part)
+    sku = by_number[_ASKED].sku
+    ways = {
+        "get, another key than the canonical one": Way("store.get(cls, sku=k)", {"store": articles, "cls": Article, "k": sku}),
+        "get, a key of two names": Way("store.get(cls, (i, k))", {"store": parts, "cls": Part, "i": _ASKED, "k": sku}),
+        "get, a miss": Way("store.get(cls, k)", {"store": articles, "cls": Article, "k": -1}),
+    }
+    expect("another key", articles.get(Article, sku=sku), by_number[_ASKED])
+    expect("two names", parts.get(Part, (_ASKED, sku)), Part(**fields(_ASKED)))
+    times = context.race_unwaiting({_DICT: Way("d[k]", {"d": by_number, "k": _ASKED}), **ways})
+    for name in ways:
+        yield timed(SUBJECT, name, times, _DICT, ours=name)
+
+
+def naive_key(cls: type, key: dict[str, object]) -> str:
+    """What a cache without compiled keys does at each look-up."""
+    return f"{cls.__module__}.{cls.__qualname__}:" + ":".join(f"{name}={key[name]!r}" for name in sorted(key))
+
+
+def _peers(context: Context) -> Iterator[Row]:
+    store, objects = _stored(Product, 3600)
+    cache: TTLCache[int, Product] = TTLCache(_COUNT, 3600)
+    cache.update(objects)
+    region = make_region().configure("dogpile.cache.memory", expiration_time=3600)
+    region.set_multi({str(number): product for number, product in objects.items()})
+    named = {naive_key(Product, {"id": number}): product for number, product in objects.items()}
+    shared = {"cls": Product, "k": _ASKED, "text": str(_ASKED), "lock": Lock()}
+    names = shared | {"store": store, "cache": cache, "region": region, "d": named, "naive_key": naive_key}
+    peers = {
+        "cachetools TTLCache with a lock": "with lock: cache[k]",
+        "dict with a naively built key": 'd[naive_key(cls, {"id": k})]',
+        "dogpile.cache memory": "region.get(text)",
+    }
+    expect("cachetools", cache[_ASKED] is objects[_ASKED], wanted=True)
+    expect("dogpile.cache", region.get(str(_ASKED)) is objects[_ASKED], wanted=True)
+    expect("naive key", named[naive_key(Product, {"id": _ASKED})] is objects[_ASKED], wanted=True)
+    ways = {OURS: 'store.get(cls, {"id": k})', **peers}
+    times = context.race_unwaiting({name: Way(statement, names) for name, statement in ways.items()})
+    for peer in peers:
+        target = at_most(1) if peer.startswith("cachetools") else None
+        yield timed(SUBJECT, "get, dict literal, with a lifetime", times, peer, target)
+
+
+def _batches(context: Context) -> Iterator[Row]:
+    store, objects = _stored(Product)
+    lasting, _ = _stored(Product, 3600)
+    numbers = list(range(0, _COUNT, 10))
+    keys = [{"id": number} for number in numbers]
+    wanted = [objects[number] for number in numbers]
+    peer = "{k: d[k] for k in ks}"
+    ours: dict[str, Callable[[], object]] = {
+        "batch_get of 100, bare values": lambda: store.batch_get(Product, numbers),
+        "batch_get of 100, dicts": lambda: store.batch_get(Product, keys),
+        "batch_get of 100, bare values, with a lifetime": lambda: lasting.batch_get(Product, numbers),
+    }
+    expect_all(wanted, ours)
+    times = context.race_unwaiting({peer: Way(peer, {"d": objects, "ks": numbers}), **calls(ours)})
+    for name in ours:
+        yield timed(SUBJECT, name, times, peer, at_most(3), ours=name)
