@@ -6,7 +6,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from stockstore.instrumentation import Stats
-from stockstore.keys import Key, Lookup, keys_of
+from stockstore.keys import Key, KeyPlan, Lookup, keys_of
 from stockstore.lifetimes import Lifetime
 from stockstore.stores.base import MISSING, one_key
 from stockstore.stores.cache import CacheStore, Namespace
@@ -147,22 +147,31 @@ class ProcessMemoryStore(LocalStore):
         return found
 
     def _batch_get(self, cls: type[T], keys: list[Key], session: "Session | None") -> list[T | None]:
-        if keys_of(cls).mapped or self._copy or self._watched or not keys:
+        compiled = keys_of(cls)
+        if compiled.mapped and not self._watched and compiled.canonical is compiled.identity:
+            found = self._rows(cls, compiled.identity, keys, session)
+            if found is not None:
+                return found
+        if compiled.mapped or self._copy or self._watched or not keys:
             return super().batch_get(cls, keys, session=session)
         return [self._get_any(cls, key, session) for key in keys]
+
+    def _rows(self, cls: type, plan: KeyPlan, keys: list[Key], session: "Session | None") -> list[Any] | None:
+        from stockstore.stores.row_hits import rows
+
+        try:
+            values = exact_values(plan.names[0], keys)
+            return rows(cls, self._shelves.records(self._namespace(), plan), values, session)
+        except KeyError:
+            return None
 
     def _all_hit(self, quick: "tuple[str, _ValueOf, _NodeOf]", keys: list[Any]) -> list[Any]:
         """Give all objects in passes that the interpreter runs fast; KeyError or AttributeError where not all are plain hits."""
         name, value_of, node_of = quick
-        kinds = set(map(type, keys))
-        if kinds == _DICTS:
-            keys = [key[name] for key in keys] if sum(map(len, keys)) == len(keys) else []
-            kinds = set(map(type, keys))
-        if not kinds or not kinds <= _EXACT:
-            raise KeyError(name)
-        nodes = list(map(node_of, keys))
+        values = exact_values(name, keys)
+        nodes = list(map(node_of, values))
         found = [node.value for node in nodes]
-        if list(map(value_of, found)) != keys or (self._shelves.cells.expiring and _any_expired(nodes)):
+        if list(map(value_of, found)) != values or (self._shelves.cells.expiring and _any_expired(nodes)):
             raise KeyError(name)
         for node in nodes:
             node.hits += 1
@@ -209,6 +218,17 @@ class ProcessMemoryStore(LocalStore):
     def __repr__(self) -> str:
         """Name the store."""
         return f"{type(self).__name__}(maxsize={self._shelves.cells.maxsize})"
+
+
+def exact_values(name: str, keys: list[Any]) -> list[Any]:
+    """Give the values of keys of one name that are all bare, or all dicts, and of exact types; KeyError for others."""
+    kinds = set(map(type, keys))
+    if kinds == _DICTS:
+        keys = [key[name] for key in keys] if sum(map(len, keys)) == len(keys) else []
+        kinds = set(map(type, keys))
+    if not kinds or not kinds <= _EXACT:
+        raise KeyError(name)
+    return keys
 
 
 def _any_expired(nodes: list[Any]) -> bool:

@@ -1,0 +1,47 @@
+"""Batches of hits on mapped rows in process memory, in passes that the interpreter runs fast.
+
+Where not everything is the plain case it gives ``None`` or raises KeyError, and the caller goes the longer way.
+"""
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from stockstore.keys import Native
+from stockstore.mapped import MappedPlan, OtherShapeError, bypasses, plan_of
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from stockstore.backends.local import Node
+
+_now = time.monotonic
+
+
+def _any_expired(nodes: Sequence[Any]) -> bool:
+    now = _now()
+    return any(node.expires is not None and node.expires <= now for node in nodes)
+
+
+def rows(cls: type, cells: "dict[Native, Node[Native, Any]]", values: list[Any], session: "Session | None") -> list[Any] | None:
+    """Give an object for each primary key where all are hits of one mapped class."""
+    plan = plan_of(cls)
+    nodes = [cells[value] for value in values]
+    if _any_expired(nodes) or (session is not None and bypasses(session, plan.root, None)):
+        return None
+    states = _states(plan, [node.value for node in nodes])
+    if states is None:
+        return None
+    for node in nodes:
+        node.hits += 1
+    return list(map(plan.hydrate, states)) if session is None else plan.attach_many(session, states)
+
+
+def _states(plan: MappedPlan, payloads: list[Any]) -> list[Any] | None:
+    if None in payloads:
+        return None
+    try:
+        unpacked = list(map(plan.unpack, payloads))
+    except OtherShapeError:
+        return None
+    return [state for _, state in unpacked] if all(found is plan for found, _ in unpacked) else None
