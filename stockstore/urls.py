@@ -20,7 +20,7 @@ def open_store(*urls: str) -> ChainedStore:
     """Give the chain of the stores that URLs name, the fastest first; opens no connection.
 
     ``memory://?maxsize=1000``, ``thread://``, ``null://``, ``redis://host/0?namespace=shop&lifetime=300``,
-    ``rediss://``, ``unix:///path/to/redis.sock``, ``memcached://host1:11211,host2:11211``,
+    ``rediss://``, ``unix:///path/to/redis.sock?db=1``, ``memcached://host1:11211,host2:11211``,
     ``memcached:///path/to/memcached.sock``, and every database URL of SQLAlchemy. The parameters of a cache
     are those of its store's constructor; a database URL's belong to its driver.
 
@@ -70,6 +70,8 @@ def _options(parts: SplitResult, known: Mapping[str, Callable[[str], object]]) -
     for name, text in parse_qsl(parts.query, keep_blank_values=True):
         if name not in known:
             raise ConfigurationError(f"{parts.scheme}:// has no parameter {name!r}; it has {', '.join(known) or 'none'}")
+        if name in options:
+            raise ConfigurationError(f"the parameter {name!r} of {parts.scheme}:// is given twice")
         try:
             options[name] = known[name](text)
         except ValueError as error:
@@ -83,25 +85,35 @@ def _store(module: str, name: str) -> Callable[..., Store]:
     return store
 
 
+def _local_options(parts: SplitResult, known: Mapping[str, Callable[[str], object]]) -> dict[str, Any]:
+    if parts.netloc or parts.path:
+        raise ConfigurationError(f"{parts.scheme}:// has no host and no path, but {parts.netloc + parts.path!r}; parameters follow a '?'")
+    return _options(parts, known)
+
+
 def _memory(parts: SplitResult) -> Store:
-    return _store("memory", "ProcessMemoryStore")(**_options(parts, {"maxsize": int, **_COMMON, "copy": _boolean}))
+    return _store("memory", "ProcessMemoryStore")(**_local_options(parts, {"maxsize": int, **_COMMON, "copy": _boolean}))
 
 
 def _thread(parts: SplitResult) -> Store:
-    return _store("threadlocal", "ThreadLocalStore")(**_options(parts, {"maxsize": int, **_COMMON}))
+    return _store("threadlocal", "ThreadLocalStore")(**_local_options(parts, {"maxsize": int, **_COMMON}))
 
 
 def _null(parts: SplitResult) -> Store:
-    return _store("null", "NullStore")(**_options(parts, {}))
+    return _store("null", "NullStore")(**_local_options(parts, {}))
 
 
 def _redis(parts: SplitResult) -> Store:
-    return _store("redis", "RedisStore")(
-        f"{parts.scheme}://{parts.netloc}{parts.path}", **_options(parts, {**_REMOTE, "read_timeout": float})
-    )
+    # A socket's path leaves no place for the number of the database.
+    numbered = {"db": int} if parts.scheme == "unix" else {}
+    options = _options(parts, {**_REMOTE, "read_timeout": float, **numbered})
+    database = f"?db={options.pop('db')}" if "db" in options else ""
+    return _store("redis", "RedisStore")(f"{parts.scheme}://{parts.netloc}{parts.path}{database}", **options)
 
 
 def _memcached(parts: SplitResult) -> Store:
+    if parts.netloc and parts.path:
+        raise ConfigurationError(f"memcached:// takes servers or the path of a socket, not both {parts.netloc!r} and {parts.path!r}")
     servers = [server for server in parts.netloc.split(",") if server] or [unquote(parts.path)]
     return _store("memcache", "MemcacheStore")(servers, **_options(parts, {**_REMOTE, "timeout": float}))
 
@@ -113,11 +125,11 @@ def _database(url: str, scheme: str) -> Store:
     try:
         make_url(url).get_backend_name()
         make_url(url).get_dialect()
-    except (ArgumentError, NoSuchModuleError, ValueError):
+    except (ArgumentError, NoSuchModuleError):
         known = [*_SCHEMES, *(point.name for point in entry_points(group=GROUP)), "and the database URLs of SQLAlchemy"]
         raise ConfigurationError(f"no store has the scheme {scheme!r}; there are {', '.join(known)}") from None
-    except ModuleNotFoundError:
-        pass  # the store's own message tells what to install
+    except (ModuleNotFoundError, ValueError):
+        pass  # the store's own message tells what to install, or what does not fit
     return _store("sqlalchemy", "SqlAlchemyStore")(url)
 
 

@@ -1,0 +1,244 @@
+"""Stores from URLs."""
+
+import re
+from collections.abc import Callable
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stockstore import (
+    ChainedStore,
+    ConfigurationError,
+    MemcacheStore,
+    NullStore,
+    ProcessMemoryStore,
+    RedisStore,
+    SqlAlchemyStore,
+    Store,
+    ThreadLocalStore,
+    open_store,
+)
+
+SCHEMES = "memory, thread, null, redis, rediss, unix, memcached"
+
+
+class User:
+    __keys__ = ["id"]
+
+    def __init__(self, id: int, name: str = "") -> None:  # noqa: A002 - the attribute's name
+        self.id = id
+        self.name = name
+
+
+class ShelfStore(NullStore):
+    """What an entry point gives."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__()
+        self.url = url
+
+
+def only_tier(url: str) -> Any:
+    """Give the one tier of a chain of one URL."""
+    (tier,) = open_store(url).tiers
+    return tier
+
+
+def test_urls_give_a_chain_in_their_order(tmp_path: Path) -> None:
+    """Each URL is a tier, the first on top."""
+    chain = open_store("memory://?maxsize=1000", "redis://h/0?namespace=shop&lifetime=300", f"sqlite:///{tmp_path}/shop.db")
+    assert type(chain) is ChainedStore
+    assert [type(tier) for tier in chain.tiers] == [ProcessMemoryStore, RedisStore, SqlAlchemyStore]
+    assert repr(chain.tiers[0]) == "ProcessMemoryStore(maxsize=1000)"
+    assert chain.tiers[1].partition == "shop"
+    assert not (tmp_path / "shop.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("url", "kind", "shown"),
+    [
+        ("memory://", ProcessMemoryStore, "ProcessMemoryStore(maxsize=100000)"),
+        ("MEMORY://?maxsize=7", ProcessMemoryStore, "ProcessMemoryStore(maxsize=7)"),
+        ("thread://?maxsize=8", ThreadLocalStore, "ThreadLocalStore(maxsize=8)"),
+        ("null://", NullStore, "NullStore()"),
+        ("redis://", RedisStore, "RedisStore(RedisBackend('localhost:6379'))"),
+        ("redis://user:s3cret@cache:6380/2", RedisStore, "RedisStore(RedisBackend('cache:6380'))"),
+        ("rediss://:s3cret@cache/2", RedisStore, "RedisStore(RedisBackend('cache:6379'))"),
+        ("unix:///run/redis.sock", RedisStore, "RedisStore(RedisBackend('/run/redis.sock'))"),
+        ("memcached://one", MemcacheStore, "MemcacheStore(MemcacheBackend(['one:11211']))"),
+        ("memcached://one:1,two:2", MemcacheStore, "MemcacheStore(MemcacheBackend(['one:1', 'two:2']))"),
+        ("memcached:///run/memcached.sock", MemcacheStore, "MemcacheStore(MemcacheBackend(['/run/memcached.sock']))"),
+        ("memcached:///run/my%20cache.sock", MemcacheStore, "MemcacheStore(MemcacheBackend(['/run/my cache.sock']))"),
+        ("sqlite:///shop.db", SqlAlchemyStore, "SqlAlchemyStore('sqlite:///shop.db')"),
+        ("postgresql+psycopg://user:s3cret@db/shop", SqlAlchemyStore, "SqlAlchemyStore('postgresql+psycopg://user:***@db/shop')"),
+    ],
+)
+def test_every_scheme_gives_its_store(url: str, kind: type[Store], shown: str) -> None:
+    """A scheme names the kind of store, and the rest its place; nothing connects and no password shows."""
+    tier = only_tier(url)
+    assert type(tier) is kind
+    assert repr(tier) == shown
+
+
+@pytest.mark.parametrize("scheme", ["memory", "thread"])
+def test_parameters_are_those_of_the_store(scheme: str) -> None:
+    """Every option of a local store that a text can give works from a URL."""
+    tier = only_tier(f"{scheme}://?maxsize=2&lifetime=0.5&polymorphic=true&namespace=a%20b&jitter=0.25")
+    assert (tier._maxsize if scheme == "thread" else tier._spaces.cells.maxsize) == 2
+    assert (tier._rule.lifetime, tier._rule.jitter) == (0.5, 0.25)
+    assert (tier._polymorphic, tier.partition) == (True, "a b")
+
+
+@pytest.mark.parametrize("server", ["redis://h/0?read_timeout=2.5", "memcached://h?timeout=2.5"])
+def test_parameters_of_servers(server: str) -> None:
+    """The options of remote stores work from a URL."""
+    tier = only_tier(f"{server}&connect_timeout=1.5&on_error=raise&lifetime=60&polymorphic=0&namespace=shop&jitter=0")
+    assert (tier._on_error, tier._rule.lifetime, tier._polymorphic, tier.partition) == ("raise", 60.0, False, "shop")
+
+
+def test_the_database_of_a_redis_by_its_socket() -> None:
+    """A socket's URL names the number of the database as a parameter, since its path is the socket's."""
+    options = only_tier("unix:///run/redis.sock?db=3&namespace=shop")._backend._client.connection_pool.connection_kwargs
+    assert (options["db"], options["path"]) == (3, "/run/redis.sock")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("1", True), ("TRUE", True), ("yes", True), ("on", True), ("0", False), ("False", False), ("no", False), ("off", False)],
+)
+def test_truth_has_these_words(text: str, expected: bool) -> None:
+    """A yes or no may be said in these ways, in either case."""
+    store = open_store(f"memory://?copy={text}")
+    user = User(1)
+    store.put(user)
+    assert (store.get(User, 1) is not user) is expected
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("mongo://h", f"no store has the scheme 'mongo'; there are {SCHEMES}, and the database URLs of SQLAlchemy"),
+        (
+            "postgresql+nope://h/shop",
+            f"no store has the scheme 'postgresql+nope'; there are {SCHEMES}, and the database URLs of SQLAlchemy",
+        ),
+        ("memory", f"no store has the scheme ''; there are {SCHEMES}, and the database URLs of SQLAlchemy"),
+        ("", f"no store has the scheme ''; there are {SCHEMES}, and the database URLs of SQLAlchemy"),
+        ("memory://?size=3", "memory:// has no parameter 'size'; it has maxsize, lifetime, polymorphic, namespace, jitter, copy"),
+        ("thread://?copy=1", "thread:// has no parameter 'copy'; it has maxsize, lifetime, polymorphic, namespace, jitter"),
+        ("null://?namespace=a", "null:// has no parameter 'namespace'; it has none"),
+        (
+            "redis://h?db=1",
+            "redis:// has no parameter 'db'; it has lifetime, polymorphic, namespace, jitter, on_error, connect_timeout, read_timeout",
+        ),
+        (
+            "memcached://h?maxsize=1",
+            "memcached:// has no parameter 'maxsize'; it has lifetime, polymorphic, namespace, jitter, on_error, connect_timeout, timeout",
+        ),
+        ("memory://?maxsize=many", "the parameter maxsize='many' of memory:// does not fit: invalid literal for int()"),
+        ("memory://?maxsize", "the parameter maxsize='' of memory:// does not fit: invalid literal for int()"),
+        ("memory://?maxsize=1&maxsize=2", "the parameter 'maxsize' of memory:// is given twice"),
+        ("memory://?maxsize=0", "maxsize is a number of objects from 1, not 0"),
+        ("memory://?jitter=2", "jitter is a fraction from 0 to below 1, not 2.0"),
+        ("memory://?namespace=", "a namespace is a text that is not empty, or a callable that gives one, not ''"),
+        ("memory://maxsize=5", "memory:// has no host and no path, but 'maxsize=5'; parameters follow a '?'"),
+        ("thread:///x", "thread:// has no host and no path, but '/x'; parameters follow a '?'"),
+        ("redis://h?lifetime=soon", "the parameter lifetime='soon' of redis:// does not fit: could not convert string to float: 'soon'"),
+        (
+            "redis://h?polymorphic=maybe",
+            "the parameter polymorphic='maybe' of redis:// does not fit: 'maybe' is neither ('1', 'true', 'yes', 'on') nor",
+        ),
+        ("redis://h?on_error=maybe", "on_error is 'raise' or 'miss', not 'maybe'"),
+        ("redis://:s3cret@h:99999/0", "'redis://***@h:99999/0' is no Redis URL that can be used"),
+        ("memcached://", "'' is no memcached server; write"),
+        ("memcached://h:port", "'h:port' is no memcached server; write"),
+        ("memcached://h/run/x.sock", "memcached:// takes servers or the path of a socket, not both 'h' and '/run/x.sock'"),
+        ("redis://[::1", "a store URL does not fit: Invalid IPv6 URL"),
+        ("postgresql+psycopg://u:s3cret@h:port/shop", "the database URL does not fit: "),
+    ],
+)
+def test_a_url_that_does_not_fit_is_refused(url: str, message: str) -> None:
+    """An unknown scheme or parameter, and a value that does not fit, are ConfigurationError that shows what exists, and no password."""
+    with pytest.raises(ConfigurationError, match="^" + re.escape(message)) as caught:
+        open_store("memory://", url)
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("thing", [None, 1, b"memory://", ["memory://"]])
+def test_what_is_no_text_is_refused(thing: Any) -> None:
+    """An argument that is no text is ConfigurationError showing it."""
+    with pytest.raises(ConfigurationError, match=re.escape(f"a store URL is a text like 'redis://localhost/0', not {thing!r}")):
+        open_store(thing)
+
+
+def test_no_url_is_refused() -> None:
+    """A chain without tiers is ConfigurationError, which is a ValueError too."""
+    with pytest.raises(ValueError, match="a chain needs at least one store") as caught:
+        open_store()
+    assert type(caught.value) is ConfigurationError
+
+
+# -- entry points -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def install(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """A function of names and targets that installs entry points."""
+
+    def install(**targets: str) -> None:
+        points = [EntryPoint(name, target, "stockstore.stores") for name, target in targets.items()]
+        monkeypatch.setattr("stockstore.urls.entry_points", lambda *, group: [point for point in points if point.group == group])
+
+    return install
+
+
+def gives_no_store(url: str) -> object:
+    """Stand for an entry point that is broken."""
+    return url
+
+
+def test_an_entry_point_adds_a_scheme(install: Callable[..., None]) -> None:
+    """The callable that an entry point names is given the whole URL, and its store is the tier."""
+    install(shelf=f"{__name__}:ShelfStore", other=f"{__name__}:gives_no_store")
+    tier = only_tier("shelf://path?x=1")
+    assert type(tier).__name__ == "ShelfStore"
+    assert tier.url == "shelf://path?x=1"
+
+
+def test_an_entry_point_does_not_replace_a_scheme(install: Callable[..., None]) -> None:
+    """Our own schemes stay ours."""
+    install(memory=f"{__name__}:ShelfStore")
+    assert type(only_tier("memory://")) is ProcessMemoryStore
+
+
+def test_an_entry_point_that_gives_no_store_is_refused(install: Callable[..., None]) -> None:
+    """What is no store is ConfigurationError naming the entry point."""
+    install(broken=f"{__name__}:gives_no_store")
+    message = "the entry point 'broken' of group 'stockstore.stores' gave 'broken://', which is no store"
+    with pytest.raises(ConfigurationError, match=re.escape(message)):
+        open_store("broken://")
+
+
+def test_an_unknown_scheme_lists_those_of_entry_points(install: Callable[..., None]) -> None:
+    """The message of an unknown scheme names the added ones too."""
+    install(shelf=f"{__name__}:ShelfStore")
+    with pytest.raises(ConfigurationError, match=re.escape(f"'mongo'; there are {SCHEMES}, shelf, and the database URLs of SQLAlchemy")):
+        open_store("mongo://")
+
+
+# -- on servers ---------------------------------------------------------------------------------------
+
+
+def test_a_chain_from_urls_works_on_servers(redis_url: str, memcached_address: str, namespace: str) -> None:
+    """A chain of every sort of cache tier holds an object in each of them."""
+    chain = open_store(
+        "thread://", "memory://", f"{redis_url}?namespace={namespace}&lifetime=60", f"memcached://{memcached_address}?namespace={namespace}"
+    )
+    with chain:
+        chain.put(User(1, "Ann"))
+        found = [tier.get(User, 1) for tier in chain.tiers]
+        assert [user and user.name for user in found] == ["Ann"] * 4
+        assert chain.delete(User, 1)
+        assert [tier.get(User, 1) for tier in chain.tiers] == [None] * 4
