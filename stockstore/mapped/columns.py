@@ -70,7 +70,7 @@ def kind_of(column_property: ColumnProperty[Any]) -> Kind:
         return _enum(type_.enum_class)
     if isinstance(type_, types.JSON):
         return Json()
-    if isinstance(type_, types.Numeric):
+    if isinstance(type_, types.Numeric | types.Float):  # a Float is a Numeric up to SQLAlchemy 2.0
         return Native(decimal.Decimal if type_.asdecimal else float)
     if isinstance(type_, types.Uuid):
         return Native(uuid.UUID if type_.as_uuid else str)

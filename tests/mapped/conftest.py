@@ -9,7 +9,7 @@ from sqlalchemy import Engine, event, insert
 from sqlalchemy.orm import Session
 
 from stockstore.mapped import MappedPlan, plan_of
-from tests.mapped.models import NOON, Animal, Base, Card, Cat, Doc, Dog, Item, Point, Seat, Truck, User, Vehicle, plain_table
+from tests.mapped.models import NOON, Animal, Base, Card, Cat, Doc, Dog, Item, Point, Priced, Seat, Truck, User, Vehicle, plain_table
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +45,7 @@ def _rows() -> Iterator[object]:
     yield Vehicle(id=1, wheels=2)
     yield Truck(id=1, wheels=6, load=9)
     yield Doc(id=1, data={"a": 1}, spot=Point(3, 4), title="t")
+    yield Priced(id=1, net=100)
     yield Seat(row="B", number=7, taken=True)
     card = Card(label="c")
     card.id = 1

@@ -35,6 +35,7 @@ from sqlalchemy.orm import (
     column_property,
     composite,
     mapped_column,
+    query_expression,
     reconstructor,
     registry,
     relationship,
@@ -142,6 +143,13 @@ class Doc(Base):
     def shout(self) -> str:
         """The title in capitals."""
         return self.title.upper()
+
+
+class Priced(Base):
+    __tablename__ = "priced"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    net: Mapped[int]
+    gross: Mapped[int | None] = query_expression()
 
 
 class Seat(Base):

@@ -13,7 +13,7 @@ from sqlalchemy.orm.exc import DetachedInstanceError, ObjectDeletedError, StaleD
 
 from stockstore.mapped import UNLOADED, plan_of
 from tests.mapped.conftest import Attach, Cached, Statements
-from tests.mapped.models import Animal, Card, Cat, Doc, Dog, Item, Plain, Point, Seat, Truck, User, Vehicle, table_of
+from tests.mapped.models import Animal, Card, Cat, Doc, Dog, Item, Plain, Point, Priced, Seat, Truck, User, Vehicle, table_of
 
 
 def test_is_persistent_without_sql(session: Session, put_in: Attach, sql: Statements) -> None:
@@ -195,6 +195,15 @@ def test_sql_expression_loads_on_access(session: Session, put_in: Attach, sql: S
     assert "upper" not in vars(dog)
     assert dog.upper == "REX"
     assert len(sql.take()) == 1
+
+
+def test_query_expression_is_none(session: Session, put_in: Attach, sql: Statements) -> None:
+    """A query_expression that no query filled reads as None, without SQL, as after a load."""
+    priced = put_in(session, Priced, 1)
+    sql.take()
+    assert (priced.net, priced.gross) == (100, None)
+    assert inspect(priced).expired_attributes == set()
+    assert sql.take() == []
 
 
 def test_unloaded_column_loads_on_access(session: Session, cached: Cached, sql: Statements) -> None:

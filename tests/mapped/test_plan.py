@@ -11,7 +11,7 @@ from sqlalchemy import Column, Enum, ForeignKey, Integer, String, Table, inspect
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, load_only, mapped_column, registry
 
 from stockstore.errors import CodecError, ConfigurationError
-from stockstore.mapped import UNLOADED, plan_of
+from stockstore.mapped import UNLOADED, OtherShapeError, plan_of
 from tests.mapped.conftest import Cached, Statements
 from tests.mapped.models import Animal, Base, Cat, Doc, Dog, Plain, Seat, Truck, User, Vehicle
 
@@ -128,7 +128,8 @@ def test_class_with_slots() -> None:
 
 SCRIPT = """
 import enum
-from sqlalchemy import Enum, JSON, String, TypeDecorator, Integer
+from sqlalchemy import Enum, JSON
+from sqlalchemy.types import UserDefinedType
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from stockstore.mapped import plan_of
 
@@ -137,10 +138,10 @@ class Colour(enum.Enum):
     RED = 1
 class Kind(enum.Enum):
     A = "a"
-class T(TypeDecorator):
-    impl = Integer
+class T(UserDefinedType):
     cache_ok = True
-    def __init__(self, hook): self.hook = hook; super().__init__()
+    def __init__(self, hook): self.hook = hook
+    def get_col_spec(self): return "T"
 class Thing(Base):
     __tablename__ = "things"
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -188,6 +189,43 @@ def test_fingerprint_follows_the_schema() -> None:
     assert _fingerprint(a=Column(Integer)) == shapes[1]
 
 
+def test_fingerprint_follows_the_polymorphic_identity() -> None:
+    """A class that changes its polymorphic identity changes its fingerprint."""
+
+    def of(identity: str) -> bytes:
+        class Local(DeclarativeBase):
+            pass
+
+        class Thing(Local):
+            __tablename__ = "t"
+            id: Mapped[int] = mapped_column(primary_key=True)
+            kind: Mapped[str] = mapped_column(String(5))
+            __mapper_args__ = {"polymorphic_on": "kind", "polymorphic_identity": identity}
+
+        return plan_of(Thing).fingerprint
+
+    assert of("a") == of("a") != of("b")
+
+
+def test_relative_that_grew() -> None:
+    """A payload of a subclass from before it got another column is of another shape."""
+
+    class Stem(Base):
+        __tablename__ = "stem"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        kind: Mapped[str] = mapped_column(String(10))
+        __mapper_args__ = {"polymorphic_on": "kind", "polymorphic_identity": "stem"}
+
+    class Leaf(Stem):
+        __mapper_args__ = {"polymorphic_identity": "leaf"}
+
+    before = plan_of(Leaf).pack((1, "leaf"))
+    assert plan_of(Stem).unpack(before)[1] == (1, "leaf")
+    Leaf.size = mapped_column(Integer)
+    with pytest.raises(OtherShapeError):
+        plan_of(Stem).unpack(before)
+
+
 def test_payload_of_a_subclass(cached: Cached) -> None:
     """The plan of any class of a hierarchy reads the payload of any other, and tells its plan."""
     _, dog = cached(Dog, 1)
@@ -225,8 +263,8 @@ def test_payload_of_a_class_mapped_later() -> None:
 
 @pytest.mark.parametrize("payload", [b"", b"short", b"12345678", b"12345678\x01\x91\x01"])
 def test_unknown_fingerprint(payload: bytes) -> None:
-    """A payload of another class or schema is a CodecError that says so."""
-    with pytest.raises(CodecError, match=r"models\.User: the payload's fingerprint .* is that of another class or schema"):
+    """A payload of another class or schema is an OtherShapeError that says so."""
+    with pytest.raises(OtherShapeError, match=r"models\.User: the payload's fingerprint .* is that of another class or schema"):
         plan_of(User).unpack(payload)
 
 

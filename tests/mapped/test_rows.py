@@ -13,14 +13,15 @@ from typing import Any
 
 import msgspec
 import pytest
-from sqlalchemy import Engine
-from sqlalchemy.orm import Session
+from sqlalchemy import Column, Engine, types
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.orm import Session, column_property
 
 from stockstore.errors import CodecError
 from stockstore.mapped import UNLOADED, plan_of
-from stockstore.mapped.columns import Anything, Json, Kind, Members, Native
+from stockstore.mapped.columns import Anything, Json, Kind, Members, Native, kind_of
 from stockstore.mapped.rows import HEADER, PATCHED, PLAIN, Rows
-from tests.mapped.models import NOON, Colour, Everything, Rights, Shade
+from tests.mapped.models import NOON, Colour, Everything, Money, Rights, Shade
 
 BERLIN = zoneinfo.ZoneInfo("Europe/Berlin")
 FINGERPRINT = b"\x00" * 8
@@ -132,8 +133,43 @@ def test_none(patched: bool) -> None:
 
 @pytest.mark.parametrize("kind", [kind for kind, _ in PLAIN_VALUES])
 def test_unloaded(kind: Kind) -> None:
-    """UNLOADED stays UNLOADED in every kind of column."""
-    assert rows(kind).unpack(rows(kind).pack((UNLOADED,))) == (UNLOADED,)
+    """UNLOADED stays UNLOADED in every kind of column, by an extension without data."""
+    payload = rows(kind).pack((UNLOADED,))
+    assert payload[8:] == PATCHED + b"\x91\xc7\x00\x00"
+    assert rows(kind).unpack(payload) == (UNLOADED,)
+
+
+TYPES: list[tuple[Any, Kind]] = [
+    (types.Integer(), Native(int)),
+    (types.BigInteger(), Native(int)),
+    (types.Boolean(), Native(bool)),
+    (types.Text(), Native(str)),
+    (types.LargeBinary(), Native(bytes)),
+    (types.Numeric(), Native(decimal.Decimal)),
+    (types.Numeric(asdecimal=False), Native(float)),
+    (types.Float(), Native(float)),
+    (types.Float(asdecimal=True), Native(decimal.Decimal)),
+    (types.Uuid(), Native(uuid.UUID)),
+    (types.Uuid(as_uuid=False), Native(str)),
+    (types.DateTime(), Native(dt.datetime)),
+    (types.Interval(), Native(dt.timedelta)),
+    (types.Enum("a", "b"), Native(str)),
+    (types.Enum(Colour), Members(Colour)),
+    (types.Enum(Rights), Anything()),
+    (types.JSON(), Json()),
+    (postgresql.JSONB(), Json()),
+    (postgresql.UUID(), Native(uuid.UUID)),
+    (postgresql.ARRAY(types.Integer), Anything()),
+    (postgresql.INET(), Anything()),
+    (types.PickleType(), Anything()),
+    (Money(), Anything()),
+]
+
+
+@pytest.mark.parametrize(("type_", "kind"), TYPES, ids=repr)
+def test_kind_of_a_column(type_: Any, kind: Kind) -> None:
+    """A column's type tells its values only where SQLAlchemy itself makes them."""
+    assert kind_of(column_property(Column("c", type_))) == kind
 
 
 class Opaque:
