@@ -2,11 +2,14 @@
 
 import os
 import tempfile
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
+import pytest
 from sybil import Sybil
 from sybil.document import PythonDocStringDocument
+from sybil.integration.pytest import SybilItem
 from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
 from sybil.parsers.rest import DocTestParser
 
@@ -23,6 +26,17 @@ def leave_empty_folder(namespace: dict[str, Any]) -> None:
     """Go back, and drop the folder."""
     os.chdir(namespace["_back"])
     namespace["_folder"].cleanup()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Show an example's error without its cause: Sybil's report of a chain of errors fails itself, and ends the run."""
+    try:
+        return (yield)
+    except Exception as error:
+        if isinstance(item, SybilItem):
+            error.__cause__, error.__suppress_context__ = None, True
+        raise
 
 
 documents = Sybil(
