@@ -1,13 +1,14 @@
 """What the stores in process memory share: objects on shelves, without bytes or servers."""
 
-import copy as copying
+import copy
 import time
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 from stockstore.backends.local import LocalCells, Node, Shelf
-from stockstore.keys import KeyPlan, Lookup, Native, keys_of
+from stockstore.errors import CodecError
+from stockstore.keys import KeyPlan, Lookup, Native, class_name, keys_of
 from stockstore.lifetimes import Lifetime
 from stockstore.stores.cache import Alias, CacheStore, Entry, Namespace
 from stockstore.stores.snapshots import ObjectSnapshot, RowSnapshot, Snapshot
@@ -112,7 +113,7 @@ class LocalStore(CacheStore):
             return None
         lifetime = None if expires is None else expires - now
         if not keys_of(cls).mapped:
-            return ObjectSnapshot(copying.deepcopy(value) if self._copy else value, lifetime)
+            return ObjectSnapshot(_copied(value) if self._copy else value, lifetime)
         return self._row(cls, value, lifetime)
 
     def _row(self, cls: type, payload: bytes, lifetime: float | None) -> RowSnapshot | None:
@@ -131,24 +132,26 @@ class LocalStore(CacheStore):
 
     def _write(self, entries: Sequence[Entry]) -> None:
         spaces, namespace = self._spaces, self._namespace()
-        for entry in entries:
-            self._write_one(spaces, namespace, entry)
+        # All values first: where one is refused, nothing was written.
+        values = [self._value(entry.snapshot) if entry.stored else None for entry in entries]
+        for entry, value in zip(entries, values, strict=True):
+            self._write_one(spaces, namespace, entry, value)
 
-    def _write_one(self, spaces: LocalSpaces, namespace: str, entry: Entry) -> None:
+    def _write_one(self, spaces: LocalSpaces, namespace: str, entry: Entry, value: object) -> None:
         plans = self._shape(entry.snapshot.cls)[1]
         shelf = spaces.shelf(namespace, entry.snapshot.cls, plans)
         if not entry.stored:
             spaces.cells.remove(shelf.cells, entry.native)
             return
         expires = None if entry.seconds is None else _now() + entry.seconds
-        evicted = spaces.cells.put(shelf, entry.native, self._value(entry.snapshot), expires, self._alias_keys(plans, entry.aliases))
+        evicted = spaces.cells.put(shelf, entry.native, value, expires, self._alias_keys(plans, entry.aliases))
         if evicted:
             self._counters.add(evictions=evicted)
 
     def _value(self, snapshot: Snapshot) -> object:
         if isinstance(snapshot, RowSnapshot):
             return snapshot.payload()
-        return copying.deepcopy(snapshot.value) if self._copy else snapshot.value
+        return _copied(snapshot.value) if self._copy else snapshot.value
 
     @staticmethod
     def _alias_keys(plans: tuple[KeyPlan, ...], aliases: Sequence[Alias]) -> tuple[Native | None, ...]:
@@ -168,3 +171,10 @@ class LocalStore(CacheStore):
     def close(self) -> None:
         """Forget everything."""
         self._spaces.cells.clear()
+
+
+def _copied(value: object) -> object:
+    try:
+        return copy.deepcopy(value)
+    except Exception as error:
+        raise CodecError(f"a {class_name(type(value))} cannot be copied, as copy=True asks: {error}") from error

@@ -84,11 +84,13 @@ class ProcessMemoryStore(LocalStore):
             value = key[name] if type(key) is dict and len(key) == 1 else key
             if (type(value) is int or type(value) is str) and not names:
                 node = node_of(value)
+                # The expiry before the value, here and below: see LocalCells.
+                expires = node.expires
                 obj: T = node.value
-                if value_of(obj) == value and (node.expires is None or node.expires > _now()):
+                if value_of(obj) == value and (expires is None or expires > _now()):
                     node.hits += 1
                     return obj
-        except (KeyError, AttributeError):
+        except (KeyError, AttributeError, TypeError):
             pass
         return self._get(cls, one_key(key, names), session)
 
@@ -170,8 +172,10 @@ class ProcessMemoryStore(LocalStore):
         name, value_of, node_of = quick
         values = exact_values(name, keys)
         nodes = list(map(node_of, values))
+        if self._shelves.cells.expiring and _any_expired(nodes):
+            raise KeyError(name)
         found = [node.value for node in nodes]
-        if list(map(value_of, found)) != values or (self._shelves.cells.expiring and _any_expired(nodes)):
+        if list(map(value_of, found)) != values:
             raise KeyError(name)
         for node in nodes:
             node.hits += 1
@@ -186,7 +190,7 @@ class ProcessMemoryStore(LocalStore):
         for key in keys:
             value = key.get(name) if type(key) is dict and len(key) == 1 else key
             node = node_of(value) if type(value) is int or type(value) is str else None
-            if node is None or (obj := node.value) is None or value_of(obj) != value or (node.expires is not None and node.expires <= now):
+            if node is None or (node.expires is not None and node.expires <= now) or (obj := node.value) is None or value_of(obj) != value:
                 found.append(None)
             else:
                 node.hits += 1
