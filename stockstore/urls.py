@@ -127,10 +127,17 @@ def _database(url: str, scheme: str) -> Store:
         make_url(url).get_dialect()
     except (ArgumentError, NoSuchModuleError):
         known = [*_SCHEMES, *(point.name for point in entry_points(group=GROUP)), "and the database URLs of SQLAlchemy"]
-        raise ConfigurationError(f"no store has the scheme {scheme!r}; there are {', '.join(known)}") from None
+        raise ConfigurationError(
+            f"no store has the scheme {scheme!r} of {_shown(url)!r}; there are {', '.join(known)}, such as sqlite:///shop.db"
+        ) from None
     except (ModuleNotFoundError, ValueError):
         pass  # the store's own message tells what to install, or what does not fit
     return _store("sqlalchemy", "SqlAlchemyStore")(url)
+
+
+def _shown(url: str) -> str:
+    """Give a URL without what may be a password."""
+    return url.rpartition("@")[2]
 
 
 _SCHEMES: Final[Mapping[str, Callable[[SplitResult], Store]]] = {

@@ -52,6 +52,9 @@ class Backend(ABC):
     def clear(self, prefix: str) -> None:
         """Drop every key that starts with ``"namespace:"`` or ``"namespace:class label:"``."""
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
     @abstractmethod
     def close(self) -> None:
         """Close the connections that this backend opened; twice is fine.

@@ -10,7 +10,7 @@ Names: TypeAlias = tuple[str, ...]
 
 def class_name(cls: type) -> str:
     """Give the full name of a class, as messages and fingerprints use it."""
-    return f"{cls.__module__}.{cls.__qualname__}"
+    return f"{getattr(cls, '__module__', '?')}.{cls.__qualname__}"
 
 
 # A mapper is typed Any here: this layer does not import SQLAlchemy, it only asks an object that the class carries.

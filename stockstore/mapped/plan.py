@@ -32,6 +32,7 @@ class MappedPlan:
         root: The class under which its instances stand in a session's identity map.
         attrs: The keys of the Column-backed attributes, deferred ones included, in the order of a state.
         primary_key: The keys of the primary key, in the mapper's order.
+        statements: What readers of the class's rows have built for it, kept as long as the plan.
         fingerprint: Eight bytes that change with the class's name, columns or types, the same in every process.
     """
 
@@ -66,6 +67,7 @@ class MappedPlan:
         self.primary_key = tuple(mapper.get_property_by_column(column).key for column in mapper.primary_key)
         self.fingerprint = _fingerprint(mapper, columns)
         self.width = len(mapper.class_manager)
+        self.statements: dict[object, Any] = {}
         self._relatives: dict[bytes, MappedPlan] = {self.fingerprint: self}
         self._rows = Rows(_label(cls), self.attrs, [kind_of(column) for column in columns], self.fingerprint)
         self._hydrator = Hydrator(mapper, self.attrs, self.primary_key)

@@ -8,14 +8,14 @@ a trigger or by a function that a SELECT calls.
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, Literal
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakKeyDictionary, ref
 
 from sqlalchemy import Connection, Engine, ForeignKey, Table, event, inspect
 from sqlalchemy.engine.interfaces import ExecutionContext
 from sqlalchemy.exc import NoReferenceError
 from sqlalchemy.orm import FromStatement, InstanceState, Mapper, Session, SessionTransaction, UOWTransaction
 from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.expression import Alias, Delete, Insert, TableClause, TextClause, TextualSelect, UpdateBase
+from sqlalchemy.sql.expression import Alias, Delete, Insert, Select, TableClause, TextClause, TextualSelect, UpdateBase
 
 from stockstore.mapped.hydrate import flushed_states
 
@@ -46,7 +46,7 @@ class _Journal:
 
 _journals: Final[WeakKeyDictionary[Session, _Journal]] = WeakKeyDictionary()
 # Two sessions may share a connection, and with it one transaction.
-_users: Final[WeakKeyDictionary[Connection, WeakSet[Session]]] = WeakKeyDictionary()
+_users: Final[WeakKeyDictionary[Connection, tuple[ref[Session], ...]]] = WeakKeyDictionary()
 _cascades: Final[WeakKeyDictionary[Table, dict[str, frozenset[str]]]] = WeakKeyDictionary()
 
 
@@ -92,10 +92,9 @@ def _tables_of(root: type) -> set[str]:
 
 @event.listens_for(Session, "after_begin")
 def _after_begin(session: Session, _transaction: SessionTransaction, connection: Connection) -> None:
-    users = _users.get(connection)
-    if users is None:
-        users = _users[connection] = WeakSet()
-    users.add(session)
+    users = _users.get(connection, ())
+    if not any(user() is session for user in users):
+        _users[connection] = (*users, ref(session))
 
 
 @event.listens_for(Session, "before_flush")
@@ -137,24 +136,25 @@ def _after_transaction_end(session: Session, transaction: SessionTransaction) ->
 def _before_cursor_execute(
     connection: Connection, _cursor: object, statement: str, parameters: Any, context: ExecutionContext | None, _many: bool
 ) -> tuple[str, Any]:
-    users = _users.get(connection)
-    if users and (written := _written(statement, context)) != frozenset():
-        for session in users:
-            if session.in_transaction():
-                _note(_journal(session), written)
+    compiled: Any = getattr(context, "compiled", None)
+    # Most statements end here: the listener hears every statement of the program.
+    if compiled is None or type(compiled.statement) is not Select or compiled.ctes:
+        users = _users.get(connection)
+        if users and (written := _written(statement, compiled)) != frozenset():
+            _note([session for user in users if (session := user()) is not None and session.in_transaction()], written)
     return statement, parameters
 
 
-def _note(journal: _Journal, written: frozenset[str] | None) -> None:
-    if written is None:
-        journal.everything = True
-    else:
-        (journal.tables if journal.flushing is None else journal.flushing).update(written)
+def _note(sessions: list[Session], written: frozenset[str] | None) -> None:
+    for journal in map(_journal, sessions):
+        if written is None:
+            journal.everything = True
+        else:
+            (journal.tables if journal.flushing is None else journal.flushing).update(written)
 
 
-def _written(statement: str, context: ExecutionContext | None) -> frozenset[str] | None:
+def _written(statement: str, compiled: object) -> frozenset[str] | None:
     """The names of the tables that a statement writes to; None where that cannot be told."""
-    compiled = getattr(context, "compiled", None)
     if isinstance(compiled, SQLCompiler):
         parts = [_inner(compiled.statement), *(_inner(cte.element) for cte in compiled.ctes or ())]
         if not any(isinstance(part, TextClause | TextualSelect) for part in parts):

@@ -3,11 +3,12 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, and_, inspect, literal, or_, select, tuple_, union_all
+from sqlalchemy import ColumnElement, Select, and_, bindparam, inspect, literal, or_, select, tuple_, union_all
 from sqlalchemy.orm import Mapper, Session, lazyload, with_polymorphic
 
 from stockstore.errors import NonUniqueKeyError
 from stockstore.keys import KeyPlan, Lookup, Native, class_name, keys_of
+from stockstore.mapped import plan_of
 
 # Drivers limit the parameters of a statement: SQLite to 32,766 (999 before 3.32), PostgreSQL's protocol to 65,535.
 PARAMETERS: Final = 900
@@ -46,7 +47,7 @@ def _load_chunk(session: Session, cls: type, plan: KeyPlan, lookups: Sequence[Lo
     asked = {lookup.native for lookup in lookups}
     found: dict[Native, object] = {}
     others: list[object] = []
-    for obj in session.scalars(_select(cls, plan, lookups)).unique():
+    for obj in _matching(session, cls, plan, lookups):
         native = plan.native_of(obj)
         if native not in asked:
             others.append(obj)
@@ -88,16 +89,43 @@ def _numbered(cls: type, plan: KeyPlan, lookups: Sequence[Lookup]) -> Any:
     keys = _mapper(cls).primary_key
     columns = [getattr(cls, name) for name in plan.names]
     parts = [
-        select(literal(position), *keys).select_from(cls).where(condition(columns, [lookup])) for position, lookup in enumerate(lookups)
+        select(literal(position), *keys).select_from(cls).where(_condition(columns, lookup)) for position, lookup in enumerate(lookups)
     ]
     return union_all(*parts)
 
 
-def _select(cls: type, plan: KeyPlan, lookups: Sequence[Lookup]) -> Select[Any]:
-    entity = _entity(cls)
-    columns = [getattr(entity, name) for name in plan.names]
+def _matching(session: Session, cls: type, plan: KeyPlan, lookups: Sequence[Lookup]) -> Iterator[object]:
+    statement, columns = _statement(cls, plan)
+    exact = _values(columns, [lookup for lookup in lookups if not plan.has_none(lookup.native)])
+    with_none = [lookup for lookup in lookups if plan.has_none(lookup.native)]
+    if exact:
+        keys = [value for (value,) in exact] if len(columns) == 1 else exact
+        yield from session.scalars(statement, {"keys": keys})
+    if with_none:
+        entity = _entity(cls)
+        columns = [getattr(entity, name) for name in plan.names]
+        yield from session.scalars(_select(entity).where(or_(*(_condition(columns, lookup) for lookup in with_none))))
+
+
+def _statement(cls: type, plan: KeyPlan) -> tuple[Select[Any], list[Any]]:
+    """Give the statement for any number of keys, made once, and the columns of the key."""
+    known, place = plan_of(cls).statements, (plan, len(_mapper(cls).self_and_descendants))
+    found: tuple[Select[Any], list[Any]] | None = known.get(place)
+    if found is None:
+        entity = _entity(cls)
+        columns = [getattr(entity, name) for name in plan.names]
+        found = known[place] = (_select(entity).where(_is_in(columns)), columns)
+    return found
+
+
+def _is_in(columns: Sequence[Any]) -> ColumnElement[bool]:
+    keys: Any = bindparam("keys", expanding=True)
+    return columns[0].in_(keys) if len(columns) == 1 else tuple_(*columns).in_(keys)
+
+
+def _select(entity: Any) -> Select[Any]:
     # What relationships load eagerly would be thrown away: a row is its columns.
-    return select(entity).where(condition(columns, lookups)).options(lazyload("*"))
+    return select(entity).options(lazyload("*"))
 
 
 def _entity(cls: type) -> Any:
@@ -111,34 +139,28 @@ def _mapper(cls: type) -> Mapper[Any]:
     return inspect(cls)
 
 
-def condition(columns: Sequence[Any], lookups: Iterable[Lookup]) -> ColumnElement[bool]:
-    """Give the WHERE clause that holds for exactly the rows of these lookups of one key."""
-    exact: list[list[object]] = []
-    with_none: list[list[object]] = []
-    for lookup in lookups:
-        values = [
-            _bound(column, value, part)
-            for column, value, part in zip(columns, lookup.values, lookup.plan.parts(lookup.native), strict=True)
-        ]
-        (with_none if None in values else exact).append(values)
-    clauses = [and_(*(c.is_(None) if v is None else c == v for c, v in zip(columns, values, strict=True))) for values in with_none]
-    if exact and len(columns) == 1:
-        clauses.append(columns[0].in_([value for (value,) in exact]))
-    elif exact:
-        clauses.append(tuple_(*columns).in_([tuple(values) for values in exact]))
-    return or_(*clauses)
+def _condition(columns: Sequence[Any], lookup: Lookup) -> ColumnElement[bool]:
+    (values,) = _values(columns, [lookup])
+    return and_(*(c.is_(None) if v is None else c == v for c, v in zip(columns, values, strict=True)))
 
 
-def _bound(column: Any, value: object, part: object) -> object:
-    """Give the value to bind: of numbers that compare equal the one that the column's type takes."""
-    if type(part) is not int:
-        return value
-    return bool(part) if _python_type(column) is bool and part in (0, 1) else part
+def _values(columns: Sequence[Any], lookups: Sequence[Lookup]) -> list[tuple[object, ...]]:
+    """Give the values to bind: of numbers that compare equal the one that a column's type takes."""
+    takes_bool = [_python_type(column) is bool for column in columns]
+    return [
+        tuple(
+            [
+                value if type(part) is not int else bool(part) if boolean and part in (0, 1) else part
+                for value, part, boolean in zip(lookup.values, lookup.plan.parts(lookup.native), takes_bool, strict=True)
+            ]
+        )
+        for lookup in lookups
+    ]
 
 
 def _python_type(column: Any) -> type | None:
     try:
-        kind: type = column.type.python_type
+        kind: type = column.property.columns[0].type.python_type
     except NotImplementedError:
         return None
     return kind

@@ -73,11 +73,14 @@ class SqlAlchemyStore(Store):
         """Give rows as the database has them; those that the session itself has changed as the session sees them."""
         compiled = self._keys(cls)
         lookups = [compiled.lookup(key) for key in keys]
-        own = [lookup for lookup in lookups if session is not None and self._is_private(session, cls, lookup)]
-        found = self._load_own(cls, [lookup for lookup in lookups if lookup not in own])
-        if own and session is not None:
-            found |= self._load_from(session, cls, own, shared=False)
-        rows = [found.get(lookup) for lookup in lookups]
+        private = [session is not None and self._is_private(session, cls, lookup) for lookup in lookups]
+        own = iter(self._load_own(cls, [lookup for lookup, hide in zip(lookups, private, strict=True) if not hide]))
+        theirs = iter(
+            self._load_from(session, cls, [x for x, hide in zip(lookups, private, strict=True) if hide], shared=False)
+            if session and any(private)
+            else ()
+        )
+        rows = [next(theirs) if hide else next(own) for hide in private]
         self._counters.add(hits=len(rows) - rows.count(None), misses=rows.count(None))
         return rows
 
@@ -89,21 +92,16 @@ class SqlAlchemyStore(Store):
         single = isinstance(self._engine.pool, (StaticPool, SingletonThreadPool))
         return single and session.in_transaction() and session.get_bind(mapper_of(cls)).engine is self._engine
 
-    def _load_own(self, cls: type, lookups: Sequence[Lookup]) -> dict[Lookup, Snapshot]:
+    def _load_own(self, cls: type, lookups: Sequence[Lookup]) -> list[Snapshot | None]:
         if not lookups:
-            return {}
+            return []
         with self._session() as session:
             return self._load_from(session, cls, lookups, shared=True)
 
-    def _load_from(self, session: Session, cls: type, lookups: Sequence[Lookup], *, shared: bool) -> dict[Lookup, Snapshot]:
+    def _load_from(self, session: Session, cls: type, lookups: Sequence[Lookup], *, shared: bool) -> list[Snapshot | None]:
         with self._mapped_errors():
             rows = load(session, cls, lookups)
-        found: dict[Lookup, Snapshot] = {}
-        for lookup, row in zip(lookups, rows, strict=True):
-            if row is not None:
-                plan = plan_of(type(row))
-                found[lookup] = RowSnapshot(plan, plan.dehydrate(row), shared=shared)
-        return found
+        return [None if row is None else _snapshot(row, shared=shared) for row in rows]
 
     # -- writing --------------------------------------------------------------------------------
 
@@ -191,6 +189,11 @@ class SqlAlchemyStore(Store):
     def __repr__(self) -> str:
         """Name the database, without the password."""
         return f"{type(self).__name__}({self._engine.url.render_as_string(hide_password=True)!r})"
+
+
+def _snapshot(row: object, *, shared: bool) -> RowSnapshot:
+    plan = plan_of(type(row))
+    return RowSnapshot(plan, plan.dehydrate(row), shared=shared)
 
 
 def _first_line(error: Exception) -> str:
