@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import types
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from enum import Enum
 from functools import cached_property
 from typing import Any
@@ -18,11 +18,13 @@ from stockstore.codecs._describe import fields_of, kind_of, name_of, slots_of
 from stockstore.codecs._lowering import Refusal
 from stockstore.errors import CodecError
 
+SLOTS, DICT = "slots", "dict"
+# attrs keeps the hash of an object in the object: another process has another hash seed
+CACHED_HASH = "_attrs_cached_hash"
+
 _HEAP_TYPE = 1 << 9
 _MANAGED_DICT = 1 << 4
 _POINTER = object().__sizeof__() // 2
-# attrs keeps the hash of an object in the object: another process has another hash seed
-_CACHED_HASH = "_attrs_cached_hash"
 
 _get = object.__getattribute__
 _set = object.__setattr__
@@ -37,9 +39,9 @@ class Layout:
         self.fixed = self._fixed_names(cls)
         self.dynamic = tuple(name for name in fields if name not in self.fixed) if cls.__dictoffset__ else ()
         self.names = self.fixed + self.dynamic
-        self._has_dict = bool(cls.__dictoffset__)
-        self._computed = frozenset(_cached_properties(cls))
-        self._resets_hash = _CACHED_HASH in slots_of(cls)
+        self.has_dict = bool(cls.__dictoffset__)
+        self.computed = frozenset(_cached_properties(cls))
+        self.resets_hash = CACHED_HASH in slots_of(cls)
 
     def take(self, obj: object) -> list[object] | None:
         """The values of all names, or None where the object has fewer attributes, more, or another order."""
@@ -47,7 +49,7 @@ class Layout:
             values = self._fixed_values(obj)
         except AttributeError:
             return None
-        if not self._has_dict:
+        if not self.has_dict:
             return values
         attributes = _get(obj, "__dict__")
         if tuple(attributes) != self.dynamic:
@@ -58,42 +60,36 @@ class Layout:
     def take_apart(self, obj: object) -> tuple[dict[str, object], dict[Any, object]]:
         """What is set of the fixed attributes, and the dictionary without computed properties."""
         fixed = {name: value for name in self.fixed for value in _read(obj, name)}
-        attributes = _get(obj, "__dict__") if self._has_dict else {}
-        kept = {name: value for name, value in attributes.items() if name not in self._computed}
-        if _CACHED_HASH in kept:
-            kept[_CACHED_HASH] = None
+        attributes = _get(obj, "__dict__") if self.has_dict else {}
+        kept = {name: value for name, value in attributes.items() if name not in self.computed}
+        if CACHED_HASH in kept:
+            kept[CACHED_HASH] = None
         return fixed, kept
 
-    def build(self, cls: type, values: Sequence[object]) -> object:
-        """An object of what `take` gave."""
-        if len(values) != len(self.names):
-            raise CodecError(f"the payload has {len(values)} attributes for {name_of(cls)}, which has {len(self.names)}")
-        obj = self._make(cls, self.fixed, values)
-        if self.dynamic:
-            _get(obj, "__dict__").update(zip(self.dynamic, values[len(self.fixed) :], strict=True))
-        return obj
-
-    def build_apart(self, cls: type, fixed: dict[str, object], attributes: dict[Any, object]) -> object:
+    def build_apart(self, cls: type, record: Any) -> object:
         """An object of what `take_apart` gave."""
-        if not fixed.keys() <= set(self.fixed) or (attributes and not self._has_dict):
+        if type(record) is list:
+            raise CodecError(f"the payload has {len(record)} attributes for {name_of(cls)}, which has {len(self.names)}")
+        fixed, attributes = record[SLOTS], record[DICT]
+        if (fixed and not fixed.keys() <= set(self.fixed)) or (attributes and not self.has_dict):
             raise CodecError(f"the payload has attributes that {name_of(cls)} has not")
-        obj = self._make(cls, tuple(fixed), tuple(fixed.values()))
-        if self._has_dict:
+        obj = self._make(cls, fixed)
+        if self.has_dict:
             _get(obj, "__dict__").update(attributes)
         return obj
 
     def _fixed_names(self, cls: type) -> tuple[str, ...]:
-        return tuple(name for name in dict.fromkeys(slots_of(cls)) if name != _CACHED_HASH)
+        return tuple(name for name in dict.fromkeys(slots_of(cls)) if name != CACHED_HASH)
 
     def _fixed_values(self, obj: object) -> list[object]:
         return [_get(obj, name) for name in self.fixed]
 
-    def _make(self, cls: type, names: Sequence[str], values: Sequence[object]) -> object:
+    def _make(self, cls: type, fixed: dict[str, object]) -> object:
         obj: object = _new(cls)
-        for name, value in zip(names, values, strict=False):
+        for name, value in fixed.items():
             _set(obj, name, value)
-        if self._resets_hash:
-            _set(obj, _CACHED_HASH, None)
+        if self.resets_hash:
+            _set(obj, CACHED_HASH, None)
         return obj
 
 
@@ -109,10 +105,10 @@ class TupleLayout(Layout):
     def take_apart(self, obj: Any) -> tuple[dict[str, object], dict[Any, object]]:
         return dict(zip(self.fixed, tuple.__iter__(obj), strict=True)), super().take_apart(obj)[1]
 
-    def _make(self, cls: Any, names: Sequence[str], values: Sequence[object]) -> object:
-        if tuple(names) != self.fixed:
+    def _make(self, cls: Any, fixed: dict[str, object]) -> object:
+        if tuple(fixed) != self.fixed:
             raise CodecError(f"the payload lacks items of {name_of(cls)}")
-        return tuple.__new__(cls, values[: len(names)])
+        return tuple.__new__(cls, fixed.values())
 
 
 class StructLayout(Layout):
@@ -120,7 +116,7 @@ class StructLayout(Layout):
 
     def __init__(self, cls: type) -> None:
         super().__init__(cls)
-        self._restores = hasattr(cls, "__post_init__")
+        self.restores = hasattr(cls, "__post_init__")
 
     def _fixed_names(self, cls: Any) -> tuple[str, ...]:
         return tuple(cls.__struct_fields__)
@@ -132,11 +128,10 @@ class StructLayout(Layout):
             raise Refusal(f"cannot encode an object whose field {missing!r} is not set; set it")
         return fixed, attributes
 
-    def _make(self, cls: type, names: Sequence[str], values: Sequence[object]) -> object:
-        fields = dict(zip(names, values, strict=False))
-        obj: Any = cls(**fields)
-        if self._restores:
-            for name, value in fields.items():
+    def _make(self, cls: type, fixed: dict[str, object]) -> object:
+        obj: Any = cls(**fixed)
+        if self.restores:
+            for name, value in fixed.items():
                 msgspec.structs.force_setattr(obj, name, value)
         return obj
 

@@ -21,7 +21,7 @@ _PATH = 10
 
 _TUPLE, _SET, _FROZENSET, _DICT, _ENUM, _OBJECT = 1, 2, 3, 4, 5, 6
 
-_NATIVE = frozenset({type(None), bool, float, bytes, int, str})
+NATIVE = frozenset({type(None), bool, float, bytes, int, str})
 # ints beyond 64 bits and lone surrogates are rare: values are first taken to hold none, and lowered once more
 # with this set when msgpack refuses one
 _ALWAYS_NATIVE = frozenset({type(None), bool, float, bytes})
@@ -34,7 +34,7 @@ def refused(cls: type, advice: str) -> str:
     """Why a value of this type is not encoded."""
     name = f"{cls.__module__}.{cls.__qualname__}"
     for base in cls.__mro__[1:]:
-        if base in _NATIVE or base in TO_BYTES or base in _LOWER_CONTAINER:
+        if base in NATIVE or base in TO_BYTES or base in _LOWER_CONTAINER:
             return f"cannot encode a value of type {name} without losing that type; make it a plain {base.__qualname__}"
     return f"cannot encode a value of type {name}; {advice}"
 
@@ -55,7 +55,7 @@ def _scalar(value: object, code: int, to_bytes: Callable[[Any], bytes]) -> msgpa
 
 
 def _key_label(key: object) -> str:
-    return reprlib.repr(key) if type(key) in _NATIVE and _fits(key) else f"a key of type {type(key).__qualname__}"
+    return reprlib.repr(key) if type(key) in NATIVE and _fits(key) else f"a key of type {type(key).__qualname__}"
 
 
 class Refusal(Exception):  # noqa: N818 - it is turned into a CodecError
@@ -79,7 +79,7 @@ class Scope:
     def __init__(self, enums: Mapping[EnumKey, type[Enum]] | None = None) -> None:
         self.enums = enums or {}
         self.decode: Callable[[bytes], Any] = msgpack.Decoder(ext_hook=self._raise_value).decode
-        self._fast = Lower(self, _NATIVE)
+        self.fast = Lower(self, NATIVE)
         self._careful = Lower(self, _ALWAYS_NATIVE)
 
     def take(self, value: object, lower: Lower, depth: int) -> bytes:  # noqa: ARG002 - objects are for subclasses
@@ -94,11 +94,11 @@ class Scope:
         """The bytes of a value; `Refusal` where there are none."""
         return self.run(lambda lower: encode(lower(value, 0)))
 
-    def run(self, job: Callable[[Lower], bytes]) -> bytes:
+    def run(self, job: Callable[[Lower], bytes], *, careful: bool = False) -> bytes:
         """Encode with lowering that takes ints and text as they are, and with careful lowering where msgpack refuses one."""
         try:
             try:
-                return job(self._fast)
+                return job(self._careful if careful else self.fast)
             except (OverflowError, UnicodeEncodeError):
                 return job(self._careful)
         except RecursionError:
@@ -145,7 +145,7 @@ class Lower:
             return value
         scalar = TO_BYTES.get(cls)
         if scalar is not None:
-            return value if cls in _NATIVE and _fits(value) else _scalar(value, *scalar)
+            return value if cls in NATIVE and _fits(value) else _scalar(value, *scalar)
         if depth >= MAX_DEPTH:
             raise Refusal(_TOO_DEEP)
         container = _LOWER_CONTAINER.get(cls)

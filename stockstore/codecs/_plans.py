@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import Any
-from weakref import WeakKeyDictionary, WeakValueDictionary, ref
+from typing import TypeVar
+from weakref import WeakKeyDictionary, WeakValueDictionary, finalize, ref
 
 from stockstore.codecs._describe import FINGERPRINT_BYTES, classes_below, fingerprint_of, name_of, subclasses_of
 from stockstore.codecs._enums import enum_key
-from stockstore.codecs._layouts import layout_of
+from stockstore.codecs._layouts import DICT, SLOTS, layout_of
 from stockstore.codecs._lowering import Lower, Refusal, Scope, encode, refused
+from stockstore.codecs._quick import packer, rebuilder
 from stockstore.errors import CodecError
 
+T = TypeVar("T")
 FORMAT = b"\x01"
-_SLOTS, _DICT = "slots", "dict"
 
 
 class Plan:
@@ -24,7 +25,10 @@ class Plan:
         self.fingerprint = fingerprint_of_class(cls)
         self.head = FORMAT + self.fingerprint
         self.scope = ObjectScope(cls)
+        self.decode = self.scope.decode
         self._layout = layout_of(cls)
+        self.pack = packer(cls, self._layout, self.head, self.scope.fast)
+        self.rebuild = rebuilder(cls, self._layout)
 
     def record(self, obj: object, lower: Lower, depth: int) -> bytes:
         """All attributes in order where the object has exactly the expected ones, else by name."""
@@ -32,13 +36,7 @@ class Plan:
         if values is not None:
             return encode(lower.items(values, depth, self._layout.names))
         slots, attributes = self._layout.take_apart(obj)
-        return encode({_SLOTS: lower.mapping(slots, depth, attributes=True), _DICT: lower.mapping(attributes, depth, attributes=True)})
-
-    def rebuild(self, cls: type, record: Any) -> object:
-        """The object of a decoded record."""
-        if type(record) is list:
-            return self._layout.build(cls, record)
-        return self._layout.build_apart(cls, record[_SLOTS], record[_DICT])
+        return encode({SLOTS: lower.mapping(slots, depth, attributes=True), DICT: lower.mapping(attributes, depth, attributes=True)})
 
 
 class ObjectScope(Scope):
@@ -90,24 +88,28 @@ class ObjectScope(Scope):
         return {} if root is None else classes_below(root, subclasses=True)
 
 
-_plans: WeakKeyDictionary[type, Plan] = WeakKeyDictionary()
-_fingerprints: WeakKeyDictionary[type, bytes] = WeakKeyDictionary()
+# by the address of the class, which is found several times faster than a weak reference to it
+_plans: dict[int, Plan] = {}
+_fingerprints: dict[int, bytes] = {}
+known_plan = _plans.get
+known_fingerprint = _fingerprints.get
 
 
 def plan_of(cls: type) -> Plan:
     """The plan of a class; `CodecError` for a class whose objects have no visible state."""
-    plan = _plans.get(cls)
-    if plan is None:
-        plan = _plans[cls] = Plan(cls)
-    return plan
+    return known_plan(id(cls)) or _kept(_plans, cls, Plan(cls))
 
 
 def fingerprint_of_class(cls: type) -> bytes:
     """The fingerprint, computed once."""
-    fingerprint = _fingerprints.get(cls)
-    if fingerprint is None:
-        fingerprint = _fingerprints[cls] = fingerprint_of(cls)
-    return fingerprint
+    return known_fingerprint(id(cls)) or _kept(_fingerprints, cls, fingerprint_of(cls))
+
+
+def _kept(table: dict[int, T], cls: type, value: T) -> T:
+    """Keep a value until the class is gone: an address stands for another class only after that."""
+    table[id(cls)] = value
+    finalize(cls, table.pop, id(cls), None).atexit = False
+    return value
 
 
 def class_of(cls: type, fingerprint: bytes) -> type:
