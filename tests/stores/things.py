@@ -1,0 +1,72 @@
+"""Plain keyed classes that the tests of local stores use."""
+
+from typing import Any
+
+
+class Thing:
+    """Has any attributes."""
+
+    def __init__(self, **attributes: Any) -> None:
+        self.__dict__.update(attributes)
+
+
+class User(Thing):
+    __keys__ = ["id", "email", ("tenant", "username")]
+
+
+class Code(Thing):
+    __keys__ = ["code"]
+
+
+class Falsy(Thing):
+    """Says no to everything, and equals everything."""
+
+    __keys__ = ["id"]
+
+    def __bool__(self) -> bool:
+        return False
+
+    def __len__(self) -> int:
+        return 0
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    def __hash__(self) -> int:
+        return 0
+
+
+class Quarrelsome(Thing):
+    """Refuses to be compared or counted."""
+
+    __keys__ = ["id"]
+
+    def __bool__(self) -> bool:
+        raise AssertionError("asked for a truth value")
+
+    def __eq__(self, other: object) -> bool:
+        raise AssertionError("compared")
+
+    def __hash__(self) -> int:
+        raise AssertionError("hashed")
+
+
+class Animal(Thing):
+    __keys__ = ["id", "name"]
+
+
+class Dog(Animal):
+    __keys__ = ["chip"]
+
+
+class Puppy(Dog):
+    pass
+
+
+class Cat(Animal):
+    pass
+
+
+def user(number: int, **changed: Any) -> User:
+    """Make a user with a value for every key."""
+    return User(**{"id": number, "email": f"{number}@b.c", "tenant": number % 3, "username": f"u{number}", **changed})
