@@ -3,13 +3,15 @@
 import time
 from collections.abc import Hashable, Mapping, Sequence
 from contextvars import Context, copy_context
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
-from stockstore.errors import StockstoreError
+from stockstore.keys import keys_of
 
 RETRY_SECONDS: Final = 1.0
 LIMIT: Final = 10_000
 """Keys remembered per class and namespace; above that the whole class is cleared instead."""
+
+_Place: TypeAlias = tuple[type, Hashable]
 
 _now = time.monotonic
 
@@ -41,7 +43,7 @@ class Owed:
     def __init__(self, tier: Deletes) -> None:
         """Owe nothing."""
         self._tier = tier
-        self._debts: dict[tuple[type, Hashable], _Debt] = {}
+        self._debts: dict[_Place, _Debt] = {}
         self._retry_at = 0.0
 
     def add(self, cls: type, keys: Sequence[Mapping[str, object]]) -> None:
@@ -57,18 +59,22 @@ class Owed:
         """Whether the tier holds nothing old of this class; delivers what it can first, once a second."""
         if not self._debts:
             return True
-        debt = self._debts.get((cls, self._tier.partition))
-        if debt is not None and _now() >= self._retry_at:
-            self._deliver(cls, debt)
-        return (cls, self._tier.partition) not in self._debts
+        for place in self._places(cls):
+            debt = self._debts.get(place)
+            if debt is not None and _now() >= self._retry_at:
+                self._deliver(place, debt)
+        return not self._places(cls)
 
-    def _deliver(self, cls: type, debt: _Debt) -> None:
+    def _places(self, cls: type) -> list[_Place]:
+        partition = self._tier.partition
+        return [place for place in list(self._debts) if place[1] == partition and _may_share(place[0], cls)]
+
+    def _deliver(self, place: _Place, debt: _Debt) -> None:
         try:
-            debt.context.copy().run(self._delete, cls, debt.keys)
-        except StockstoreError:
+            debt.context.copy().run(self._delete, place[0], debt.keys)
+        except Exception:  # noqa: BLE001 - a tier may be anybody's class, and the origin has committed
             self._retry_at = _now() + RETRY_SECONDS
         else:
-            place = (cls, self._tier.partition)
             if self._debts.get(place) is debt:
                 del self._debts[place]
 
@@ -77,3 +83,8 @@ class Owed:
             self._tier.batch_delete(cls, keys)
         else:
             self._tier.clear(cls)
+
+
+def _may_share(one: type, other: type) -> bool:
+    """Whether a read of one class may find a record of the other."""
+    return issubclass(one, other) or issubclass(other, one) or keys_of(one).identity is keys_of(other).identity

@@ -1,7 +1,8 @@
 """SQLAlchemy-mapped classes <-> column state, and what a session has changed."""
 
 from stockstore.mapped.columns import UNLOADED
+from stockstore.mapped.hydrate import flushed_states
 from stockstore.mapped.plan import MappedPlan, OtherShapeError, plan_of
 from stockstore.mapped.sessions import bypasses, dependent_classes
 
-__all__ = ["UNLOADED", "MappedPlan", "OtherShapeError", "bypasses", "dependent_classes", "plan_of"]
+__all__ = ["UNLOADED", "MappedPlan", "OtherShapeError", "bypasses", "dependent_classes", "flushed_states", "plan_of"]

@@ -233,16 +233,16 @@ class Store(ABC):
         if found is not None:
             return found
         loaded = _call_loader(loader, key)
-        if loaded is not None:
-            self._keep_loaded(cls, key, loaded)
-        return loaded
+        if loaded is None:
+            return None
+        self._keep_loaded(cls, key, loaded)
+        return loaded if session is None else self.get(cls, key, session=session)
 
     def _keep_loaded(self, cls: type, key: Key, loaded: object) -> None:
         asked = keys_of(cls).lookup(key)
-        snapshot = snapshot_of(loaded)
-        if not isinstance(loaded, cls) or snapshot.native(asked.plan) != asked.native:
+        if not isinstance(loaded, cls) or snapshot_of(loaded).native(asked.plan) != asked.native:
             raise UnknownKeyError(f"the loader for {keys_of(cls).name} {key!r} gave {loaded!r}, which does not carry this key")
-        self.batch_fill([snapshot])
+        self.batch_put([loaded])
 
     # -- housekeeping ---------------------------------------------------------------------------
 

@@ -128,10 +128,7 @@ def _columns_alone(obj: object) -> object:
     state = inspect(obj, raiseerr=True)
     alone: object = state.mapper.class_manager.new_instance()
     for name in _columns(obj):
-        if hasattr(obj.__dict__[name], "__clause_element__"):
-            setattr(alone, name, obj.__dict__[name])
-        else:
-            set_committed_value(alone, name, obj.__dict__[name])
+        set_committed_value(alone, name, obj.__dict__[name])
     inspect(alone, raiseerr=True).key = state.key
     return alone
 

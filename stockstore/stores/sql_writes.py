@@ -9,7 +9,7 @@ from sqlalchemy.orm import Mapper, Session, UOWTransaction, make_transient_to_de
 from sqlalchemy.orm.attributes import set_committed_value
 
 from stockstore.errors import OriginError
-from stockstore.mapped import UNLOADED, dependent_classes, flushed, plan_of
+from stockstore.mapped import UNLOADED, dependent_classes, flushed_states, plan_of
 from stockstore.stores.outcome import Outcome
 from stockstore.stores.snapshots import RowSnapshot, Snapshot
 from stockstore.stores.sql_copies import copy_into, former_key
@@ -27,16 +27,31 @@ class Recorder:
         self.written: dict[int, object] = {}
         self.deleted: dict[int, object] = {}
         self.former: dict[int, dict[str, object]] = {}
+        self.moved: list[object] = []
+        """Objects that other rows reference by a value that changes."""
         event.listen(session, "before_flush", self._before)
         event.listen(session, "after_flush", self._note)
 
     def _before(self, session: Session, _context: object, _instances: object) -> None:
         for obj in session.dirty:
             self.former[id(obj)] = former_key(obj)
+            if _changes_a_referenced_column(obj):
+                self.moved.append(obj)
 
     def _note(self, session: Session, context: UOWTransaction) -> None:  # noqa: ARG002 - as the event is called
-        for obj, deleted in flushed(context):
+        for state, deleted in flushed_states(context):
+            obj = state.obj()
             (self.deleted if deleted else self.written)[id(obj)] = obj
+
+
+def _changes_a_referenced_column(obj: object) -> bool:
+    state = inspect(obj, raiseerr=True)
+    if not dependent_classes([state.mapper], "onupdate"):
+        return False
+    keys = {key for table in state.mapper.tables for other in table.metadata.tables.values() for key in other.foreign_keys}
+    referenced = {key.target_fullname.rpartition(".")[2] for key in keys}
+    changed = (prop for prop in state.mapper.column_attrs if prop.key in state.dict and state.attrs[prop.key].history.has_changes())
+    return any(column.key in referenced or column.name in referenced for prop in changed for column in prop.columns)
 
 
 def store(session: Session, objects: Sequence[object], before_commit: Callable[[list[Snapshot]], None] | None) -> Outcome:
@@ -60,9 +75,7 @@ def store(session: Session, objects: Sequence[object], before_commit: Callable[[
 
 def _outcome(targets: list[Snapshot], others: list[Snapshot], recorder: Recorder) -> Outcome:
     gone: list[Snapshot] = [_gone(obj) for obj in recorder.deleted.values()]
-    swept = dependent_classes(_mappers(recorder.written.values()), "onupdate") | dependent_classes(
-        _mappers(recorder.deleted.values()), "ondelete"
-    )
+    swept = dependent_classes(_mappers(recorder.moved), "onupdate") | dependent_classes(_mappers(recorder.deleted.values()), "ondelete")
     return Outcome(len(targets), targets, others + gone, swept)
 
 

@@ -79,6 +79,13 @@ class StoreContract(KindsContract):
         assert fields(store.get(model, 1)) == (1, "a@b.c", None, None, 3)
         assert fields(store.get(model, email="a@b.c")) == (1, "a@b.c", None, None, 3)
 
+    def test_the_later_of_two_new_objects_wins(self, store: Store, model: Model) -> None:
+        """Of two objects of one key in a batch, put for the first time, the later one is read; one object may stand twice."""
+        user = model(id=2, visits=5)
+        store.batch_put([model(id=1, email="x", visits=2), user, model(id=1, email="y", visits=3), user])
+        assert [fields(found) for found in store.batch_get(model, [1, 2])] == [(1, "y", None, None, 3), (2, None, None, None, 5)]
+        assert store.get(model, email="x") is None
+
     def test_falsy_objects_are_found(self, store: Store, model: Model) -> None:
         """An object that is false is an object."""
         store.put(model(id=0, email="", tenant=0, username="", visits=0))
@@ -245,10 +252,9 @@ class StoreContract(KindsContract):
             calls.append(key)
             return ann(model)
 
-        if not store.is_origin:
-            for key in _keys_of_ann():
-                assert fields(store.get_or_load(model, key, load)) == fields(ann(model))
-            assert calls == [1]
+        for key in _keys_of_ann():
+            assert fields(store.get_or_load(model, key, load)) == fields(ann(model))
+        assert calls == [1]
         store.put(bob(model))
         assert fields(store.get_or_load(model, 2, lambda: None)) == fields(bob(model))
         assert store.get_or_load(model, 404, lambda: None) is None
