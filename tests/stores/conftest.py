@@ -1,11 +1,17 @@
-"""The contract's tables in each database, empty."""
+"""The contract's and the shop's tables in each database, empty, and the chain of the quickstart on them."""
 
+import time
 from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import pytest
-from sqlalchemy import Engine
+import time_machine
+from sqlalchemy import Engine, event
+from time_machine import Traveller
 
+from stockstore import ChainedStore, ProcessMemoryStore, RedisStore, SqlAlchemyStore
 from stockstore.testing import metadata
+from tests.stores.shop import Base, columns_of, create_tables
 
 
 @pytest.fixture(scope="module")
@@ -34,3 +40,79 @@ def _emptied(engine: Engine) -> Engine:
         for table in metadata.sorted_tables:
             connection.execute(table.delete())
     return engine
+
+
+@pytest.fixture(scope="module")
+def shop_tables(engine: Engine) -> Engine:
+    """The engine of a database that has the shop's tables, SQLite and PostgreSQL in turn."""
+    create_tables(engine)
+    return engine
+
+
+@pytest.fixture
+def db(shop_tables: Engine) -> Engine:
+    """The engine of a database in which the shop's tables are empty."""
+    with shop_tables.begin() as connection:
+        for table in reversed(Base.metadata.sorted_tables):
+            connection.execute(table.delete())
+    return shop_tables
+
+
+@pytest.fixture(scope="module")
+def _sqlite_shop(sqlite_engine: Engine) -> Engine:
+    create_tables(sqlite_engine)
+    return sqlite_engine
+
+
+@pytest.fixture
+def lite(_sqlite_shop: Engine) -> Engine:
+    """The engine of an SQLite database in which the shop's tables are empty."""
+    with _sqlite_shop.begin() as connection:
+        for table in reversed(Base.metadata.sorted_tables):
+            connection.execute(table.delete())
+    return _sqlite_shop
+
+
+class Shop(NamedTuple):
+    """A chain and its tiers."""
+
+    chain: ChainedStore
+    memory: ProcessMemoryStore
+    redis: RedisStore
+    database: SqlAlchemyStore
+    engine: Engine
+
+    def readings(self, cls: type[Any], key: object) -> list[dict[str, object] | None]:
+        """Give what each tier by itself, and the chain, has of a key."""
+        found = [store.get(cls, key) for store in (self.memory, self.redis, self.database, self.chain)]
+        return [None if obj is None else columns_of(obj) for obj in found]
+
+
+@pytest.fixture
+def shop(db: Engine, redis_url: str) -> Iterator[Shop]:
+    """Process memory, Redis and the database."""
+    tiers = (ProcessMemoryStore(), RedisStore(redis_url), SqlAlchemyStore(engine=db))
+    with ChainedStore(tiers) as chain:
+        yield Shop(chain, *tiers, db)
+
+
+@pytest.fixture
+def statements(db: Engine) -> Iterator[list[str]]:
+    """The statements sent to the database from now on."""
+    sent: list[str] = []
+
+    def record(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
+        sent.append(statement)
+
+    event.listen(db, "before_cursor_execute", record)
+    yield sent
+    event.remove(db, "before_cursor_execute", record)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Traveller]:
+    """Clocks, the monotonic one too, that stand until the test moves them."""
+    with time_machine.travel(time.time(), tick=False) as traveller:
+        for module in ("stores.local", "stores.memory", "coherence.owed"):
+            monkeypatch.setattr(f"stockstore.{module}._now", time.time)
+        yield traveller
