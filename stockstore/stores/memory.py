@@ -95,7 +95,7 @@ class ProcessMemoryStore(LocalStore):
         return self._get(cls, one_key(key, names), session)
 
     def _get(self, cls: type[T], key: Key, session: "Session | None") -> T | None:
-        by_name = self._by_name.get(cls)
+        by_name = self._by_name.get(cls) if isinstance(cls, type) else None
         if by_name is not None and type(key) is dict and len(key) == 1:
             ((name, value),) = key.items()
             if name in by_name and (type(value) is int or type(value) is str):
@@ -136,7 +136,7 @@ class ProcessMemoryStore(LocalStore):
     def batch_get(self, cls: type[T], keys: Iterable[Key], *, session: "Session | None" = None) -> list[T | None]:
         """Give the objects of these keys, in their positions, ``None`` where there is none."""
         keys = keys if isinstance(keys, list) else list(keys)
-        quick = self._quick.get(cls)
+        quick = self._quick.get(cls) if isinstance(cls, type) else None
         if quick is None:
             return self._batch_get(cls, keys, session)
         try:

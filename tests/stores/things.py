@@ -12,10 +12,16 @@ class Thing:
 
 class User(Thing):
     __keys__ = ["id", "email", ("tenant", "username")]
+    id: Any
+    email: Any
+    tenant: Any
+    username: Any
+    tags: list[str]
 
 
 class Code(Thing):
     __keys__ = ["code"]
+    code: Any
 
 
 class Falsy(Thing):
