@@ -290,8 +290,19 @@ def one_key(key: Key, names: dict[str, object]) -> Key:
     return names
 
 
-def objects_of(objects: Iterable[object]) -> list[object]:
-    """Give the objects of a batch as a list, refusing what is no batch."""
+def keys_in(keys: Iterable[Key] | None) -> list[Key]:
+    """Give the keys of a batch as a list, refusing what is no batch: one key alone may be iterable too."""
+    if isinstance(keys, list):
+        return keys
+    if keys is None or isinstance(keys, (str, bytes, Mapping)) or not hasattr(keys, "__iter__"):
+        raise UnknownKeyError(f"a batch of keys is an iterable of them, such as [1, {{'id': 2}}], not {keys!r}")
+    return list(keys)
+
+
+def objects_of(objects: Iterable[object], keys: Iterable[Key] | None = None) -> list[object]:
+    """Give the objects of a batch as a list, refusing what is no batch, and keys beside it."""
+    if keys is not None:
+        raise UnknownKeyError(f"batch_delete takes objects, or a class and keys; it was given {objects!r} and keys as well")
     if isinstance(objects, (str, bytes, type)) or not hasattr(objects, "__iter__"):
         raise ConfigurationError(f"a batch is an iterable of objects, not {objects!r}")
     return list(objects)

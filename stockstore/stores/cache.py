@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar, cast
 from stockstore.errors import ConfigurationError, NotKeyedError
 from stockstore.keys import ClassKeys, Key, KeyPlan, Lookup, Native, alias_plans, keys_of
 from stockstore.lifetimes import Lifetime, LifetimeRule, shorter
-from stockstore.stores.base import Store, objects_of
+from stockstore.stores.base import Store, keys_in, objects_of
 from stockstore.stores.outcome import Outcome
 from stockstore.stores.snapshots import ObjectSnapshot, RowSnapshot, Snapshot, snapshot_of
 from stockstore.stores.watching import watch_of
@@ -98,7 +98,7 @@ class CacheStore(Store):
 
     def batch_get(self, cls: type[T], keys: Iterable[Key], *, session: "Session | None" = None) -> list[T | None]:
         """Give the objects of these keys, in their positions, ``None`` where there is none."""
-        found = self._fetched(cls, keys if isinstance(keys, list) else list(keys), session)
+        found = self._fetched(cls, keys_in(keys), session)
         if session is None:
             return cast("list[T | None]", [None if snapshot is None else snapshot.restore() for snapshot in found])
         return cast("list[T | None]", restore_all(found, session))
@@ -135,7 +135,7 @@ class CacheStore(Store):
 
     def batch_delete(self, targets: Iterable[object] | type, keys: Iterable[Key] | None = None) -> int:
         """Delete objects, or a class's objects by their keys, and give how many there were."""
-        records = self._records_by_key(targets, keys) if isinstance(targets, type) else self._records_of(objects_of(targets))
+        records = self._records_by_key(targets, keys) if isinstance(targets, type) else self._records_of(objects_of(targets, keys))
         deleted = self._remove(list(dict.fromkeys(records))) if records else 0
         self._counters.add(deletes=deleted)
         return deleted
@@ -193,7 +193,7 @@ class CacheStore(Store):
 
     def _records_by_key(self, cls: type, keys: Iterable[Key] | None) -> list[Alias]:
         compiled = keys_of(cls)
-        lookups = [compiled.lookup(key) for key in (keys or ())]
+        lookups = [compiled.lookup(key) for key in keys_in(keys)]
         found = self._peek(cls, lookups) if lookups else []
         direct = [(x.plan, x.native) for x in lookups if x.plan is compiled.identity]
         return direct + [(k.identity, self._identity(k, s)) for s in found if s is not None for k in (keys_of(s.cls),)]

@@ -8,7 +8,7 @@ from stockstore.coherence import WriteThrough
 from stockstore.errors import ConfigurationError
 from stockstore.instrumentation import Stats
 from stockstore.keys import Key, KeyPlan, Lookup, Native, keys_of
-from stockstore.stores.base import MISSING, Store, objects_of
+from stockstore.stores.base import MISSING, Store, keys_in, objects_of
 from stockstore.stores.cache import CacheStore, restore_all
 from stockstore.stores.outcome import Outcome
 from stockstore.stores.snapshots import Snapshot, snapshot_of
@@ -72,7 +72,7 @@ class ChainedStore(Store):
 
     def batch_get(self, cls: type[T], keys: Iterable[Key], *, session: "Session | None" = None) -> list[T | None]:
         """Give the objects of these keys, in their positions, ``None`` where no tier has one."""
-        return cast("list[T | None]", restore_all(self._fetched(cls, list(keys), session), session))
+        return cast("list[T | None]", restore_all(self._fetched(cls, keys_in(keys), session), session))
 
     def batch_fetch(self, cls: type, keys: Sequence[Key], *, session: "Session | None" = None) -> list[Snapshot | None]:
         """Give snapshots in the positions of the keys; each tier is asked only for what is still missing."""
@@ -152,9 +152,9 @@ class ChainedStore(Store):
     def batch_erase(self, targets: Iterable[object] | type, keys: Iterable[Key] | None = None) -> Outcome:
         """Delete as ``batch_delete`` does, and tell what else was changed by it."""
         if isinstance(targets, type):
-            outcomes = [self._erase_keys(targets, list(keys or ()))]
+            outcomes = [self._erase_keys(targets, keys_in(keys))]
         else:
-            outcomes = [self._erase_objects(level, group) for level, group in self._by_origin(objects_of(targets)).items()]
+            outcomes = [self._erase_objects(level, group) for level, group in self._by_origin(objects_of(targets, keys)).items()]
         count = sum(outcome.count for outcome in outcomes)
         self._counters.add(deletes=count)
         return Outcome(count, [], [row for o in outcomes for row in o.others], frozenset().union(*(o.swept for o in outcomes)))

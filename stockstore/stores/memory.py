@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from stockstore.instrumentation import Stats
 from stockstore.keys import Key, KeyPlan, Lookup, keys_of
 from stockstore.lifetimes import Lifetime
-from stockstore.stores.base import MISSING, one_key
+from stockstore.stores.base import MISSING, keys_in, one_key
 from stockstore.stores.cache import CacheStore, Namespace
 from stockstore.stores.local import LocalSpaces, LocalStore
 from stockstore.stores.snapshots import Snapshot
@@ -90,12 +90,14 @@ class ProcessMemoryStore(LocalStore):
                 if value_of(obj) == value and (expires is None or expires > _now()):
                     node.hits += 1
                     return obj
-        except (KeyError, AttributeError, TypeError):
+        except (KeyError, AttributeError):
             pass
+        except TypeError:
+            keys_of(cls)  # refuses what is no class
         return self._get(cls, one_key(key, names), session)
 
     def _get(self, cls: type[T], key: Key, session: "Session | None") -> T | None:
-        by_name = self._by_name.get(cls) if isinstance(cls, type) else None
+        by_name = self._by_name.get(cls)
         if by_name is not None and type(key) is dict and len(key) == 1:
             ((name, value),) = key.items()
             if name in by_name and (type(value) is int or type(value) is str):
@@ -135,8 +137,11 @@ class ProcessMemoryStore(LocalStore):
 
     def batch_get(self, cls: type[T], keys: Iterable[Key], *, session: "Session | None" = None) -> list[T | None]:
         """Give the objects of these keys, in their positions, ``None`` where there is none."""
-        keys = keys if isinstance(keys, list) else list(keys)
-        quick = self._quick.get(cls) if isinstance(cls, type) else None
+        keys = keys_in(keys)
+        try:
+            quick = self._quick.get(cls)
+        except TypeError:
+            quick = None  # it is no class, which the longer way says
         if quick is None:
             return self._batch_get(cls, keys, session)
         try:

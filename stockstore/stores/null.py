@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, TypeVar
 
 from stockstore.keys import Key, keys_of
-from stockstore.stores.base import Store, objects_of
+from stockstore.stores.base import Store, keys_in, objects_of
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -24,7 +24,7 @@ class NullStore(Store):
         """Give ``None`` for every key."""
         del session
         compiled = keys_of(cls)
-        lookups = [compiled.lookup(key) for key in keys]
+        lookups = [compiled.lookup(key) for key in keys_in(keys)]
         self._counters.add(misses=len(lookups))
         return [None] * len(lookups)
 
@@ -32,11 +32,13 @@ class NullStore(Store):
         """Delete nothing."""
         if isinstance(targets, type):
             compiled = keys_of(targets)
-            for key in keys or ():
+            for key in keys_in(keys):
                 compiled.lookup(key)
         else:
-            self.batch_put(targets)
+            self.batch_put(objects_of(targets, keys))
         return 0
 
     def clear(self, cls: type | None = None) -> None:
         """Drop nothing."""
+        if cls is not None:
+            keys_of(cls)

@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from typing import TypeVar, cast
 
 from sqlalchemy import Engine, create_engine
-from sqlalchemy.engine import Connection
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import SingletonThreadPool, StaticPool
@@ -13,7 +12,7 @@ from sqlalchemy.pool import SingletonThreadPool, StaticPool
 from stockstore.errors import ConfigurationError, NotKeyedError, OriginError
 from stockstore.keys import ClassKeys, Key, Lookup, class_name, keys_of, mapper_of
 from stockstore.mapped import plan_of
-from stockstore.stores.base import Store, objects_of
+from stockstore.stores.base import Store, keys_in, objects_of
 from stockstore.stores.cache import restore_all, written_by
 from stockstore.stores.outcome import Outcome
 from stockstore.stores.snapshots import RowSnapshot, Snapshot, snapshot_of
@@ -67,7 +66,7 @@ class SqlAlchemyStore(Store):
 
     def batch_get(self, cls: type[T], keys: Iterable[Key], *, session: Session | None = None) -> list[T | None]:
         """Give the objects of these keys, in their positions, ``None`` where there is no row; one statement per sort of key."""
-        return cast("list[T | None]", restore_all(self._fetched(cls, list(keys), session), session))
+        return cast("list[T | None]", restore_all(self._fetched(cls, keys_in(keys), session), session))
 
     def batch_fetch(self, cls: type, keys: Sequence[Key], *, session: Session | None = None) -> list[Snapshot | None]:
         """Give rows as the database has them; those that the session itself has changed as the session sees them."""
@@ -81,11 +80,19 @@ class SqlAlchemyStore(Store):
             else ()
         )
         rows = [next(theirs) if hide else next(own) for hide in private]
+        if session is not None:
+            rows = [self._as_written(session, row) for row in rows]
         self._counters.add(hits=len(rows) - rows.count(None), misses=rows.count(None))
         return rows
 
     def _is_private(self, session: Session, cls: type, lookup: Lookup) -> bool:
         return written_by(session, cls, lookup) or self._shares_connection(session, cls)
+
+    def _as_written(self, session: Session, row: Snapshot | None) -> Snapshot | None:
+        """Give a row that was found by a key equal by the database's rules alone as the session, which wrote it, sees it."""
+        if row is None or not row.shared or not written_by(session, row.cls, keys_of(row.cls).lookup(row.key())):
+            return row
+        return self._load_from(session, row.cls, [keys_of(row.cls).lookup(row.key())], shared=False)[0]
 
     def _shares_connection(self, session: Session, cls: type) -> bool:
         """Whether a session in a transaction uses the only connection that there is, as with an in-memory database."""
@@ -136,9 +143,9 @@ class SqlAlchemyStore(Store):
     def _targets(self, targets: Iterable[object] | type, keys: Iterable[Key] | None) -> dict[type, list[Lookup]]:
         if isinstance(targets, type):
             compiled = self._keys(targets)
-            return {targets: [compiled.lookup(key) for key in keys or ()]}
+            return {targets: [compiled.lookup(key) for key in keys_in(keys)]}
         wanted: dict[type, list[Lookup]] = {}
-        for obj in objects_of(targets):
+        for obj in objects_of(targets, keys):
             compiled = self._keys(type(obj))
             wanted.setdefault(type(obj), []).append(compiled.lookup(snapshot_of(obj).former_keys()[-1]))
         return wanted
@@ -159,17 +166,20 @@ class SqlAlchemyStore(Store):
     @contextmanager
     def _session(self) -> Iterator[Session]:
         with self._mapped_errors():
+            if isinstance(self._engine.pool, StaticPool):
+                # Before it is checked out: giving it back would roll back what the other session has written.
+                self._refuse_shared(self._engine.pool.connection.dbapi_connection)
             connection = self._engine.connect()
         try:
-            self._refuse_shared(connection)
+            self._refuse_shared(connection.connection.dbapi_connection)
             with Session(connection, expire_on_commit=False, autoflush=False, info={ORIGIN_MARK: True}) as session:
                 yield session
         finally:
             connection.close()
 
-    def _refuse_shared(self, connection: Connection) -> None:
+    def _refuse_shared(self, connection: object) -> None:
         """An in-memory database has one connection: what another session has not committed must not be seen, nor ended here."""
-        if getattr(connection.connection.dbapi_connection, "in_transaction", False) is True:
+        if getattr(connection, "in_transaction", False) is True:
             raise OriginError(
                 f"the only connection of {self!r} has an open transaction of another session; commit it first, or use a database in a file"
             )

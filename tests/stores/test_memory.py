@@ -233,7 +233,7 @@ def test_close_forgets_all_and_may_be_repeated() -> None:
 def test_the_store_is_bounded() -> None:
     """Never more objects than ``maxsize`` are kept, of all classes together, and evictions are counted."""
     store = ProcessMemoryStore(maxsize=10)
-    refs = []
+    refs: list[weakref.ref[Thing]] = []
     for number in range(50):
         ann, code = user(number), Code(code=number)
         refs += [weakref.ref(ann), weakref.ref(code)]
@@ -716,6 +716,30 @@ def test_a_size_that_is_no_number_is_refused(maxsize: Any) -> None:
     """A bound that is no int from 1 is ConfigurationError with the value."""
     with pytest.raises(ConfigurationError, match=re.escape(f"maxsize is a number of objects from 1, not {maxsize!r}")):
         ProcessMemoryStore(maxsize=maxsize)
+
+
+@pytest.mark.parametrize("keys", [{"id": 1}, "1", b"1", 1, None])
+@pytest.mark.parametrize("warm", [True, False])
+def test_keys_that_are_no_batch_are_refused(warm: bool, keys: Any) -> None:
+    """One key in the place of a batch is UnknownKeyError, not a batch of its letters or names."""
+    store = ProcessMemoryStore()
+    store.put(user(1))
+    if warm:
+        every_reading(store, User, 1)
+    message = re.escape(f"a batch of keys is an iterable of them, such as [1, {{'id': 2}}], not {keys!r}")
+    for verb in (store.batch_get, store.batch_delete):
+        with pytest.raises(UnknownKeyError, match=message):
+            verb(User, keys)
+    assert store.contains(User, 1)
+
+
+def test_objects_and_keys_together_are_refused() -> None:
+    """A delete of objects takes no keys beside them."""
+    store, ann = ProcessMemoryStore(), user(1)
+    store.put(ann)
+    with pytest.raises(UnknownKeyError, match=r"batch_delete takes objects, or a class and keys; it was given \[.*\] and keys as well"):
+        store.batch_delete([ann], [1])
+    assert store.get(User, 1) is ann
 
 
 # -- subclasses ------------------------------------------------------------------------------------------------
