@@ -221,3 +221,8 @@ def _loaded(state: InstanceState[Any], values: dict[str, Any], session: Session 
 def flushed_states(context: UOWTransaction) -> list[tuple[InstanceState[Any], bool]]:
     """The states whose rows a flush writes, each with whether it deletes the row."""
     return [(state, deleted) for state, (deleted, listed_only) in context.states.items() if not listed_only]
+
+
+def is_flushing(session: Session) -> bool:
+    """Whether the session is within a flush or a bulk method."""
+    return session._flushing

@@ -1,67 +1,67 @@
 """What a session has written in its open transaction, and so must not be answered from a cache.
 
-Importing this module listens once on all sessions and engines: on the flush for the rows that it wrote, and on the statements of a
-session's connections for everything else (``session.execute``, the bulk methods, ``session.connection()``). Not seen are writes by
-a trigger or by a function that a SELECT calls.
+Importing this module listens once on all sessions: on the flush for the rows that it wrote, on ``session.execute`` for other
+statements that write. Not seen are a statement that went past the session, on ``session.connection()``, and a write inside a SELECT,
+by a trigger, a function or a common table expression.
 """
 
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, Literal
-from weakref import WeakKeyDictionary, ref
+from weakref import WeakKeyDictionary
 
-from sqlalchemy import Connection, Engine, ForeignKey, Table, event, inspect
-from sqlalchemy.engine.interfaces import ExecutionContext
+from sqlalchemy import ForeignKey, Table, event, inspect
 from sqlalchemy.exc import NoReferenceError
-from sqlalchemy.orm import FromStatement, InstanceState, Mapper, Session, SessionTransaction, UOWTransaction
-from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.expression import Alias, Delete, Insert, Select, TableClause, TextClause, TextualSelect, UpdateBase
+from sqlalchemy.orm import FromStatement, InstanceState, Mapper, ORMExecuteState, Session, SessionTransaction, UOWTransaction
+from sqlalchemy.sql.expression import Alias, Delete, Insert, Select, SelectBase, TableClause, TextClause, TextualSelect, UpdateBase
+from sqlalchemy.sql.visitors import iterate
 
-from stockstore.mapped.hydrate import flushed_states
+from stockstore.mapped.hydrate import flushed_states, is_flushing
 
 _Row = tuple[type, tuple[Any, ...]]
 Action = Literal["ondelete", "onupdate"]
 _HARMLESS: Final = re.compile(r"\s*(select|set|show|pragma)\b[^;(]*", re.IGNORECASE)
 _INERT: Final = frozenset(("", "NO ACTION", "RESTRICT"))
+_NOTHING: Final = frozenset[str]()
 
 
 class _Journal:
     """What one session wrote. Tables go by bare name: two of one name in two schemas are only read past the cache too often."""
 
-    __slots__ = ("everything", "flushing", "rows", "tables")
+    __slots__ = ("everything", "flushed", "rows", "tables")
 
     def __init__(self) -> None:
         self.everything = False
         self.rows: set[_Row] = set()
         self.tables: set[str] = set()
-        self.flushing: set[str] | None = None
-        """Tables written by a flush that has not told its rows yet."""
+        self.flushed = False
+        """Whether a flush told its rows and is yet to end its part of the transaction."""
 
     def holds(self, root: type, identity: tuple[Any, ...] | None) -> bool:
         if self.everything or (root, identity) in self.rows or (identity is None and any(row[0] is root for row in self.rows)):
             return True
-        written = self.tables | self.flushing if self.flushing else self.tables
-        return bool(written) and not written.isdisjoint(_tables_of(root))
+        return bool(self.tables) and not self.tables.isdisjoint(_tables_of(root))
 
 
 _journals: Final[WeakKeyDictionary[Session, _Journal]] = WeakKeyDictionary()
-# Two sessions may share a connection, and with it one transaction.
-_users: Final[WeakKeyDictionary[Connection, tuple[ref[Session], ...]]] = WeakKeyDictionary()
+_sides: Final[WeakKeyDictionary[Mapper[Any], dict[Action, frozenset[str]]]] = WeakKeyDictionary()
 _cascades: Final[WeakKeyDictionary[Table, dict[str, frozenset[str]]]] = WeakKeyDictionary()
 
 
 def bypasses(session: Session, root: type, identity: tuple[Any, ...] | None) -> bool:
     """Tell whether the session has to read this row from the database, because it may have changed it.
 
-    True when, in its open transaction, the session flushed a change of the row, or ran another statement that wrote to a table of
-    the hierarchy or that does not tell where it wrote (``text()``). A rolled back savepoint changes nothing about that; the end of
-    the transaction does.
+    True when, in its open transaction, the session flushed a change of the row, used a bulk method, or executed a statement that
+    wrote to a table of the hierarchy or that does not tell where it wrote (``text()``); and within a flush. A rolled back savepoint
+    changes nothing about that; the end of the transaction does.
 
     Args:
         session: A session; of an ``AsyncSession`` its ``sync_session``.
         root: The class under which the row stands in an identity map.
         identity: The primary key values; None asks about any row of the root.
     """
+    if is_flushing(session):
+        return True
     journal = _journals.get(session)
     return journal is not None and journal.holds(root, identity)
 
@@ -90,28 +90,16 @@ def _tables_of(root: type) -> set[str]:
     return {str(getattr(table, "name", "")) for mapper in top.self_and_descendants for table in mapper.tables}
 
 
-@event.listens_for(Session, "after_begin")
-def _after_begin(session: Session, _transaction: SessionTransaction, connection: Connection) -> None:
-    users = _users.get(connection, ())
-    if not any(user() is session for user in users):
-        _users[connection] = (*users, ref(session))
-
-
-@event.listens_for(Session, "before_flush")
-def _before_flush(session: Session, _context: UOWTransaction, _instances: object) -> None:
-    _journal(session).flushing = set()
-
-
 @event.listens_for(Session, "after_flush")
 def _after_flush(session: Session, context: UOWTransaction) -> None:
     journal = _journal(session)
-    written, journal.flushing = journal.flushing or set(), None
+    journal.flushed = True
+    touched: set[tuple[Mapper[Any], bool]] = set()
     for state, deleted in flushed_states(context):
         journal.rows.update(_rows(state))
-        for table in state.mapper.tables:
-            written.discard(str(getattr(table, "name", "")))
-            journal.tables |= _dependents(table, "ondelete" if deleted else "onupdate")
-    journal.tables |= written  # by a listener, or the table of a many-to-many relationship
+        touched.add((state.mapper, deleted))
+    for mapper, deleted in touched:
+        journal.tables |= _side_tables(mapper, "ondelete" if deleted else "onupdate")
 
 
 def _rows(state: InstanceState[Any]) -> Iterator[_Row]:
@@ -124,46 +112,45 @@ def _rows(state: InstanceState[Any]) -> Iterator[_Row]:
         yield root, identity
 
 
+def _side_tables(mapper: Mapper[Any], action: Action) -> frozenset[str]:
+    """The tables that a flush of the mapper's rows may write beside their own: of many-to-many relationships, and dependents."""
+    known = _sides.setdefault(mapper, {})
+    if action not in known:
+        secondary = (_plain_table(relationship.secondary) for relationship in mapper.relationships)
+        dependents = (_dependents(table, action) for table in mapper.tables)
+        known[action] = frozenset(table.name for table in secondary if table is not None).union(*dependents)
+    return known[action]
+
+
 @event.listens_for(Session, "after_transaction_end")
 def _after_transaction_end(session: Session, transaction: SessionTransaction) -> None:
     if transaction.parent is None:
         _journals.pop(session, None)
-    elif not transaction.nested and (journal := _journals.get(session)) is not None:
-        journal.flushing = None  # the flush is over, perhaps by an error
+    elif not transaction.nested:
+        # The end of a flush, or of a bulk method, which writes as a flush does and tells nothing.
+        journal = _journal(session)
+        journal.everything |= not journal.flushed
+        journal.flushed = False
 
 
-@event.listens_for(Engine, "before_cursor_execute", retval=True)
-def _before_cursor_execute(
-    connection: Connection, _cursor: object, statement: str, parameters: Any, context: ExecutionContext | None, _many: bool
-) -> tuple[str, Any]:
-    compiled: Any = getattr(context, "compiled", None)
-    # Most statements end here: the listener hears every statement of the program.
-    if compiled is None or type(compiled.statement) is not Select or compiled.ctes:
-        users = _users.get(connection)
-        if users and (written := _written(statement, compiled)) != frozenset():
-            _note([session for user in users if (session := user()) is not None and session.in_transaction()], written)
-    return statement, parameters
+@event.listens_for(Session, "do_orm_execute")
+def _do_orm_execute(execution: ORMExecuteState) -> None:
+    # Nearly all statements end here.
+    if type(execution.statement) is not Select and (written := _written(execution.statement)) != _NOTHING:
+        journal = _journal(execution.session)
+        journal.everything |= written is None
+        journal.tables |= written or _NOTHING
 
 
-def _note(sessions: list[Session], written: frozenset[str] | None) -> None:
-    for journal in map(_journal, sessions):
-        if written is None:
-            journal.everything = True
-        else:
-            (journal.tables if journal.flushing is None else journal.flushing).update(written)
-
-
-def _written(statement: str, compiled: object) -> frozenset[str] | None:
+def _written(statement: object) -> frozenset[str] | None:
     """The names of the tables that a statement writes to; None where that cannot be told."""
-    if isinstance(compiled, SQLCompiler):
-        parts = [_inner(compiled.statement), *(_inner(cte.element) for cte in compiled.ctes or ())]
-        if not any(isinstance(part, TextClause | TextualSelect) for part in parts):
-            return _targets(part for part in parts if isinstance(part, UpdateBase))
-    return frozenset() if _HARMLESS.fullmatch(statement) else None
-
-
-def _inner(part: object) -> object:
-    return part.element if isinstance(part, FromStatement) else part
+    if isinstance(statement, FromStatement | TextualSelect):
+        return _written(statement.element)
+    if isinstance(statement, UpdateBase):
+        return _targets(part for part in iterate(statement) if isinstance(part, UpdateBase))
+    if isinstance(statement, TextClause):
+        return _NOTHING if _HARMLESS.fullmatch(statement.text) else None
+    return _NOTHING if isinstance(statement, SelectBase) else None
 
 
 def _targets(parts: Iterable[UpdateBase]) -> frozenset[str] | None:

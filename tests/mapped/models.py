@@ -14,6 +14,7 @@ from sqlalchemy import (
     DateTime,
     Enum,
     ForeignKey,
+    ForeignKeyConstraint,
     Integer,
     Interval,
     LargeBinary,
@@ -157,6 +158,20 @@ class Seat(Base):
     row: Mapped[str] = mapped_column("r", String(2), primary_key=True)
     number: Mapped[int] = mapped_column(primary_key=True)
     taken: Mapped[bool] = mapped_column(default=False)
+
+
+class Membership(Base):
+    __tablename__ = "memberships"
+    group_id: Mapped[int] = mapped_column(ForeignKey("groups.id"), primary_key=True)
+    row: Mapped[str] = mapped_column(String(2), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    __table_args__ = (ForeignKeyConstraint(["row", "number"], ["seats.r", "seats.number"]),)
+
+
+class Group(Base):
+    __tablename__ = "groups"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    seats: Mapped[list[Seat]] = relationship(secondary="memberships")
 
 
 class DataBase(MappedAsDataclass, DeclarativeBase):
