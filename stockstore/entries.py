@@ -6,6 +6,8 @@ key that holds the value. The expiry is Unix time as a big-endian float, infinit
 
 import math
 import struct
+import time
+from collections.abc import Iterable
 
 from stockstore.errors import CodecError
 
@@ -14,6 +16,7 @@ VALUE = b"V"
 FORMAT = 1
 _HEADER = struct.Struct(">cBd")
 _HEADER_SIZE = _HEADER.size
+_HEAD = _HEADER.pack(VALUE, FORMAT, 0.0)[:2]
 _NEVER = math.inf
 _LASTING = _HEADER.pack(VALUE, FORMAT, _NEVER)
 
@@ -37,6 +40,18 @@ def unpack_value(cell: bytes) -> tuple[bytes, float]:
     if tag != VALUE or version != FORMAT:
         raise CodecError(f"a cell with tag {tag!r} and format {version} is not a value of format {FORMAT}")
     return cell[_HEADER_SIZE:], expires
+
+
+def fresh_bodies(cells: Iterable[bytes | None], fingerprint: bytes) -> list[bytes | None]:
+    """Give what follows the fingerprint in those cells that hold a value with it and have not expired, ``None`` for the others."""
+    # Positive floats and infinity compare as their big-endian bytes do.
+    now, body = struct.pack(">d", time.time()), _HEADER_SIZE + len(fingerprint)
+    return [
+        cell[body:]
+        if cell is not None and cell.startswith(_HEAD) and cell.startswith(fingerprint, _HEADER_SIZE) and cell[2:_HEADER_SIZE] > now
+        else None
+        for cell in cells
+    ]
 
 
 def pack_alias(target: str) -> bytes:

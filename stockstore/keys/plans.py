@@ -75,11 +75,11 @@ class KeyPlan:
         """Give the text of the key under which a record stands."""
         return self._text(key_prefix(namespace, self.record_space), native)
 
-    def record_texts(self, namespace: str, values: Sequence[object]) -> list[str] | None:
+    def texts(self, namespace: str, values: Sequence[object], *, alias: bool = False) -> list[str] | None:
         """Give the texts of many values of a key of one name at once, ``None`` where they are not all small numbers or all short text."""
-        prefix, kinds = key_prefix(namespace, self.record_space), set(map(type, values))
         if not self._single:
             return None
+        prefix, kinds = key_prefix(namespace, self.alias_space if alias else self.record_space), set(map(type, values))
         if kinds == _NUMBERS and min(values) > -DECIMAL_BELOW and max(values) < DECIMAL_BELOW:  # type: ignore[operator, type-var]
             return [f"{prefix}i{value}" for value in values]
         if kinds != _TEXTS:
