@@ -137,7 +137,7 @@ def _database(url: str, scheme: str) -> Store:
 
 def _shown(url: str) -> str:
     """Give a URL without what may be a password."""
-    return url.rpartition("@")[2]
+    return url.rpartition("@")[2].partition("?")[0]
 
 
 _SCHEMES: Final[Mapping[str, Callable[[SplitResult], Store]]] = {
