@@ -275,6 +275,28 @@ def test_evicts_at_least_as_well_as_s3_fifo(trace: Callable[[], Iterator[int]], 
     assert ours >= lru + gain_on_lru
 
 
+@pytest.mark.parametrize(("hits", "stays"), [(0, False), (1, False), (2, True), (9, True)])
+def test_a_newcomer_stays_that_was_asked_for_twice(hits: int, stays: bool) -> None:
+    """A record that no one, or one reader, asked for makes room for the next newcomers; after two it stays."""
+    cells, shelf = LocalCells[int, int](10), new_shelf()
+    cells.put(shelf, 0, 0, None, ())
+    shelf.cells[0].hits += hits
+    for number in range(1, 12):
+        cells.put(shelf, number, number, None, ())
+    assert (0 in shelf.cells) is stays
+
+
+def test_a_record_that_comes_back_soon_stays_longer() -> None:
+    """A record asked for again just after it left goes to the main queue at once, and survives newcomers."""
+    cells, shelf = LocalCells[int, int](10), new_shelf()
+    for number in range(11):
+        cells.put(shelf, number, number, None, ())
+    assert 0 not in shelf.cells
+    for number in (0, *range(11, 30)):
+        cells.put(shelf, number, number, None, ())
+    assert 0 in shelf.cells
+
+
 def test_a_scan_does_not_drive_out_what_is_asked_for() -> None:
     """Keys asked for again and again survive any number of keys asked for once."""
     ours = Ours(100)
