@@ -22,6 +22,7 @@ from stockstore import (
 )
 
 SCHEMES = "memory, thread, null, redis, rediss, unix, memcached"
+DATABASES = "and the database URLs of SQLAlchemy, such as sqlite:///shop.db"
 
 
 class User:
@@ -119,13 +120,13 @@ def test_truth_has_these_words(text: str, expected: bool) -> None:
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("mongo://h", f"no store has the scheme 'mongo'; there are {SCHEMES}, and the database URLs of SQLAlchemy"),
+        ("mongo://u:s3cret@h/x?password=s3cret", f"no store has the scheme 'mongo' of 'h/x'; there are {SCHEMES}, {DATABASES}"),
         (
             "postgresql+nope://h/shop",
-            f"no store has the scheme 'postgresql+nope'; there are {SCHEMES}, and the database URLs of SQLAlchemy",
+            f"no store has the scheme 'postgresql+nope' of 'postgresql+nope://h/shop'; there are {SCHEMES}, {DATABASES}",
         ),
-        ("memory", f"no store has the scheme ''; there are {SCHEMES}, and the database URLs of SQLAlchemy"),
-        ("", f"no store has the scheme ''; there are {SCHEMES}, and the database URLs of SQLAlchemy"),
+        ("memory", f"no store has the scheme '' of 'memory'; there are {SCHEMES}, {DATABASES}"),
+        ("", f"no store has the scheme '' of ''; there are {SCHEMES}, {DATABASES}"),
         ("memory://?size=3", "memory:// has no parameter 'size'; it has maxsize, lifetime, polymorphic, namespace, jitter, copy"),
         ("thread://?copy=1", "thread:// has no parameter 'copy'; it has maxsize, lifetime, polymorphic, namespace, jitter"),
         ("null://?namespace=a", "null:// has no parameter 'namespace'; it has none"),
@@ -224,7 +225,7 @@ def test_an_entry_point_that_gives_no_store_is_refused(install: Callable[..., No
 def test_an_unknown_scheme_lists_those_of_entry_points(install: Callable[..., None]) -> None:
     """The message of an unknown scheme names the added ones too."""
     install(shelf=f"{__name__}:ShelfStore")
-    with pytest.raises(ConfigurationError, match=re.escape(f"'mongo'; there are {SCHEMES}, shelf, and the database URLs of SQLAlchemy")):
+    with pytest.raises(ConfigurationError, match=re.escape(f"'mongo' of 'mongo://'; there are {SCHEMES}, shelf, {DATABASES}")):
         open_store("mongo://")
 
 
