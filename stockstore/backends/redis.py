@@ -23,6 +23,13 @@ _CHUNK = 1000  # bounds how long one script holds the server, and stays far belo
 
 _LONGEST = 2**32 - 1  # seconds, 136 years: what fits into four bytes
 
+_SET_ALIKE = """
+local call, seconds = redis.call, ARGV[1]
+for i, key in ipairs(KEYS) do
+    call('SETEX', key, seconds, ARGV[i + 1])
+end
+"""
+
 # All lifetimes are one argument: an argument costs redis-py more than it costs Redis to keep the value. And a
 # lifetime is made text once for all values that share it, since Redis would do so for each.
 _SET = """
@@ -55,7 +62,7 @@ end
 return values
 """
 
-_DIGESTS = {script: hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest() for script in (_SET, _FOLLOW)}
+_DIGESTS = {script: hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest() for script in (_SET_ALIKE, _SET, _FOLLOW)}
 
 
 class RedisBackend(Backend):
@@ -149,8 +156,12 @@ class RedisBackend(Backend):
             self._client.close()
 
     def _set_by_script(self, items: Sequence[tuple[str, bytes, int]]) -> None:
-        lifetimes = struct.pack(f">{len(items)}I", *[min(lifetime, _LONGEST) for _, _, lifetime in items])
-        self._call(_SET, [key for key, _, _ in items], lifetimes, *[value for _, value, _ in items])
+        keys, values = [key for key, _, _ in items], [value for _, value, _ in items]
+        lifetimes = [min(lifetime, _LONGEST) for _, _, lifetime in items]
+        if lifetimes.count(lifetimes[0]) == len(lifetimes):
+            self._call(_SET_ALIKE, keys, b"%d" % lifetimes[0], *values)
+        else:
+            self._call(_SET, keys, struct.pack(f">{len(items)}I", *lifetimes), *values)
 
     def _call(self, script: str, keys: Sequence[str], *arguments: bytes) -> object:
         digest = _DIGESTS[script]

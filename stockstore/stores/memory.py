@@ -2,14 +2,14 @@
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from operator import attrgetter
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from stockstore.instrumentation import Stats
 from stockstore.keys import Key, KeyPlan, Lookup, keys_of
 from stockstore.lifetimes import Lifetime
 from stockstore.stores.base import MISSING, keys_in, one_key
 from stockstore.stores.cache import CacheStore, Namespace
+from stockstore.stores.hits import compile_hits, exact_values
 from stockstore.stores.local import LocalSpaces, LocalStore
 from stockstore.stores.snapshots import Snapshot
 
@@ -17,13 +17,6 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
 T = TypeVar("T")
-
-_ValueOf: TypeAlias = Callable[[Any], object]
-# The dictionaries' keys are canonical values; get takes any and finds nothing then. The values are nodes of any object.
-_NodeOf: TypeAlias = Callable[[Any], Any]
-
-_EXACT = {int, str}
-_DICTS = {dict}
 
 _now = time.monotonic
 
@@ -67,9 +60,10 @@ class ProcessMemoryStore(LocalStore):
         """Start empty."""
         super().__init__(lifetime=lifetime, polymorphic=polymorphic, namespace=namespace, jitter=jitter, copy=copy)
         self._shelves = LocalSpaces(maxsize)
-        # Per plain class: its canonical key of one name, and every key of one name; see get.
-        self._quick: dict[type, tuple[str, _ValueOf, _NodeOf]] = {}
-        self._by_name: dict[type, dict[str, tuple[_ValueOf, _NodeOf]]] = {}
+        # Per type of key and plain class: the hit by the canonical key; per class: the hits by every key of one name.
+        self._hits: dict[type, dict[type, Callable[[Any], Any]]] = {int: {}, str: {}, dict: {}}
+        self._batch_hits: dict[type, Callable[[list[Any]], list[Any]]] = {}
+        self._by_name: dict[type, dict[str, Callable[[Any], Any]]] = {}
 
     @property
     def _spaces(self) -> LocalSpaces:
@@ -80,42 +74,28 @@ class ProcessMemoryStore(LocalStore):
         # The hot path, measured by scripts/bench: a hit by the canonical key of a plain class. Whatever is
         # not exactly that, a miss and bad input included, raises here and goes the longer way.
         try:
-            name, value_of, node_of = self._quick[cls]
-            value = key[name] if type(key) is dict and len(key) == 1 else key
-            if (type(value) is int or type(value) is str) and not names:
-                node = node_of(value)
-                # The expiry before the value, here and below: see LocalCells.
-                expires = node.expires
-                obj: T = node.value
-                if value_of(obj) == value and (expires is None or expires > _now()):
-                    node.hits += 1
-                    return obj
-        except (KeyError, AttributeError):
+            if not names:
+                hit: T = self._hits[type(key)][cls](key)
+                return hit
+        except (KeyError, AttributeError, TypeError):
             pass
-        except TypeError:
-            keys_of(cls)  # refuses what is no class
         return self._get(cls, one_key(key, names), session)
 
     def _get(self, cls: type[T], key: Key, session: "Session | None") -> T | None:
-        by_name = self._by_name.get(cls)
-        if by_name is not None and type(key) is dict and len(key) == 1:
-            ((name, value),) = key.items()
-            if name in by_name and (type(value) is int or type(value) is str):
-                value_of, node_of = by_name[name]
-                node = node_of(value)
-                if node is not None and (node.expires is None or node.expires > _now()):
-                    obj: T | None = node.value
-                    if isinstance(obj, cls) and value_of(obj) == value:
-                        node.hits += 1
-                        return obj
+        if type(key) is dict and len(key) == 1:
+            try:
+                hit: T = self._by_name[cls][next(iter(key))](key)
+            except (KeyError, AttributeError, TypeError):
+                return self._get_any(cls, key, session)
+            return hit
         return self._get_any(cls, key, session)
 
     def _get_any(self, cls: type[T], key: Key, session: "Session | None") -> T | None:
         compiled = keys_of(cls)
-        lookup = compiled.lookup(key)
         if compiled.mapped or self._copy or self._watched:
-            return self.batch_get(cls, [lookup], session=session)[0]
-        if cls not in self._quick:
+            return self.batch_get(cls, [key], session=session)[0]
+        lookup = compiled.lookup(key)
+        if cls not in self._by_name:
             self._learn(cls)
         found = self._find_plain(cls, lookup)
         if found is None:
@@ -139,19 +119,9 @@ class ProcessMemoryStore(LocalStore):
         """Give the objects of these keys, in their positions, ``None`` where there is none."""
         keys = keys_in(keys)
         try:
-            quick = self._quick.get(cls)
-        except TypeError:
-            quick = None  # it is no class, which the longer way says
-        if quick is None:
+            return self._batch_hits[cls](keys)
+        except (KeyError, AttributeError, TypeError):
             return self._batch_get(cls, keys, session)
-        try:
-            return self._all_hit(quick, keys)
-        except (KeyError, AttributeError):
-            found = self._quick_batch(quick, keys)
-        for position, obj in enumerate(found):
-            if obj is None:
-                found[position] = self._get_any(cls, keys[position], session)
-        return found
 
     def _batch_get(self, cls: type[T], keys: list[Key], session: "Session | None") -> list[T | None]:
         compiled = keys_of(cls)
@@ -161,7 +131,7 @@ class ProcessMemoryStore(LocalStore):
                 return found
         if compiled.mapped or self._copy or self._watched or not keys:
             return super().batch_get(cls, keys, session=session)
-        return [self._get_any(cls, key, session) for key in keys]
+        return [ProcessMemoryStore.get(self, cls, key, session=session) for key in keys]
 
     def _rows(self, cls: type, plan: KeyPlan, keys: list[Key], session: "Session | None") -> list[Any] | None:
         from stockstore.stores.row_hits import rows
@@ -172,50 +142,23 @@ class ProcessMemoryStore(LocalStore):
         except KeyError:
             return None
 
-    def _all_hit(self, quick: "tuple[str, _ValueOf, _NodeOf]", keys: list[Any]) -> list[Any]:
-        """Give all objects in passes that the interpreter runs fast; KeyError or AttributeError where not all are plain hits."""
-        name, value_of, node_of = quick
-        values = exact_values(name, keys)
-        nodes = list(map(node_of, values))
-        if self._shelves.cells.expiring and _any_expired(nodes):
-            raise KeyError(name)
-        found = [node.value for node in nodes]
-        if list(map(value_of, found)) != values:
-            raise KeyError(name)
-        for node in nodes:
-            node.hits += 1
-        return found
-
-    @staticmethod
-    def _quick_batch(quick: "tuple[str, _ValueOf, _NodeOf]", keys: list[Key]) -> list[Any]:
-        """Give the objects of the keys that are plain hits, ``None`` for the others."""
-        name, value_of, node_of = quick
-        now = _now()
-        found: list[Any] = []
-        for key in keys:
-            value = key.get(name) if type(key) is dict and len(key) == 1 else key
-            node = node_of(value) if type(value) is int or type(value) is str else None
-            if node is None or (node.expires is not None and node.expires <= now) or (obj := node.value) is None or value_of(obj) != value:
-                found.append(None)
-            else:
-                node.hits += 1
-                found.append(obj)
-        return found
-
     batch_fetch = CacheStore.batch_fetch
 
     def _learn(self, cls: type) -> None:
         if callable(self._namespace_setting):
             return
         keys, namespace = keys_of(cls), self._namespace()
-        by_name: dict[str, tuple[_ValueOf, _NodeOf]] = {}
+        by_name: dict[str, Callable[[Any], Any]] = {}
         for plan in (plan for plan in keys.plans if len(plan.names) == 1):
             cells = self._shelves.records(namespace, plan) if plan is keys.identity else self._shelves.aliases(namespace, plan)
-            by_name[plan.names[0]] = (attrgetter(plan.names[0]), cells.get)
+            hits = compile_hits(plan.names[0], cells)
+            if hits is not None:
+                by_name[plan.names[0]] = hits.named
+            if hits is not None and plan is keys.identity:
+                self._hits[int][cls] = self._hits[str][cls] = hits.bare
+                self._hits[dict][cls] = hits.named
+                self._batch_hits[cls] = hits.batch
         self._by_name[cls] = by_name
-        if len(keys.identity.names) == 1:
-            (name,) = keys.identity.names
-            self._quick[cls] = (name, *by_name[name])
 
     def _count(self, found: Sequence[Snapshot | None]) -> None:
         self._counters.add(misses=found.count(None))
@@ -227,19 +170,3 @@ class ProcessMemoryStore(LocalStore):
     def __repr__(self) -> str:
         """Name the store."""
         return f"{type(self).__name__}(maxsize={self._shelves.cells.maxsize})"
-
-
-def exact_values(name: str, keys: list[Any]) -> list[Any]:
-    """Give the values of keys of one name that are all bare, or all dicts, and of exact types; KeyError for others."""
-    kinds = set(map(type, keys))
-    if kinds == _DICTS:
-        keys = [key[name] for key in keys] if sum(map(len, keys)) == len(keys) else []
-        kinds = set(map(type, keys))
-    if not kinds or not kinds <= _EXACT:
-        raise KeyError(name)
-    return keys
-
-
-def _any_expired(nodes: list[Any]) -> bool:
-    now = _now()
-    return any(node.expires is not None and node.expires <= now for node in nodes)

@@ -113,6 +113,6 @@ def statements(db: Engine) -> Iterator[list[str]]:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Traveller]:
     """Clocks, the monotonic one too, that stand until the test moves them."""
     with time_machine.travel(time.time(), tick=False) as traveller:
-        for module in ("stores.local", "stores.memory", "coherence.owed"):
+        for module in ("stores.local", "stores.memory", "stores.hits", "stores.row_hits", "coherence.owed"):
             monkeypatch.setattr(f"stockstore.{module}._now", time.time)
         yield traveller

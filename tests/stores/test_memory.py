@@ -47,6 +47,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr("stockstore.stores.local._now", clock)
     monkeypatch.setattr("stockstore.stores.memory._now", clock)
+    monkeypatch.setattr("stockstore.stores.hits._now", clock)
     return clock
 
 
@@ -59,6 +60,16 @@ def every_reading(store: ProcessMemoryStore, cls: type, key: Any) -> list[Any]:
     """Read one key in every way, twice: the first read of a class is not the way of the later ones."""
     keywords = [store.get(cls, **key)] if isinstance(key, dict) else []
     return [*keywords, *store.batch_get(cls, [key, key]), store.get(cls, key), *store.batch_get(cls, [key])]
+
+
+READINGS: list[Callable[[ProcessMemoryStore, Any], Any]] = [
+    lambda store, key: store.get(User, key),
+    lambda store, key: store.get(User, **(key if isinstance(key, dict) else {"id": key})),
+    lambda store, key: store.batch_get(User, [key])[0],
+    lambda store, key: store.batch_get(User, [404, key])[1],
+    lambda store, key: next(iter(store.batch_fetch(User, [key]))),
+    lambda store, key: store.contains(User, key) or None,
+]
 
 
 # -- plain objects by reference ----------------------------------------------------------------------
@@ -276,17 +287,21 @@ def test_memory_stays_flat_under_churn() -> None:
 # -- lifetimes ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("reading", READINGS)
 @pytest.mark.parametrize("key", USER_KEYS)
 @pytest.mark.parametrize("read_before", [True, False])
-def test_an_entry_lives_until_its_lifetime_ends(clock: Clock, key: Callable[[int], Any], read_before: bool) -> None:
-    """Until just before the end an object is a hit by each key, from then on a miss by each."""
+def test_an_entry_lives_until_its_lifetime_ends(
+    clock: Clock, reading: Callable[[ProcessMemoryStore, Any], Any], key: Callable[[int], Any], read_before: bool
+) -> None:
+    """Until just before the end an object is a hit by each key and way to read, from then on a miss by each."""
     store, ann = ProcessMemoryStore(lifetime=60), user(1)
     store.put(ann)
     clock.now += 59.999
     if read_before:
         assert set(every_reading(store, User, key(1))) == {ann}
+    assert reading(store, key(1)) is not None
     clock.now += 0.001
-    assert set(every_reading(store, User, key(1))) == {None}
+    assert reading(store, key(1)) is None
     clock.now -= 30
     assert [store.get(User, other(1)) for other in USER_KEYS] == [None] * 4
     assert store.stats().expirations == 1
