@@ -105,7 +105,6 @@ class Hydrator:
 
     def __init__(self, mapper: Mapper[Any], attrs: tuple[str, ...], primary_key: tuple[str, ...]) -> None:
         self._cls, self._attrs, self._primary_key = mapper.class_, attrs, primary_key
-        self._mapper = mapper
         # A deferred column has a loader at the class; another column without a value would read as None.
         self._expirable = frozenset(key for key in attrs if not mapper.column_attrs[key].deferred)
         space = self._generate(mapper)
@@ -172,11 +171,6 @@ class Hydrator:
 def identity_class(mapper: Mapper[Any]) -> type:
     """The class under which instances of the mapper stand in an identity map."""
     return mapper._identity_class
-
-
-def state_of(obj: Any) -> InstanceState[Any]:
-    """The instance state, without the checks of ``inspect``."""
-    return obj._sa_instance_state  # type: ignore[no-any-return]
 
 
 def is_instrumented(mapper: Mapper[Any], column_property: ColumnProperty[Any]) -> bool:
