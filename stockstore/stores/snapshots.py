@@ -35,7 +35,9 @@ class ObjectSnapshot:
 
     def key(self) -> dict[str, object]:
         """Give the canonical key of the object."""
-        return {name: getattr(self.value, name) for name in keys_of(self.cls).identity.names}
+        plan = keys_of(self.cls).identity
+        plan.native_of(self.value)  # refuses an object that lacks one of the values
+        return {name: getattr(self.value, name) for name in plan.names}
 
     def former_keys(self) -> list[dict[str, object]]:
         """Give the canonical key of the object."""

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import time_machine
 
-from stockstore import CodecError, ConfigurationError, NotKeyedError, ProcessMemoryStore, Stats, UnknownKeyError
+from stockstore import ChainedStore, CodecError, ConfigurationError, NotKeyedError, ProcessMemoryStore, Stats, UnknownKeyError
 from tests.stores.things import Animal, Cat, Code, Dog, Falsy, Puppy, Quarrelsome, Thing, User, user
 
 pytestmark = pytest.mark.sa_agnostic
@@ -704,6 +704,14 @@ def test_an_object_without_a_key_attribute_is_refused(missing: str, key: str) ->
     with pytest.raises(NotKeyedError, match=rf"a .*User has no value for its key {key}: .* has no attribute '{missing}'"):
         store.batch_put([user(2), ann])
     assert store.get(User, 2) is None
+
+
+def test_an_object_without_its_canonical_key_cannot_be_deleted() -> None:
+    """A delete of such an object is NotKeyedError too, alone and in a chain."""
+    store = ProcessMemoryStore()
+    for one in (store, ChainedStore([store])):
+        with pytest.raises(NotKeyedError, match=r"a .*User has no value for its key 'id': .* has no attribute 'id'"):
+            one.delete(User(email="a"))
 
 
 @pytest.mark.parametrize("batch", [7, None, "text", b"bytes", User])
