@@ -9,7 +9,7 @@ from stockstore.backends.base import Backend
 from stockstore.codecs import Codec, MsgpackCodec
 from stockstore.entries import fresh_bodies, pack_alias, pack_value, unpack_value
 from stockstore.errors import CacheUnreachable, CodecError, ConfigurationError
-from stockstore.keys import ClassKeys, Key, Lookup, has_other_identities_below, keys_of, mapper_of, namespace_text
+from stockstore.keys import ClassKeys, Key, Lookup, keys_of, namespace_text
 from stockstore.lifetimes import Lifetime, expiry, remaining, server_seconds
 from stockstore.stores.alike import cells_of, only_class
 from stockstore.stores.base import objects_of
@@ -26,6 +26,8 @@ DEFAULT_CODEC = MsgpackCodec()
 
 _Decode: TypeAlias = Callable[[bytes], Snapshot | None]
 _NEVER = math.inf
+
+_Ask: TypeAlias = Callable[[Callable[[Sequence[str]], dict[str, bytes]], Sequence[str]], dict[str, bytes]]
 
 _log = logging.getLogger(__name__)
 
@@ -96,26 +98,29 @@ class BackendStore(CacheStore):
 
     batch_fetch = CacheStore.batch_fetch
 
-    def _records(self, cls: type, texts: Sequence[str]) -> list[Snapshot | None]:
-        cells, decode = self._cells(self._backend.get_many, list(dict.fromkeys(texts))), self._decoder(cls)
+    def _records(self, cls: type, texts: Sequence[str], ask: _Ask) -> list[Snapshot | None]:
+        cells, decode = ask(self._backend.get_many, list(dict.fromkeys(texts))), self._decoder(cls)
         # A record's cell holds nothing but that record: only its class may not be the one asked for.
         return [None if (cell := cells.get(text)) is None else decode(cell) for text in texts]
 
     def _read(self, cls: type, lookups: Sequence[Lookup]) -> list[Snapshot | None]:
+        return self._look(cls, lookups, self._cells)
+
+    def _peek(self, cls: type, lookups: Sequence[Lookup]) -> list[Snapshot | None]:
+        # A delete that does not know what stands there has deleted nothing: no answer is no miss here.
+        return self._twice(lambda: self._look(cls, lookups, lambda read, texts: read(texts)))
+
+    def _look(self, cls: type, lookups: Sequence[Lookup], ask: _Ask) -> list[Snapshot | None]:
         keys, namespace = keys_of(cls), self._namespace()
         if not self._may_be_pointed_at(cls) and all(lookup.plan is keys.identity for lookup in lookups):
-            return self._records(cls, [lookup.plan.record_text(namespace, lookup.native) for lookup in lookups])
+            return self._records(cls, [lookup.plan.record_text(namespace, lookup.native) for lookup in lookups], ask)
         places = [list(self._places(namespace, keys, lookup)) for lookup in lookups]
-        cells = self._cells(self._backend.follow_many, list(dict.fromkeys(text for texts in places for text in texts)))
+        cells = ask(self._backend.follow_many, list(dict.fromkeys(text for texts in places for text in texts)))
         decode = self._decoder(cls)
         return [
             self._first_fit(cls, lookup, [cells[text] for text in texts if text in cells], decode)
             for lookup, texts in zip(lookups, places, strict=True)
         ]
-
-    def _may_be_pointed_at(self, cls: type) -> bool:
-        """Whether an object of a subclass, kept under an identity of its own, may be found by a class's."""
-        return has_other_identities_below(cls) if mapper_of(cls) is not None else self._polymorphic
 
     @staticmethod
     def _places(namespace: str, keys: ClassKeys, lookup: Lookup) -> Iterator[str]:

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar, cast
 
 from stockstore.errors import ConfigurationError, NotKeyedError
-from stockstore.keys import ClassKeys, Key, KeyPlan, Lookup, Native, alias_plans, keys_of
+from stockstore.keys import ClassKeys, Key, KeyPlan, Lookup, Native, alias_plans, has_other_identities_below, keys_of
 from stockstore.lifetimes import Lifetime, LifetimeRule, shorter
 from stockstore.stores.base import Store, keys_in, objects_of
 from stockstore.stores.outcome import Outcome
@@ -194,9 +194,14 @@ class CacheStore(Store):
     def _records_by_key(self, cls: type, keys: Iterable[Key] | None) -> list[Alias]:
         compiled = keys_of(cls)
         lookups = [compiled.lookup(key) for key in keys_in(keys)]
-        found = self._peek(cls, lookups) if lookups else []
+        asked = [x for x in lookups if x.plan is not compiled.identity or self._may_be_pointed_at(cls)]
+        found = self._peek(cls, asked) if asked else []
         direct = [(x.plan, x.native) for x in lookups if x.plan is compiled.identity]
         return direct + [(k.identity, self._identity(k, s)) for s in found if s is not None for k in (keys_of(s.cls),)]
+
+    def _may_be_pointed_at(self, cls: type) -> bool:
+        """Whether an object of a subclass, kept under an identity of its own, may be found by a class's."""
+        return has_other_identities_below(cls) if keys_of(cls).mapped else self._polymorphic
 
     def _fits(self, cls: type, lookup: Lookup, snapshot: Snapshot) -> bool:
         """Whether what was found is of the class asked for and carries the value asked for."""
