@@ -2,6 +2,7 @@
 
 import contextlib
 import signal
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -57,8 +58,10 @@ class LocalProcess(Process):
             self._executor = None
 
     def freeze(self) -> None:
-        """Send SIGSTOP."""
-        self._signal(signal.SIGSTOP)
+        """Send SIGSTOP, and wait until it has reached every thread: one that still runs could answer once more."""
+        for process in self._signal(signal.SIGSTOP):
+            while any(_state(task) not in "TZX" for task in Path(f"/proc/{process.pid}/task").glob("*/stat")):
+                time.sleep(0.001)
 
     def thaw(self) -> None:
         """Send SIGCONT."""
@@ -68,15 +71,25 @@ class LocalProcess(Process):
         """Kill the process; its folder is the caller's."""
         self.stop()
 
-    def _signal(self, number: signal.Signals) -> None:
+    def _signal(self, number: signal.Signals) -> list[psutil.Process]:
         if self._executor is None or self._executor.process is None:
             raise RuntimeError(f"the server does not run: {self._command}")
         server = psutil.Process(self._executor.process.pid)
         server.send_signal(number)
         # PostgreSQL's children leave its process group, and any of them may end at this moment.
-        for child in server.children(recursive=True):
+        children = server.children(recursive=True)
+        for child in children:
             with contextlib.suppress(psutil.NoSuchProcess):
                 child.send_signal(number)
+        return [server, *children]
+
+
+def _state(task: Path) -> str:
+    """Give the letter by which Linux tells what a thread is doing; a thread that has ended is dead."""
+    try:
+        return task.read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return "X"
 
 
 class ContainerProcess(Process):
