@@ -1,0 +1,297 @@
+"""A chain whose cache dies, freezes, restarts with old data or refuses writes: no old value is readable, and no put fails."""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from typing import NamedTuple
+
+import pytest
+from redis import Redis
+from sqlalchemy import Engine, update
+
+from stockstore import CacheUnreachable, ChainedStore, MemcacheStore, ProcessMemoryStore, RedisStore, SqlAlchemyStore
+from stockstore.stores.backed import BackendStore
+from tests.servers.memcached import MemcachedServer
+from tests.servers.redis import RedisServer
+from tests.servers.server import Server
+from tests.stores.shop import Car, Customer, Note, Tag, Vehicle
+
+Start = Callable[..., Server]
+
+
+@pytest.fixture(autouse=True)
+def _retry_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is owed to a cache is tried at every read, not once a second."""
+    monkeypatch.setattr("stockstore.coherence.owed.RETRY_SECONDS", 0.0)
+
+
+class Case(NamedTuple):
+    """A cache on a server of its own, and the chain over it and a database."""
+
+    server: Server
+    cache: BackendStore
+    chain: ChainedStore
+
+
+def redis_cache(server: Server) -> RedisStore:
+    """Give a store on a server, impatient."""
+    return RedisStore(f"redis://{server.address}", connect_timeout=0.2, read_timeout=0.2)
+
+
+def memcache_cache(server: Server) -> MemcacheStore:
+    """Give a store on a server, impatient."""
+    return MemcacheStore(server.address, connect_timeout=0.2, timeout=0.2)
+
+
+@pytest.fixture(params=["redis", "memcached"])
+def case(request: pytest.FixtureRequest, lite: Engine) -> Iterator[Case]:
+    """Redis, that keeps its data over a restart, and memcached in turn."""
+    if request.param == "redis":
+        server = request.getfixturevalue("start_redis")("--appendonly", "yes", "--appendfsync", "always")
+        cache: BackendStore = redis_cache(server)
+    else:
+        server = request.getfixturevalue("start_memcached")()
+        cache = memcache_cache(server)
+    with ChainedStore([cache, SqlAlchemyStore(engine=lite)]) as chain:
+        yield Case(server, cache, chain)
+
+
+def name_of(customer: Customer | None) -> str | None:
+    """Give the name, of what was found."""
+    return None if customer is None else customer.name
+
+
+def names(store: BackendStore | ChainedStore) -> set[str | None]:
+    """Give what the keys of the customer of these tests find."""
+    return {name_of(customer) for customer in store.batch_get(Customer, [1, {"email": "a"}, {"tenant": 7, "name": "old"}])}
+
+
+def put(chain: ChainedStore, name: str) -> None:
+    """Put the customer of these tests."""
+    chain.put(Customer(id=1, email="a", name=name))
+
+
+def freeze(server: Server) -> Callable[[], None]:
+    """Halt a server, and give what lets it run on."""
+    server.freeze()
+    return server.thaw
+
+
+def kill(server: Server) -> Callable[[], None]:
+    """Kill a server, and give what starts it again."""
+    server.stop()
+    return server.start
+
+
+@pytest.mark.parametrize("break_", [freeze, kill])
+def test_a_put_beside_a_broken_cache(case: Case, break_: Callable[[Server], Callable[[], None]], caplog: pytest.LogCaptureFixture) -> None:
+    """The put succeeds, is counted and logged, and the old value is not read while the cache is down, nor when it is back."""
+    put(case.chain, "old")
+    assert names(case.cache) == {"old"}
+    repair = break_(case.server)
+    with caplog.at_level(logging.WARNING, logger="stockstore"):
+        put(case.chain, "new")
+    assert any(record.name.startswith("stockstore.coherence") for record in caplog.records)
+    assert case.cache.stats().errors > 0
+    assert case.chain.stats().errors == case.cache.stats().errors
+    assert names(case.chain) == {"new", None}
+    repair()
+    assert names(case.chain) == {"new", None}
+    assert "old" not in names(case.cache)
+    assert names(case.chain) == {"new", None}
+
+
+@pytest.mark.parametrize("break_", [freeze, kill])
+def test_a_delete_beside_a_broken_cache(case: Case, break_: Callable[[Server], Callable[[], None]]) -> None:
+    """The delete is done and says so, and nothing is readable while the cache is down, nor when it is back."""
+    put(case.chain, "old")
+    repair = break_(case.server)
+    assert case.chain.delete(Customer, email="a") is True
+    assert names(case.chain) == {None}
+    repair()
+    assert names(case.chain) == {None}
+    assert names(case.cache) == {None}
+
+
+def test_the_first_read_after_the_repair_by_a_base_class(lite: Engine, start_redis: Callable[..., RedisServer]) -> None:
+    """A subclass's old row is not read by its base class either."""
+    server = start_redis()
+    with ChainedStore([redis_cache(server), SqlAlchemyStore(engine=lite)]) as chain:
+        chain.put(Car(id=1, plate="old", doors=3))
+        server.freeze()
+        chain.put(Car(id=1, plate="new", doors=5))
+        server.thaw()
+        found = chain.get(Vehicle, 1)
+        assert isinstance(found, Car)
+        assert (found.plate, found.doors) == ("new", 5)
+        assert chain.get(Vehicle, plate="old") is None
+
+
+def test_rows_that_the_database_deleted_along(lite: Engine, start_redis: Callable[..., RedisServer]) -> None:
+    """A row that went by ``ON DELETE CASCADE`` while the cache was down is not read when it is back."""
+    server = start_redis()
+    with ChainedStore([redis_cache(server), SqlAlchemyStore(engine=lite)]) as chain:
+        chain.put(Customer(id=1, notes=[Note(id=5, text="n")]))
+        assert chain.get(Note, 5) is not None
+        server.freeze()
+        chain.delete(Customer, 1)
+        server.thaw()
+        assert chain.get(Note, 5) is None
+
+
+def test_what_is_owed_stands_in_the_namespace_of_its_put(lite: Engine, start_redis: Callable[..., RedisServer]) -> None:
+    """A tenant's old value goes though another tenant reads first."""
+    tenant = ContextVar("tenant", default="north")
+    server = start_redis()
+    cache = RedisStore(server.url, namespace=tenant.get, connect_timeout=0.2, read_timeout=0.2)
+    with ChainedStore([cache, SqlAlchemyStore(engine=lite)]) as chain:
+        put(chain, "old")
+        server.freeze()
+        put(chain, "new")
+        server.thaw()
+        tenant.set("south")
+        assert name_of(chain.get(Customer, 1)) == "new"
+        tenant.set("north")
+        assert names(chain) == {"new", None}
+        assert "old" not in names(cache)
+
+
+def test_other_classes_are_served_by_a_cache_that_owes(lite: Engine, start_redis: Callable[..., RedisServer]) -> None:
+    """A cache that is back serves classes of which it missed nothing."""
+    server = start_redis()
+    cache = redis_cache(server)
+    with ChainedStore([cache, SqlAlchemyStore(engine=lite)]) as chain:
+        chain.put(Tag(name="Red", code="R1"))
+        put(chain, "old")
+        server.freeze()
+        put(chain, "new")
+        server.thaw()
+        assert chain.get(Tag, "Red") is not None
+        assert chain.stats().tiers[1].hits == 0
+
+
+def test_a_cache_that_is_full_keeps_no_old_value(lite: Engine, start_redis: Callable[..., RedisServer]) -> None:
+    """A Redis that refuses writes for want of memory loses the old value at once, and takes new ones when it can."""
+    server = start_redis()
+    cache = redis_cache(server)
+    with ChainedStore([cache, SqlAlchemyStore(engine=lite)]) as chain, Redis.from_url(server.url) as admin:
+        put(chain, "old")
+        admin.config_set("maxmemory-policy", "noeviction")
+        admin.config_set("maxmemory", "1")
+        put(chain, "new")
+        assert cache.stats().errors > 0
+        assert names(cache) == {None}
+        assert names(chain) == {"new", None}
+        admin.config_set("maxmemory", "0")
+        assert names(chain) == {"new", None}
+        assert names(cache) == {"new", None}
+
+
+def test_memory_above_a_broken_cache_is_right(lite: Engine, start_redis: Callable[..., RedisServer]) -> None:
+    """A tier above one that cannot be written has the new value, and loses what was deleted."""
+    server = start_redis()
+    memory = ProcessMemoryStore()
+    with ChainedStore([memory, redis_cache(server), SqlAlchemyStore(engine=lite)]) as chain:
+        put(chain, "old")
+        server.stop()
+        put(chain, "new")
+        assert name_of(memory.get(Customer, 1)) == "new"
+        assert names(chain) == {"new", None}
+        assert chain.delete(Customer, 1) is True
+        assert memory.get(Customer, 1) is None
+
+
+def test_reads_fall_through_a_broken_cache(case: Case, caplog: pytest.LogCaptureFixture) -> None:
+    """By default a cache that does not answer is a miss that is counted and logged, and the database answers."""
+    put(case.chain, "old")
+    case.server.freeze()
+    with caplog.at_level(logging.WARNING, logger="stockstore"):
+        assert name_of(case.chain.get(Customer, 1)) == "old"
+    assert case.cache.stats().errors > 0
+    assert "did not answer a read; it counts as a miss" in caplog.text
+    case.server.thaw()
+
+
+def test_a_delete_by_another_key_of_a_cache_origin_is_not_lost(start_redis: Callable[..., RedisServer]) -> None:
+    """Where the origin is the cache itself, a delete that could not ask it what stands there is an error, not a miss."""
+    server = start_redis()
+    memory = ProcessMemoryStore()
+    with ChainedStore([memory, redis_cache(server)]) as chain:
+        put(chain, "old")
+        server.freeze()
+        with pytest.raises(CacheUnreachable):
+            chain.delete(Customer, email="a")
+        assert name_of(memory.get(Customer, 1)) == "old"
+        server.thaw()
+        assert chain.delete(Customer, email="a") is True
+        assert names(chain) == {None}
+
+
+def test_reads_raise_where_asked_to(lite: Engine, start_redis: Callable[..., RedisServer], start_memcached: Start) -> None:
+    """With ``on_error="raise"`` a read of a dead server is an error that names it; a put still succeeds."""
+    redis, memcached = start_redis(), start_memcached()
+    stores = (
+        RedisStore(redis.url, on_error="raise", connect_timeout=0.2, read_timeout=0.2),
+        MemcacheStore(memcached.address, on_error="raise", connect_timeout=0.2, timeout=0.2),
+    )
+    for server, cache in zip((redis, memcached), stores, strict=True):
+        with ChainedStore([cache, SqlAlchemyStore(engine=lite)]) as chain:
+            put(chain, "old")
+            server.stop()
+            for store in (chain, cache):
+                with pytest.raises(CacheUnreachable, match=server.address) as caught:
+                    store.batch_get(Customer, [1, {"email": "a"}])
+                assert caught.value.__cause__ is not None
+            put(chain, "new")
+            assert name_of(chain.get(Customer, 1)) == "new"
+
+
+def test_a_cache_alone_raises_on_writes(start_redis: Callable[..., RedisServer]) -> None:
+    """A write that reached no server is an error where there is no origin to have taken it, after a second try."""
+    server = start_redis()
+    with redis_cache(server) as cache:
+        server.stop()
+        writes: list[Callable[[], object]] = [
+            lambda: put_alone(cache),
+            lambda: cache.delete(Customer, 1),
+            lambda: cache.delete(Customer, email="a"),
+            cache.clear,
+        ]
+        for write in writes:
+            before = cache.stats().errors
+            with pytest.raises(CacheUnreachable, match=server.address):
+                write()
+            assert cache.stats().errors == before + 2
+
+
+def put_alone(cache: BackendStore) -> None:
+    """Put a row that no database has."""
+    cache.put(Customer(id=1, email="a", name="old"))
+
+
+def test_one_of_three_memcacheds_dies(lite: Engine, memcached_cluster: Callable[[int], list[MemcachedServer]]) -> None:
+    """Keys of the dead server are misses, those of the others hits, and no old value comes back with it."""
+    servers = memcached_cluster(3)
+    cache = MemcacheStore([server.address for server in servers], connect_timeout=0.2, timeout=0.2)
+    with ChainedStore([cache, SqlAlchemyStore(engine=lite)]) as chain:
+        chain.batch_put([Customer(id=n, email=str(n), name="old") for n in range(20)])
+        servers[0].stop()
+        chain.batch_put([Customer(id=n, email=str(n), name="new") for n in range(20)])
+        assert {name_of(customer) for customer in chain.batch_get(Customer, list(range(20)))} == {"new"}
+        servers[0].start()
+        for keys in (list(range(20)), [{"email": str(n)} for n in range(20)]):
+            assert {name_of(customer) for customer in chain.batch_get(Customer, keys)} == {"new"}
+            assert "old" not in {name_of(customer) for customer in cache.batch_get(Customer, keys)}
+
+
+def test_a_restarted_cache_is_filled_again(case: Case, lite: Engine) -> None:
+    """After a restart the same store serves from the cache again."""
+    put(case.chain, "old")
+    case.server.restart()
+    case.chain.clear()
+    assert names(case.chain) == {"old"}
+    with lite.begin() as connection:
+        connection.execute(update(Customer).values(balance=5))
+    customer = case.chain.get(Customer, 1)
+    assert customer is not None
+    assert customer.balance == 0
