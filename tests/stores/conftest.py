@@ -1,5 +1,6 @@
 """The contract's and the shop's tables in each database, empty, and the chain of the quickstart on them."""
 
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -113,6 +114,12 @@ def statements(db: Engine) -> Iterator[list[str]]:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Traveller]:
     """Clocks, the monotonic one too, that stand until the test moves them."""
     with time_machine.travel(time.time(), tick=False) as traveller:
-        for module in ("stores.local", "stores.memory", "stores.hits", "stores.row_hits", "coherence.owed"):
-            monkeypatch.setattr(f"stockstore.{module}._now", time.time)
+        follow_wall_clock(monkeypatch)
         yield traveller
+
+
+def follow_wall_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make what counts on the monotonic clock count on the other one, which tests can move."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith("stockstore.") and hasattr(module, "_now"):
+            monkeypatch.setattr(module, "_now", time.time)
