@@ -3,15 +3,27 @@
 import os
 import threading
 import weakref
+from contextlib import AbstractContextManager
+from typing import Protocol
 
-_locks: "weakref.WeakSet[threading.Lock]" = weakref.WeakSet()
-_held: "list[threading.Lock]" = []
+
+class _Lock(AbstractContextManager[bool, None], Protocol):
+    def acquire(self) -> bool: ...
+
+    def release(self) -> None: ...
+
+
+_locks: "weakref.WeakSet[_Lock]" = weakref.WeakSet()
+_held: "list[_Lock]" = []
 _registry = threading.Lock()
 
 
-def fork_safe_lock() -> threading.Lock:
-    """Give a lock that a fork waits for, so that what it guards is whole in the child."""
-    lock = threading.Lock()
+def fork_safe_lock() -> _Lock:
+    """Give a lock that a fork waits for, so that what it guards is whole in the child.
+
+    Its thread may take it again: the garbage collector may run a finalizer that uses the store at any allocation.
+    """
+    lock = threading.RLock()
     with _registry:
         _locks.add(lock)
     return lock

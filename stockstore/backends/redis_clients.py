@@ -2,6 +2,7 @@
 
 import re
 from typing import Union
+from urllib.parse import urlsplit
 
 import redis
 from redis.backoff import NoBackoff
@@ -23,6 +24,7 @@ def open_client(url: str, connect_timeout: float, read_timeout: float) -> "redis
     Raises:
         ConfigurationError: The URL does not fit; its password is not shown.
     """
+    _refuse_ignored(url)
     try:
         client = redis.Redis.from_url(
             url,
@@ -39,6 +41,18 @@ def open_client(url: str, connect_timeout: float, read_timeout: float) -> "redis
             f"{redacted(url)!r} is no Redis URL that can be used; write {_FORMS}, with redis-py's options only"
         ) from None
     return client
+
+
+def _refuse_ignored(url: str) -> None:
+    """Refuse a path that redis-py would pass over: the data would go to another database than the URL names."""
+    try:
+        parts = urlsplit(str(url))
+    except ValueError as error:
+        raise ConfigurationError(f"{redacted(url)!r} is no URL; write {_FORMS}") from None
+    if parts.scheme in ("redis", "rediss") and not re.fullmatch(r"/?\d*", parts.path):
+        raise ConfigurationError(f"{redacted(url)!r} names a database that is no number; write {_FORMS}")
+    if parts.scheme == "unix" and not parts.path.strip("/"):
+        raise ConfigurationError(f"{redacted(url)!r} names no socket; write {_FORMS}")
 
 
 def _try_options(client: "redis.Redis") -> None:

@@ -18,6 +18,9 @@ Cells: TypeAlias = dict[Native, Node[Native, Any]]
 _now = time.monotonic
 
 
+_NOTHING: Cells = {}
+
+
 class LocalSpaces:
     """The shelves of one store, or of one context of it."""
 
@@ -26,6 +29,10 @@ class LocalSpaces:
         self.cells: LocalCells[Native, Any] = LocalCells(maxsize)
         self._dicts: dict[tuple[str, KeyPlan, bool], Cells] = {}
         self._shelves: dict[tuple[str, type], Shelf[Native, Any]] = {}
+
+    def found(self, namespace: str, plan: KeyPlan, *, alias: bool) -> Cells:
+        """Give the records under an identity, or those that a key points to, for reading: nothing is made for a namespace that is only asked for."""
+        return self._dicts.get((namespace, plan, alias), _NOTHING)
 
     def records(self, namespace: str, plan: KeyPlan) -> Cells:
         """Give the records under an identity."""
@@ -100,8 +107,8 @@ class LocalStore(CacheStore):
     def _places(self, cls: type, lookup: Lookup, spaces: LocalSpaces, namespace: str) -> Iterator[Cells]:
         keys = keys_of(cls)
         if lookup.plan is keys.identity:
-            yield spaces.records(namespace, lookup.plan)
-        yield spaces.aliases(namespace, lookup.plan)
+            yield spaces.found(namespace, lookup.plan, alias=False)
+        yield spaces.found(namespace, lookup.plan, alias=True)
 
     def _snapshot(self, cls: type, node: "Node[Native, Any]", now: float) -> Snapshot | None:
         # In this order: see LocalCells.
@@ -162,7 +169,7 @@ class LocalStore(CacheStore):
 
     def _remove(self, records: Sequence[Alias]) -> int:
         spaces, namespace = self._spaces, self._namespace()
-        return sum(spaces.cells.remove(spaces.records(namespace, plan), native) for plan, native in records)
+        return sum(spaces.cells.remove(spaces.found(namespace, plan, alias=False), native) for plan, native in records)
 
     def clear(self, cls: type | None = None) -> None:
         """Drop everything of this namespace, or all of one class; of a mapped class, of its whole hierarchy."""

@@ -138,7 +138,7 @@ class ProcessMemoryStore(LocalStore):
 
         try:
             values = exact_values(plan.names[0], keys)
-            return rows(cls, self._shelves.records(self._namespace(), plan), values, session)
+            return rows(cls, self._shelves.found(self._namespace(), plan, alias=False), values, session)
         except KeyError:
             return None
 

@@ -63,6 +63,13 @@ def test_a_bad_url_is_refused_at_construction(url: str) -> None:
     assert url in str(caught.value)
 
 
+@pytest.mark.parametrize("url", ["redis://host/shop", "rediss://host/1/2", "unix://", "redis://[::1/0"])
+def test_what_redis_py_would_pass_over_is_refused(url: str) -> None:
+    """A database that is no number, or a socket without a path, never ends in another database than the URL names."""
+    with pytest.raises(ConfigurationError, match=r"write redis://"):
+        RedisBackend(url)
+
+
 @pytest.mark.parametrize("url", ["redis://:pa/s3cret@host:1x", "redis://me:s3cret@host?colour=red", "unix:///s?password=s3cret&colour=red"])
 def test_a_bad_url_is_shown_without_its_password(url: str) -> None:
     """Neither the message nor the chain of errors has the password."""

@@ -471,3 +471,29 @@ def _status_of_child(cells: LocalCells[Any, Any], shelf: Shelf[Any, Any]) -> int
         finally:
             os._exit(status)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def test_a_finalizer_that_the_collector_runs_under_the_lock_may_use_the_map() -> None:
+    """An object in a cycle whose finalizer writes and drops records never blocks a put, and leaves the map whole."""
+    cells: LocalCells[Any, Any] = LocalCells(50)
+    shelf = new_shelf()
+
+    class Cycle:
+        def __init__(self) -> None:
+            self.me = self
+
+        def __del__(self) -> None:
+            cells.put(shelf, 1, "one", None, ())
+            cells.remove(shelf.cells, 1)
+
+    before = gc.get_threshold()
+    gc.set_threshold(5, 2, 2)
+    try:
+        for number in range(2, 5000):
+            Cycle()
+            cells.put(shelf, number, number, None, ())
+    finally:
+        gc.set_threshold(*before)
+    gc.collect()
+    assert shelf.cells[4999].value == 4999
+    assert_whole(cells, shelf)
