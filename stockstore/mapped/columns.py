@@ -44,11 +44,16 @@ class Members:
 
 
 @dataclass(frozen=True)
+class Moments:
+    """Values are datetimes, as a rule with a time zone."""
+
+
+@dataclass(frozen=True)
 class Anything:
     """Nothing is known: the self-describing value codec takes them."""
 
 
-Kind = Native | Json | Members | Anything
+Kind = Native | Json | Members | Moments | Anything
 
 _FIXED: Final[tuple[tuple[type[TypeEngine[Any]], type], ...]] = (
     (types.Boolean, bool),
@@ -56,7 +61,6 @@ _FIXED: Final[tuple[tuple[type[TypeEngine[Any]], type], ...]] = (
     (types.String, str),
     (types.LargeBinary, bytes),
     (types.Date, dt.date),
-    (types.DateTime, dt.datetime),
     (types.Time, dt.time),
     (types.Interval, dt.timedelta),
 )
@@ -72,6 +76,8 @@ def kind_of(column_property: ColumnProperty[Any]) -> Kind:
         return Json()
     if isinstance(type_, types.Numeric | types.Float):  # a Float is a Numeric up to SQLAlchemy 2.0
         return Native(decimal.Decimal if type_.asdecimal else float)
+    if isinstance(type_, types.DateTime):
+        return Moments() if type_.timezone else Native(dt.datetime)
     if isinstance(type_, types.Uuid):
         return Native(uuid.UUID if type_.as_uuid else str)
     return next((Native(python) for sql, python in _FIXED if isinstance(type_, sql)), Anything())

@@ -15,7 +15,8 @@ from sqlalchemy.ext.mutable import MutableDict, MutableList, MutableSet
 
 from stockstore.codecs.values import dumps, loads
 from stockstore.errors import CodecError
-from stockstore.mapped.columns import UNLOADED, Json, Kind, Members, Native
+from stockstore.mapped import moments
+from stockstore.mapped.columns import UNLOADED, Json, Kind, Members, Moments, Native
 
 PLAIN: Final = b"\x01"
 PATCHED: Final = b"\x81"
@@ -89,6 +90,9 @@ class _Column:
             self.fits, self.wire = f"({v} is None or type({v}) is T{i})", str
             self.stored, self.restored = f"{v} if {v} is None else {v}._name_", f"{v} if {v} is None else M{i}[{v}]"
             self.space = {f"T{i}": kind.enum_class, f"M{i}": dict(kind.enum_class.__members__)}
+        elif isinstance(kind, Moments):
+            self.fits, self.wire = f"({v} is None or type({v}) is DATETIME)", moments.Parts
+            self.stored, self.restored = f"{v} if {v} is None else SPLIT({v})", f"{v} if {v} is None else JOIN(*{v})"
         elif isinstance(kind, Json):
             self.fits, self.wire = f"IS_JSON({v})", Any
         else:
@@ -185,6 +189,9 @@ class Rows:
             "DUMPS": dumps,
             "LOADS": loads,
             "IS_JSON": _is_json,
+            "DATETIME": dt.datetime,
+            "SPLIT": moments.split,
+            "JOIN": moments.join,
             "UNLOADED": UNLOADED,
             "EXT": Ext,
             "OPEN": self._open,

@@ -1,13 +1,14 @@
 """The private names of SQLAlchemy that hydration builds on mean what it takes them to mean."""
 
+import gc
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import inspect
+from sqlalchemy import event, inspect
 from sqlalchemy.exc import InvalidRequestError
-from sqlalchemy.orm import Mapper, Session
+from sqlalchemy.orm import Mapper, Session, UOWTransaction
 from sqlalchemy.orm.session import SessionTransactionState
 from sqlalchemy.orm.state import InstanceState
 
@@ -94,3 +95,32 @@ def test_commit_all(session: Session) -> None:
     inspect(item)._commit_all(vars(item), session.identity_map)
     assert item not in session.dirty
     assert not inspect(item).modified
+
+
+def test_flush(session: Session) -> None:
+    """_flushing tells of a flush, and its context lists the states with whether they are deleted and only listed."""
+    seen: list[object] = []
+    item, gone = session.get_one(Item, 1), session.get_one(Item, 2)
+
+    def look(flushing: Session, context: UOWTransaction) -> None:
+        seen.append(flushing._flushing)
+        seen.append({state.obj(): flags for state, flags in context.states.items() if state.obj() in {item, gone}})
+
+    event.listen(session, "after_flush", look)
+    assert not session._flushing
+    item.qty = 5
+    session.delete(gone)
+    session.flush()
+    assert seen == [True, {item: (False, False), gone: (True, False)}]
+    assert not session._flushing
+
+
+def test_weak_reference_of_the_identity_map(session: Session) -> None:
+    """_wr refers to the identity map itself, and _cleanup takes a dead instance's state out of it."""
+    item = session.get_one(Item, 1)
+    assert session.identity_map._wr() is session.identity_map
+    state = inspect(item)
+    del item
+    gc.collect()
+    assert state.obj() is None
+    assert session.identity_map._dict == {}

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session, column_property
 
 from stockstore.errors import CodecError
 from stockstore.mapped import UNLOADED, plan_of
-from stockstore.mapped.columns import Anything, Json, Kind, Members, Native, kind_of
+from stockstore.mapped.columns import Anything, Json, Kind, Members, Moments, Native, kind_of
 from stockstore.mapped.rows import HEADER, PATCHED, PLAIN, Rows
 from tests.mapped.models import NOON, Colour, Everything, Money, Rights, Shade
 
@@ -49,7 +49,7 @@ def same(left: object, right: object) -> bool:  # noqa: PLR0911
     if isinstance(left, decimal.Decimal | float):
         return repr(left) == repr(right)
     if isinstance(left, dt.datetime | dt.time) and isinstance(right, dt.datetime | dt.time):
-        return (left.replace(tzinfo=None), left.fold, left.tzinfo) == (right.replace(tzinfo=None), right.fold, right.tzinfo)
+        return (left.replace(tzinfo=None), left.fold, repr(left.tzinfo)) == (right.replace(tzinfo=None), right.fold, repr(right.tzinfo))
     return left == right
 
 
@@ -67,6 +67,20 @@ PLAIN_VALUES: list[tuple[Kind, list[object]]] = [
     (Native(dt.timedelta), [dt.timedelta(0), dt.timedelta(microseconds=-1), dt.timedelta.min, dt.timedelta.max]),
     (Members(Colour), [Colour.RED, Colour.CRIMSON, Colour.BLUE]),
     (Json(), [{"a": [1, 1.0, True, None, "x", {"b": []}]}, [], "x", 1, 1.5, False, math.inf]),
+    (
+        Moments(),
+        [
+            NOON,
+            NOON.replace(fold=1),
+            NOON.replace(tzinfo=dt.timezone.utc),
+            NOON.replace(tzinfo=zoneinfo.ZoneInfo("Etc/UTC")),
+            NOON.replace(tzinfo=BERLIN),
+            dt.datetime(2024, 10, 27, 2, 30, tzinfo=BERLIN, fold=1),
+            NOON.replace(tzinfo=dt.timezone(dt.timedelta(hours=5, minutes=30))),
+            NOON.replace(tzinfo=dt.timezone(-dt.timedelta(hours=23, minutes=59))),
+            dt.datetime.max.replace(tzinfo=dt.timezone.utc),
+        ],
+    ),
     (Anything(), [1, "x", (1, [2]), 2**70, NOON.replace(tzinfo=BERLIN), Rights.READ | Rights.WRITE, {1: "a"}, {1, 2}]),
 ]
 
@@ -96,6 +110,15 @@ ODD_VALUES: list[tuple[Kind, list[object]]] = [
             NOON.replace(tzinfo=dt.timezone(dt.timedelta(hours=5, minutes=30))),
             NOON.replace(fold=1),
             NOON.date(),
+        ],
+    ),
+    (
+        Moments(),
+        [
+            NOON.date(),
+            NOON.replace(tzinfo=dt.timezone(dt.timedelta(hours=1), "here")),
+            NOON.replace(tzinfo=dt.timezone(dt.timedelta(seconds=1))),
+            NOON.replace(tzinfo=dt.timezone(dt.timedelta(0), "Z")),
         ],
     ),
     (Native(dt.timedelta), [5, "P1D"]),
@@ -152,6 +175,8 @@ TYPES: list[tuple[Any, Kind]] = [
     (types.Uuid(), Native(uuid.UUID)),
     (types.Uuid(as_uuid=False), Native(str)),
     (types.DateTime(), Native(dt.datetime)),
+    (types.DateTime(timezone=True), Moments()),
+    (postgresql.TIMESTAMP(timezone=True), Moments()),
     (types.Interval(), Native(dt.timedelta)),
     (types.Enum("a", "b"), Native(str)),
     (types.Enum(Colour), Members(Colour)),
@@ -208,36 +233,58 @@ def test_wrong_length() -> None:
 
 def test_golden_bytes() -> None:
     """The stored bytes of both formats stay what they are."""
-    packer = Rows("app.User", ["id", "name", "at", "doc"], [Native(int), Native(str), Native(dt.datetime), Json()], b"12345678")
-    plain = b"12345678\x01\x94\x05\xa1n\xb32024-05-17T12:00:00\x81\xa1a\x91\x01"
-    assert packer.pack((5, "n", NOON.replace(microsecond=0), {"a": [1]})) == plain
-    patched = b"12345678\x81\x94\x05\xc7\x00\x00\xc0\xc7\x05\x02\x81\xa1a\x91\x01"
-    assert packer.pack((5, UNLOADED, None, {"a": [1]})) == patched
-    assert packer.unpack(patched) == (5, UNLOADED, None, {"a": [1]})
+    kinds: list[Kind] = [
+        Native(int),
+        Native(str),
+        Native(dt.datetime),
+        Json(),
+        Members(Colour),
+        Moments(),
+        Native(decimal.Decimal),
+        Native(uuid.UUID),
+    ]
+    packer = Rows("app.User", [kind.__class__.__name__ for kind in kinds], kinds, b"12345678")
+    noon = NOON.replace(microsecond=0)
+    state = (5, "n", noon, {"a": [1]}, Colour.RED, noon.replace(tzinfo=BERLIN), decimal.Decimal("1.50"), uuid.UUID(int=1))
+    clock, key = b"\xb32024-05-17T12:00:00", b"\xc4\x10" + bytes(15) + b"\x01"
+    plain = b"12345678\x01\x98\x05\xa1n" + clock + b"\x81\xa1a\x91\x01\xa3RED\x93" + clock + b"\xadEurope/Berlin\xc2\xa41.50" + key
+    assert packer.pack(state) == plain
+    assert same(packer.unpack(plain), state)
+    odd = (5, UNLOADED, None, {"a": [1]}, Colour.RED, None, None, None)
+    patched = b"12345678\x81\x98\x05\xc7\x00\x00\xc0\xc7\x05\x02\x81\xa1a\x91\x01\xa3RED\xc0\xc0\xc0"
+    assert packer.pack(odd) == patched
+    assert packer.unpack(patched) == odd
 
 
 def hostile() -> list[bytes]:
     """Rows that are not whole, not msgpack, or not of the columns below."""
     encode = msgspec.msgpack.encode
     ext = msgspec.msgpack.Ext
+    moment = "2024-01-01T00:00:00"
     bodies = [
         b"",
         b"\xc1",
         encode(5),
         encode([]),
         encode([1, "a"]),
-        encode([1, "a", None, None, 5]),
-        encode(["1", "a", {}, None]),
-        encode([1.5, "a", {}, None]),
-        encode([1, "a", {}, "no such member"]),
-        encode([1, "a", ext(9, b""), None]),
-        encode([1, "a", {"x": ext(1, b"")}, None]),
-        encode([ext(9, b""), "a", None, None]),
-        encode([ext(1, b"\xc1"), "a", None, None]),
-        encode([1, "a", ext(2, b"\x91" * 100_000), None]),
-        encode([1, "a", ext(2, encode(ext(1, b""))), None]),
-        b"\x94\x01\xa1\xff\xc0\xc0",
-        b"\x94\x01\xa1a" + b"\x91" * 100_000,
+        encode([1, "a", None, None, None, 5]),
+        encode(["1", "a", {}, None, None]),
+        encode([1.5, "a", {}, None, None]),
+        encode([1, "a", {}, "no such member", None]),
+        encode([1, "a", ext(9, b""), None, None]),
+        encode([1, "a", {"x": ext(1, b"")}, None, None]),
+        encode([ext(9, b""), "a", None, None, None]),
+        encode([ext(1, b"\xc1"), "a", None, None, None]),
+        encode([1, "a", ext(2, b"\x91" * 100_000), None, None]),
+        encode([1, "a", ext(2, encode(ext(1, b""))), None, None]),
+        encode([1, "a", None, None, moment]),
+        encode([1, "a", None, None, [moment, None, 5]]),
+        encode([1, "a", None, None, [moment, "No/Where", False]]),
+        encode([1, "a", None, None, [moment, "../../etc/passwd", False]]),
+        encode([1, "a", None, None, [moment, "+99999999999", False]]),
+        encode([1, "a", None, None, [moment, "", False]]),
+        b"\x95\x01\xa1\xff\xc0\xc0\xc0",
+        b"\x95\x01\xa1a" + b"\x91" * 100_000,
         b"\xdd\xff\xff\xff\xff",
     ]
     return [form + body for body in bodies for form in (PLAIN, PATCHED)] + [b"", b"\x02", b"\x00\x94"]
@@ -245,7 +292,9 @@ def hostile() -> list[bytes]:
 
 def test_hostile_bytes() -> None:
     """Bytes that are no row raise CodecError and nothing else."""
-    packer = rows(Native(int), Native(str), Json(), Members(Colour))
+    packer = rows(Native(int), Native(str), Json(), Members(Colour), Moments())
+    good = FINGERPRINT + PLAIN + msgspec.msgpack.encode([1, "a", {}, "RED", ["2024-01-01T00:00:00", "+60", False]])
+    assert packer.unpack(good)[:4] == (1, "a", {}, Colour.RED)
     for body in hostile():
         with pytest.raises(CodecError, match=r"app\.User"):
             packer.unpack(FINGERPRINT + body)
