@@ -47,7 +47,7 @@ def _refuse_ignored(url: str) -> None:
     """Refuse a path that redis-py would pass over: the data would go to another database than the URL names."""
     try:
         parts = urlsplit(str(url))
-    except ValueError as error:
+    except ValueError:
         raise ConfigurationError(f"{redacted(url)!r} is no URL; write {_FORMS}") from None
     if parts.scheme in ("redis", "rediss") and not re.fullmatch(r"/?\d*", parts.path):
         raise ConfigurationError(f"{redacted(url)!r} names a database that is no number; write {_FORMS}")
