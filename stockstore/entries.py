@@ -42,12 +42,12 @@ def unpack_value(cell: bytes) -> tuple[bytes, float]:
     return cell[_HEADER_SIZE:], expires
 
 
-def fresh_bodies(cells: Iterable[bytes | None], fingerprint: bytes) -> list[bytes | None]:
-    """Give what follows the fingerprint in those cells that hold a value with it and have not expired, ``None`` for the others."""
+def fresh_payloads(cells: Iterable[bytes | None], fingerprint: bytes) -> list[bytes | None]:
+    """Give the payloads of those cells that hold a value with a fingerprint and have not expired, ``None`` for the others."""
     # Positive floats and infinity compare as their big-endian bytes do.
-    now, body = struct.pack(">d", time.time()), _HEADER_SIZE + len(fingerprint)
+    now = struct.pack(">d", time.time())
     return [
-        cell[body:]
+        cell[_HEADER_SIZE:]
         if cell is not None and cell.startswith(_HEAD) and cell.startswith(fingerprint, _HEADER_SIZE) and cell[2:_HEADER_SIZE] > now
         else None
         for cell in cells

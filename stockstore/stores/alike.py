@@ -1,14 +1,22 @@
-"""Batches of plain objects of one class whose keys are all numbers or all text: a few passes instead of a step per object.
+"""Batches of one class whose keys are alike, all numbers or all text: a few passes instead of a step per object.
 
 What is not so alike gives ``None``, and goes the general way, which also tells what is wrong with it.
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from stockstore.codecs import Codec
-from stockstore.entries import pack_alias, pack_value
+from stockstore.entries import fresh_payloads, pack_alias, pack_value
+from stockstore.errors import CodecError
 from stockstore.keys import ClassKeys, KeyPlan
 from stockstore.lifetimes import expiry, server_seconds
+from stockstore.stores.hits import exact_values
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+FINGERPRINT_SIZE = 8
 
 
 def only_class(objects: Sequence[object]) -> type | None:
@@ -40,3 +48,53 @@ def _texts(plan: KeyPlan, objects: Sequence[object], namespace: str, *, alias: b
     except AttributeError:
         return None
     return plan.texts(namespace, values, alias=alias)
+
+
+def values_of(keys: ClassKeys, asked: list[Any]) -> tuple[KeyPlan, list[Any]] | None:
+    """Give the one key of one name that all look-ups of a batch use, and their values."""
+    if not asked:
+        return None
+    name = next(iter(asked[0]), None) if type(asked[0]) is dict else None
+    plan = keys.canonical if name is None else next((plan for plan in keys.plans if plan.names == (name,)), None)
+    try:
+        return None if plan is None else (plan, exact_values(plan.names[0], asked))
+    except (KeyError, TypeError):
+        return None
+
+
+def objects_in(cls: type, cells: Sequence[bytes | None], codec: Codec, pointed: KeyPlan | None, values: Sequence[object]) -> list[Any]:
+    """Give the plain objects in cells; where a key has pointed at them, only those that carry its value."""
+    decode = codec.decode
+    payloads = fresh_payloads(cells, codec.fingerprint(cls))
+    try:
+        found: list[Any] = [None if payload is None else decode(cls, payload[FINGERPRINT_SIZE:]) for payload in payloads]
+    except CodecError:
+        return [None] * len(payloads)
+    if pointed is None:
+        return found
+    return [obj if obj is not None and pointed.native_of(obj) == value else None for obj, value in zip(found, values, strict=True)]
+
+
+def rows_in(
+    cls: type, cells: Sequence[bytes | None], pointed: KeyPlan | None, values: Sequence[object], session: "Session | None"
+) -> list[Any]:
+    """Give instances of the rows in cells; where a key has pointed at them, only of those that carry its value."""
+    from stockstore.mapped import plan_of
+
+    plan = plan_of(cls)
+    try:
+        states = [None if payload is None else plan.unpack(payload)[1] for payload in fresh_payloads(cells, plan.fingerprint)]
+    except CodecError:
+        return [None] * len(cells)
+    if pointed is not None:
+        at = plan.attrs.index(pointed.names[0])
+        states = [state if state is not None and _same(state[at], value) else None for state, value in zip(states, values, strict=True)]
+    if session is None:
+        return [None if state is None else plan.hydrate(state) for state in states]
+    attached = iter(plan.attach_many(session, [state for state in states if state is not None]))
+    return [None if state is None else next(attached) for state in states]
+
+
+def _same(one: object, other: object) -> bool:
+    """Whether values are one key; of two types, as with an enum, the general way decides."""
+    return type(one) is type(other) and one == other

@@ -3,17 +3,17 @@
 import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar, cast, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, get_args
 
 from stockstore.backends.base import Backend
 from stockstore.codecs import Codec, MsgpackCodec
-from stockstore.entries import fresh_bodies, pack_alias, pack_value, unpack_value
+from stockstore.entries import pack_alias, pack_value, unpack_value
 from stockstore.errors import CacheUnreachable, CodecError, ConfigurationError
-from stockstore.keys import ClassKeys, Key, Lookup, keys_of, namespace_text
+from stockstore.keys import ClassKeys, Key, KeyPlan, Lookup, keys_of, namespace_text
 from stockstore.lifetimes import Lifetime, expiry, remaining, server_seconds
-from stockstore.stores.alike import cells_of, only_class
-from stockstore.stores.base import objects_of
-from stockstore.stores.cache import Alias, CacheStore, Entry, Namespace, subclasses_of
+from stockstore.stores.alike import FINGERPRINT_SIZE, cells_of, objects_in, only_class, rows_in, values_of
+from stockstore.stores.base import keys_in, objects_of
+from stockstore.stores.cache import Alias, CacheStore, Entry, Namespace, subclasses_of, written_by
 from stockstore.stores.snapshots import ObjectSnapshot, RowSnapshot, Snapshot
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 OnError: TypeAlias = Literal["raise", "miss"]
-FINGERPRINT_SIZE = 8
 DEFAULT_CODEC = MsgpackCodec()
 
 _Decode: TypeAlias = Callable[[bytes], Snapshot | None]
@@ -70,31 +69,38 @@ class BackendStore(CacheStore):
 
     def batch_get(self, cls: type[T], keys: Iterable[Key], *, session: "Session | None" = None) -> list[T | None]:
         """Give the objects of these keys, in their positions, ``None`` where there is none."""
-        keys = keys if isinstance(keys, list) else list(keys)
-        compiled = keys_of(cls)
-        plain = not compiled.mapped and not self._polymorphic and compiled.canonical is compiled.identity and keys and not self._watched
-        texts = compiled.identity.texts(self._namespace(), keys) if plain else None
-        if texts is None:
+        keys = keys_in(keys)
+        compiled, alike, texts = keys_of(cls), None, None
+        if not self._watched and not self._may_be_pointed_at(cls) and not (session and compiled.mapped and written_by(session, cls, None)):
+            alike = values_of(compiled, keys)
+        if alike is not None:
+            texts = alike[0].texts(self._namespace(), alike[1], alias=alike[0] is not compiled.identity)
+        if alike is None or texts is None:
             return super().batch_get(cls, keys, session=session)
-        return self._objects(cls, texts)
+        return self._get_alike(cls, *alike, texts, session)
 
-    def _objects(self, cls: type[T], texts: Sequence[str]) -> list[T | None]:
-        """Give the plain objects of records that were written without a glance at their keys; measured by scripts/bench."""
-        cells, decode = self._cells(self._backend.get_many, texts), self._codec.decode
-        bodies = fresh_bodies(map(cells.get, texts), self._codec.fingerprint(cls))
-        try:
-            found = [None if body is None else decode(cls, body) for body in bodies]
-        except CodecError:
-            found = [None] * len(texts)
-        # The others are absent, or told apart one by one: expired, of another shape, damaged.
-        others = [position for position, obj in enumerate(found) if obj is None and texts[position] in cells]
-        slow = self._decoder(cls) if others else None
-        for position in others:
-            snapshot = slow(cells[texts[position]]) if slow else None
-            found[position] = None if snapshot is None else cast("T", snapshot.restore())
+    def _get_alike(self, cls: type[T], plan: KeyPlan, values: list[Any], texts: list[str], session: "Session | None") -> list[T | None]:
+        keys = keys_of(cls)
+        pointed = None if plan is keys.identity else plan
+        by_text = self._cells(self._backend.get_many if pointed is None else self._backend.follow_many, texts)
+        cells = [by_text.get(text) for text in texts]
+        found = rows_in(cls, cells, pointed, values, session) if keys.mapped else objects_in(cls, cells, self._codec, pointed, values)
+        self._get_others(cls, plan, values, cells, found, session)
         missing = sum(obj is None for obj in found)
         self._counters.add(hits=len(found) - missing, misses=missing)
         return found
+
+    def _get_others(
+        self, cls: type, plan: KeyPlan, values: list[Any], cells: list[bytes | None], found: list[Any], session: "Session | None"
+    ) -> None:
+        """Fill in, one by one, what is there but expired, of another shape or class, damaged, or not what the key asks for."""
+        others = [at for at, cell in enumerate(cells) if cell is not None and found[at] is None]
+        decode = self._decoder(cls) if others else None
+        for at in others:
+            lookup = Lookup(plan, values[at], (values[at],))
+            snapshot = decode(cells[at] or b"") if decode else None
+            if snapshot is not None and self._fits(cls, lookup, snapshot):
+                found[at] = snapshot.restore(session)
 
     batch_fetch = CacheStore.batch_fetch
 

@@ -223,12 +223,12 @@ class CacheStore(Store):
         return _valid_namespace(setting()) if callable(setting) else setting
 
 
-def written_by(session: "Session", cls: type, lookup: Lookup) -> bool:
-    """Whether a session may have changed, in its open transaction, what a lookup of a mapped class finds."""
+def written_by(session: "Session", cls: type, lookup: Lookup | None) -> bool:
+    """Whether a session may have changed, in its open transaction, what a lookup of a mapped class finds, or any row of it."""
     from stockstore.mapped import bypasses, plan_of
 
     identity = keys_of(cls).identity
-    if lookup.plan is not identity:
+    if lookup is None or lookup.plan is not identity:
         return bypasses(session, plan_of(cls).root, None)
     given = dict(zip(identity.names, lookup.values, strict=True))
     return bypasses(session, plan_of(cls).root, tuple(given[name] for name in identity.declared))
