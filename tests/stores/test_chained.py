@@ -257,6 +257,16 @@ def test_a_delete_reaches_caches_that_lack_the_alias(shop: Shop) -> None:
     assert shop.readings(Customer, 1) == [None] * 4
 
 
+def test_a_delete_by_a_key_that_only_the_origin_knows() -> None:
+    """A delete by a key that the origin got behind the chain's back drops the record of every cache."""
+    memory, origin = ProcessMemoryStore(), RecordingStore()
+    chain = ChainedStore([memory, origin])
+    chain.put(Thing(1, "old"))
+    origin.put(Thing(1, "new"))
+    assert chain.delete(Thing, name="new") is True
+    assert chain.batch_get(Thing, [1, {"name": "old"}, {"name": "new"}]) == [None] * 3
+
+
 def test_clear_empties_the_caches_only(shop: Shop) -> None:
     """Clearing a chain leaves the rows, and no cache has what it cleared."""
     shop.chain.batch_put([Customer(id=1), Thing(1)])

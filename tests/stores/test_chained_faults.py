@@ -17,6 +17,8 @@ from tests.servers.server import Server
 from tests.stores.shop import Car, Customer, Note, Tag, Vehicle
 
 Start = Callable[..., Server]
+KEEPS = ("--appendonly", "yes", "--appendfsync", "always")
+"""Options of a Redis that has its old data after a restart; one that was frozen runs the writes that it was sent meanwhile."""
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +49,7 @@ def memcache_cache(server: Server) -> MemcacheStore:
 def case(request: pytest.FixtureRequest, lite: Engine) -> Iterator[Case]:
     """Redis, that keeps its data over a restart, and memcached in turn."""
     if request.param == "redis":
-        server = request.getfixturevalue("start_redis")("--appendonly", "yes", "--appendfsync", "always")
+        server = request.getfixturevalue("start_redis")(*KEEPS)
         cache: BackendStore = redis_cache(server)
     else:
         server = request.getfixturevalue("start_memcached")()
@@ -115,12 +117,12 @@ def test_a_delete_beside_a_broken_cache(case: Case, break_: Callable[[Server], C
 
 def test_the_first_read_after_the_repair_by_a_base_class(lite: Engine, start_redis: Callable[..., RedisServer]) -> None:
     """A subclass's old row is not read by its base class either."""
-    server = start_redis()
+    server = start_redis(*KEEPS)
     with ChainedStore([redis_cache(server), SqlAlchemyStore(engine=lite)]) as chain:
         chain.put(Car(id=1, plate="old", doors=3))
-        server.freeze()
+        server.stop()
         chain.put(Car(id=1, plate="new", doors=5))
-        server.thaw()
+        server.start()
         found = chain.get(Vehicle, 1)
         assert isinstance(found, Car)
         assert (found.plate, found.doors) == ("new", 5)
@@ -129,26 +131,26 @@ def test_the_first_read_after_the_repair_by_a_base_class(lite: Engine, start_red
 
 def test_rows_that_the_database_deleted_along(lite: Engine, start_redis: Callable[..., RedisServer]) -> None:
     """A row that went by ``ON DELETE CASCADE`` while the cache was down is not read when it is back."""
-    server = start_redis()
+    server = start_redis(*KEEPS)
     with ChainedStore([redis_cache(server), SqlAlchemyStore(engine=lite)]) as chain:
         chain.put(Customer(id=1, notes=[Note(id=5, text="n")]))
         assert chain.get(Note, 5) is not None
-        server.freeze()
+        server.stop()
         chain.delete(Customer, 1)
-        server.thaw()
+        server.start()
         assert chain.get(Note, 5) is None
 
 
 def test_what_is_owed_stands_in_the_namespace_of_its_put(lite: Engine, start_redis: Callable[..., RedisServer]) -> None:
     """A tenant's old value goes though another tenant reads first."""
     tenant = ContextVar("tenant", default="north")
-    server = start_redis()
+    server = start_redis(*KEEPS)
     cache = RedisStore(server.url, namespace=tenant.get, connect_timeout=0.2, read_timeout=0.2)
     with ChainedStore([cache, SqlAlchemyStore(engine=lite)]) as chain:
         put(chain, "old")
-        server.freeze()
+        server.stop()
         put(chain, "new")
-        server.thaw()
+        server.start()
         tenant.set("south")
         assert name_of(chain.get(Customer, 1)) == "new"
         tenant.set("north")
