@@ -208,6 +208,11 @@ class ChainedStore(Store):
         """Whether the lowest tier is the truth itself."""
         return self._tiers[-1].is_origin
 
+    @property
+    def partition(self) -> str:
+        """The namespaces that this caller reads and writes."""
+        return ":".join(tier.partition for tier in self._tiers)
+
     def stats(self) -> Stats:
         """Give the sums over the tiers, and in ``tiers`` each tier's own; a miss is one of the whole chain."""
         tiers = tuple(tier.stats() for tier in self._tiers)
