@@ -85,7 +85,7 @@ class KeyPlan:
         if kinds != _TEXTS:
             return None
         texts = [f"{prefix}s{escape(value)}" for value in values]  # type: ignore[arg-type]
-        return texts if max(map(len, texts)) <= KEY_LIMIT else None
+        return texts if max(map(len, texts)) < KEY_LIMIT else None
 
     def alias_text(self, namespace: str, native: Native) -> str:
         """Give the text of the key under which a pointer to a record stands."""
