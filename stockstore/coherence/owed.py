@@ -47,10 +47,10 @@ class Owed:
         self._retry_at = 0.0
 
     def add(self, cls: type, keys: Sequence[Mapping[str, object]]) -> None:
-        """Remember keys of a class, and try to deliver at once."""
+        """Remember keys of a class, or where there are none the whole class, and try to deliver at once."""
         debt = self._debts.get((cls, self._tier.partition))
         known = [*keys] if debt is None else [*debt.keys, *keys]
-        cleared = debt is not None and not debt.keys
+        cleared = not keys or (debt is not None and not debt.keys)
         self._debts[cls, self._tier.partition] = _Debt(copy_context(), [] if cleared or len(known) > LIMIT else known)
         self._retry_at = 0.0
         self.settled(cls)

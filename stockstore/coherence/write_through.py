@@ -23,8 +23,8 @@ class Portable(Protocol):
     def shared(self) -> bool:
         """Whether others may see it."""
 
-    def key(self) -> dict[str, object]:
-        """Its canonical key."""
+    def former_keys(self) -> list[dict[str, object]]:
+        """Its canonical key, and the one it had before where that differs."""
 
 
 S = TypeVar("S", bound=Portable)
@@ -79,6 +79,11 @@ class WriteThrough(Generic[S]):
             if keys and self._tiers[above].holds(cls) and not self._try_delete(above, cls, keys):
                 self._owed[above].add(cls, keys)
 
+    def distrust(self, level: int, snapshots: Sequence[S]) -> None:
+        """Delete from the levels above what one level may have written: it did not tell."""
+        for cls, keys in _keys_by_class(snapshots).items():
+            self.forget(level, cls, keys)
+
     def sweep(self, level: int, cls: type) -> None:
         """Clear a class from the levels above, where it is not known which of its rows have changed."""
         for above in range(level - 1, -1, -1):
@@ -109,5 +114,5 @@ class WriteThrough(Generic[S]):
 def _keys_by_class(snapshots: Sequence[Portable]) -> dict[type, list[dict[str, object]]]:
     keys: dict[type, list[dict[str, object]]] = {}
     for snapshot in snapshots:
-        keys.setdefault(snapshot.cls, []).append(snapshot.key())
+        keys.setdefault(snapshot.cls, []).extend(snapshot.former_keys())
     return keys

@@ -3,6 +3,6 @@
 from stockstore.mapped.columns import UNLOADED
 from stockstore.mapped.hydrate import flushed_states
 from stockstore.mapped.plan import MappedPlan, OtherShapeError, plan_of
-from stockstore.mapped.sessions import bypasses, dependent_classes
+from stockstore.mapped.sessions import bypasses, classes_beside, dependent_classes
 
-__all__ = ["UNLOADED", "MappedPlan", "OtherShapeError", "bypasses", "dependent_classes", "flushed_states", "plan_of"]
+__all__ = ["UNLOADED", "MappedPlan", "OtherShapeError", "bypasses", "classes_beside", "dependent_classes", "flushed_states", "plan_of"]

@@ -12,7 +12,7 @@ from operator import itemgetter
 from textwrap import indent
 from typing import Any, Final
 
-from sqlalchemy.orm import ColumnProperty, Mapper, Session, UOWTransaction
+from sqlalchemy.orm import ColumnProperty, Mapper, Session, UOWTransaction, mapperlib
 from sqlalchemy.orm.identity import IdentityMap
 from sqlalchemy.orm.session import SessionTransactionState
 from sqlalchemy.orm.state import InstanceState
@@ -210,6 +210,13 @@ def _loaded(state: InstanceState[Any], values: dict[str, Any], session: Session 
         session.dispatch.loaded_as_persistent(session, state)
     if state.modified:  # a listener set an attribute: like a load, that is no change
         state._commit_all(values, identity_map)
+
+
+def all_mappers() -> set[Mapper[Any]]:
+    """The mappers of all registries: several may map tables of one MetaData."""
+    # A class that another thread is just mapping has a manager, and no mapper yet or half of one.
+    managers = (manager for registry in mapperlib._all_registries() for manager in list(registry._managers))
+    return {manager.mapper for manager in managers if manager.is_mapped and manager.mapper.configured}
 
 
 def flushed_states(context: UOWTransaction) -> list[tuple[InstanceState[Any], bool]]:

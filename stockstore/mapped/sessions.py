@@ -7,16 +7,18 @@ by a trigger, a function or a common table expression.
 
 import re
 from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from typing import Any, Final, Literal
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import ForeignKey, Table, event, inspect
+from sqlalchemy import ForeignKey, MetaData, Table, event, inspect
 from sqlalchemy.exc import NoReferenceError
 from sqlalchemy.orm import FromStatement, InstanceState, Mapper, ORMExecuteState, Session, SessionTransaction, UOWTransaction
 from sqlalchemy.sql.expression import Alias, Delete, Insert, Select, SelectBase, TableClause, TextClause, TextualSelect, UpdateBase
 from sqlalchemy.sql.visitors import iterate
 
-from stockstore.mapped.hydrate import flushed_states, is_flushing
+from stockstore.errors import ConfigurationError
+from stockstore.mapped.hydrate import all_mappers, flushed_states, is_flushing
 
 _Row = tuple[type, tuple[Any, ...]]
 Action = Literal["ondelete", "onupdate"]
@@ -44,8 +46,7 @@ class _Journal:
 
 
 _journals: Final[WeakKeyDictionary[Session, _Journal]] = WeakKeyDictionary()
-_sides: Final[WeakKeyDictionary[Mapper[Any], dict[Action, frozenset[str]]]] = WeakKeyDictionary()
-_cascades: Final[WeakKeyDictionary[Table, dict[str, frozenset[str]]]] = WeakKeyDictionary()
+_cascades: Final[WeakKeyDictionary[Table, dict[tuple[str, int], frozenset[str]]]] = WeakKeyDictionary()
 
 
 def bypasses(session: Session, root: type, identity: tuple[Any, ...] | None) -> bool:
@@ -60,6 +61,10 @@ def bypasses(session: Session, root: type, identity: tuple[Any, ...] | None) -> 
         root: The class under which the row stands in an identity map.
         identity: The primary key values; None asks about any row of the root.
     """
+    if not isinstance(session, Session):
+        raise ConfigurationError(
+            f"session= takes a sqlalchemy.orm.Session, not {session!r}; of a scoped_session give scoped(), of an AsyncSession its sync_session"
+        )
     if is_flushing(session):
         return True
     journal = _journals.get(session)
@@ -72,10 +77,19 @@ def dependent_classes(mappers: Iterable[Mapper[Any]], action: Action) -> frozens
     for mapper in mappers:
         names = frozenset[str]().union(*(_dependents(table, action) for table in mapper.tables))
         if names:
-            found.update(
-                other.class_ for other in mapper.registry.mappers if names & {str(getattr(table, "name", "")) for table in other.tables}
-            )
+            places = {table.metadata for table in mapper.tables if isinstance(table, Table)}
+            found.update(other.class_ for other in all_mappers() if any(_is_in(table, places, names) for table in other.tables))
     return frozenset(found)
+
+
+def _is_in(table: object, places: AbstractSet[MetaData], names: AbstractSet[str]) -> bool:
+    return isinstance(table, Table) and table.name in names and table.metadata in places
+
+
+def classes_beside(mapper: Mapper[Any], tables: AbstractSet[object]) -> frozenset[type]:
+    """Give the mapped classes outside a mapper's own hierarchy that have their rows in these tables too."""
+    others = (other for other in all_mappers() if other.base_mapper is not mapper.base_mapper)
+    return frozenset(other.class_ for other in others if not tables.isdisjoint(other.tables))
 
 
 def _journal(session: Session) -> _Journal:
@@ -114,12 +128,9 @@ def _rows(state: InstanceState[Any]) -> Iterator[_Row]:
 
 def _side_tables(mapper: Mapper[Any], action: Action) -> frozenset[str]:
     """The tables that a flush of the mapper's rows may write beside their own: of many-to-many relationships, and dependents."""
-    known = _sides.setdefault(mapper, {})
-    if action not in known:
-        secondary = (_plain_table(relationship.secondary) for relationship in mapper.relationships)
-        dependents = (_dependents(table, action) for table in mapper.tables)
-        known[action] = frozenset(table.name for table in secondary if table is not None).union(*dependents)
-    return known[action]
+    secondary = (_plain_table(relationship.secondary) for relationship in mapper.relationships)
+    dependents = (_dependents(table, action) for table in mapper.tables)
+    return frozenset(table.name for table in secondary if table is not None).union(*dependents)
 
 
 @event.listens_for(Session, "after_transaction_end")
@@ -174,12 +185,13 @@ def _dependents(table: object, action: Action) -> frozenset[str]:
     """The tables whose rows the database itself changes along with rows of this one."""
     if not isinstance(table, Table):
         return frozenset()
-    known = _cascades.setdefault(table, {})
-    if action not in known:
+    # Tables may be added at any time.
+    known, place = _cascades.setdefault(table, {}), (action, len(table.metadata.tables))
+    if place not in known:
         found: set[str] = set()
         _collect(table, action, found)
-        known[action] = frozenset(found)
-    return known[action]
+        known[place] = frozenset(found)
+    return known[place]
 
 
 def _collect(table: Table, action: Action, found: set[str]) -> None:

@@ -142,6 +142,7 @@ class CacheStore(Store):
 
     def check(self, snapshots: Sequence[Snapshot]) -> None:
         """Raise what filling with these snapshots would raise for their own sake."""
+        self._namespace()
         self._entries(snapshots)
 
     # -- keys -----------------------------------------------------------------------------------

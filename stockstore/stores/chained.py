@@ -1,6 +1,7 @@
 """Several stores as one: read from the top down, written from the bottom up."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
 
@@ -10,7 +11,7 @@ from stockstore.instrumentation import Stats
 from stockstore.keys import Key, KeyPlan, Lookup, Native, keys_of
 from stockstore.stores.base import MISSING, Store, keys_in, objects_of
 from stockstore.stores.cache import CacheStore, restore_all
-from stockstore.stores.outcome import Outcome
+from stockstore.stores.outcome import Outcome, UnconfirmedError
 from stockstore.stores.snapshots import Snapshot, snapshot_of
 
 if TYPE_CHECKING:
@@ -117,9 +118,21 @@ class ChainedStore(Store):
             self._check_above(level, snapshots)
 
         tier = self._tiers[level]
-        outcome = tier.batch_store(objects, check if tier.is_origin else None)
+        with self._doubting(level):
+            outcome = tier.batch_store(objects, check if tier.is_origin else None)
         self._spread(level, outcome)
         return outcome
+
+    @contextmanager
+    def _doubting(self, level: int) -> Iterator[None]:
+        """Drop from the caches what a database may have changed that was lost while it committed."""
+        try:
+            yield
+        except UnconfirmedError as error:
+            for cls in error.outcome.swept:
+                self._through.sweep(level, cls)
+            self._through.distrust(level, [*error.outcome.snapshots, *error.outcome.others])
+            raise
 
     def _spread(self, level: int, outcome: Outcome) -> None:
         for cls in outcome.swept:
@@ -164,7 +177,8 @@ class ChainedStore(Store):
         keys: dict[type, list[dict[str, object]]] = {}
         for snapshot in map(snapshot_of, objects):
             keys.setdefault(snapshot.cls, []).extend(snapshot.former_keys())
-        outcome = self._tiers[level].batch_erase(objects)
+        with self._doubting(level):
+            outcome = self._tiers[level].batch_erase(objects)
         for cls, gone in keys.items():
             self._through.forget(level, cls, gone)
         self._spread(level, outcome)
@@ -175,7 +189,8 @@ class ChainedStore(Store):
         others = [key for key, lookup in zip(keys, lookups, strict=True) if lookup.plan is not keys_of(cls).identity]
         # A cache may hold a record without the alias that is asked for: the origin knows its identity.
         found = [row for row in self._tiers[level].batch_fetch(cls, others) if row is not None] if others else []
-        outcome = self._tiers[level].batch_erase(cls, keys)
+        with self._doubting(level):
+            outcome = self._tiers[level].batch_erase(cls, keys)
         self._through.forget(level, cls, [*map(_as_dict, lookups), *(row.key() for row in found)])
         self._spread(level, outcome)
         return outcome

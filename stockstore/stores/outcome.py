@@ -1,7 +1,8 @@
-"""What a write has done besides what it was asked for."""
+"""What a write has done besides what it was asked for, or may have done."""
 
 from dataclasses import dataclass
 
+from stockstore.errors import OriginError
 from stockstore.stores.snapshots import Snapshot
 
 
@@ -20,3 +21,12 @@ class Outcome:
     snapshots: list[Snapshot]
     others: list[Snapshot]
     swept: frozenset[type]
+
+
+class UnconfirmedError(OriginError):
+    """The connection was lost while the database committed: it may or may not have written this outcome."""
+
+    def __init__(self, message: str, outcome: Outcome) -> None:
+        """Hold what would be written."""
+        super().__init__(message)
+        self.outcome = outcome

@@ -1,17 +1,21 @@
 """The caller's objects to instances of the store's own session: the caller's session is never written to, nor waited for."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import inspect
 from sqlalchemy.orm import InstanceState, RelationshipProperty, Session, object_session
 from sqlalchemy.orm.attributes import set_committed_value
-from sqlalchemy.orm.collections import collection_adapter
+from sqlalchemy.orm.collections import KeyFuncDict, collection_adapter
+from sqlalchemy.util import duck_type_collection
 
 from stockstore.errors import OriginError
 from stockstore.keys import class_name, keys_of
 from stockstore.mapped import bypasses
 from stockstore.stores.sql_reads import load
+
+_UNLOADABLE: Final = frozenset(("dynamic", "write_only"))
+"""Relationships whose collection is never in memory, only what was added and removed."""
 
 
 class Copy(NamedTuple):
@@ -61,6 +65,9 @@ def _merged_relations(obj: object) -> Iterator[RelationshipProperty[Any]]:
 
 def _members(obj: object, relation: RelationshipProperty[Any]) -> list[object]:
     value = obj.__dict__[relation.key]
+    if relation.lazy in _UNLOADABLE:
+        history = inspect(obj, raiseerr=True).attrs[relation.key].history
+        return [*history.added, *history.deleted]
     if relation.uselist:
         return list(collection_adapter(value))
     return [] if value is None else [value]
@@ -135,8 +142,18 @@ def _columns_alone(obj: object) -> object:
 
 def _relate(one: Copy, copies: Mapping[int, Copy]) -> None:
     for relation in _merged_relations(one.given):
-        value = one.given.__dict__[relation.key]
-        setattr(one.copy, relation.key, _translated(value, copies))
+        if relation.lazy in _UNLOADABLE:
+            _replay(one, relation.key, copies)
+        else:
+            setattr(one.copy, relation.key, _translated(one.given.__dict__[relation.key], copies))
+
+
+def _replay(one: Copy, name: str, copies: Mapping[int, Copy]) -> None:
+    collection, history = getattr(one.copy, name), inspect(one.given, raiseerr=True).attrs[name].history
+    for member in history.added:
+        collection.add(copies[id(member)].copy)
+    for member in history.deleted:
+        collection.remove(copies[id(member)].copy)
 
 
 def _translated(value: Any, copies: Mapping[int, Copy]) -> object:
@@ -144,7 +161,9 @@ def _translated(value: Any, copies: Mapping[int, Copy]) -> object:
         return None
     if not hasattr(value, "_sa_adapter"):
         return copies[id(value)].copy
+    members = [copies[id(member)].copy for member in collection_adapter(value)]
+    if isinstance(value, KeyFuncDict):  # by the keys that its members have now
+        return {value.keyfunc(member): member for member in members}
     if isinstance(value, Mapping):
         return {key: copies[id(member)].copy for key, member in value.items()}
-    members = [copies[id(member)].copy for member in collection_adapter(value)]
-    return set(members) if isinstance(value, set) else members
+    return set(members) if duck_type_collection(value) is set else members

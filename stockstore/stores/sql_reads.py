@@ -132,7 +132,8 @@ def _entity(cls: type) -> Any:
     """Give what selects all columns of the subclasses too, so that no row needs a statement of its own."""
     mapper = _mapper(cls)
     below = [m.class_ for m in mapper.self_and_descendants if m is not mapper and not m.concrete]
-    return with_polymorphic(cls, below) if below and not mapper.with_polymorphic else cls
+    known = mapper.with_polymorphic
+    return with_polymorphic(cls, below) if below and (known is None or known[0] != "*") else cls
 
 
 def _mapper(cls: type) -> Mapper[Any]:

@@ -1,16 +1,17 @@
 """Objects to rows: add or merge, delete, and what the session did along with it."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import event, inspect
-from sqlalchemy.orm import Mapper, Session, UOWTransaction, make_transient_to_detached, object_session
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.orm import InstanceState, Mapper, Session, UOWTransaction, make_transient_to_detached, object_session
 from sqlalchemy.orm.attributes import set_committed_value
 
 from stockstore.errors import OriginError
-from stockstore.mapped import UNLOADED, dependent_classes, flushed_states, plan_of
-from stockstore.stores.outcome import Outcome
+from stockstore.mapped import UNLOADED, classes_beside, dependent_classes, flushed_states, plan_of
+from stockstore.stores.outcome import Outcome, UnconfirmedError
 from stockstore.stores.snapshots import RowSnapshot, Snapshot
 from stockstore.stores.sql_copies import copy_into, former_key
 from stockstore.stores.sql_reads import load, lookups_of_identities
@@ -29,19 +30,27 @@ class Recorder:
         self.former: dict[int, dict[str, object]] = {}
         self.moved: list[object] = []
         """Objects that other rows reference by a value that changes."""
-        event.listen(session, "before_flush", self._before)
+        self.tables: dict[Mapper[Any], set[object]] = {}
+        """What was written to, by the mappers of the rows."""
         event.listen(session, "after_flush", self._note)
-
-    def _before(self, session: Session, _context: object, _instances: object) -> None:
-        for obj in session.dirty:
-            self.former[id(obj)] = former_key(obj)
-            if _changes_a_referenced_column(obj):
-                self.moved.append(obj)
 
     def _note(self, session: Session, context: UOWTransaction) -> None:  # noqa: ARG002 - as the event is called
         for state, deleted in flushed_states(context):
             obj = state.obj()
             (self.deleted if deleted else self.written)[id(obj)] = obj
+            self.tables.setdefault(state.mapper, set(state.mapper.tables)).update(_changed_secondaries(state, deleted))
+            # At this event a row still has the identity that it had before the flush, and the history of its columns.
+            if state.key is not None and not deleted:
+                self.former[id(obj)] = former_key(obj)
+                if _changes_a_referenced_column(obj):
+                    self.moved.append(obj)
+
+
+def _changed_secondaries(state: InstanceState[Any], deleted: bool) -> Iterator[object]:
+    for relation in state.mapper.relationships:
+        written = relation.secondary is not None and not relation.viewonly
+        if written and (deleted or (relation.key in state.dict and state.attrs[relation.key].history.has_changes())):
+            yield relation.secondary
 
 
 def _changes_a_referenced_column(obj: object) -> bool:
@@ -66,7 +75,7 @@ def store(session: Session, objects: Sequence[object], before_commit: Callable[[
     outcome = _outcome([rows[id(copies[id(obj)].copy)] for obj in objects], [rows[id(obj)] for obj in others], recorder)
     if before_commit is not None:
         before_commit([*outcome.snapshots, *outcome.others])
-    session.commit()
+    _commit(session, outcome)
     for given, copy in copies.values():
         if id(copy) in rows:
             _give_back(given, rows[id(copy)])
@@ -76,7 +85,18 @@ def store(session: Session, objects: Sequence[object], before_commit: Callable[[
 def _outcome(targets: list[Snapshot], others: list[Snapshot], recorder: Recorder) -> Outcome:
     gone: list[Snapshot] = [_gone(obj) for obj in recorder.deleted.values()]
     swept = dependent_classes(_mappers(recorder.moved), "onupdate") | dependent_classes(_mappers(recorder.deleted.values()), "ondelete")
-    return Outcome(len(targets), targets, others + gone, swept)
+    beside = (classes_beside(mapper, tables) for mapper, tables in recorder.tables.items())
+    return Outcome(len(targets), targets, others + gone, swept.union(*beside))
+
+
+def _commit(session: Session, outcome: Outcome) -> None:
+    try:
+        session.commit()
+    except IntegrityError:
+        raise
+    except SQLAlchemyError as error:
+        reason = str(getattr(error, "orig", None) or error).strip().split("\n", 1)[0]
+        raise UnconfirmedError(f"the commit was not confirmed, and may have been done: {reason}", outcome) from error
 
 
 def _mappers(objects: Iterable[object]) -> set[Mapper[Any]]:
@@ -114,10 +134,10 @@ def _give_back(obj: object, snapshot: Snapshot) -> None:
     """Set the stored column values on an object that belongs to no session, and give it the identity of its row."""
     if object_session(obj) is not None or not isinstance(snapshot, RowSnapshot):
         return
-    for name, value in zip(snapshot.plan.attrs, snapshot.state, strict=True):
-        if value is not UNLOADED:
-            set_committed_value(obj, name, value)
     state = inspect(obj, raiseerr=True)
+    for name, value in zip(snapshot.plan.attrs, snapshot.state, strict=True):
+        if value is not UNLOADED and name in state.mapper.class_manager:  # the row may be of a subclass
+            set_committed_value(obj, name, value)
     if state.key is None:
         make_transient_to_detached(obj)
     else:
@@ -133,5 +153,5 @@ def erase(session: Session, rows: Sequence[object]) -> Outcome:
     changed = [obj for key, obj in recorder.written.items() if key not in recorder.deleted]
     snapshots = list(_reread(session, changed, recorder).values())
     outcome = _outcome([], snapshots, recorder)
-    session.commit()
+    _commit(session, outcome)
     return replace(outcome, count=len({id(row) for row in rows}))

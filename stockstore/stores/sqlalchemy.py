@@ -1,7 +1,7 @@
 """The database as a store: the origin, from which caches are filled."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TypeVar, cast
 
 from sqlalchemy import Engine, create_engine
@@ -9,12 +9,13 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
-from stockstore.errors import ConfigurationError, NotKeyedError, OriginError
+from stockstore.errors import ConfigurationError, NotKeyedError, OriginError, StockstoreError
 from stockstore.keys import ClassKeys, Key, Lookup, class_name, keys_of, mapper_of
+from stockstore.locks import fork_safe_lock
 from stockstore.mapped import plan_of
 from stockstore.stores.base import Store, keys_in, objects_of
 from stockstore.stores.cache import restore_all, written_by
-from stockstore.stores.outcome import Outcome
+from stockstore.stores.outcome import Outcome, UnconfirmedError
 from stockstore.stores.snapshots import RowSnapshot, Snapshot, snapshot_of
 from stockstore.stores.sql_reads import load
 from stockstore.stores.sql_writes import erase, store
@@ -47,6 +48,7 @@ class SqlAlchemyStore(Store):
             raise ConfigurationError(f"engine is a sqlalchemy.Engine, not {type(engine).__name__}")
         self._owned = engine is None
         self._engine = _engine(cast("str", url)) if engine is None else engine
+        self._alone = fork_safe_lock() if isinstance(self._engine.pool, StaticPool) else nullcontext()
 
     @property
     def engine(self) -> Engine:
@@ -106,7 +108,7 @@ class SqlAlchemyStore(Store):
             return self._load_from(session, cls, lookups, shared=True)
 
     def _load_from(self, session: Session, cls: type, lookups: Sequence[Lookup], *, shared: bool) -> list[Snapshot | None]:
-        with self._mapped_errors():
+        with self._mapped_errors(LookupError, ValueError):  # of a type that cannot take what the column holds
             rows = load(session, cls, lookups)
         return [None if row is None else _snapshot(row, shared=shared) for row in rows]
 
@@ -165,6 +167,11 @@ class SqlAlchemyStore(Store):
 
     @contextmanager
     def _session(self) -> Iterator[Session]:
+        with self._alone, self._own_session() as session:
+            yield session
+
+    @contextmanager
+    def _own_session(self) -> Iterator[Session]:
         with self._mapped_errors():
             if isinstance(self._engine.pool, StaticPool):
                 # Before it is checked out: giving it back would roll back what the other session has written.
@@ -185,10 +192,15 @@ class SqlAlchemyStore(Store):
             )
 
     @contextmanager
-    def _mapped_errors(self) -> Iterator[None]:
+    def _mapped_errors(self, *others: type[Exception]) -> Iterator[None]:
+        refused: tuple[type[Exception], ...] = (SQLAlchemyError, OverflowError, UnicodeError, *others)
         try:
             yield
-        except (SQLAlchemyError, OverflowError) as error:
+        except UnconfirmedError as error:
+            raise UnconfirmedError(f"{self!r}: {error}", error.outcome) from error.__cause__
+        except StockstoreError:
+            raise
+        except refused as error:
             raise OriginError(f"{self!r} refused: {_first_line(error)}") from error
 
     def close(self) -> None:
@@ -212,7 +224,9 @@ def _first_line(error: Exception) -> str:
 
 def _engine(url: str) -> Engine:
     try:
-        return create_engine(url)
+        engine = create_engine(url)
+        if isinstance(engine.pool, SingletonThreadPool):  # in memory: of this pool each thread would have a database of its own
+            engine = create_engine(url, poolclass=StaticPool, connect_args={"check_same_thread": False})
     except (ArgumentError, NoSuchModuleError, ValueError, TypeError) as error:
         raise ConfigurationError(
             f"the database URL does not fit: {_first_line(error)}; it is like 'postgresql+psycopg://user:password@host/name'"
@@ -221,3 +235,4 @@ def _engine(url: str) -> Engine:
         raise ConfigurationError(
             f'the database driver is missing: {error.name}; pip install it, for PostgreSQL e.g. pip install "stockstore[postgresql]"'
         ) from error
+    return engine

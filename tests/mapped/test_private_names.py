@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 from sqlalchemy import event, inspect
-from sqlalchemy.exc import InvalidRequestError
-from sqlalchemy.orm import Mapper, Session, UOWTransaction
+from sqlalchemy.exc import ArgumentError, InvalidRequestError
+from sqlalchemy.orm import DeclarativeBase, Mapper, Session, UOWTransaction
 from sqlalchemy.orm.session import SessionTransactionState
 from sqlalchemy.orm.state import InstanceState
 
@@ -79,6 +79,19 @@ def test_session_transaction(session: Session) -> None:
     assert vars(session)["_transaction"] is None
     with pytest.raises(InvalidRequestError, match="Autobegin is disabled"):
         Session(autobegin=False)._autobegin_t()
+
+
+def test_all_registries() -> None:
+    """_all_registries and _managers give every mapped class, and do not fail for one that is not mapped to its end."""
+
+    class Base(DeclarativeBase):
+        pass
+
+    with pytest.raises(ArgumentError, match="could not assemble any primary key columns"):
+        type("Keyless", (Base,), {"__tablename__": "keyless"})
+    mappers = hydrate.all_mappers()
+    assert {inspect(User), inspect(Dog), inspect(Truck)} <= mappers
+    assert all(mapper.class_.__name__ != "Keyless" for mapper in mappers)
 
 
 def test_events(session: Session) -> None:
