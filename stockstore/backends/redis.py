@@ -16,10 +16,12 @@ try:
 except ModuleNotFoundError as exc:
     raise ConfigurationError('Redis needs its driver, which is missing: pip install "redis[hiredis]>=5"') from exc
 
-from stockstore.backends.redis_clients import address_of, open_client, refuse_text
+from stockstore.backends.redis_clients import address_of, drop_idle_connections, open_client, refuse_text
 
 _T = TypeVar("_T")
 _CHUNK = 1000  # bounds how long one script holds the server, and stays far below Lua's limit for unpack
+
+_VALUES = frozenset({bytes, type(None)})
 
 _LONGEST = 2**32 - 1  # seconds, 136 years: what fits into four bytes
 
@@ -109,8 +111,7 @@ class RedisBackend(Backend):
         if not keys:
             return {}
         with self._errors():
-            values = cast("list[bytes | None]", self._mget(keys))
-        return _present(keys, values)
+            return _present(keys, self._mget(keys))
 
     def set_many(self, items: Sequence[tuple[str, bytes, int]]) -> None:
         """Keep values by one script for each thousand, on a cluster by one pipeline."""
@@ -123,7 +124,7 @@ class RedisBackend(Backend):
         if not keys:
             return 0
         with self._errors():
-            return self._client.unlink(*keys)
+            return _counted(self._client.unlink(*keys))
 
     def follow_many(self, keys: Sequence[str]) -> dict[str, bytes]:
         """Give values and follow aliases in one round trip for each thousand; on a cluster in two."""
@@ -132,7 +133,7 @@ class RedisBackend(Backend):
         found: dict[str, bytes] = {}
         with self._errors():
             for chunk in _chunks(keys):
-                found |= _present(chunk, cast("list[bytes | None]", self._call(_FOLLOW, chunk)))
+                found |= _present(chunk, self._call(_FOLLOW, chunk))
         return found
 
     def clear(self, prefix: str) -> None:
@@ -164,12 +165,13 @@ class RedisBackend(Backend):
             self._call(_SET, keys, struct.pack(f">{len(items)}I", *lifetimes), *values)
 
     def _call(self, script: str, keys: Sequence[str], *arguments: bytes) -> object:
-        digest = _DIGESTS[script]
+        # The count is text: hiredis crashes where a signal's handler raises while it turns a number into text.
+        digest, count = _DIGESTS[script], cast("int", str(len(keys)))
         try:
-            return self._client.evalsha(digest, len(keys), *keys, *arguments)
+            return self._client.evalsha(digest, count, *keys, *arguments)
         except redis.exceptions.NoScriptError:
             self._client.script_load(script)
-            return self._client.evalsha(digest, len(keys), *keys, *arguments)
+            return self._client.evalsha(digest, count, *keys, *arguments)
 
     def _set_by_pipeline(self, items: Sequence[tuple[str, bytes, int]]) -> None:
         pipeline = self._client.pipeline()
@@ -186,12 +188,30 @@ class RedisBackend(Backend):
         try:
             yield
         except (redis.RedisError, redis.exceptions.RedisClusterException, OSError) as exc:
-            where = address_of(self._client)
-            raise CacheUnreachable(f"Redis at {where} did not do what was asked: {exc}; check the server and its log") from exc
+            raise self._unreachable(exc) from exc
+        except (TypeError, ValueError) as exc:  # an answer of another kind, on which redis-py or the checks below fail
+            drop_idle_connections(self._client)
+            raise self._unreachable(exc) from exc
+        except BaseException:
+            # A signal's exception. The pool of a client that we were given may have a connection back whose answer
+            # is still to come: it would be given to the next command.
+            drop_idle_connections(self._client)
+            raise
+
+    def _unreachable(self, error: Exception) -> CacheUnreachable:
+        return CacheUnreachable(f"Redis at {address_of(self._client)} did not do what was asked: {error}; check the server and its log")
 
 
-def _present(keys: Sequence[str], values: Sequence[bytes | None]) -> dict[str, bytes]:
+def _present(keys: Sequence[str], values: object) -> dict[str, bytes]:
+    if type(values) is not list or not _VALUES.issuperset(map(type, values)):
+        raise ValueError(f"it answered {str(values)[:80]!r} to a read")
     return {key: value for key, value in zip(keys, values, strict=True) if value is not None}
+
+
+def _counted(count: object) -> int:
+    if type(count) is not int:
+        raise ValueError(f"it answered {str(count)[:80]!r} to a delete")
+    return count
 
 
 def _chunks(items: Sequence[_T]) -> Iterator[Sequence[_T]]:

@@ -1,7 +1,8 @@
 """Making and describing redis-py clients."""
 
 import re
-from typing import Union
+import sys
+from typing import Any, Union
 from urllib.parse import urlsplit
 
 import redis
@@ -15,6 +16,27 @@ _NO_LIMIT = 2**31
 _FORMS = "redis://[user:password@]host[:port][/db], rediss://..., or unix:///path/to.sock, special characters percent-encoded"
 
 
+class _Pool(redis.ConnectionPool):
+    """A pool to which no connection comes back with an answer still to be read.
+
+    redis-py gives a connection back whatever ended its use. After the exception of a signal between a command
+    and its answer, the next command would be given that answer.
+    """
+
+    def get_connection(self, *arguments: Any, **options: Any) -> Any:
+        """Give a connection, and remember which exception its user is handling already."""
+        connection: Any = super().get_connection(*arguments, **options)
+        connection.handled = id(sys.exc_info()[1])
+        return connection
+
+    def release(self, connection: Any) -> None:
+        """Take a connection back; one whose use was interrupted is closed, and opened anew when it is needed."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, (redis.RedisError, type(None))) and id(error) != getattr(connection, "handled", None):
+            connection.disconnect()
+        super().release(connection)
+
+
 def open_client(url: str, connect_timeout: float, read_timeout: float) -> "redis.Redis":
     """Give a client for a URL, without connecting.
 
@@ -26,7 +48,7 @@ def open_client(url: str, connect_timeout: float, read_timeout: float) -> "redis
     """
     _refuse_ignored(url)
     try:
-        client = redis.Redis.from_url(
+        pool = _Pool.from_url(
             url,
             socket_connect_timeout=connect_timeout,
             socket_timeout=read_timeout,
@@ -34,6 +56,7 @@ def open_client(url: str, connect_timeout: float, read_timeout: float) -> "redis
             retry=Retry(NoBackoff(), 1, (redis.ConnectionError,)),
             retry_on_error=[redis.ConnectionError],
         )
+        client = redis.Redis.from_pool(pool)
         _try_options(client)
     except (TypeError, ValueError, AttributeError):
         # The driver's error quotes parts of the URL, which may be parts of the password.
@@ -82,6 +105,17 @@ def refuse_text(client: "redis.Redis") -> None:
             "this Redis client decodes answers to text (decode_responses=True), and cached values are bytes; "
             "give the store a client of its own, made without decode_responses"
         )
+
+
+def drop_idle_connections(client: Union["redis.Redis", RedisCluster]) -> None:
+    """Close the connections that a client is not using now; it opens others."""
+    if isinstance(client, RedisCluster):
+        clients = [node.redis_connection for node in list(client.nodes_manager.nodes_cache.values())]
+    else:
+        clients = [client]
+    for each in clients:
+        if each is not None:
+            each.connection_pool.disconnect(inuse_connections=False)
 
 
 def address_of(client: Union["redis.Redis", RedisCluster]) -> str:

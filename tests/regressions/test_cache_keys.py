@@ -10,7 +10,7 @@ class Note:
 
     __keys__ = ["id", "title"]
 
-    def __init__(self, id: str, title: str) -> None:
+    def __init__(self, id: str, title: str) -> None:  # noqa: A002 - the attribute's name
         self.id, self.title = id, title
 
 
@@ -26,4 +26,5 @@ def test_every_way_to_an_object_uses_one_text_for_a_key_at_the_limit(length: int
     assert store.get(Note, longest) is not None
     assert store.batch_get(Note, [{"id": longest}, {"title": longest}])[1] is not None
     assert store.delete(Note, longest)
-    assert store.get(Note, longest) is None and not store.contains(Note, title=longest)
+    assert store.get(Note, longest) is None
+    assert not store.contains(Note, title=longest)
