@@ -1,8 +1,11 @@
 """The database as a store: the origin, from which caches are filled."""
 
+import os
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TypeVar, cast
+from weakref import WeakSet
 
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
@@ -11,7 +14,6 @@ from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
 from stockstore.errors import ConfigurationError, NotKeyedError, OriginError, StockstoreError
 from stockstore.keys import ClassKeys, Key, Lookup, class_name, keys_of, mapper_of
-from stockstore.locks import fork_safe_lock
 from stockstore.mapped import plan_of
 from stockstore.stores.base import Store, keys_in, objects_of
 from stockstore.stores.cache import restore_all, written_by
@@ -22,6 +24,7 @@ from stockstore.stores.sql_writes import erase, store
 
 T = TypeVar("T")
 ORIGIN_MARK = "stockstore.origin"
+_stores: "WeakSet[SqlAlchemyStore]" = WeakSet()
 
 
 class SqlAlchemyStore(Store):
@@ -48,7 +51,18 @@ class SqlAlchemyStore(Store):
             raise ConfigurationError(f"engine is a sqlalchemy.Engine, not {type(engine).__name__}")
         self._owned = engine is None
         self._engine = _engine(cast("str", url)) if engine is None else engine
-        self._alone = fork_safe_lock() if isinstance(self._engine.pool, StaticPool) else nullcontext()
+        self._alone = self._turn()
+        _stores.add(self)
+
+    def _turn(self) -> AbstractContextManager[object]:
+        """Give what a thread waits for where all share one connection."""
+        return threading.RLock() if isinstance(self._engine.pool, StaticPool) else nullcontext()
+
+    def start_in_child(self) -> None:
+        """Leave the connections to the process that was forked; of an engine that was given, that is its owner's part."""
+        self._alone = self._turn()
+        if self._owned and not isinstance(self._engine.pool, StaticPool):
+            self._engine.dispose(close=False)
 
     @property
     def engine(self) -> Engine:
@@ -236,3 +250,12 @@ def _engine(url: str) -> Engine:
             f'the database driver is missing: {error.name}; pip install it, for PostgreSQL e.g. pip install "stockstore[postgresql]"'
         ) from error
     return engine
+
+
+def _start_in_child() -> None:
+    for database in list(_stores):
+        database.start_in_child()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start_in_child)

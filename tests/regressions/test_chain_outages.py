@@ -1,5 +1,6 @@
 """A chain whose database or cache server is lost in the middle of a write."""
 
+import os
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -119,3 +120,19 @@ def test_a_changed_primary_key_that_is_owed(remote: tuple[ChainedStore, RedisSer
     server.thaw()
     assert chain.get(Shop, 1) is None
     assert chain.contains(Shop, 2)
+
+
+def test_a_forked_child_has_connections_of_its_own(db: Engine) -> None:
+    """Parent and child read the database at the same time, each by its own connections."""
+    with SqlAlchemyStore(db.url.render_as_string(hide_password=False)) as database:
+        database.batch_put([Shop(id=number, name=str(number)) for number in range(50)])
+        child = os.fork()
+        status = 1
+        try:
+            read = [database.get(Shop, number % 50) for number in range(500)]
+            status = int([shop and shop.name for shop in read] != [str(number % 50) for number in range(500)])
+        finally:
+            if child == 0:
+                os._exit(status)
+        assert status == 0
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
