@@ -1,6 +1,7 @@
 """One connection to one memcached server, and the pool of them."""
 
 import os
+import re
 import select
 import socket
 
@@ -9,6 +10,8 @@ from pymemcache.exceptions import MemcacheUnexpectedCloseError, MemcacheUnknownE
 from stockstore.backends.memcache_servers import Server
 
 _RECEIVE = 65536
+_RECEIVE_MOST = 2**24
+_ITEM = re.compile(rb"VALUE (\S+) \d+ (\d{1,10})").fullmatch
 _LINE = b"\r\n"
 
 
@@ -59,7 +62,7 @@ class Connection:
     def _receive(self, at_least: int = 1) -> None:
         parts = [self._buffer[self._at :]]
         while at_least > 0:
-            part = self._socket.recv(max(_RECEIVE, at_least))
+            part = self._socket.recv(min(max(_RECEIVE, at_least), _RECEIVE_MOST))
             if not part:
                 raise MemcacheUnexpectedCloseError("it closed the connection")
             parts.append(part)
@@ -155,15 +158,12 @@ def _take_items(buffer: bytes, at: int, found: dict[str, bytes]) -> tuple[int, i
         line, start = buffer[at:end], end + len(_LINE)
         if line == b"END":
             return start, 0
-        try:
-            tag, key, _, size = line.split(b" ")
-            stop = start + int(size)
-        except ValueError:
-            tag = b""
-        if tag != b"VALUE":
+        item = _ITEM(line)
+        if item is None:
             raise MemcacheUnknownError(f"it answered {line[:80]!r} to a get")
+        stop = start + int(item[2])
         if stop + len(_LINE) > len(buffer):
             return at, stop + len(_LINE) - len(buffer)
-        found[key.decode()] = buffer[start:stop]
+        found[item[1].decode(errors="replace")] = buffer[start:stop]
         at = stop + len(_LINE)
     return at, 1

@@ -79,7 +79,7 @@ def _read_or_make_cells(connection: Connection, heads: Sequence[str]) -> Steps[d
     yield b"".join(_cell(b"add", cell, fresh_token()) for cell in cells) + _get(cells)
     _checked(connection.lines(len(cells)), {b"STORED", b"NOT_STORED"})
     tokens = connection.values()
-    if len(tokens) < len(cells):
+    if not all(tokens.get(cell) for cell in cells):
         raise MemcacheServerError("it does not keep even a few bytes; give it more memory (-m)")
     return tokens
 
@@ -106,7 +106,7 @@ def _drop_and_complain(connection: Connection, items: Sequence[Item], refused: d
     key, line = next(iter(refused.items()))
     size = max(len(value) for other, value, _ in items if other == key)
     advice = "that key is absent now; keep smaller values, or raise the server's -I"
-    raise MemcacheServerError(f"it refused {key!r} with {size} bytes ({line.decode()}): {advice}")
+    raise MemcacheServerError(f"it refused {key!r} with {size} bytes ({line.decode(errors='replace')}): {advice}")
 
 
 def _checked(lines: list[bytes], expected: Container[bytes]) -> list[bytes]:
