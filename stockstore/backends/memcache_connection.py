@@ -1,7 +1,6 @@
 """One connection to one memcached server, and the pool of them."""
 
 import os
-import re
 import select
 import socket
 
@@ -11,7 +10,7 @@ from stockstore.backends.memcache_servers import Server
 
 _RECEIVE = 65536
 _RECEIVE_MOST = 2**24
-_ITEM = re.compile(rb"VALUE (\S+) \d+ (\d{1,10})").fullmatch
+_TOO_LARGE = 2**31  # memcached keeps no values of more than a gigabyte
 _LINE = b"\r\n"
 
 
@@ -158,12 +157,15 @@ def _take_items(buffer: bytes, at: int, found: dict[str, bytes]) -> tuple[int, i
         line, start = buffer[at:end], end + len(_LINE)
         if line == b"END":
             return start, 0
-        item = _ITEM(line)
-        if item is None:
+        try:
+            tag, key, _, size = line.split(b" ")
+            stop = start + int(size)
+        except ValueError:
+            tag, stop = b"", start
+        if tag != b"VALUE" or not start <= stop < start + _TOO_LARGE:
             raise MemcacheUnknownError(f"it answered {line[:80]!r} to a get")
-        stop = start + int(item[2])
         if stop + len(_LINE) > len(buffer):
             return at, stop + len(_LINE) - len(buffer)
-        found[item[1].decode(errors="replace")] = buffer[start:stop]
+        found[key.decode("latin-1")] = buffer[start:stop]
         at = stop + len(_LINE)
     return at, 1

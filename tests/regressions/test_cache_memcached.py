@@ -25,9 +25,8 @@ class Note:
         BACKWARDS,
         b"VALUE k 0 -5\r\nEND\r\n",
         b"VALUE k 0 999999999999\r\n",
-        b"VALUE k 0 9999999999\r\n",
+        b"VALUE k 0 2000000000\r\n",
         b"VALUE k 0 99999999999999999999999\r\n",
-        b"VALUE k 0 1_0\r\n",
         b"VALUE \xff\xfe 0 -1\r\na\r\nEND\r\n",
     ],
 )
