@@ -6,6 +6,7 @@ from contextvars import Context, copy_context
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from stockstore.keys import keys_of
+from stockstore.locks import fork_safe_lock
 
 RETRY_SECONDS: Final = 1.0
 LIMIT: Final = 10_000
@@ -45,13 +46,16 @@ class Owed:
         self._tier = tier
         self._debts: dict[_Place, _Debt] = {}
         self._retry_at = 0.0
+        self._lock = fork_safe_lock()
 
     def add(self, cls: type, keys: Sequence[Mapping[str, object]]) -> None:
         """Remember keys of a class, or where there are none the whole class, and try to deliver at once."""
-        debt = self._debts.get((cls, self._tier.partition))
-        known = [*keys] if debt is None else [*debt.keys, *keys]
-        cleared = not keys or (debt is not None and not debt.keys)
-        self._debts[cls, self._tier.partition] = _Debt(copy_context(), [] if cleared or len(known) > LIMIT else known)
+        place = (cls, self._tier.partition)
+        with self._lock:
+            debt = self._debts.get(place)
+            known = [*keys] if debt is None else [*debt.keys, *keys]
+            cleared = not keys or (debt is not None and not debt.keys)
+            self._debts[place] = _Debt(copy_context(), [] if cleared or len(known) > LIMIT else known)
         self._retry_at = 0.0
         self.settled(cls)
 
@@ -66,6 +70,7 @@ class Owed:
         return not self._places(cls)
 
     def _places(self, cls: type) -> list[_Place]:
+        keys_of(cls)
         partition = self._tier.partition
         return [place for place in list(self._debts) if place[1] == partition and _may_share(place[0], cls)]
 
@@ -75,8 +80,9 @@ class Owed:
         except Exception:  # noqa: BLE001 - a tier may be anybody's class, and the origin has committed
             self._retry_at = _now() + RETRY_SECONDS
         else:
-            if self._debts.get(place) is debt:
-                del self._debts[place]
+            with self._lock:
+                if self._debts.get(place) is debt:
+                    del self._debts[place]
 
     def _delete(self, cls: type, keys: Sequence[Mapping[str, object]]) -> None:
         if keys:

@@ -43,7 +43,12 @@ def canonical(value: object) -> Canonical:
         return value  # type: ignore[return-value]
     for types, encode in _ENCODERS:
         if isinstance(value, types):
-            return encode(value)
+            try:
+                return encode(value)
+            except (TypeError, ValueError, AttributeError) as error:  # it only says that it is of that type
+                raise CodecError(
+                    f"a key value of type {kind.__module__}.{kind.__qualname__} cannot be read: {error}; give a plain one"
+                ) from error
     raise CodecError(
         f"a key value cannot be of type {kind.__module__}.{kind.__qualname__} ({value!r}); use numbers, text, bytes, UUID, dates or enums"
     )

@@ -41,7 +41,7 @@ class Store(ABC):
         """Let a chain see the overridden verbs of a subclass, not the faster ways around them."""
         super().__init_subclass__(**options)
         for way, verb in _WAYS_AROUND.items():
-            if verb in cls.__dict__ and way not in cls.__dict__ and getattr(cls, way) is not getattr(Store, way):
+            if getattr(cls, way) is not getattr(Store, way) and _place_of(verb, cls) < _place_of(way, cls):
                 setattr(cls, way, getattr(Store, way))
                 cls._watched = True
 
@@ -263,6 +263,11 @@ class Store(ABC):
         return f"{type(self).__name__}()"
 
 
+def _place_of(name: str, cls: type) -> int:
+    """Tell how far up its bases, a mixin included, a class finds a method."""
+    return next(place for place, kind in enumerate(cls.__mro__) if name in kind.__dict__)
+
+
 _WAYS_AROUND: Final = {"batch_fetch": "batch_get", "batch_fill": "batch_put", "batch_store": "batch_put", "batch_erase": "batch_delete"}
 
 
@@ -311,6 +316,8 @@ def objects_of(objects: Iterable[object], keys: Iterable[Key] | None = None) -> 
 def _call_loader(loader: Callable[..., T | None], key: Key) -> T | None:
     try:
         inspect.signature(loader).bind(key)
-    except (TypeError, ValueError):
+    except TypeError:
         return loader()
+    except ValueError:  # a builtin that does not tell what it takes
+        pass
     return loader(key)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar, cast
 
-from stockstore.errors import ConfigurationError, NotKeyedError
+from stockstore.errors import CodecError, ConfigurationError, NotKeyedError
 from stockstore.keys import ClassKeys, Key, KeyPlan, Lookup, Native, alias_plans, has_other_identities_below, keys_of
 from stockstore.lifetimes import Lifetime, LifetimeRule, shorter
 from stockstore.stores.base import Store, keys_in, objects_of
@@ -206,7 +206,10 @@ class CacheStore(Store):
 
     def _fits(self, cls: type, lookup: Lookup, snapshot: Snapshot) -> bool:
         """Whether what was found is of the class asked for and carries the value asked for."""
-        return issubclass(snapshot.cls, cls) and snapshot.native(lookup.plan) == lookup.native
+        try:
+            return issubclass(snapshot.cls, cls) and snapshot.native(lookup.plan) == lookup.native
+        except (NotKeyedError, CodecError):  # a shared object that has lost the key since it was put
+            return False
 
     def _cleared_with(self, cls: type) -> Iterator[KeyPlan]:
         """Give the identities under which objects of a class are kept."""

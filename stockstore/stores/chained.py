@@ -63,7 +63,7 @@ class ChainedStore(Store):
     def get(self, cls: type[T], key: Key = MISSING, *, session: "Session | None" = None, **names: object) -> T | None:
         """Give the object of a key from the first tier that has it, or ``None``."""
         first = self._tiers[0]
-        if not isinstance(first, CacheStore) or not self._through.readable(0, cls):
+        if self._watched or not isinstance(first, CacheStore) or not self._through.readable(0, cls):
             return super().get(cls, key, session=session, **names)
         found = first.get(cls, key, session=session, **names)
         if found is not None:

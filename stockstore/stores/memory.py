@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from stockstore.errors import CodecError, NotKeyedError
 from stockstore.instrumentation import Stats
 from stockstore.keys import Key, KeyPlan, Lookup, keys_of
 from stockstore.lifetimes import Lifetime
@@ -110,10 +111,17 @@ class ProcessMemoryStore(LocalStore):
                 self._expire(node)
             elif node is not None:
                 obj = node.value
-                if isinstance(obj, cls) and lookup.plan.native_of(obj) == lookup.native:
+                if isinstance(obj, cls) and self._carries(lookup, obj):
                     node.hits += 1
                     return obj
         return None
+
+    @staticmethod
+    def _carries(lookup: Lookup, obj: object) -> bool:
+        try:
+            return lookup.plan.native_of(obj) == lookup.native
+        except (NotKeyedError, CodecError):  # as in _fits
+            return False
 
     def batch_get(self, cls: type[T], keys: Iterable[Key], *, session: "Session | None" = None) -> list[T | None]:
         """Give the objects of these keys, in their positions, ``None`` where there is none."""
