@@ -118,6 +118,15 @@ class SqlAlchemyStore(Store):
     def _load_own(self, cls: type, lookups: Sequence[Lookup]) -> list[Snapshot | None]:
         if not lookups:
             return []
+        try:
+            return self._load_once(cls, lookups)
+        except OriginError as error:
+            if not getattr(error.__cause__, "connection_invalidated", False):
+                raise
+        # The pool's connections broke, as by a restart of the database; SQLAlchemy has dropped them, and a read may be repeated.
+        return self._load_once(cls, lookups)
+
+    def _load_once(self, cls: type, lookups: Sequence[Lookup]) -> list[Snapshot | None]:
         with self._session() as session:
             return self._load_from(session, cls, lookups, shared=True)
 

@@ -11,6 +11,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 import stockstore.coherence.owed
 from stockstore import ChainedStore, MappingStore, OriginError, ProcessMemoryStore, RedisStore, SqlAlchemyStore
+from tests.servers.postgres import PostgresServer
 from tests.servers.redis import RedisServer
 
 
@@ -136,3 +137,22 @@ def test_a_forked_child_has_connections_of_its_own(db: Engine) -> None:
                 os._exit(status)
         assert status == 0
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_a_read_after_a_restart_of_the_database_is_repeated(start_postgres: Callable[[], PostgresServer]) -> None:
+    """The first read on connections that a restart has broken gives the row; a write on them raises and writes nothing."""
+    server = start_postgres()
+    with SqlAlchemyStore(server.url) as database:
+        Base.metadata.create_all(database.engine)
+        database.put(Shop(id=1, name="here"))
+        server.restart()
+        shop = database.get(Shop, 1)
+        assert shop is not None
+        assert shop.name == "here"
+        server.restart()
+        shop.name = "lost"
+        with pytest.raises(OriginError):
+            database.put(shop)
+        read = database.get(Shop, 1)
+        assert read is not None
+        assert read.name == "here"
