@@ -6,8 +6,8 @@ small queue. A node counts its hits and never moves on a hit, so that a read is 
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Hashable, Iterator, Sequence
-from typing import Final, Generic, TypeVar
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from typing import Any, Final, Generic, TypeVar
 
 from stockstore.errors import ConfigurationError
 from stockstore.locks import fork_safe_lock
@@ -63,6 +63,7 @@ class LocalCells(Generic[K, V]):
     """
 
     # No other lock is taken under this one, and no value is let go of: what a finalizer does is not known here.
+    # It, or a signal's handler, may still come up in the middle of a step and use the store: see _alone.
 
     def __init__(self, maxsize: int) -> None:
         """Start empty."""
@@ -72,7 +73,9 @@ class LocalCells(Generic[K, V]):
         self._retired_hits = 0
         # Whether any record was ever given an expiry: a batch of hits need not look at each otherwise.
         self.expiring = False
-        self._lock = fork_safe_lock()
+        self.lock = fork_safe_lock()
+        self._busy = False
+        self._later: deque[tuple[Callable[..., int], tuple[Any, ...]]] = deque()
         self._reset_queues()
 
     def _reset_queues(self) -> None:
@@ -88,8 +91,12 @@ class LocalCells(Generic[K, V]):
 
     def hits(self) -> int:
         """Give the number of hits that were counted on nodes."""
-        with self._lock:
-            return self._retired_hits + sum(node.hits for node in self._live())
+        with self.lock:
+            return self._sum_hits([]) if self._busy else self._alone(self._sum_hits)
+
+    def _sum_hits(self, dropped: list[V]) -> int:
+        del dropped
+        return self._retired_hits + sum(node.hits for node in self._live())
 
     def _live(self) -> Iterator[Node[K, V]]:
         return (node for queue in (self._small, self._main) for node in queue if node.shelf is not None)
@@ -98,19 +105,51 @@ class LocalCells(Generic[K, V]):
         """Keep a record under its key and its aliases, in place of what the key held, and give how many were evicted for it."""
         if expires is not None:
             self.expiring = True
+        return self._alone(self._put, shelf, key, value, expires, alias_keys)
+
+    def _put(self, dropped: list[V], shelf: Shelf[K, V], key: K, value: V, expires: float | None, alias_keys: tuple[K | None, ...]) -> int:
+        node = shelf.cells.get(key)
+        if node is not None and node.shelf is shelf:
+            dropped.append(node.value)
+            self._replace(node, value, expires, alias_keys)
+            return 0
+        if node is not None:
+            dropped.append(self._drop(node))
+        node = Node(shelf, key, value, expires, alias_keys)
+        # First into a queue: what can be found can always be evicted.
+        self._enqueue(node)
+        shelf.cells[key] = node
+        self._link(node)
+        return self._shrink(dropped)
+
+    def _alone(self, step: Callable[..., int], *arguments: Any) -> int:
+        """Run a step under the lock.
+
+        A step in the middle of another one of the same thread waits for the end of that, and gives 0. An interrupt
+        undoes nothing, but leaves queues and records in order.
+        """
         dropped: list[V] = []
-        with self._lock:
-            node = shelf.cells.get(key)
-            if node is not None and node.shelf is shelf:
-                dropped.append(node.value)
-                self._replace(node, value, expires, alias_keys)
+        with self.lock:
+            if self._busy:
+                self._later.append((step, arguments))
                 return 0
-            if node is not None:
-                dropped.append(self._drop(node))
-            node = Node(shelf, key, value, expires, alias_keys)
-            shelf.cells[key] = node
-            self._link(node)
-            return self._admit(node, dropped)
+            try:
+                self._busy = True
+                return step(dropped, *arguments)
+            except BaseException:
+                self._mend()
+                raise
+            finally:
+                self._busy = False
+                while self._later:
+                    later, its = self._later.popleft()
+                    self._alone(later, *its)
+
+    def _mend(self) -> None:
+        """Keep in the queues what stands on a shelf, once, as a step that was cut off may not have."""
+        self._main = deque(dict.fromkeys(node for queue in (self._main, self._small) for node in queue if _stands(node)))
+        self._small = deque()
+        self._size = len(self._main)
 
     def _replace(self, node: Node[K, V], value: V, expires: float | None, alias_keys: tuple[K | None, ...]) -> None:
         if node.alias_keys != alias_keys:
@@ -121,8 +160,7 @@ class LocalCells(Generic[K, V]):
         node.expires = expires
         self._link(node)
 
-    def _admit(self, node: Node[K, V], dropped: list[V]) -> int:
-        self._enqueue(node)
+    def _shrink(self, dropped: list[V]) -> int:
         evicted = 0
         while self._size > self.maxsize:
             evicted += self._make_room(dropped)
@@ -152,24 +190,26 @@ class LocalCells(Generic[K, V]):
 
     def remove(self, cells: dict[K, Node[K, V]], key: K) -> bool:
         """Drop the record of a key with its aliases, and say whether it was there."""
-        dropped: list[V] = []
-        with self._lock:
-            node = cells.get(key)
-            if node is None:
-                return False
-            dropped.append(self._drop(node))
-            self._compact()
-            return True
+        return self._alone(self._remove, cells, key) > 0
+
+    def _remove(self, dropped: list[V], cells: dict[K, Node[K, V]], key: K) -> int:
+        node = cells.get(key)
+        if node is None:
+            return 0
+        dropped.append(self._drop(node))
+        self._compact()
+        return 1
 
     def expire(self, node: Node[K, V], now: float) -> bool:
         """Drop a record whose lifetime has ended, and say whether that was done; a writer may have renewed it just now."""
-        dropped: list[V] = []
-        with self._lock:
-            if node.shelf is None or node.expires is None or node.expires > now:
-                return False
-            dropped.append(self._drop(node))
-            self._compact()
-            return True
+        return self._alone(self._expire, node, now) > 0
+
+    def _expire(self, dropped: list[V], node: Node[K, V], now: float) -> int:
+        if node.shelf is None or node.expires is None or node.expires > now:
+            return 0
+        dropped.append(self._drop(node))
+        self._compact()
+        return 1
 
     def _drop(self, node: Node[K, V]) -> V:
         """Take a live node off its shelf, and give its value for the caller to let go of after the lock."""
@@ -187,24 +227,29 @@ class LocalCells(Generic[K, V]):
 
     def clear(self, several: Sequence[dict[K, Node[K, V]]] | None = None) -> None:
         """Drop the records of these dictionaries, or all."""
-        dropped: list[V] = []
-        with self._lock:
-            live = list(self._live())
-            dropped.extend(self._drop(node) for node in live if several is None or _stands_in(node, several))
-            if several is None:
-                self._reset_queues()
-            self._compact()
+        self._alone(self._clear, several)
+
+    def _clear(self, dropped: list[V], several: Sequence[dict[K, Node[K, V]]] | None) -> int:
+        live = list(self._live())
+        dropped.extend(self._drop(node) for node in live if several is None or _stands_in(node, several))
+        if several is None:
+            self._reset_queues()
+        self._compact()
+        return 0
 
     # -- eviction, under the lock ---------------------------------------------------------------
 
     def _make_room(self, dropped: list[V]) -> bool:
         """Judge one node, and say whether it was evicted."""
         small = len(self._small) > self._small_limit or not self._main
-        node = self._small.popleft() if small else self._main.popleft()
-        if node.shelf is None or (self._stays_from_small(node) if small else self._stays_in_main(node)):
-            return False
-        dropped.append(self._drop(node))
-        return True
+        queue = self._small if small else self._main
+        node = queue[0]
+        goes = node.shelf is not None and not (self._stays_from_small(node) if small else self._stays_in_main(node))
+        if goes:
+            dropped.append(self._drop(node))
+        # Last: what can be found is in a queue all the while.
+        queue.popleft()
+        return goes
 
     def _compact(self) -> None:
         """Forget the queue slots of dropped records once they outnumber the live ones."""
@@ -233,6 +278,10 @@ class LocalCells(Generic[K, V]):
     def _trace(node: Node[K, V]) -> int:
         """Give what the ghost remembers of a node: not the key, which may be large."""
         return hash((id(node.shelf and node.shelf.cells), node.key))
+
+
+def _stands(node: Node[Any, Any]) -> bool:
+    return node.shelf is not None and node.shelf.cells.get(node.key) is node
 
 
 def _stands_in(node: Node[K, V], several: Sequence[dict[K, Node[K, V]]]) -> bool:

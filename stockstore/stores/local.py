@@ -14,11 +14,14 @@ from stockstore.stores.cache import Alias, CacheStore, Entry, Namespace
 from stockstore.stores.snapshots import ObjectSnapshot, RowSnapshot, Snapshot
 
 Cells: TypeAlias = dict[Native, Node[Native, Any]]
+AliasKeys: TypeAlias = tuple[Native | None, ...]
 
 _now = time.monotonic
 
 
 _NOTHING: Cells = {}
+_SWEEP_AT = 1000
+"""Dictionaries made before those of tenants without records are looked for."""
 
 
 class LocalSpaces:
@@ -29,6 +32,9 @@ class LocalSpaces:
         self.cells: LocalCells[Native, Any] = LocalCells(maxsize)
         self._dicts: dict[tuple[str, KeyPlan, bool], Cells] = {}
         self._shelves: dict[tuple[str, type], Shelf[Native, Any]] = {}
+        self._making = False
+        self._sweep_at = _SWEEP_AT
+        self._sweeps = 0
 
     def found(self, namespace: str, plan: KeyPlan, *, alias: bool) -> Cells:
         """Give the records under an identity, or those that a key points to, for reading: nothing is made for a namespace that is only asked for."""
@@ -47,10 +53,41 @@ class LocalSpaces:
     def shelf(self, namespace: str, cls: type, plans: tuple[KeyPlan, ...]) -> Shelf[Native, Any]:
         """Give the shelf for objects of exactly this class."""
         shelf = self._shelves.get((namespace, cls))
-        if shelf is None:
-            aliases = tuple(self.aliases(namespace, plan) for plan in plans)
-            shelf = self._shelves.setdefault((namespace, cls), Shelf(self.records(namespace, keys_of(cls).identity), aliases))
-        return shelf
+        return self._new_shelf(namespace, cls, plans) if shelf is None else shelf
+
+    def _new_shelf(self, namespace: str, cls: type, plans: tuple[KeyPlan, ...]) -> Shelf[Native, Any]:
+        with self.cells.lock:
+            # Not while one is being made, whose dictionaries are empty: a finalizer may use the store in the middle of it.
+            if len(self._dicts) > self._sweep_at and not self._making:
+                self._sweep(namespace)
+            self._making = True
+            try:
+                aliases = tuple(self.aliases(namespace, plan) for plan in plans)
+                return self._shelves.setdefault((namespace, cls), Shelf(self.records(namespace, keys_of(cls).identity), aliases))
+            finally:
+                self._making = False
+
+    def _sweep(self, namespace: str) -> None:
+        """Forget the tenants, but one, that have no records left."""
+        self._sweeps += 1
+        kept = {name for (name, _, _), cells in list(self._dicts.items()) if cells} | {namespace}
+        for place in [place for place in list(self._dicts) if place[0] not in kept]:
+            self._dicts.pop(place, None)
+        for owner in [owner for owner in list(self._shelves) if owner[0] not in kept]:
+            self._shelves.pop(owner, None)
+        self._sweep_at = max(_SWEEP_AT, 2 * len(self._dicts))
+
+    def put(
+        self, namespace: str, cls: type, plans: tuple[KeyPlan, ...], native: Native, value: object, expires: float | None, keys: AliasKeys
+    ) -> int:
+        """Keep a record under its key and its aliases, and give how many were evicted for it."""
+        evicted = 0
+        while True:
+            sweeps = self._sweeps
+            evicted += self.cells.put(self.shelf(namespace, cls, plans), native, value, expires, keys)
+            # A sweep in between may have forgotten the shelf.
+            if sweeps == self._sweeps:
+                return evicted
 
     def clear(self, namespace: str, plans: Sequence[KeyPlan] | None = None) -> None:
         """Drop the records of a namespace, or those under some identities of it."""
@@ -145,13 +182,13 @@ class LocalStore(CacheStore):
             self._write_one(spaces, namespace, entry, value)
 
     def _write_one(self, spaces: LocalSpaces, namespace: str, entry: Entry, value: object) -> None:
-        plans = self._shape(entry.snapshot.cls)[1]
-        shelf = spaces.shelf(namespace, entry.snapshot.cls, plans)
         if not entry.stored:
-            spaces.cells.remove(shelf.cells, entry.native)
+            spaces.cells.remove(spaces.found(namespace, entry.plan, alias=False), entry.native)
             return
+        cls = entry.snapshot.cls
+        plans = self._shape(cls)[1]
         expires = None if entry.seconds is None else _now() + entry.seconds
-        evicted = spaces.cells.put(shelf, entry.native, value, expires, self._alias_keys(plans, entry.aliases))
+        evicted = spaces.put(namespace, cls, plans, entry.native, value, expires, self._alias_keys(plans, entry.aliases))
         if evicted:
             self._counters.add(evictions=evicted)
 
@@ -161,7 +198,7 @@ class LocalStore(CacheStore):
         return _copied(snapshot.value) if self._copy else snapshot.value
 
     @staticmethod
-    def _alias_keys(plans: tuple[KeyPlan, ...], aliases: Sequence[Alias]) -> tuple[Native | None, ...]:
+    def _alias_keys(plans: tuple[KeyPlan, ...], aliases: Sequence[Alias]) -> AliasKeys:
         if not plans:
             return ()
         natives = dict(aliases)

@@ -814,7 +814,7 @@ def test_reads_take_no_lock() -> None:
     store, ann = ProcessMemoryStore(), user(1)
     store.put(ann)
     answers: list[Any] = []
-    with store._spaces.cells._lock:
+    with store._spaces.cells.lock:
         reader = threading.Thread(target=lambda: answers.extend(every_reading(store, User, key(1))[-1] for key in USER_KEYS), daemon=True)
         reader.start()
         reader.join(10)
