@@ -12,7 +12,7 @@ from stockstore.errors import CacheUnreachable, CodecError, ConfigurationError
 from stockstore.keys import ClassKeys, Key, KeyPlan, Lookup, keys_of, namespace_text
 from stockstore.lifetimes import Lifetime, expiry, remaining, server_seconds
 from stockstore.stores.alike import FINGERPRINT_SIZE, cells_of, objects_in, only_class, rows_in, values_of
-from stockstore.stores.base import keys_in, objects_of
+from stockstore.stores.arguments import keys_in, objects_of
 from stockstore.stores.cache import Alias, CacheStore, Entry, Namespace, subclasses_of, written_by
 from stockstore.stores.snapshots import ObjectSnapshot, RowSnapshot, Snapshot
 

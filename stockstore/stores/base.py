@@ -1,14 +1,14 @@
 """The store interface: one-item verbs, written once over the batch verbs that a store implements."""
 
-import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from stockstore.errors import ConfigurationError, UnknownKeyError
+from stockstore.errors import UnknownKeyError
 from stockstore.instrumentation import Counters, Stats
 from stockstore.keys import Key, keys_of
+from stockstore.stores.arguments import MISSING, call_loader, one_key
 from stockstore.stores.outcome import Outcome
 from stockstore.stores.snapshots import Snapshot, snapshot_of
 from stockstore.stores.watching import Watch, watch_of, watching
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 T = TypeVar("T")
-MISSING: Final = cast("Key", type("Missing", (), {"__repr__": lambda _: "<no key>"})())
 
 
 class Store(ABC):
@@ -232,7 +231,7 @@ class Store(ABC):
         found = self.get(cls, key, session=session)
         if found is not None:
             return found
-        loaded = _call_loader(loader, key)
+        loaded = call_loader(loader, key)
         if loaded is None:
             return None
         self._keep_loaded(cls, key, loaded)
@@ -282,42 +281,3 @@ def _as_found(snapshot: Snapshot, known: Mapping[tuple[type, object], Snapshot],
         return found or snapshot
     snapshot.lifetime = found.lifetime
     return snapshot
-
-
-def one_key(key: Key, names: dict[str, object]) -> Key:
-    """Give the one key that a call names, positionally or by keywords."""
-    if not names:
-        if key is MISSING:
-            raise UnknownKeyError("no key was given; give a dict, the canonical key's value, or names as keywords")
-        return key
-    if key is not MISSING:
-        raise UnknownKeyError(f"the key was given twice, as {key!r} and as {names!r}")
-    return names
-
-
-def keys_in(keys: Iterable[Key] | None) -> list[Key]:
-    """Give the keys of a batch as a list, refusing what is no batch: one key alone may be iterable too."""
-    if isinstance(keys, list):
-        return keys
-    if keys is None or isinstance(keys, (str, bytes, Mapping)) or not hasattr(keys, "__iter__"):
-        raise UnknownKeyError(f"a batch of keys is an iterable of them, such as [1, {{'id': 2}}], not {keys!r}")
-    return list(keys)
-
-
-def objects_of(objects: Iterable[object], keys: Iterable[Key] | None = None) -> list[object]:
-    """Give the objects of a batch as a list, refusing what is no batch, and keys beside it."""
-    if keys is not None:
-        raise UnknownKeyError(f"batch_delete takes objects, or a class and keys; it was given {objects!r} and keys as well")
-    if isinstance(objects, (str, bytes, type)) or not hasattr(objects, "__iter__"):
-        raise ConfigurationError(f"a batch is an iterable of objects, not {objects!r}")
-    return list(objects)
-
-
-def _call_loader(loader: Callable[..., T | None], key: Key) -> T | None:
-    try:
-        inspect.signature(loader).bind(key)
-    except TypeError:
-        return loader()
-    except ValueError:  # a builtin that does not tell what it takes
-        pass
-    return loader(key)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar, cast
 from stockstore.errors import CodecError, ConfigurationError, NotKeyedError
 from stockstore.keys import ClassKeys, Key, KeyPlan, Lookup, Native, alias_plans, has_other_identities_below, keys_of
 from stockstore.lifetimes import Lifetime, LifetimeRule, shorter
-from stockstore.stores.base import Store, keys_in, objects_of
+from stockstore.stores.arguments import keys_in, objects_of
+from stockstore.stores.base import Store
 from stockstore.stores.outcome import Outcome
 from stockstore.stores.snapshots import ObjectSnapshot, RowSnapshot, Snapshot, snapshot_of
 from stockstore.stores.watching import watch_of

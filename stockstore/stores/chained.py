@@ -9,7 +9,8 @@ from stockstore.coherence import WriteThrough
 from stockstore.errors import ConfigurationError
 from stockstore.instrumentation import Stats
 from stockstore.keys import Key, KeyPlan, Lookup, Native, keys_of
-from stockstore.stores.base import MISSING, Store, keys_in, objects_of
+from stockstore.stores.arguments import MISSING, keys_in, objects_of
+from stockstore.stores.base import Store
 from stockstore.stores.cache import CacheStore, restore_all
 from stockstore.stores.outcome import Outcome, UnconfirmedError
 from stockstore.stores.snapshots import Snapshot, snapshot_of

@@ -8,7 +8,7 @@ from stockstore.errors import CodecError, NotKeyedError
 from stockstore.instrumentation import Stats
 from stockstore.keys import Key, KeyPlan, Lookup, keys_of
 from stockstore.lifetimes import Lifetime
-from stockstore.stores.base import MISSING, keys_in, one_key
+from stockstore.stores.arguments import MISSING, keys_in, one_key
 from stockstore.stores.cache import CacheStore, Namespace
 from stockstore.stores.hits import compile_hits, exact_values
 from stockstore.stores.local import LocalSpaces, LocalStore

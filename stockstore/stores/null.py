@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, TypeVar
 
 from stockstore.keys import Key, keys_of
-from stockstore.stores.base import Store, keys_in, objects_of
+from stockstore.stores.arguments import keys_in, objects_of
+from stockstore.stores.base import Store
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session

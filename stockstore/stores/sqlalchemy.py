@@ -15,7 +15,8 @@ from sqlalchemy.pool import SingletonThreadPool, StaticPool
 from stockstore.errors import ConfigurationError, NotKeyedError, OriginError, StockstoreError
 from stockstore.keys import ClassKeys, Key, Lookup, class_name, keys_of, mapper_of
 from stockstore.mapped import plan_of
-from stockstore.stores.base import Store, keys_in, objects_of
+from stockstore.stores.arguments import keys_in, objects_of
+from stockstore.stores.base import Store
 from stockstore.stores.cache import restore_all, written_by
 from stockstore.stores.outcome import Outcome, UnconfirmedError
 from stockstore.stores.snapshots import RowSnapshot, Snapshot, snapshot_of
