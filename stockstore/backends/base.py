@@ -1,7 +1,10 @@
 """What every backend does."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+
+from stockstore.errors import ConfigurationError
 
 _ALIAS = b"A"
 _KEY_LIMIT = 250
@@ -61,6 +64,17 @@ class Backend(ABC):
 
         A client that the backend was given stays open.
         """
+
+
+def checked_timeouts(**timeouts: float) -> None:
+    """Refuse time-outs that are no seconds.
+
+    Raises:
+        ConfigurationError: One is no number, or not above zero and finite.
+    """
+    for name, seconds in timeouts.items():
+        if type(seconds) not in (int, float) or not 0 < seconds < math.inf:
+            raise ConfigurationError(f"{name} is a number of seconds above 0, not {seconds!r}")
 
 
 def _target(alias: bytes) -> str:

@@ -28,6 +28,9 @@ class MappingBackend(Backend):
         """Give the values of those keys that are present."""
         with self._alone() as mapping:
             found = {key: mapping.get(key) for key in keys}
+            for key, value in found.items():
+                if not isinstance(value, (bytes, type(None))):
+                    raise TypeError(f"{key!r} holds a value of type {type(value).__name__}, not bytes")
         return {key: value for key, value in found.items() if value is not None}
 
     def set_many(self, items: Sequence[tuple[str, bytes, int]]) -> None:
@@ -44,7 +47,7 @@ class MappingBackend(Backend):
     def clear(self, prefix: str) -> None:
         """Drop every key that starts with a prefix; looks at all keys."""
         with self._alone() as mapping:
-            for key in [key for key in mapping if key.startswith(prefix)]:
+            for key in [key for key in mapping if str(key).startswith(prefix)]:  # it may hold keys that are no text
                 mapping.pop(key, None)
 
     def close(self) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar, Union, cast
 
-from stockstore.backends.base import Backend
+from stockstore.backends.base import Backend, checked_timeouts
 from stockstore.errors import CacheUnreachable, ConfigurationError
 
 try:
@@ -64,6 +64,7 @@ class MemcacheBackend(Backend):
     ) -> None:
         if (servers is None) == (client is None):
             raise ConfigurationError("MemcacheBackend takes either servers or a client, exactly one of them")
+        checked_timeouts(connect_timeout=connect_timeout, timeout=timeout)
         if servers is not None:
             listed = servers_of(servers, connect_timeout, timeout)
         else:

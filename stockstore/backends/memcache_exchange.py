@@ -76,6 +76,6 @@ def _advance(jobs: Sequence[Job[_Result]], step: Callable[[Job[_Result]], None])
         if job.running:
             try:
                 step(job)
-            except (MemcacheError, OSError) as exc:
+            except (MemcacheError, OSError, UnicodeError) as exc:  # the last of a host name that cannot be one
                 job.error = exc
                 job.abandon()

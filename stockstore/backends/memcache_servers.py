@@ -37,6 +37,8 @@ def servers_of(specs: str | Sequence[str], connect_timeout: float, timeout: floa
     Raises:
         ConfigurationError: It is empty, names a server twice, or has an address that does not fit.
     """
+    if not isinstance(specs, Iterable):
+        raise ConfigurationError(f"{specs!r} is no memcached server; write {_FORMS}")
     listed = [specs] if isinstance(specs, str) else list(specs)
     return _distinct(Server(_address(spec), connect_timeout, timeout) for spec in listed)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar, Union, cast
 
-from stockstore.backends.base import Backend
+from stockstore.backends.base import Backend, checked_timeouts
 from stockstore.errors import CacheUnreachable, ConfigurationError
 
 try:
@@ -95,6 +95,7 @@ class RedisBackend(Backend):
     ) -> None:
         if (url is None) == (client is None):
             raise ConfigurationError("RedisBackend takes either a url or a client, exactly one of them")
+        checked_timeouts(connect_timeout=connect_timeout, read_timeout=read_timeout)
         self._owned = url is not None
         # A cluster client shares the methods used here.
         ready = open_client(url, connect_timeout, read_timeout) if url is not None else client

@@ -2,6 +2,7 @@
 
 import re
 import sys
+import threading
 from typing import Any, Union
 from urllib.parse import urlsplit
 
@@ -17,11 +18,16 @@ _FORMS = "redis://[user:password@]host[:port][/db], rediss://..., or unix:///pat
 
 
 class _Pool(redis.ConnectionPool):
-    """A pool to which no connection comes back with an answer still to be read.
+    """A pool to which no connection comes back with an answer still to be read, and which a busy process may fork.
 
     redis-py gives a connection back whatever ended its use. After the exception of a signal between a command
     and its answer, the next command would be given that answer.
     """
+
+    def reset(self) -> None:
+        """Start anew, as in a forked process: there a lock that another thread held would never be let go."""
+        self._lock = threading.RLock()
+        super().reset()
 
     def get_connection(self, *arguments: Any, **options: Any) -> Any:
         """Give a connection, and remember which exception its user is handling already."""

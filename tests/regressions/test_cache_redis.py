@@ -1,5 +1,8 @@
 """A cache on Redis whose exchanges are interrupted, or answered with nonsense."""
 
+import os
+import signal
+import threading
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -63,6 +66,30 @@ def test_a_caller_that_handles_an_error_keeps_its_connection(redis_url: str) -> 
         except KeyError:
             assert store.get(Note, 1) is not None
         assert client.info()["total_connections_received"] == before
+
+
+def test_a_process_forked_while_a_thread_uses_the_pool_reads(redis_url: str) -> None:
+    """The child has locks of its own."""
+    with RedisStore(redis_url) as store:
+        store.put(Note(1))
+        pool = store._backend._client.connection_pool  # type: ignore[attr-defined]
+        held, forked = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            with pool._lock:
+                held.set()
+                forked.wait(10)
+
+        thread = threading.Thread(target=hold)
+        thread.start()
+        held.wait(10)
+        child = os.fork()
+        if child == 0:
+            signal.alarm(5)
+            os._exit(0 if store.get(Note, 1) is not None else 1)
+        forked.set()
+        thread.join()
+        assert os.waitpid(child, 0)[1] == 0
 
 
 def greeted(request: bytes) -> bytes:
