@@ -49,14 +49,14 @@ class Owed:
         self._lock = fork_safe_lock()
 
     def add(self, cls: type, keys: Sequence[Mapping[str, object]]) -> None:
-        """Remember keys of a class, or where there are none the whole class, and try to deliver at once."""
+        """Remember keys of a class, or where there are none the whole class, and try to deliver at once, unless that has just failed."""
         place = (cls, self._tier.partition)
         with self._lock:
             debt = self._debts.get(place)
             known = [*keys] if debt is None else [*debt.keys, *keys]
             cleared = not keys or (debt is not None and not debt.keys)
             self._debts[place] = _Debt(copy_context(), [] if cleared or len(known) > LIMIT else known)
-        self._retry_at = 0.0
+        # While a retry is due later, the tier is known to be out of reach: a put does not wait for its time-out again.
         self.settled(cls)
 
     def settled(self, cls: type) -> bool:

@@ -62,23 +62,19 @@ def values_of(keys: ClassKeys, asked: list[Any]) -> tuple[KeyPlan, list[Any]] | 
         return None
 
 
-def objects_in(cls: type, cells: Sequence[bytes | None], codec: Codec, pointed: KeyPlan | None, values: Sequence[object]) -> list[Any]:
-    """Give the plain objects in cells; where a key has pointed at them, only those that carry its value."""
-    decode = codec.decode
+def objects_in(cls: type, cells: Sequence[bytes | None], codec: Codec, plan: KeyPlan, values: Sequence[object]) -> list[Any]:
+    """Give the plain objects in cells that carry the values of the key asked for."""
+    decode, value_of = codec.decode, plan.of_object
     payloads = fresh_payloads(cells, codec.fingerprint(cls))
     try:
         found: list[Any] = [None if payload is None else decode(cls, payload[FINGERPRINT_SIZE:]) for payload in payloads]
-    except CodecError:
+        return [obj if obj is not None and value_of(obj) == value else None for obj, value in zip(found, values, strict=True)]
+    except (CodecError, AttributeError):
         return [None] * len(payloads)
-    if pointed is None:
-        return found
-    return [obj if obj is not None and pointed.native_of(obj) == value else None for obj, value in zip(found, values, strict=True)]
 
 
-def rows_in(
-    cls: type, cells: Sequence[bytes | None], pointed: KeyPlan | None, values: Sequence[object], session: "Session | None"
-) -> list[Any]:
-    """Give instances of the rows in cells; where a key has pointed at them, only of those that carry its value."""
+def rows_in(cls: type, cells: Sequence[bytes | None], key: KeyPlan, values: Sequence[object], session: "Session | None") -> list[Any]:
+    """Give instances of the rows in cells that carry the values of the key asked for."""
     from stockstore.mapped import plan_of
 
     plan = plan_of(cls)
@@ -86,9 +82,8 @@ def rows_in(
         states = [None if payload is None else plan.unpack(payload)[1] for payload in fresh_payloads(cells, plan.fingerprint)]
     except CodecError:
         return [None] * len(cells)
-    if pointed is not None:
-        at = plan.attrs.index(pointed.names[0])
-        states = [state if state is not None and _same(state[at], value) else None for state, value in zip(states, values, strict=True)]
+    at = plan.attrs.index(key.names[0])
+    states = [state if state is not None and _same(state[at], value) else None for state, value in zip(states, values, strict=True)]
     if session is None:
         return [None if state is None else plan.hydrate(state) for state in states]
     attached = iter(plan.attach_many(session, [state for state in states if state is not None]))

@@ -81,10 +81,9 @@ class BackendStore(CacheStore):
 
     def _get_alike(self, cls: type[T], plan: KeyPlan, values: list[Any], texts: list[str], session: "Session | None") -> list[T | None]:
         keys = keys_of(cls)
-        pointed = None if plan is keys.identity else plan
-        by_text = self._cells(self._backend.get_many if pointed is None else self._backend.follow_many, texts)
+        by_text = self._cells(self._backend.get_many if plan is keys.identity else self._backend.follow_many, texts)
         cells = [by_text.get(text) for text in texts]
-        found = rows_in(cls, cells, pointed, values, session) if keys.mapped else objects_in(cls, cells, self._codec, pointed, values)
+        found = rows_in(cls, cells, plan, values, session) if keys.mapped else objects_in(cls, cells, self._codec, plan, values)
         self._get_others(cls, plan, values, cells, found, session)
         missing = sum(obj is None for obj in found)
         self._counters.add(hits=len(found) - missing, misses=missing)
@@ -104,11 +103,6 @@ class BackendStore(CacheStore):
 
     batch_fetch = CacheStore.batch_fetch
 
-    def _records(self, cls: type, texts: Sequence[str], ask: _Ask) -> list[Snapshot | None]:
-        cells, decode = ask(self._backend.get_many, list(dict.fromkeys(texts))), self._decoder(cls)
-        # A record's cell holds nothing but that record: only its class may not be the one asked for.
-        return [None if (cell := cells.get(text)) is None else decode(cell) for text in texts]
-
     def _read(self, cls: type, lookups: Sequence[Lookup]) -> list[Snapshot | None]:
         return self._look(cls, lookups, self._cells)
 
@@ -118,10 +112,10 @@ class BackendStore(CacheStore):
 
     def _look(self, cls: type, lookups: Sequence[Lookup], ask: _Ask) -> list[Snapshot | None]:
         keys, namespace = keys_of(cls), self._namespace()
-        if not self._may_be_pointed_at(cls) and all(lookup.plan is keys.identity for lookup in lookups):
-            return self._records(cls, [lookup.plan.record_text(namespace, lookup.native) for lookup in lookups], ask)
-        places = [list(self._places(namespace, keys, lookup)) for lookup in lookups]
-        cells = ask(self._backend.follow_many, list(dict.fromkeys(text for texts in places for text in texts)))
+        direct = not self._may_be_pointed_at(cls) and all(lookup.plan is keys.identity for lookup in lookups)
+        places = [list(self._places(namespace, keys, lookup))[: 1 if direct else None] for lookup in lookups]
+        read = self._backend.get_many if direct else self._backend.follow_many
+        cells = ask(read, list(dict.fromkeys(text for texts in places for text in texts)))
         decode = self._decoder(cls)
         return [
             self._first_fit(cls, lookup, [cells[text] for text in texts if text in cells], decode)

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 from stockstore.backends.local import LocalCells, Node, Shelf
-from stockstore.errors import CodecError
-from stockstore.keys import KeyPlan, Lookup, Native, class_name, keys_of
+from stockstore.errors import CodecError, NotKeyedError
+from stockstore.keys import Key, KeyPlan, Lookup, Native, class_name, keys_of
 from stockstore.lifetimes import Lifetime
+from stockstore.stores.arguments import keys_in
 from stockstore.stores.cache import Alias, CacheStore, Entry, Namespace
 from stockstore.stores.snapshots import ObjectSnapshot, RowSnapshot, Snapshot
 
@@ -172,6 +173,25 @@ class LocalStore(CacheStore):
         if self._spaces.cells.expire(node, _now()):
             self._counters.add(expirations=1)
 
+    # -- deleting: a shared plain object may stand under a key that it no longer carries --------
+
+    def _records_of(self, objects: Sequence[object]) -> list[Alias]:
+        records = super()._records_of(objects)
+        own = [(plan, _carried(plan, obj), obj) for obj in objects if not keys_of(type(obj)).mapped for plan in self._shape(type(obj))[1]]
+        return records + [place for plan, native, obj in own if native is not None for place in self._standing(plan, native, obj)]
+
+    def _records_by_key(self, cls: type, keys: Iterable[Key] | None) -> list[Alias]:
+        asked, compiled = keys_in(keys), keys_of(cls)
+        lookups = [] if compiled.mapped else [compiled.lookup(key) for key in asked]
+        return super()._records_by_key(cls, asked) + [place for x in lookups for place in self._standing(x.plan, x.native, None)]
+
+    def _standing(self, plan: KeyPlan, native: Native, only: object) -> Iterator[Alias]:
+        """Give the place of the record that a key points to, where its object still carries the key, and is the only one meant."""
+        node = self._spaces.found(self._namespace(), plan, alias=True).get(native)
+        obj = None if node is None else node.value
+        if node is not None and obj is not None and (only is None or only is obj) and _carried(plan, obj) == native:
+            yield keys_of(type(obj)).identity, node.key
+
     # -- writing --------------------------------------------------------------------------------
 
     def _write(self, entries: Sequence[Entry]) -> None:
@@ -222,3 +242,11 @@ def _copied(value: object) -> object:
         return copy.deepcopy(value)
     except Exception as error:
         raise CodecError(f"a {class_name(type(value))} cannot be copied, as copy=True asks: {error}") from error
+
+
+def _carried(plan: KeyPlan, obj: object) -> Native | None:
+    """Give an object's value of a key, ``None`` where it has lost it since it was put."""
+    try:
+        return plan.native_of(obj)
+    except (NotKeyedError, CodecError):
+        return None
