@@ -103,6 +103,14 @@ class LocalCells(Generic[K, V]):
 
     def put(self, shelf: Shelf[K, V], key: K, value: V, expires: float | None, alias_keys: tuple[K | None, ...]) -> int:
         """Keep a record under its key and its aliases, in place of what the key held, and give how many were evicted for it."""
+        node = shelf.cells.get(key)
+        if node is not None and expires is None and _differs_in_value_only(node, shelf, alias_keys):
+            # One assignment, for which no thread need wait for another.
+            node.value = value
+            if node.shelf is shelf:
+                return 0
+            # It was dropped just then, and a dropped record keeps no value.
+            node.value = None  # type: ignore[assignment]
         if expires is not None:
             self.expiring = True
         return self._alone(self._put, shelf, key, value, expires, alias_keys)
@@ -286,3 +294,10 @@ def _stands(node: Node[Any, Any]) -> bool:
 
 def _stands_in(node: Node[K, V], several: Sequence[dict[K, Node[K, V]]]) -> bool:
     return node.shelf is not None and any(node.shelf.cells is cells for cells in several)
+
+
+def _differs_in_value_only(node: Node[K, V], shelf: Shelf[K, V], alias_keys: tuple[K | None, ...]) -> bool:
+    """Whether a put of a lasting record changes neither where it stands nor what points to it."""
+    if node.shelf is not shelf or node.expires is not None or node.alias_keys != alias_keys:
+        return False
+    return all(key is None or cells.get(key) is node for cells, key in zip(shelf.aliases, alias_keys, strict=False))

@@ -497,3 +497,29 @@ def test_a_finalizer_that_the_collector_runs_under_the_lock_may_use_the_map() ->
     gc.collect()
     assert shelf.cells[4999].value == 4999
     assert_whole(cells, shelf)
+
+
+def test_a_put_of_the_same_keys_takes_its_alias_back() -> None:
+    """An alias that another record has taken points to the record that was put last."""
+    cells: LocalCells[Any, Any] = LocalCells(10)
+    shelf = new_shelf(1)
+    cells.put(shelf, 1, "one", None, ("x",))
+    cells.put(shelf, 2, "two", None, ("x",))
+    cells.put(shelf, 1, "one again", None, ("x",))
+    assert shelf.aliases[0]["x"].value == "one again"
+    cells.put(shelf, 1, "one more", None, ("x",))
+    assert shelf.cells[1].value == shelf.aliases[0]["x"].value == "one more"
+
+
+def test_a_put_of_a_known_key_waits_for_no_other_thread() -> None:
+    """While another thread holds the lock, a new value of a lasting record is stored at once."""
+    cells: LocalCells[Any, Any] = LocalCells(10)
+    shelf = new_shelf()
+    cells.put(shelf, 1, "old", None, ())
+    with cells.lock:
+        writer = threading.Thread(target=cells.put, args=(shelf, 1, "new", None, ()))
+        writer.start()
+        writer.join(10)
+        assert not writer.is_alive()
+    assert shelf.cells[1].value == "new"
+    assert_whole(cells, shelf)
