@@ -1,7 +1,6 @@
 """A cache store over a backend of text keys: Redis, memcached, any mapping, or your own."""
 
 import logging
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, get_args
 
@@ -24,7 +23,6 @@ OnError: TypeAlias = Literal["raise", "miss"]
 DEFAULT_CODEC = MsgpackCodec()
 
 _Decode: TypeAlias = Callable[[bytes], Snapshot | None]
-_NEVER = math.inf
 
 _Ask: TypeAlias = Callable[[Callable[[Sequence[str]], dict[str, bytes]], Sequence[str]], dict[str, bytes]]
 
@@ -113,7 +111,7 @@ class BackendStore(CacheStore):
     def _look(self, cls: type, lookups: Sequence[Lookup], ask: _Ask) -> list[Snapshot | None]:
         keys, namespace = keys_of(cls), self._namespace()
         direct = not self._may_be_pointed_at(cls) and all(lookup.plan is keys.identity for lookup in lookups)
-        places = [list(self._places(namespace, keys, lookup))[: 1 if direct else None] for lookup in lookups]
+        places = [list(self._places(namespace, keys, lookup, direct=direct)) for lookup in lookups]
         read = self._backend.get_many if direct else self._backend.follow_many
         cells = ask(read, list(dict.fromkeys(text for texts in places for text in texts)))
         decode = self._decoder(cls)
@@ -123,10 +121,10 @@ class BackendStore(CacheStore):
         ]
 
     @staticmethod
-    def _places(namespace: str, keys: ClassKeys, lookup: Lookup) -> Iterator[str]:
+    def _places(namespace: str, keys: ClassKeys, lookup: Lookup, *, direct: bool) -> Iterator[str]:
         if lookup.plan is keys.identity:
             yield lookup.plan.record_text(namespace, lookup.native)
-        if not lookup.plan.has_none(lookup.native):
+        if not direct and not lookup.plan.has_none(lookup.native):
             yield lookup.plan.alias_text(namespace, lookup.native)
 
     def _cells(self, read: Callable[[Sequence[str]], dict[str, bytes]], texts: Sequence[str]) -> dict[str, bytes]:
@@ -153,7 +151,7 @@ class BackendStore(CacheStore):
         def decode(cell: bytes) -> Snapshot | None:
             try:
                 payload, expires = unpack_value(cell)
-                lifetime = None if expires == _NEVER else remaining(expires)
+                lifetime = remaining(expires)
                 if lifetime is None or lifetime > 0:
                     return read(payload, lifetime)
             except CodecError as error:

@@ -3,31 +3,23 @@
 Where not everything is the plain case it gives ``None`` or raises KeyError, and the caller goes the longer way.
 """
 
-import time
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from stockstore.keys import Native
 from stockstore.mapped import MappedPlan, OtherShapeError, bypasses, plan_of
+from stockstore.stores.hits import any_over
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from stockstore.backends.local import Node
 
-_now = time.monotonic
-
-
-def _any_expired(nodes: Sequence[Any]) -> bool:
-    now = _now()
-    return any(node.expires is not None and node.expires <= now for node in nodes)
-
 
 def rows(cls: type, cells: "dict[Native, Node[Native, Any]]", values: list[Any], session: "Session | None") -> list[Any] | None:
     """Give an object for each primary key where all are hits of one mapped class."""
     plan = plan_of(cls)
     nodes = [cells[value] for value in values]
-    if _any_expired(nodes) or (session is not None and bypasses(session, plan.root, None)):
+    if any_over([node.expires for node in nodes]) or (session is not None and bypasses(session, plan.root, None)):
         return None
     states = _states(plan, [node.value for node in nodes])
     if states is None:

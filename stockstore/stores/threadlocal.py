@@ -49,7 +49,7 @@ class ThreadLocalStore(LocalStore):
         super().__init__(lifetime=lifetime, polymorphic=polymorphic, namespace=namespace, jitter=jitter)
         self._maxsize = maxsize
         self._owned: ContextVar[_Owned | None] = ContextVar("stockstore.ThreadLocalStore", default=None)
-        LocalSpaces(maxsize)
+        LocalSpaces(maxsize)  # a wrong size shows now, not in the first request
 
     @property
     def _spaces(self) -> LocalSpaces:
