@@ -1,0 +1,115 @@
+"""What a backend does whose cells take part in the coherence protocol."""
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, TypeAlias
+
+from stockstore.backends.base import Backend
+
+Item: TypeAlias = tuple[str, bytes, int]
+"""A key, what is to stand there, and the server lifetime in whole seconds, more than 0."""
+
+LEASE_SECONDS = 10
+
+
+class Leased(NamedTuple):
+    """What a call for leases found.
+
+    Attributes:
+        cells: What stands under those keys that were not granted.
+        granted: The keys that hold the caller's lease now.
+        generation: The token of the class's generation, which a fill has to carry; ``None`` where a writer's marker stands
+            on it, and then nothing was granted.
+    """
+
+    cells: dict[str, bytes]
+    granted: frozenset[str]
+    generation: bytes | None
+
+
+class CoherentBackend(Backend):
+    """A shared cache that can compare and set: every step below is atomic per key.
+
+    Cells are as ``stockstore.cells`` describes them. Values are given as *bodies*, to which the backend adds tag and server
+    id; they are read as whole cells. Each step is a batch, in one round trip per node unless it says otherwise, and an
+    empty batch does no I/O. Any failure is :class:`~stockstore.errors.CacheUnreachable`; of a batch that raised, any part
+    may have been done.
+    """
+
+    @abstractmethod
+    def get_many(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """Give the cells of those keys that are present.
+
+        A value or lease from an earlier life of the server counts as absent; a marker never does.
+        """
+
+    @abstractmethod
+    def follow_many(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """As :meth:`get_many`, but give in place of an alias the *value* that it points to.
+
+        Where no value stands at the target (absent, lease, marker), the alias cell itself is given.
+        """
+
+    @abstractmethod
+    def lease_many(self, seen: Mapping[str, bytes | None], token: bytes, generation: str) -> Leased:
+        """Put a lease on those keys that are still absent, or still hold the very bytes that the caller saw and cannot use.
+
+        Args:
+            seen: The keys, each with the cell to be replaced; ``None`` for absent. A marker is never replaced.
+            token: 16 bytes that were never used before.
+            generation: The key of the class's generation cell, which is made, with a random token, where it is absent; or
+                ``""`` for none, and ``NO_GENERATION`` is answered.
+        """
+
+    @abstractmethod
+    def fill_many(self, items: Sequence[Item], token: bytes, aliases: Sequence[Item] = ()) -> int:
+        """Put values (bodies) where the caller's lease still stands, and give how many; aliases (whole cells) in any case."""
+
+    @abstractmethod
+    def put_many(self, items: Sequence[Item], aliases: Sequence[Item] = ()) -> None:
+        """Put values (bodies) where no marker stands, and aliases (whole cells) in any case; every write acknowledged.
+
+        For a store that is its objects' origin: the last writer wins.
+        """
+
+    @abstractmethod
+    def mark_many(self, keys: Sequence[str], ticket: bytes, shared: Sequence[str] = ()) -> None:
+        """Put a writer's marker on keys, without a lifetime.
+
+        Args:
+            keys: Cells of rows that the writer holds locked, so that no two writers mark one at the same time.
+            ticket: Names the writer's transaction; printable ASCII without ``|``.
+            shared: Cells that writers of different rows mark at the same time, such as generations.
+
+        Raises:
+            CacheUnreachable: Also where the server refused for want of memory; the keys were deleted then, where it could.
+        """
+
+    @abstractmethod
+    def release_many(
+        self, keys: Sequence[str], ticket: bytes, *, committed: bool, values: Sequence[Item] = (), aliases: Sequence[Item] = ()
+    ) -> int:
+        """Take a writer's marker from keys; a value (body) stands there afterwards only where it was the sole marker.
+
+        Args:
+            keys: What was marked.
+            ticket: As given to :meth:`mark_many`.
+            committed: Whether the transaction committed: then what stands where the marker was lost is removed; otherwise it stays.
+            values: Exactly what was committed, of some of the keys; the other keys are absent afterwards.
+            aliases: Whole cells to be put along with the values.
+
+        Returns:
+            How many of the keys held the marker.
+        """
+
+    @abstractmethod
+    def invalidate_many(self, keys: Sequence[str]) -> int:
+        """Remove values, leases and aliases, and see to it that no value follows on a marker; give how many values there were."""
+
+    def delete_many(self, keys: Sequence[str]) -> int:
+        """Do what :meth:`invalidate_many` does."""
+        return self.invalidate_many(keys)
+
+    @abstractmethod
+    def clear(self, prefix: str) -> None:
+        """Do :meth:`invalidate_many` on every key that starts with ``"namespace:"`` or ``"namespace:class label:"``."""

@@ -1,0 +1,168 @@
+"""What the parts of the coherence protocol offer one another."""
+
+from collections.abc import Collection, Iterator, Sequence
+from enum import Enum
+from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
+
+from stockstore.keys import Key, KeyPlan, Native, keys_of
+from stockstore.keys.declared import identity_class
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+    from sqlalchemy.orm import Session
+
+Record: TypeAlias = tuple[KeyPlan, Native]
+"""Where an object stands: the key of its hierarchy's root, and its value."""
+
+
+class Portable(Protocol):
+    """One object on its way between tiers."""
+
+    @property
+    def cls(self) -> type:
+        """Its exact class."""
+
+    @property
+    def shared(self) -> bool:
+        """Whether others may see it."""
+
+
+S = TypeVar("S", bound=Portable)
+S_co = TypeVar("S_co", bound=Portable, covariant=True)
+
+
+class Writes:
+    """What a transaction has written, as far as it is known: records one by one, or whole classes.
+
+    >>> from dataclasses import dataclass
+    >>> @dataclass
+    ... class User:
+    ...     __keys__ = ["id"]
+    ...     id: int
+    >>> writes = Writes()
+    >>> writes.add(User, {"id": 1})
+    >>> [native for plan, native in writes.records]
+    [1]
+    """
+
+    def __init__(self) -> None:
+        """Start with nothing written."""
+        self.records: dict[Record, tuple[object, ...]] = {}
+        """Each record with its key values, in the order of the plan's names."""
+        self.classes: dict[KeyPlan, type] = {}
+        """Hierarchies of which any record may have changed, with their root classes."""
+        self.roots: dict[KeyPlan, type] = {}
+        """The root class of every plan above."""
+
+    def __bool__(self) -> bool:
+        """Whether anything was written."""
+        return bool(self.records or self.classes)
+
+    def add(self, cls: type, key: Key) -> None:
+        """Note one record, by the identity of its hierarchy; for a mapped class the primary key."""
+        lookup = keys_of(cls).lookup(key)
+        self.records[lookup.plan, lookup.native] = lookup.values
+        self.roots[lookup.plan] = identity_class(cls)
+
+    def add_class(self, cls: type) -> None:
+        """Note that any record of a class's hierarchy may have changed."""
+        plan = keys_of(cls).identity
+        self.classes[plan] = self.roots[plan] = identity_class(cls)
+
+    def update(self, other: "Writes") -> None:
+        """Note all that another set has noted."""
+        self.records.update(other.records)
+        self.classes.update(other.classes)
+        self.roots.update(other.roots)
+
+    def touches(self, record: Record) -> bool:
+        """Whether a record may have changed."""
+        return record in self.records or record[0] in self.classes
+
+    def by_root(self) -> "Iterator[tuple[type, list[tuple[object, ...]]]]":
+        """Give the root classes with the key values of their records, but those of whole classes."""
+        groups: dict[KeyPlan, list[tuple[object, ...]]] = {}
+        for (plan, _), values in self.records.items():
+            if plan not in self.classes:
+                groups.setdefault(plan, []).append(values)
+        return ((self.roots[plan], values) for plan, values in groups.items())
+
+
+class Outcome(Enum):
+    """How a transaction ended, as far as the writer knows."""
+
+    COMMITTED = "committed"
+    ROLLED_BACK = "rolled back"
+    UNKNOWN = "unknown"
+
+
+class Answer(NamedTuple, Generic[S_co]):
+    """What a tier has under a key.
+
+    Attributes:
+        snapshot: The object, if there is one that may be read.
+        lease: What the tier wants back with the object that a lower tier gives; ``None``: it is not to be filled.
+        marked: A writer is at work on it: no tier above may be filled either.
+    """
+
+    snapshot: S_co | None
+    lease: object | None = None
+    marked: bool = False
+
+
+class Standing(NamedTuple):
+    """What a tier can promise by itself: ``"strict"``, ``"bounded 1 s"``, ``"fast"`` or ``"weak"``, and why."""
+
+    level: str
+    reason: str
+
+
+class Tier(Protocol[S]):
+    """A cache above an origin, as the protocol sees it. Every step is a batch."""
+
+    @property
+    def remote(self) -> bool:
+        """Whether its markers outlive the process, so that they need evidence by which others can resolve them."""
+
+    def standing(self) -> Standing:
+        """Tell what the tier promises; may ask its server."""
+
+    def holds(self, cls: type) -> bool:
+        """Whether it keeps objects of a class."""
+
+    def readable(self, cls: type) -> bool:
+        """Whether it may be asked for a class; not while it owes removals that it could not be told of."""
+
+    def lease(self, cls: type, keys: Sequence[Key], *, session: "Session | None" = None) -> list[Answer[S]]:
+        """Give what is there, and leases on what is not, in the positions of the keys."""
+
+    def fill(self, filled: Sequence[tuple[object, S]]) -> int:
+        """Keep what a lower tier gave, where the lease still stands; give how many were kept. Never raises for its server's sake."""
+
+    def locate(self, writes: Writes) -> object:
+        """Give where writes stand in this tier, in the caller's namespace; no I/O."""
+
+    def texts(self, places: object) -> list[str]:
+        """Give places as key texts that another process can invalidate; none for process memory."""
+
+    def mark(self, places: object, ticket: bytes) -> None:
+        """Put markers; raises CacheUnreachable."""
+
+    def release(self, places: object, ticket: bytes, *, committed: bool, snapshots: Sequence[S] = ()) -> None:
+        """Take markers away, and keep exactly what was committed; raises CacheUnreachable."""
+
+    def invalidate(self, places: object) -> None:
+        """Remove what stands at places; raises CacheUnreachable."""
+
+    def owe(self, places: object, ticket: bytes | None = None) -> None:
+        """Invalidate (and release) as soon as the server answers again; until then the tier is not read for these classes."""
+
+
+class Evidence(Protocol):
+    """How the fate of a writer's transaction is found out."""
+
+    def ticket(self, connection: "Connection") -> bytes | None:
+        """Name the open transaction of a connection; ``None`` where it has written nothing."""
+
+    def decided(self, tickets: Collection[bytes]) -> set[bytes]:
+        """Give those tickets whose transactions have ended, either way, and those alone; asks on a connection of its own."""
