@@ -73,13 +73,20 @@ class CoherentBackend(Backend):
         """
 
     @abstractmethod
-    def mark_many(self, keys: Sequence[str], ticket: bytes, shared: Sequence[str] = ()) -> None:
+    def mark_many(
+        self, keys: Sequence[str], ticket: bytes, shared: Sequence[str] = (), generations: Sequence[str] = ()
+    ) -> dict[str, bytes]:
         """Put a writer's marker on keys, without a lifetime.
 
         Args:
             keys: Cells of rows that the writer holds locked, so that no two writers mark one at the same time.
             ticket: Names the writer's transaction; printable ASCII without ``|``.
             shared: Cells that writers of different rows mark at the same time, such as generations.
+            generations: The generation cells of the classes that the keys belong to.
+
+        Returns:
+            The tokens of those generations that stood there, unmarked, *after* the keys were marked. A value that is released
+            has to carry this one: the generation of the release's own moment may be younger than the value is.
 
         Raises:
             CacheUnreachable: Also where the server refused for want of memory; the keys were deleted then, where it could.
