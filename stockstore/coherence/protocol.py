@@ -53,6 +53,9 @@ class Writes:
         """Hierarchies of which any record may have changed, with their root classes."""
         self.roots: dict[KeyPlan, type] = {}
         """The root class of every plan above."""
+        self.inserted: set[KeyPlan] = set()
+        """Hierarchies with new records of unknown keys: nothing in a cache is wrong by them, but the writer's own reads must not fill it."""
+        self._tentative: set[KeyPlan] = set()
 
     def __bool__(self) -> bool:
         """Whether anything was written."""
@@ -68,16 +71,40 @@ class Writes:
         """Note that any record of a class's hierarchy may have changed."""
         plan = keys_of(cls).identity
         self.classes[plan] = self.roots[plan] = identity_class(cls)
+        self._tentative.discard(plan)
+
+    def add_inserted(self, cls: type) -> None:
+        """Note that a class has new records whose keys are not known."""
+        self.inserted.add(keys_of(cls).identity)
+
+    def add_tentatively(self, cls: type) -> None:
+        """Do as :meth:`add_class`, until :meth:`drop_tentative` tells that the records are noted one by one."""
+        plan = keys_of(cls).identity
+        if plan not in self.classes:
+            self.add_class(cls)
+            self._tentative.add(plan)
+
+    def keep_tentative(self) -> None:
+        """Take what was noted tentatively as certain."""
+        self._tentative.clear()
+
+    def drop_tentative(self) -> None:
+        """Forget what was noted tentatively."""
+        for plan in self._tentative:
+            del self.classes[plan]
+        self._tentative.clear()
 
     def update(self, other: "Writes") -> None:
         """Note all that another set has noted."""
         self.records.update(other.records)
         self.classes.update(other.classes)
         self.roots.update(other.roots)
+        self.inserted |= other.inserted
+        self._tentative -= other.classes.keys()
 
     def touches(self, record: Record) -> bool:
         """Whether a record may have changed."""
-        return record in self.records or record[0] in self.classes
+        return record in self.records or record[0] in self.classes or record[0] in self.inserted
 
     def by_root(self) -> "Iterator[tuple[type, list[tuple[object, ...]]]]":
         """Give the root classes with the key values of their records, but those of whole classes."""

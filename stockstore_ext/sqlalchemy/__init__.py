@@ -1,0 +1,1 @@
+"""The SQLAlchemy session hook: keeps caches true while the application simply uses its sessions."""
