@@ -188,8 +188,18 @@ class Tier(Protocol[S]):
 class Evidence(Protocol):
     """How the fate of a writer's transaction is found out."""
 
+    @property
+    def needs_row(self) -> bool:
+        """Whether a writer's ticket has to be in the outbox before it marks anything."""
+
     def ticket(self, connection: "Connection") -> bytes | None:
         """Name the open transaction of a connection; ``None`` where it has written nothing."""
+
+    def statement_ticket(self, connection: "Connection") -> bytes | None:
+        """Name the next statement of an AUTOCOMMIT connection; ``None`` where nothing can tell its end."""
+
+    def knows(self, ticket: bytes) -> bool:
+        """Whether a ticket is of this database, and of a form that is understood; no I/O."""
 
     def decided(self, tickets: Collection[bytes]) -> set[bytes]:
         """Give those tickets whose transactions have ended, either way, and those alone; asks on a connection of its own."""

@@ -1,0 +1,33 @@
+"""Connections beside the application's: no caller's transaction and no caller's pool is touched by them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.engine.interfaces import IsolationLevel
+from sqlalchemy.pool import SingletonThreadPool, StaticPool
+
+INTERNAL: Final = {"stockstore_internal": True}
+"""Execution options of every statement that the protocol itself sends on an application's connection."""
+
+
+@contextmanager
+def aside(engine: Engine, level: IsolationLevel = "AUTOCOMMIT") -> Iterator[Connection]:
+    """Open one connection by the settings of an engine, and close it.
+
+    In the application's own pool a reader that holds the last connection would wait for itself; a kept one would be shared
+    with a forked process. It is needed seldom enough.
+    """
+    own = Engine(engine.pool.recreate(), engine.dialect, engine.url, hide_parameters=engine.hide_parameters)
+    try:
+        options = {**engine.get_execution_options(), "isolation_level": level}
+        with own.execution_options(**options).connect() as connection:
+            yield connection
+    finally:
+        own.dispose()
+
+
+def is_private(engine: Engine) -> bool:
+    """Whether the database is this process's own memory, where there is one connection and nobody else."""
+    return isinstance(engine.pool, StaticPool | SingletonThreadPool)

@@ -1,0 +1,103 @@
+"""Evidence by PostgreSQL's transaction ids: nothing has to be written for it."""
+
+import re
+import time
+from collections.abc import Collection
+from typing import Final
+from uuid import uuid4
+
+from sqlalchemy import Connection, Engine, text
+
+from stockstore.errors import ConfigurationError
+from stockstore.evidence.aside import INTERNAL, aside
+
+FIRST_VERSION: Final = (13,)
+_DATABASE: Final = text("SELECT CAST(system_identifier AS text) FROM pg_control_system()")
+_TRANSACTION: Final = text("SELECT CAST(pg_current_xact_id_if_assigned() AS text)")
+_BACKEND: Final = text(
+    "SELECT pid || '/' || to_char(backend_start AT TIME ZONE 'UTC', 'YYYYMMDDHH24MISSUS')"
+    " FROM pg_stat_activity WHERE pid = pg_backend_pid()"
+)
+# pg_xact_status refuses an id that was not given out yet, as after the loss of a primary, and knows very old ones no longer.
+# A role without rights on other roles' sessions sees their pid and no more: such a backend may be the one that is meant.
+_DECIDED: Final = text(
+    """
+    SELECT name FROM unnest(string_to_array(:names, ',')) AS name
+    WHERE NOT pg_is_in_recovery()
+    AND :database = (SELECT CAST(system_identifier AS text) FROM pg_control_system())
+    AND CASE
+        WHEN name LIKE 'b%' THEN NOT EXISTS (
+            SELECT FROM pg_stat_activity
+            WHERE pid = CAST(substr(split_part(name, '/', 1), 2) AS integer)
+            AND coalesce(to_char(backend_start AT TIME ZONE 'UTC', 'YYYYMMDDHH24MISSUS') = split_part(name, '/', 2), true))
+        WHEN CAST(name AS xid8) < pg_snapshot_xmax(pg_current_snapshot())
+            THEN coalesce(pg_xact_status(CAST(name AS xid8)) <> 'in progress', true)
+        ELSE false
+    END
+    """
+)
+_TICKET: Final = re.compile(rb"(\d{1,20})\.(\d{1,19}|b\d{1,9}/\d{20})\.[0-9a-f]{32}\.\d{1,20}").fullmatch
+
+
+class PostgresEvidence:
+    """Evidence on PostgreSQL 13 and later; asked on connections of its own, on the primary alone.
+
+    It needs the right to call ``pg_control_system()``, which everybody has unless it was taken away.
+
+    Args:
+        engine: The writers' database.
+
+    Raises:
+        ConfigurationError: It is no PostgreSQL, or an older one.
+        DBAPIError: It cannot be asked for its identifier.
+    """
+
+    needs_row = False
+    """Whether the writer's ticket has to be in the outbox."""
+
+    def __init__(self, engine: Engine) -> None:
+        """Learn which database cluster it is."""
+        if engine.dialect.name != "postgresql":
+            raise ConfigurationError(f"transaction ids are evidence on PostgreSQL, not on {engine.dialect.name}; use the outbox")
+        self._engine = engine
+        with aside(engine) as connection:
+            version = engine.dialect.server_version_info or ()
+            if version < FIRST_VERSION:
+                raise ConfigurationError(f"transaction ids are evidence from PostgreSQL 13 on, and this is {version}; use the outbox")
+            self._database = str(connection.execute(_DATABASE).scalar_one())
+
+    def __repr__(self) -> str:
+        return f"PostgresEvidence({self._database})"
+
+    def ticket(self, connection: Connection) -> bytes | None:
+        """Name the open transaction; ``None`` where it has written nothing. One query."""
+        transaction: str | None = connection.execute(_TRANSACTION, execution_options=INTERNAL).scalar()
+        return None if transaction is None else self._name(transaction)
+
+    def statement_ticket(self, connection: Connection) -> bytes | None:
+        """Name the statement that an AUTOCOMMIT connection is to execute next, by its server process; one query per connection."""
+        backend: str | None = connection.info.get(__name__)
+        if backend is None:
+            backend = connection.info[__name__] = str(connection.execute(_BACKEND, execution_options=INTERNAL).scalar_one())
+        return self._name("b" + backend)
+
+    def _name(self, who: str) -> bytes:
+        return f"{self._database}.{who}.{uuid4().hex}.{int(time.time() * 1000)}".encode()
+
+    def knows(self, ticket: bytes) -> bool:
+        """Whether a ticket names this database."""
+        found = _TICKET(ticket)
+        return found is not None and found[1].decode() == self._database
+
+    def decided(self, tickets: Collection[bytes]) -> set[bytes]:
+        """Give those tickets whose transactions have ended; one query for all."""
+        names: dict[str, list[bytes]] = {}
+        for ticket in tickets:
+            found = _TICKET(ticket)
+            if found is not None and found[1].decode() == self._database:
+                names.setdefault(found[2].decode(), []).append(ticket)
+        if not names:
+            return set()
+        with aside(self._engine) as connection:
+            over = connection.execute(_DECIDED, {"names": ",".join(names), "database": self._database}).scalars()
+            return {ticket for name in over for ticket in names[name]}
