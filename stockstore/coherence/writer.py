@@ -1,0 +1,156 @@
+"""The write of a chain: markers before the origin commits, released after it, from the origin outward."""
+
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import Final, Generic, TypeVar
+from uuid import uuid4
+
+from stockstore.coherence.protocol import Outcome, Portable, Tier, Writes
+from stockstore.errors import CacheUnreachable, StockstoreError
+
+_log: Final = logging.getLogger(__name__)
+S = TypeVar("S", bound=Portable)
+S_contra = TypeVar("S_contra", bound=Portable, contravariant=True)
+
+
+class Place(Generic[S]):
+    """What a transaction has written, as it stands in one tier, and what was done about it so far."""
+
+    __slots__ = ("at", "failed", "ticket", "tier")
+
+    def __init__(self, tier: Tier[S], at: object) -> None:
+        """Note nothing but where."""
+        self.tier = tier
+        self.at = at
+        self.ticket: bytes | None = None
+        """Under which markers may stand; ``None``: there are none."""
+        self.failed = False
+        """Whether the markers could not all be set."""
+
+
+class Located(Generic[S]):
+    """A transaction's writes in every tier, the lowest first."""
+
+    def __init__(self, places: Sequence[Place[S]]) -> None:
+        """Hold the places."""
+        self.places = tuple(places)
+
+    @property
+    def texts(self) -> list[str]:
+        """The keys that another process can invalidate."""
+        return [text for place in self.places for text in place.tier.texts(place.at)]
+
+    @property
+    def fast(self) -> list[Tier[S]]:
+        """The tiers that are without markers: they lose what was written after the commit, and keep no value of it."""
+        return [place.tier for place in self.places if place.ticket is None or place.failed]
+
+
+class WriteThrough(Generic[S]):
+    """Takes writes through the cache tiers above an origin.
+
+    Once the origin has committed nothing is raised, but what interrupts the thread, and that last: a tier that
+    cannot be told owes the removal, and is not read until it was told.
+    """
+
+    def __init__(self, tiers: Sequence[Tier[S]]) -> None:
+        """Serve tiers, given from the top down."""
+        self._tiers = tuple(tiers)
+
+    def locate(self, writes: Writes) -> Located[S]:
+        """Find where writes stand in each tier, in the caller's namespaces; no I/O."""
+        return Located([Place(tier, tier.locate(writes)) for tier in reversed(self._tiers)])
+
+    def mark(self, located: Located[S], ticket: bytes | None) -> None:
+        """Put markers into every tier, the lowest first; at the last point before the commit.
+
+        Args:
+            located: What was written; how far this came is noted in it, for :meth:`settle`.
+            ticket: Names the transaction to whoever may resolve its markers; without it a remote tier gets none.
+
+        Raises:
+            CacheUnreachable: A tier could not be marked; the others were.
+        """
+        own = ticket or uuid4().hex.encode()
+        errors = [error for place in located.places if ticket or not place.tier.remote for error in _mark(place, own)]
+        if errors:
+            raise errors[0]
+
+    def settle(self, located: Located[S], outcome: Outcome, snapshots: Sequence[S] = ()) -> None:
+        """Release what was marked and invalidate what was not, the lowest tier first.
+
+        Args:
+            located: As :meth:`mark` left it.
+            outcome: How the transaction ended. Of an unknown end the markers of remote tiers stay, for the resolver.
+            snapshots: Exactly what was committed, of some of the records.
+        """
+        settle = {Outcome.COMMITTED: _committed, Outcome.ROLLED_BACK: _rolled_back, Outcome.UNKNOWN: _unknown}[outcome]
+        _all([lambda place=place: settle(place, snapshots) for place in located.places])  # type: ignore[misc]
+
+    def invalidate(self, writes: Writes) -> None:
+        """Remove what may be old now from every tier, the lowest first."""
+        self.settle(self.locate(writes), Outcome.COMMITTED)
+
+
+def _mark(place: Place[S], ticket: bytes) -> list[CacheUnreachable]:
+    # First the note: of a mark that is cut off, any part may have been done.
+    place.ticket, place.failed = ticket, True
+    try:
+        place.tier.mark(place.at, ticket)
+    except CacheUnreachable as error:
+        return [error]
+    place.failed = False
+    return []
+
+
+def _committed(place: Place[S], snapshots: Sequence[S]) -> None:
+    if place.failed:
+        place.tier.owe(place.at, place.ticket)
+    elif place.ticket is None:
+        _try(place, None, lambda: place.tier.invalidate(place.at))
+    else:
+        _release(place, place.ticket, True, [snapshot for snapshot in snapshots if place.tier.holds(snapshot.cls)])
+
+
+def _rolled_back(place: Place[S], snapshots: Sequence[S]) -> None:
+    del snapshots
+    if place.failed:
+        place.tier.owe(place.at, place.ticket)
+    elif place.ticket is not None:
+        _release(place, place.ticket, False, ())
+
+
+def _unknown(place: Place[S], snapshots: Sequence[S]) -> None:
+    del snapshots
+    if place.ticket is not None and not place.tier.remote:
+        # The markers were this process's own, which has no more to come.
+        _release(place, place.ticket, True, ())
+    elif place.ticket is None or place.failed:
+        _try(place, None, lambda: place.tier.invalidate(place.at))
+
+
+def _release(place: Place[S], ticket: bytes, committed: bool, snapshots: Sequence[S]) -> None:
+    _try(place, ticket, lambda: place.tier.release(place.at, ticket, committed=committed, snapshots=snapshots))
+
+
+def _try(place: Place[S], ticket: bytes | None, step: Callable[[], None]) -> None:
+    try:
+        step()
+    except BaseException as error:
+        place.tier.owe(place.at, ticket)
+        if not isinstance(error, Exception):
+            raise
+        _log.warning(
+            "%r could not be told of a write (it is not read for this class until it was): %s",
+            place.tier,
+            error,
+            exc_info=not isinstance(error, StockstoreError),
+        )
+
+
+def _all(steps: Sequence[Callable[[], None]]) -> None:
+    """Do every step; what interrupts one of them is raised after the last."""
+    with ExitStack() as stack:
+        for step in reversed(steps):
+            stack.callback(step)
