@@ -1,0 +1,1 @@
+"""A model of the coherence protocol, of which every interleaving is explored."""

@@ -1,0 +1,332 @@
+"""Every interleaving of readers, writers and faults on one row, its cell and the generation of its class.
+
+The steps are those of ``stockstore.backends.coherent``, each atomic. A value is (version, writer). Explored breadth first,
+so the trace to a violation is one of the shortest.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from functools import cache
+from typing import Any, NamedTuple
+
+from tests.model.protocols import Protocol
+
+Cell = tuple[Any, ...] | None
+Step = tuple[str, "State", "str | None"]
+Process = tuple[Any, ...]
+
+KEYED, WIDE, WIDE_ELSEWHERE, INVISIBLE = "keyed", "wide", "wide elsewhere", "invisible"
+ENDED = ("end",)
+
+
+class Faults(NamedTuple):
+    """How many of each may happen."""
+
+    evictions: int = 0
+    crashes: int = 0
+    losses: int = 0
+    rollbacks: int = 0
+
+
+class State(NamedTuple):
+    """All there is."""
+
+    db: tuple[int, str]
+    lock: int | None
+    cell: Cell
+    generation: Cell
+    processes: tuple[Process, ...]
+    outbox: frozenset[int]
+    acknowledged: int
+    visible: int
+    committed: frozenset[str]
+    faults: Faults
+    clock: int
+
+    def at(self, place: int, process: Process, **changes: Any) -> "State":
+        """Give the state after a step of one process."""
+        processes = (*self.processes[:place], process, *self.processes[place + 1 :])
+        return self._replace(processes=processes, **changes)
+
+
+def start(writers: tuple[str, ...], readers: int, cell: Cell) -> State:
+    """Give a state in which nothing has begun."""
+    processes = tuple([("reader", "start")] * readers + [("writer", "start", kind) for kind in writers])
+    return State((0, "-"), None, cell, ("V", 0), processes, frozenset(), 0, 0, frozenset("-"), Faults(), 1)
+
+
+class Machine:
+    """One protocol in motion."""
+
+    def __init__(self, protocol: Protocol) -> None:
+        self.p = protocol
+
+    def steps(self, s: State) -> Iterator[Step]:
+        """Give all that may happen next."""
+        for place, process in enumerate(s.processes):
+            if process[0] == "reader":
+                yield from self._reader(s, place, process)
+            elif process[0] == "writer":
+                yield from self._writer(s, place, process)
+        for writer in s.outbox:
+            yield f"janitor({writer})", self._drained(s, writer), None
+        if self.p.resolver:
+            yield from self._resolved(s)
+        if s.generation is None:
+            yield "a reader of another row makes the generation", s._replace(generation=("V", s.clock), clock=s.clock + 1), None
+        if s.faults.evictions:
+            yield from self._evicted(s)
+
+    # -- readers ----------------------------------------------------------------------------------
+
+    def _reader(self, s: State, place: int, process: Process) -> Iterator[Step]:
+        _, at, *rest = process
+        step = getattr(self, f"_reader_{at}")
+        yield from step(s, place, *rest)
+
+    def _reader_start(self, s: State, place: int) -> Iterator[Step]:
+        floors = (s.acknowledged, s.visible)
+        seen = s.db if self.p.snapshot_first else None
+        yield f"r{place} begins", s.at(place, ("reader", "get", floors, seen)), None
+
+    def _reader_get(self, s: State, place: int, floors: Any, seen: Any) -> Iterator[Step]:
+        if s.cell and s.cell[0] == "V" and s.generation == ("V", s.cell[2]):
+            yield f"r{place} hits {s.cell[1]}", s.at(place, ENDED), None if seen else _judged(s, s.cell[1], floors)
+        else:
+            yield f"r{place} misses", s.at(place, ("reader", "lease", floors, seen, s.cell)), None
+
+    def _reader_lease(self, s: State, place: int, floors: Any, seen: Any, old: Cell) -> Iterator[Step]:
+        marked = s.cell is not None and s.cell[0] == "W" and not self.p.leases_over_markers
+        if self.p.unleased:
+            yield f"r{place} goes on", s.at(place, ("reader", "read", floors, seen, -1, 0)), None
+        elif _is_marked(s.generation) or marked or s.cell != old or (old and old[0] == "L"):
+            yield f"r{place} bypasses", s.at(place, ("reader", "read", floors, seen, None, None)), None
+        else:
+            generation = s.generation or ("V", s.clock)
+            reading = ("reader", "read", floors, seen, s.clock + 1, generation[1])
+            yield f"r{place} leases", s.at(place, reading, cell=("L", s.clock + 1), generation=generation, clock=s.clock + 2), None
+
+    def _reader_read(self, s: State, place: int, floors: Any, seen: Any, token: Any, generation: Any) -> Iterator[Step]:
+        value = seen or s.db
+        yield f"r{place} reads {value}", s.at(place, ("reader", "fill", floors, seen, token, generation, value)), None
+
+    def _reader_fill(self, s: State, place: int, floors: Any, seen: Any, token: Any, generation: Any, value: Any) -> Iterator[Step]:
+        if self.p.generation_of_the_fill and not _is_marked(s.generation) and s.generation:
+            generation = s.generation[1]
+        fills = token == -1 or (token is not None and s.cell == ("L", token))
+        cell = ("V", value, generation) if fills else s.cell
+        yield f"r{place} {'fills' if fills else 'ends'}", s.at(place, ENDED, cell=cell), None if seen else _judged(s, value, floors)
+
+    # -- writers ----------------------------------------------------------------------------------
+
+    def _writer(self, s: State, place: int, process: Process) -> Iterator[Step]:
+        _, at, *rest = process
+        if s.faults.crashes and at != "start":
+            lock = None if s.lock == place else s.lock
+            yield f"w{place} crashes", s.at(place, ENDED, lock=lock, faults=_less(s.faults, "crashes")), None
+        yield from getattr(self, f"_writer_{at}")(s, place, *rest)
+
+    def _writer_start(self, s: State, place: int, kind: str) -> Iterator[Step]:
+        if kind == WIDE_ELSEWHERE:
+            yield f"w{place} updates another row", s.at(place, ("writer", "mark", kind, None)), None
+        elif s.lock is None:
+            value = (s.db[0] + 1, str(place))
+            after = ("writer", "commit", kind, value, None) if kind == INVISIBLE else ("writer", "mark", kind, value)
+            yield f"w{place} updates", s.at(place, after, lock=place), None
+
+    def _writer_mark(self, s: State, place: int, kind: str, value: Any) -> Iterator[Step]:
+        committing = ("writer", "commit", kind, value, None if _is_marked(s.generation) else s.generation)
+        if self.p.early and kind == KEYED:
+            yield f"w{place} puts early", s.at(place, committing, cell=("V", value, 0)), None
+        elif not self.p.marks or (kind != KEYED and self.p.generation_unmarked):
+            yield f"w{place} goes on", s.at(place, committing), None
+        else:
+            yield f"w{place} marks", self._marked(s, place, kind, committing), None
+            if s.faults.losses:
+                yield from self._mark_lost(s, place, committing)
+
+    def _marked(self, s: State, place: int, kind: str, committing: Process) -> State:
+        if kind == KEYED:
+            return s.at(place, committing, cell=_with_marker(s.cell, place, blind=self.p.blind))
+        return s.at(place, committing, generation=_with_marker(s.generation, place, blind=self.p.blind_generation))
+
+    def _mark_lost(self, s: State, place: int, committing: Process) -> Iterator[Step]:
+        faults = _less(s.faults, "losses")
+        if self.p.goes_on_unmarked:
+            yield f"w{place} cannot mark", s.at(place, committing, faults=faults), None
+        else:
+            yield f"w{place} cannot mark and aborts", s.at(place, ENDED, lock=None if s.lock == place else s.lock, faults=faults), None
+
+    def _writer_commit(self, s: State, place: int, kind: str, value: Any, generation: Cell) -> Iterator[Step]:
+        lock = None if s.lock == place else s.lock
+        told = kind == INVISIBLE or self.p.outbox
+        changes: dict[str, Any] = {"lock": lock, "outbox": s.outbox | {place} if told else s.outbox}
+        if value:
+            changes |= {"db": value, "committed": s.committed | {value[1]}}
+            if kind != INVISIBLE:
+                changes["visible"] = value[0]
+        yield f"w{place} commits", s.at(place, ("writer", "release", kind, value, generation, True), **changes), None
+        if s.faults.rollbacks:
+            undone = ("writer", "release", kind, value, generation, False)
+            yield f"w{place} rolls back", s.at(place, undone, lock=lock, faults=_less(s.faults, "rollbacks")), None
+
+    def _writer_release(self, s: State, place: int, kind: str, value: Any, generation: Cell, committed: bool) -> Iterator[Step]:
+        if kind == INVISIBLE:
+            yield f"w{place} ends", s.at(place, ENDED), None
+            return
+        after = ("writer", "return", value) if committed else ENDED
+        if self.p.generation_of_the_release:
+            generation = None if _is_marked(s.generation) else s.generation
+        kept = ("V", value, generation[1]) if committed and self.p.values and generation else None
+        yield f"w{place} releases", self._released(s, place, kind, kept, committed).at(place, after), None
+        if s.faults.losses and (self.p.resolver or self.p.outbox):
+            yield f"w{place} cannot release", s.at(place, after, faults=_less(s.faults, "losses")), None
+
+    def _released(self, s: State, place: int, kind: str, kept: Cell, committed: bool) -> State:
+        if not self.p.marks:
+            return self._told_afterwards(s, place, kind) if committed else s
+        if kind != KEYED:
+            cell = s.generation if self.p.generation_unmarked and not committed else self._without_marker(s.generation, place, committed)
+            return s._replace(generation=cell)
+        return s._replace(cell=self._without_marker(s.cell, place, committed, kept))
+
+    def _told_afterwards(self, s: State, place: int, kind: str) -> State:
+        if kind != KEYED:
+            return s._replace(generation=None)
+        return s._replace(cell=("V", s.processes[place][3], 0) if self.p.put else None)
+
+    def _without_marker(self, cell: Cell, place: int, committed: bool, value: Cell = None) -> Cell:
+        if not _is_marked(cell):
+            return cell if self.p.keeps_where_marker_was_lost or not committed else None
+        assert cell is not None
+        if place not in cell[1]:
+            return cell
+        if value and (self.p.releases_always_with_value or cell == ("W", frozenset([place]), False)):
+            return value
+        rest = cell[1] - {place}
+        return ("W", rest, True) if rest else None
+
+    def _writer_return(self, s: State, place: int, value: Any) -> Iterator[Step]:
+        acknowledged = max(s.acknowledged, value[0]) if value else s.acknowledged
+        yield f"w{place} returns", s.at(place, ENDED, acknowledged=acknowledged), None
+
+    # -- janitor, resolver, faults ----------------------------------------------------------------
+
+    def _drained(self, s: State, writer: int) -> State:
+        cell, generation = self._invalidated(s.cell), s.generation
+        if _is_marked(generation):
+            generation = self._without_marker(generation, writer, True)
+        return s._replace(cell=self._without_marker(cell, writer, True), generation=generation, outbox=s.outbox - {writer})
+
+    def _invalidated(self, cell: Cell) -> Cell:
+        if self.p.janitor_deletes or not _is_marked(cell):
+            return None
+        assert cell is not None
+        return cell if self.p.invalidation_spares_sole_markers else ("W", cell[1], True)
+
+    def _resolved(self, s: State) -> Iterator[Step]:
+        for name in ("cell", "generation"):
+            cell = getattr(s, name)
+            for writer in cell[1] if _is_marked(cell) else ():
+                process = s.processes[writer]
+                if process == ENDED or process[1] in ("release", "return"):
+                    yield f"{name} of w{writer} is resolved", s._replace(**{name: self._without_marker(cell, writer, False)}), None
+
+    def _evicted(self, s: State) -> Iterator[Step]:
+        for name in ("cell", "generation"):
+            cell = getattr(s, name)
+            if cell and not (self.p.pinned and _is_marked(cell)):
+                yield f"{name} is evicted", s._replace(**{name: None}, faults=_less(s.faults, "evictions")), None
+
+
+def _is_marked(cell: Cell) -> bool:
+    return cell is not None and cell[0] == "W"
+
+
+def _with_marker(cell: Cell, writer: int, *, blind: bool) -> Cell:
+    if _is_marked(cell) and not blind:
+        assert cell is not None
+        return ("W", cell[1] | {writer}, True)
+    return ("W", frozenset([writer]), False)
+
+
+def _less(faults: Faults, name: str) -> Faults:
+    return faults._replace(**{name: getattr(faults, name) - 1})
+
+
+def _judged(s: State, value: Any, floors: tuple[int, int]) -> str | None:
+    if value[1] not in s.committed:
+        return "dirty"
+    if value[0] < floors[0]:
+        return "stale after acknowledgement"
+    return "stale after commit" if value[0] < floors[1] else None
+
+
+def at_rest(s: State) -> str | None:
+    """Tell what is wrong with a state in which nothing happens any more but evictions."""
+    if s.cell and s.cell[0] == "V" and s.generation == ("V", s.cell[2]) and s.cell[1] != s.db:
+        return "dirty" if s.cell[1][1] not in s.committed else "stale at rest"
+    return "marker left" if _is_marked(s.cell) or _is_marked(s.generation) else None
+
+
+def canonical(s: State) -> State:
+    """Rename tokens by the order of their first appearance, and sort the readers, which are alike."""
+    names: dict[int, int] = {}
+
+    def name(token: Any) -> Any:
+        return names.setdefault(token, len(names)) if type(token) is int and token >= 0 else token
+
+    def renamed(cell: Cell) -> Cell:
+        if cell is None or cell[0] == "W":
+            return cell
+        return ("V", cell[1], name(cell[2])) if len(cell) == 3 else (cell[0], name(cell[1]))
+
+    generation, cell = renamed(s.generation), renamed(s.cell)
+    readers, writers = [], []
+    for process in s.processes:
+        if process[0] == "writer":
+            writers.append(tuple(renamed(part) if isinstance(part, tuple) and part[:1] == ("V",) else part for part in process))
+        elif process == ENDED:
+            (writers if len(readers) == READERS else readers).append(process)
+        elif process[1] == "lease":
+            readers.append((*process[:4], renamed(process[4])))
+        elif process[1] in ("read", "fill"):
+            readers.append((*process[:4], name(process[4]), name(process[5]), *process[6:]))
+        else:
+            readers.append(process)
+    return s._replace(generation=generation, cell=cell, processes=(*sorted(readers, key=_order), *writers), clock=len(names) + 1)
+
+
+READERS = 2
+_order = cache(repr)
+
+
+def explore(protocol: Protocol, writers: tuple[str, ...], faults: Faults) -> dict[str, list[str]]:
+    """Give each sort of violation that can happen, with a shortest trace to it."""
+    machine = Machine(protocol)
+    found: dict[str, list[str]] = {}
+    for cell in (None, ("V", (0, "-"), 0)):
+        first = canonical(start(writers, READERS, cell)._replace(faults=faults))
+        origin: dict[State, tuple[State, str] | None] = {first: None}
+        waiting = deque([first])
+        while waiting:
+            state = waiting.popleft()
+            steps = list(machine.steps(state))
+            if all("evicted" in label for label, _, _ in steps) and (wrong := at_rest(state)):
+                found.setdefault(wrong, _trace(origin, state))
+            for label, after, violation in steps:
+                if violation:
+                    found.setdefault(violation, [*_trace(origin, state), label])
+                reached = canonical(after)
+                if reached not in origin:
+                    origin[reached] = (state, label)
+                    waiting.append(reached)
+    return found
+
+
+def _trace(origin: dict[State, Any], state: State) -> list[str]:
+    labels = []
+    while origin[state] is not None:
+        state, label = origin[state]
+        labels.append(label)
+    return labels[::-1]
