@@ -23,7 +23,7 @@ from stockstore.errors import CodecError
 Canonical: TypeAlias = int | str | tuple[str]
 
 _SAFE = "@.+-_~"
-_PLAIN = re.compile(r"[A-Za-z0-9@.+\-_~]*", re.ASCII).fullmatch
+is_plain = re.compile(r"[A-Za-z0-9@.+\-_~]*", re.ASCII).fullmatch
 DECIMAL_BELOW = 10**18
 _LARGEST_EXPONENT = 400
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -69,7 +69,7 @@ def escape(text: str) -> str:
     >>> escape("a b:ü")
     'a%20b%3A%C3%BC'
     """
-    return text if _PLAIN(text) else quote(text, safe=_SAFE, errors="surrogatepass")
+    return text if is_plain(text) else quote(text, safe=_SAFE, errors="surrogatepass")
 
 
 def _number(value: "float | Decimal | Fraction") -> Canonical:
