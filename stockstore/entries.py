@@ -16,7 +16,7 @@ VALUE = b"V"
 FORMAT = 1
 _HEADER = struct.Struct(">cBd")
 _HEADER_SIZE = _HEADER.size
-_HEAD = _HEADER.pack(VALUE, FORMAT, 0.0)[:2]
+_ABOVE = VALUE + bytes([FORMAT + 1])
 _NEVER = math.inf
 _LASTING = _HEADER.pack(VALUE, FORMAT, _NEVER)
 
@@ -42,16 +42,18 @@ def unpack_value(cell: bytes) -> tuple[bytes, float]:
     return cell[_HEADER_SIZE:], expires
 
 
-def fresh_payloads(cells: Iterable[bytes | None], fingerprint: bytes) -> list[bytes | None]:
-    """Give the payloads of those cells that hold a value with a fingerprint and have not expired, ``None`` for the others."""
-    # Positive floats and infinity compare as their big-endian bytes do.
-    now = struct.pack(">d", time.time())
-    return [
-        cell[_HEADER_SIZE:]
-        if cell is not None and cell.startswith(_HEAD) and cell.startswith(fingerprint, _HEADER_SIZE) and cell[2:_HEADER_SIZE] > now
-        else None
-        for cell in cells
-    ]
+def fresh_payloads(cells: Iterable[bytes | None], stamp: bytes, *, drop: int = 0) -> list[bytes | None]:
+    """Give the payloads of those cells that hold one with this beginning and have not expired, ``None`` for the others.
+
+    Args:
+        cells: The cells, ``None`` where there is none.
+        stamp: What payloads begin with.
+        drop: The bytes of that beginning to leave out of what is given.
+    """
+    # Positive floats and infinity compare as their big-endian bytes do: tag, format and expiry are one comparison.
+    expired = _HEADER.pack(VALUE, FORMAT, math.nextafter(time.time(), math.inf))
+    begin, rest = slice(_HEADER_SIZE, _HEADER_SIZE + len(stamp)), slice(_HEADER_SIZE + drop, None)
+    return [cell[rest] if cell is not None and expired < cell < _ABOVE and cell[begin] == stamp else None for cell in cells]
 
 
 def pack_alias(target: str) -> bytes:

@@ -79,6 +79,7 @@ class Scope:
     def __init__(self, enums: Mapping[EnumKey, type[Enum]] | None = None) -> None:
         self.enums = enums or {}
         self.decode: Callable[[bytes], Any] = msgpack.Decoder(ext_hook=self._raise_value).decode
+        self.decode_list: Callable[[bytes], list[Any]] = msgpack.Decoder(list[Any], ext_hook=self._raise_value).decode
         self.fast = Lower(self, NATIVE)
         self._careful = Lower(self, _ALWAYS_NATIVE)
 

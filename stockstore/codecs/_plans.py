@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 from typing import TypeVar
 from weakref import WeakKeyDictionary, WeakValueDictionary, finalize, ref
@@ -9,8 +10,8 @@ from weakref import WeakKeyDictionary, WeakValueDictionary, finalize, ref
 from stockstore.codecs._describe import FINGERPRINT_BYTES, classes_below, fingerprint_of, name_of, subclasses_of
 from stockstore.codecs._enums import enum_key
 from stockstore.codecs._layouts import DICT, SLOTS, layout_of
-from stockstore.codecs._lowering import Lower, Refusal, Scope, encode, refused
-from stockstore.codecs._quick import packer, rebuilder
+from stockstore.codecs._lowering import NATIVE, Lower, Refusal, Scope, encode, refused
+from stockstore.codecs._quick import packer, rebuilder, rebuilder_of_many, taker_of_many
 from stockstore.errors import CodecError
 
 T = TypeVar("T")
@@ -29,6 +30,16 @@ class Plan:
         self._layout = layout_of(cls)
         self.pack = packer(cls, self._layout, self.head, self.scope.fast)
         self.rebuild = rebuilder(cls, self._layout)
+        self.rebuild_many = rebuilder_of_many(cls, self._layout)
+        self._values_of_many = taker_of_many(cls, self._layout)
+
+    def pack_many(self, objects: Sequence[object], prefix: bytes) -> list[bytes] | None:
+        """The payloads of objects whose values are all native ones, after a prefix; None or any error where one is to be packed alone."""
+        values, count = self._values_of_many(objects), len(self._layout.names)
+        if not values or not NATIVE.issuperset(map(type, values)):
+            return None
+        head, rows = prefix + self.head, zip(*[iter(values)] * count, strict=True)
+        return [head + encode(row) for row in rows]
 
     def record(self, obj: object, lower: Lower, depth: int) -> bytes:
         """All attributes in order where the object has exactly the expected ones, else by name."""

@@ -3,10 +3,11 @@
 What is not so alike gives ``None``, and goes the general way, which also tells what is wrong with it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
-from stockstore.codecs import Codec
+from stockstore.codecs.passes import Passes
 from stockstore.entries import fresh_payloads, pack_alias, pack_value
 from stockstore.errors import CodecError
 from stockstore.keys import ClassKeys, KeyPlan
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
 FINGERPRINT_SIZE = 8
+_NOTHING: tuple[Any, object] = (None, None)
 
 
 def only_class(objects: Sequence[object]) -> type | None:
@@ -26,7 +28,7 @@ def only_class(objects: Sequence[object]) -> type | None:
 
 
 def cells_of(
-    objects: Sequence[object], keys: ClassKeys, aliases: Sequence[KeyPlan], namespace: str, codec: Codec, seconds: float | None
+    objects: Sequence[object], keys: ClassKeys, aliases: Sequence[KeyPlan], namespace: str, passes: Passes, seconds: float | None
 ) -> list[tuple[str, bytes, int]] | None:
     """Give the cells of plain objects and of their aliases, as a backend takes them."""
     if keys.mapped or (seconds is not None and seconds <= 0):
@@ -35,10 +37,11 @@ def cells_of(
     others = [_texts(plan, objects, namespace, alias=True) for plan in aliases]
     if records is None or None in others or len(set(records)) < len(records):
         return None
-    head, keep, encode = pack_value(codec.fingerprint(type(objects[0])), expiry(seconds)), server_seconds(seconds), codec.encode
-    cells = [(text, head + encode(obj), keep) for text, obj in zip(records, objects, strict=True)]
+    head, keep = pack_value(passes.fingerprint(type(objects[0])), expiry(seconds)), repeat(server_seconds(seconds))
+    cells = list(zip(records, passes.encode(objects, head), keep))  # noqa: B905 - one lifetime for all
     pointers = list(map(pack_alias, records)) if aliases else []
-    cells.extend((text, pointer, keep) for texts in others for text, pointer in zip(texts or (), pointers, strict=True))
+    for texts in others:
+        cells.extend(zip(texts or (), pointers, keep))  # noqa: B905 - one lifetime for all
     return cells
 
 
@@ -62,15 +65,23 @@ def values_of(keys: ClassKeys, asked: list[Any]) -> tuple[KeyPlan, list[Any]] | 
         return None
 
 
-def objects_in(cls: type, cells: Sequence[bytes | None], codec: Codec, plan: KeyPlan, values: Sequence[object]) -> list[Any]:
+def objects_in(cls: type, cells: Sequence[bytes | None], passes: Passes, plan: KeyPlan, values: Sequence[object]) -> list[Any]:
     """Give the plain objects in cells that carry the values of the key asked for."""
-    decode, value_of = codec.decode, plan.of_object
-    payloads = fresh_payloads(cells, codec.fingerprint(cls))
+    fingerprint = passes.fingerprint(cls)
     try:
-        found: list[Any] = [None if payload is None else decode(cls, payload[FINGERPRINT_SIZE:]) for payload in payloads]
-        return [obj if obj is not None and value_of(obj) == value else None for obj, value in zip(found, values, strict=True)]
+        stamp = fingerprint + passes.head(cls)
+        bodies = fresh_payloads(cells, stamp, drop=len(stamp))
+        objects = passes.decode(cls, [body for body in bodies if body])
+        carried = list(map(plan.of_object, objects))
     except (CodecError, AttributeError):
-        return [None] * len(payloads)
+        return [None] * len(cells)
+    return objects if carried == values else _placed(bodies, zip(objects, carried, strict=True), values)
+
+
+def _placed(bodies: list[bytes | None], pairs: Iterator[tuple[Any, object]], values: Sequence[object]) -> list[Any]:
+    """Give each object in the position of its body where it carries the value asked for there."""
+    found = [next(pairs) if body else _NOTHING for body in bodies]
+    return [obj if carried == value else None for (obj, carried), value in zip(found, values, strict=True)]
 
 
 def rows_in(cls: type, cells: Sequence[bytes | None], key: KeyPlan, values: Sequence[object], session: "Session | None") -> list[Any]:

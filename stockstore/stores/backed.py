@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, get_args
 
 from stockstore.backends.base import Backend
 from stockstore.codecs import Codec, MsgpackCodec
+from stockstore.codecs.passes import passes_of
 from stockstore.entries import pack_alias, pack_value, unpack_value
 from stockstore.errors import CacheUnreachable, CodecError, ConfigurationError
 from stockstore.keys import ClassKeys, Key, KeyPlan, Lookup, keys_of, namespace_text
@@ -60,6 +61,7 @@ class BackendStore(CacheStore):
             raise ConfigurationError(f"on_error is 'raise' or 'miss', not {on_error!r}")
         self._backend = backend
         self._codec = DEFAULT_CODEC if codec is None else codec
+        self._passes = passes_of(self._codec)
         self._on_error = on_error
         self._logged: set[type] = set()
 
@@ -80,24 +82,29 @@ class BackendStore(CacheStore):
     def _get_alike(self, cls: type[T], plan: KeyPlan, values: list[Any], texts: list[str], session: "Session | None") -> list[T | None]:
         keys = keys_of(cls)
         by_text = self._cells(self._backend.get_many if plan is keys.identity else self._backend.follow_many, texts)
-        cells = [by_text.get(text) for text in texts]
-        found = rows_in(cls, cells, plan, values, session) if keys.mapped else objects_in(cls, cells, self._codec, plan, values)
-        self._get_others(cls, plan, values, cells, found, session)
-        missing = sum(obj is None for obj in found)
+        cells = list(map(by_text.get, texts))
+        found = rows_in(cls, cells, plan, values, session) if keys.mapped else objects_in(cls, cells, self._passes, plan, values)
+        missing = self._get_others(cls, plan, values, cells, found, session)
         self._counters.add(hits=len(found) - missing, misses=missing)
         return found
 
     def _get_others(
         self, cls: type, plan: KeyPlan, values: list[Any], cells: list[bytes | None], found: list[Any], session: "Session | None"
-    ) -> None:
-        """Fill in, one by one, what is there but expired, of another shape or class, damaged, or not what the key asks for."""
-        others = [at for at, cell in enumerate(cells) if cell is not None and found[at] is None]
+    ) -> int:
+        """Fill in, one by one, what is there but expired, of another shape or class, damaged, or not what the key asks for.
+
+        Returns:
+            How many are missing still.
+        """
+        absent = [at for at, obj in enumerate(found) if obj is None]
+        others = [at for at in absent if cells[at] is not None]
         decode = self._decoder(cls) if others else None
         for at in others:
             lookup = Lookup(plan, values[at], (values[at],))
             snapshot = decode(cells[at] or b"") if decode else None
             if snapshot is not None and self._fits(cls, lookup, snapshot):
                 found[at] = snapshot.restore(session)
+        return sum(found[at] is None for at in absent)
 
     batch_fetch = CacheStore.batch_fetch
 
@@ -217,7 +224,7 @@ class BackendStore(CacheStore):
         if cls is None:
             return None
         keys, aliases = self._shape(cls)
-        return cells_of(objects, keys, aliases, self._namespace(), self._codec, self._rule.seconds(None))
+        return cells_of(objects, keys, aliases, self._namespace(), self._passes, self._rule.seconds(None))
 
     def check(self, snapshots: Sequence[Snapshot]) -> None:
         """Raise what encoding these snapshots, or their lifetimes, would raise."""
