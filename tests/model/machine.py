@@ -230,13 +230,13 @@ class Machine:
             for writer in cell[1] if _is_marked(cell) else ():
                 process = s.processes[writer]
                 if process == ENDED or process[1] in ("release", "return"):
-                    yield f"{name} of w{writer} is resolved", s._replace(**{name: self._without_marker(cell, writer, False)}), None
+                    yield f"{name} of w{writer} is resolved", _with(s, name, self._without_marker(cell, writer, False)), None
 
     def _evicted(self, s: State) -> Iterator[Step]:
         for name in ("cell", "generation"):
             cell = getattr(s, name)
             if cell and not (self.p.pinned and _is_marked(cell)):
-                yield f"{name} is evicted", s._replace(**{name: None}, faults=_less(s.faults, "evictions")), None
+                yield f"{name} is evicted", _with(s, name, None)._replace(faults=_less(s.faults, "evictions")), None
 
 
 def _is_marked(cell: Cell) -> bool:
@@ -248,6 +248,10 @@ def _with_marker(cell: Cell, writer: int, *, blind: bool) -> Cell:
         assert cell is not None
         return ("W", cell[1] | {writer}, True)
     return ("W", frozenset([writer]), False)
+
+
+def _with(s: State, name: str, cell: Cell) -> State:
+    return s._replace(cell=cell) if name == "cell" else s._replace(generation=cell)
 
 
 def _less(faults: Faults, name: str) -> Faults:
@@ -282,7 +286,8 @@ def canonical(s: State) -> State:
         return ("V", cell[1], name(cell[2])) if len(cell) == 3 else (cell[0], name(cell[1]))
 
     generation, cell = renamed(s.generation), renamed(s.cell)
-    readers, writers = [], []
+    readers: list[Process] = []
+    writers: list[Process] = []
     for process in s.processes:
         if process[0] == "writer":
             writers.append(tuple(renamed(part) if isinstance(part, tuple) and part[:1] == ("V",) else part for part in process))
