@@ -71,8 +71,9 @@ class LocalCells(Generic[K, V]):
             raise ConfigurationError(f"maxsize is a number of objects from 1, not {maxsize!r}")
         self.maxsize = maxsize
         self._retired_hits = 0
-        # Whether any record was ever given an expiry: a batch of hits need not look at each otherwise.
+        # Whether any record was ever given an expiry: hits need not look at one otherwise. Who relies on it is told by the call.
         self.expiring = False
+        self.on_expiring: Callable[[], None] | None = None
         self.lock = fork_safe_lock()
         self._busy = False
         self._later: deque[tuple[Callable[..., int], tuple[Any, ...]]] = deque()
@@ -111,9 +112,15 @@ class LocalCells(Generic[K, V]):
                 return 0
             # It was dropped just then, and a dropped record keeps no value.
             node.value = None  # type: ignore[assignment]
-        if expires is not None:
-            self.expiring = True
+        if expires is not None and not self.expiring:
+            self._start_expiring()
         return self._alone(self._put, shelf, key, value, expires, alias_keys)
+
+    def _start_expiring(self) -> None:
+        with self.lock:
+            self.expiring = True
+            if self.on_expiring is not None:
+                self.on_expiring()
 
     def _put(self, dropped: list[V], shelf: Shelf[K, V], key: K, value: V, expires: float | None, alias_keys: tuple[K | None, ...]) -> int:
         node = shelf.cells.get(key)

@@ -15,14 +15,15 @@ _EXACT = {int, str}
 _DICTS = {dict}
 
 # A node's expiry is read before its value: a put writes them in the other order, so that no reader pairs an
-# old value with a new expiry. Whatever is not a plain hit raises KeyError or AttributeError.
+# old value with a new expiry. Whatever is not a plain hit raises KeyError or AttributeError. A batch gives the
+# hits up to the first that is none: to count only once all are known would take another pass.
 _SOURCE = """
 def make(cells):
     def bare(key):
         node = cells[key]
-        expires = node.expires
+        {expires}
         obj = node.value
-        if obj.{name} == key and (expires is None or expires > _now()):
+        if obj.{name} == key{lives}:
             node.hits += 1
             return obj
         raise KeyError(key)
@@ -32,43 +33,77 @@ def make(cells):
         kind = type(value)
         if len(key) == 1 and (kind is int or kind is str):
             node = cells[value]
-            expires = node.expires
+            {expires}
             obj = node.value
-            if obj.{name} == value and (expires is None or expires > _now()):
+            if obj.{name} == value{lives}:
                 node.hits += 1
                 return obj
         raise KeyError(value)
 
-    def batch(keys):
-        values = exact_values({name!r}, keys)
-        nodes = [cells[value] for value in values]
-        lifetimes = [node.expires for node in nodes]
-        found = [node.value for node in nodes]
-        if [obj.{name} for obj in found] != values or any_over(lifetimes):
-            raise KeyError(values[0])
-        for node in nodes:
+    def batch_bare(keys, add):
+        if not set(map(type, keys)) <= _EXACT:
+            raise KeyError(keys)
+        {now}
+        for key in keys:
+            node = cells[key]
+            {expires}
+            obj = node.value
+            if obj.{name} != key{ends}:
+                raise KeyError(key)
             node.hits += 1
-        return found
+            add(obj)
+
+    def batch_named(keys, add):
+        {now}
+        for key in keys:
+            value = key[{name!r}]
+            kind = type(value)
+            if type(key) is not dict or len(key) != 1 or (kind is not int and kind is not str):
+                raise KeyError(value)
+            node = cells[value]
+            {expires}
+            obj = node.value
+            if obj.{name} != value{ends}:
+                raise KeyError(value)
+            node.hits += 1
+            add(obj)
+
+    def batch(keys, add):
+        (batch_named if type(keys[0]) is dict else batch_bare)(keys, add)
 
     return bare, named, batch
 """
 
+_LASTING = {"expires": "", "now": "", "lives": "", "ends": ""}
+_EXPIRING = {
+    "expires": "expires = node.expires",
+    "now": "now = _now()",
+    "lives": " and (expires is None or expires > _now())",
+    "ends": " or (expires is not None and expires <= now)",
+}
+
 
 class Hits(NamedTuple):
-    """The functions of one key: by its bare value, by a dict of its name, and for a batch of either in which all are hits."""
+    """The functions of one key: by its bare value, by a dict of its name, and for a batch of either.
+
+    The last passes the objects on one by one, and raises at the first that is no plain hit.
+    """
 
     # They give whatever objects the shelf holds; the class that was asked for is its class.
     bare: Callable[[Any], Any]
     named: Callable[[Any], Any]
-    batch: Callable[[list[Any]], list[Any]]
+    batch: Callable[[list[Any], Callable[[Any], None]], None]
 
 
-def compile_hits(name: str, cells: dict[Any, Any]) -> Hits | None:
-    """Give the functions for one key of a class and the records under it, ``None`` where the name cannot stand in code."""
+def compile_hits(name: str, cells: dict[Any, Any], *, expiring: bool) -> Hits | None:
+    """Give the functions for one key of a class and the records under it, ``None`` where the name cannot stand in code.
+
+    Without ``expiring`` they look at no expiry, for a store in which no record was ever given one.
+    """
     if not name.isidentifier() or keyword.iskeyword(name):
         return None
     made: dict[str, Any] = {}
-    exec(_SOURCE.format(name=name), globals(), made)  # noqa: S102 - the name is an identifier
+    exec(_SOURCE.format(name=name, **(_EXPIRING if expiring else _LASTING)), globals(), made)  # noqa: S102 - the name is an identifier
     return Hits(*made["make"](cells))
 
 

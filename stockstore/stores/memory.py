@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from stockstore.errors import CodecError, NotKeyedError
@@ -10,7 +11,7 @@ from stockstore.keys import Key, KeyPlan, Lookup, keys_of
 from stockstore.lifetimes import Lifetime
 from stockstore.stores.arguments import MISSING, keys_in, one_key
 from stockstore.stores.cache import CacheStore, Namespace
-from stockstore.stores.hits import compile_hits, exact_values
+from stockstore.stores.hits import Hits, compile_hits, exact_values
 from stockstore.stores.local import LocalSpaces, LocalStore
 from stockstore.stores.snapshots import Snapshot
 
@@ -63,8 +64,10 @@ class ProcessMemoryStore(LocalStore):
         self._shelves = LocalSpaces(maxsize)
         # Per type of key and plain class: the hit by the canonical key; per class: the hits by every key of one name.
         self._hits: dict[type, dict[type, Callable[[Any], Any]]] = {int: {}, str: {}, dict: {}}
-        self._batch_hits: dict[type, Callable[[list[Any]], list[Any]]] = {}
+        self._batch_hits: dict[type, Callable[[list[Any], Callable[[Any], None]], None]] = {}
         self._by_name: dict[type, dict[str, Callable[[Any], Any]]] = {}
+        # Not a method: the store would refer to itself, and wait for the garbage collector.
+        self._shelves.cells.on_expiring = partial(_forget, [*self._hits.values(), self._batch_hits, self._by_name])
 
     @property
     def _spaces(self) -> LocalSpaces:
@@ -78,6 +81,9 @@ class ProcessMemoryStore(LocalStore):
             if not names:
                 hit: T = self._hits[type(key)][cls](key)
                 return hit
+            if key is MISSING:
+                named: T = self._by_name[cls][next(iter(names))](names)
+                return named
         except (KeyError, AttributeError, TypeError):
             pass
         return self._get(cls, one_key(key, names), session)
@@ -126,10 +132,12 @@ class ProcessMemoryStore(LocalStore):
     def batch_get(self, cls: type[T], keys: Iterable[Key], *, session: "Session | None" = None) -> list[T | None]:
         """Give the objects of these keys, in their positions, ``None`` where there is none."""
         keys = keys_in(keys)
+        found: list[T | None] = []
         try:
-            return self._batch_hits[cls](keys)
-        except (KeyError, AttributeError, TypeError):
-            return self._batch_get(cls, keys, session)
+            self._batch_hits[cls](keys, found.append)
+        except (KeyError, AttributeError, TypeError, IndexError):
+            return found + self._batch_get(cls, keys[len(found) :] if found else keys, session)
+        return found
 
     def _batch_get(self, cls: type[T], keys: list[Key], session: "Session | None") -> list[T | None]:
         compiled = keys_of(cls)
@@ -155,18 +163,28 @@ class ProcessMemoryStore(LocalStore):
     def _learn(self, cls: type) -> None:
         if callable(self._namespace_setting):
             return
-        keys, namespace = keys_of(cls), self._namespace()
-        by_name: dict[str, Callable[[Any], Any]] = {}
+        keys, namespace, expiring = keys_of(cls), self._namespace(), self._shelves.cells.expiring
+        learned: list[tuple[KeyPlan, Hits]] = []
         for plan in (plan for plan in keys.plans if len(plan.names) == 1):
             cells = self._shelves.records(namespace, plan) if plan is keys.identity else self._shelves.aliases(namespace, plan)
-            hits = compile_hits(plan.names[0], cells)
+            hits = compile_hits(plan.names[0], cells, expiring=expiring)
             if hits is not None:
-                by_name[plan.names[0]] = hits.named
-            if hits is not None and plan is keys.identity:
-                self._hits[int][cls] = self._hits[str][cls] = hits.bare
-                self._hits[dict][cls] = hits.named
-                self._batch_hits[cls] = hits.batch
-        self._by_name[cls] = by_name
+                learned.append((plan, hits))
+        # A reader waits for no writer: a later look-up learns them then, and also where a first expiry came since.
+        lock = self._shelves.cells.lock
+        if lock.acquire(blocking=False):
+            try:
+                if self._shelves.cells.expiring is expiring:
+                    self._keep_learned(cls, keys.identity, learned)
+            finally:
+                lock.release()
+
+    def _keep_learned(self, cls: type, identity: KeyPlan, learned: list[tuple[KeyPlan, Hits]]) -> None:
+        for hits in (hits for plan, hits in learned if plan is identity):
+            self._hits[int][cls] = self._hits[str][cls] = hits.bare
+            self._hits[dict][cls] = hits.named
+            self._batch_hits[cls] = hits.batch
+        self._by_name[cls] = {plan.names[0]: hits.named for plan, hits in learned}
 
     def _count(self, found: Sequence[Snapshot | None]) -> None:
         self._counters.add(misses=found.count(None))
@@ -178,3 +196,8 @@ class ProcessMemoryStore(LocalStore):
     def __repr__(self) -> str:
         """Name the store."""
         return f"{type(self).__name__}(maxsize={self._shelves.cells.maxsize})"
+
+
+def _forget(learned: list[dict[Any, Any]]) -> None:
+    for hits in learned:
+        hits.clear()
