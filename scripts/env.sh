@@ -1,7 +1,7 @@
 # Sourced by the scripts beside it. It moves to the repository's root and gives
 #   need_env NAME LOCK   makes the virtual environment NAME from the file LOCK unless it is there already
 #   need_main, need_sa20 the two environments of the tests: SQLAlchemy 2.1 in .venv, 2.0 in .venv-sa20
-#   need_servers         the binaries of Redis, memcached and PostgreSQL, where neither Docker nor a URL stands in for them
+#   need_servers         the binaries of Redis, memcached, PostgreSQL and MariaDB, where neither Docker nor a URL stands in for them
 # PYTHON names the interpreter (3.10 or later) that environments are made with; python3 where unset.
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
@@ -102,13 +102,14 @@ has_postgres() {
     command -v initdb >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null
 }
 
-# The tests of failures stop and freeze servers of their own, so a URL stands in for PostgreSQL only.
+# The tests of failures stop and freeze servers of their own, so a URL stands in for the databases only.
 need_servers() {
     docker_answers && return
     local missing=()
     command -v redis-server >/dev/null || missing+=(redis-server)
     command -v memcached >/dev/null || missing+=(memcached)
     [ -n "${STOCKSTORE_TEST_POSTGRES_URL:-}" ] || has_postgres || missing+=(postgresql)
+    [ -n "${STOCKSTORE_TEST_MARIADB_URL:-}" ] || command -v mariadbd >/dev/null || [ -x /usr/sbin/mariadbd ] || missing+=(mariadb-server)
     [ ${#missing[@]} -gt 0 ] || return 0
     can_apt || die "The tests need ${missing[*]} or a running Docker. Run: sudo apt-get install -y ${missing[*]}"
     apt_install "${missing[@]}" || die "apt-get could not install ${missing[*]}."

@@ -21,7 +21,7 @@ _TICKET: Final = re.compile(rb"outbox\.([0-9a-f]{32})\.[0-9a-f]{32}\.\d{1,20}").
 _IMPATIENT: Final = {
     # Here 0 would be no limit at all.
     "postgresql": "SET LOCAL lock_timeout = '1ms'",
-    "mysql": "SET innodb_lock_wait_timeout = 1",
+    "mysql": "SET innodb_lock_wait_timeout = 0",
     "mariadb": "SET innodb_lock_wait_timeout = 0",
     "sqlite": "PRAGMA busy_timeout = 0",
 }

@@ -1,1 +1,1 @@
-"""Real Redis, memcached and PostgreSQL servers for the tests: from a URL, from Docker, or from local binaries."""
+"""Real Redis, memcached, PostgreSQL and MariaDB servers for the tests: from a URL, from Docker, or from local binaries."""

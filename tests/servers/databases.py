@@ -1,9 +1,11 @@
-"""The fixtures that give a test module a database of its own, empty: an SQLite file, a PostgreSQL schema, or each in turn."""
+"""The fixtures that give a test module a database of its own, empty: an SQLite file, a PostgreSQL schema, each in turn, or one of MariaDB."""
 
+import uuid
 from collections.abc import Iterator
 
 import pytest
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine, create_engine, make_url, text
+from sqlalchemy.pool import NullPool
 
 from tests.servers.postgres import fresh_schema
 
@@ -43,6 +45,18 @@ def postgres_engine(postgres_schema_url: str) -> Iterator[Engine]:
 def engine(database_url: str) -> Iterator[Engine]:
     """An engine on `database_url`: the test runs on SQLite and on PostgreSQL. Tests make and drop their tables."""
     yield from _engine(database_url)
+
+
+@pytest.fixture(scope="module")
+def mariadb_engine(mariadb_url: str) -> Iterator[Engine]:
+    """An engine on a MariaDB database of the test module's own."""
+    name = f"test_{uuid.uuid4().hex}"
+    owner = create_engine(mariadb_url, poolclass=NullPool)
+    with owner.begin() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    yield from _engine(make_url(mariadb_url).set(database=name).render_as_string(hide_password=False))
+    with owner.begin() as connection:
+        connection.execute(text(f"DROP DATABASE {name}"))
 
 
 def _engine(url: str) -> Iterator[Engine]:

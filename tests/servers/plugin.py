@@ -1,7 +1,8 @@
 """The fixtures that give tests real servers.
 
 Shared ones, for the whole run: `redis_url`, `redis_unix_url`, `redis_cluster_url`, `memcached_address`, `memcached_unix_path`,
-`postgres_url`. A test of its own, to be stopped and frozen: `start_redis`, `start_memcached`, `start_postgres`.
+`postgres_url`, `mariadb_url`. A test of its own, to be stopped and frozen: `start_redis`, `start_memcached`, `start_postgres`,
+`start_mariadb`.
 """
 
 import contextlib
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from redis import Redis, RedisCluster
 
+from tests.servers.mariadb import MariadbServer, running_mariadb
 from tests.servers.memcached import MemcachedServer, running_memcached
 from tests.servers.postgres import PostgresServer, running_postgres
 from tests.servers.redis import RedisServer, running_redis, running_redis_cluster
@@ -111,3 +113,20 @@ def start_postgres() -> Iterator[Callable[[], PostgresServer]]:
     """A function that starts a PostgreSQL of the test's own, in about two seconds."""
     with contextlib.ExitStack() as stack:
         yield lambda: stack.enter_context(running_postgres())
+
+
+@pytest.fixture(scope="session")
+def mariadb_url() -> Iterator[str]:
+    """The URL (`mariadb+pymysql://`) of a database that all tests share: `mariadb_engine` gives one of the module's own."""
+    if url := os.environ.get("STOCKSTORE_TEST_MARIADB_URL"):
+        yield url
+    else:
+        with running_mariadb() as server:
+            yield server.url
+
+
+@pytest.fixture
+def start_mariadb() -> Iterator[Callable[[], MariadbServer]]:
+    """A function that starts a MariaDB of the test's own, in about three seconds."""
+    with contextlib.ExitStack() as stack:
+        yield lambda: stack.enter_context(running_mariadb())

@@ -36,7 +36,7 @@ def choose(binary: str, *, url: str | None, docker: bool, path: str | None) -> S
     )
 
 
-PACKAGES = {"redis-server": "redis-server", "memcached": "memcached", "postgres": "postgresql"}
+PACKAGES = {"redis-server": "redis-server", "memcached": "memcached", "postgres": "postgresql", "mariadbd": "mariadb-server"}
 
 
 @functools.cache

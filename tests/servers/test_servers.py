@@ -8,6 +8,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.exc import OperationalError
 
+from tests.servers.mariadb import MariadbServer
 from tests.servers.memcached import MemcachedServer
 from tests.servers.postgres import PostgresServer
 from tests.servers.redis import RedisServer
@@ -131,4 +132,24 @@ def test_postgres_freezes_and_restarts_with_its_data(start_postgres: Callable[[]
         engine.connect()
     server.thaw()
     engine.connect().close()
+    engine.dispose()
+
+
+def test_mariadb_works_in_an_empty_database(mariadb_engine: Engine) -> None:
+    """Tables made without a schema's name land in the module's own database."""
+    with mariadb_engine.begin() as connection:
+        connection.execute(text("CREATE TABLE thing (id INTEGER PRIMARY KEY)"))
+        connection.execute(text("INSERT INTO thing VALUES (1)"))
+        assert connection.execute(text("SELECT count(*) FROM thing")).scalar() == 1
+
+
+def test_mariadb_restarts_with_its_data(start_mariadb: Callable[[], MariadbServer]) -> None:
+    """MariaDB keeps committed rows over a crash."""
+    server = start_mariadb()
+    engine = create_engine(server.url, pool_pre_ping=True)
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE thing (id INTEGER PRIMARY KEY)"))
+    server.restart()
+    with engine.begin() as connection:
+        assert connection.execute(text("SELECT count(*) FROM thing")).scalar() == 0
     engine.dispose()
