@@ -21,14 +21,15 @@ _SLACK: Final = 64
 
 
 class Shelf(Generic[K, V]):
-    """The nodes of one kind of record by their keys, and the aliases that point to them."""
+    """The nodes of one kind of record by their keys, and the aliases that point to them; ``space`` names the kind."""
 
-    __slots__ = ("aliases", "cells")
+    __slots__ = ("aliases", "cells", "space")
 
-    def __init__(self, cells: "dict[K, Node[K, V]]", aliases: "tuple[dict[K, Node[K, V]], ...]") -> None:
+    def __init__(self, cells: "dict[K, Node[K, V]]", aliases: "tuple[dict[K, Node[K, V]], ...]", space: Any = None) -> None:
         """Join dictionaries; several shelves may share them."""
         self.cells = cells
         self.aliases = aliases
+        self.space = space
 
 
 class Node(Generic[K, V]):
@@ -63,7 +64,7 @@ class LocalCells(Generic[K, V]):
     """
 
     # No other lock is taken under this one, and no value is let go of: what a finalizer does is not known here.
-    # It, or a signal's handler, may still come up in the middle of a step and use the store: see _alone.
+    # It, or a signal's handler, may still come up in the middle of a step and use the store: see alone.
 
     def __init__(self, maxsize: int) -> None:
         """Start empty."""
@@ -74,6 +75,8 @@ class LocalCells(Generic[K, V]):
         # Whether any record was ever given an expiry: hits need not look at one otherwise. Who relies on it is told by the call.
         self.expiring = False
         self.on_expiring: Callable[[], None] | None = None
+        # Asked under the lock before a record is kept, where one of the shelves takes part in the coherence protocol.
+        self.refuses: Callable[[Shelf[K, V], K], bool] | None = None
         self.lock = fork_safe_lock()
         self._busy = False
         self._later: deque[tuple[Callable[..., int], tuple[Any, ...]]] = deque()
@@ -93,7 +96,7 @@ class LocalCells(Generic[K, V]):
     def hits(self) -> int:
         """Give the number of hits that were counted on nodes."""
         with self.lock:
-            return self._sum_hits([]) if self._busy else self._alone(self._sum_hits)
+            return self._sum_hits([]) if self._busy else self.alone(self._sum_hits)
 
     def _sum_hits(self, dropped: list[V]) -> int:
         del dropped
@@ -113,16 +116,20 @@ class LocalCells(Generic[K, V]):
             # It was dropped just then, and a dropped record keeps no value.
             node.value = None  # type: ignore[assignment]
         if expires is not None and not self.expiring:
-            self._start_expiring()
-        return self._alone(self._put, shelf, key, value, expires, alias_keys)
+            self.start_expiring()
+        return self.alone(self.keep, shelf, key, value, expires, alias_keys)
 
-    def _start_expiring(self) -> None:
+    def start_expiring(self) -> None:
+        """Have hits look at expiries from now on."""
         with self.lock:
             self.expiring = True
             if self.on_expiring is not None:
                 self.on_expiring()
 
-    def _put(self, dropped: list[V], shelf: Shelf[K, V], key: K, value: V, expires: float | None, alias_keys: tuple[K | None, ...]) -> int:
+    def keep(self, dropped: list[V], shelf: Shelf[K, V], key: K, value: V, expires: float | None, alias_keys: tuple[K | None, ...]) -> int:
+        """Do what :meth:`put` does, within a step."""
+        if self.refuses is not None and self.refuses(shelf, key):
+            return 0
         node = shelf.cells.get(key)
         if node is not None and node.shelf is shelf:
             dropped.append(node.value)
@@ -137,7 +144,7 @@ class LocalCells(Generic[K, V]):
         self._link(node)
         return self._shrink(dropped)
 
-    def _alone(self, step: Callable[..., int], *arguments: Any) -> int:
+    def alone(self, step: Callable[..., int], *arguments: Any) -> int:
         """Run a step under the lock.
 
         A step in the middle of another one of the same thread waits for the end of that, and gives 0. An interrupt
@@ -158,7 +165,7 @@ class LocalCells(Generic[K, V]):
                 self._busy = False
                 while self._later:
                     later, its = self._later.popleft()
-                    self._alone(later, *its)
+                    self.alone(later, *its)
 
     def _mend(self) -> None:
         """Keep in the queues what stands on a shelf, once, as a step that was cut off may not have."""
@@ -205,9 +212,10 @@ class LocalCells(Generic[K, V]):
 
     def remove(self, cells: dict[K, Node[K, V]], key: K) -> bool:
         """Drop the record of a key with its aliases, and say whether it was there."""
-        return self._alone(self._remove, cells, key) > 0
+        return self.alone(self.take, cells, key) > 0
 
-    def _remove(self, dropped: list[V], cells: dict[K, Node[K, V]], key: K) -> int:
+    def take(self, dropped: list[V], cells: dict[K, Node[K, V]], key: K) -> int:
+        """Do what :meth:`remove` does, within a step."""
         node = cells.get(key)
         if node is None:
             return 0
@@ -217,7 +225,7 @@ class LocalCells(Generic[K, V]):
 
     def expire(self, node: Node[K, V], now: float) -> bool:
         """Drop a record whose lifetime has ended, and say whether that was done; a writer may have renewed it just now."""
-        return self._alone(self._expire, node, now) > 0
+        return self.alone(self._expire, node, now) > 0
 
     def _expire(self, dropped: list[V], node: Node[K, V], now: float) -> int:
         if node.shelf is None or node.expires is None or node.expires > now:
@@ -242,15 +250,22 @@ class LocalCells(Generic[K, V]):
 
     def clear(self, several: Sequence[dict[K, Node[K, V]]] | None = None) -> None:
         """Drop the records of these dictionaries, or all."""
-        self._alone(self._clear, several)
+        self.alone(self._clear, several)
 
     def _clear(self, dropped: list[V], several: Sequence[dict[K, Node[K, V]]] | None) -> int:
-        live = list(self._live())
-        dropped.extend(self._drop(node) for node in live if several is None or _stands_in(node, several))
         if several is None:
+            dropped.extend(map(self._drop, list(self._live())))
             self._reset_queues()
-        self._compact()
+        for cells in several or ():
+            self.empty(dropped, cells)
         return 0
+
+    def empty(self, dropped: list[V], cells: dict[K, Node[K, V]]) -> int:
+        """Drop all records of a dictionary, within a step, and give how many there were."""
+        nodes = [node for node in cells.values() if node.shelf is not None]
+        dropped.extend(map(self._drop, nodes))
+        self._compact()
+        return len(nodes)
 
     # -- eviction, under the lock ---------------------------------------------------------------
 
@@ -297,10 +312,6 @@ class LocalCells(Generic[K, V]):
 
 def _stands(node: Node[Any, Any]) -> bool:
     return node.shelf is not None and node.shelf.cells.get(node.key) is node
-
-
-def _stands_in(node: Node[K, V], several: Sequence[dict[K, Node[K, V]]]) -> bool:
-    return node.shelf is not None and any(node.shelf.cells is cells for cells in several)
 
 
 def _differs_in_value_only(node: Node[K, V], shelf: Shelf[K, V], alias_keys: tuple[K | None, ...]) -> bool:

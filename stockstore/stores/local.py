@@ -4,100 +4,19 @@ import copy
 import time
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
-from stockstore.backends.local import LocalCells, Node, Shelf
+from stockstore.backends.local import Node
 from stockstore.errors import CodecError, NotKeyedError
 from stockstore.keys import Key, KeyPlan, Lookup, Native, class_name, keys_of
 from stockstore.lifetimes import Lifetime
 from stockstore.stores.arguments import keys_in
 from stockstore.stores.cache import Alias, CacheStore, Entry, Namespace
+from stockstore.stores.claimed import ClaimedSpaces
 from stockstore.stores.snapshots import ObjectSnapshot, RowSnapshot, Snapshot
-
-Cells: TypeAlias = dict[Native, Node[Native, Any]]
-AliasKeys: TypeAlias = tuple[Native | None, ...]
+from stockstore.stores.spaces import AliasKeys, Cells
 
 _now = time.monotonic
-
-
-_NOTHING: Cells = {}
-_SWEEP_AT = 1000
-"""Dictionaries made before those of tenants without records are looked for."""
-
-
-class LocalSpaces:
-    """The shelves of one store, or of one context of it."""
-
-    def __init__(self, maxsize: int) -> None:
-        """Start empty."""
-        self.cells: LocalCells[Native, Any] = LocalCells(maxsize)
-        self._dicts: dict[tuple[str, KeyPlan, bool], Cells] = {}
-        self._shelves: dict[tuple[str, type], Shelf[Native, Any]] = {}
-        self._making = False
-        self._sweep_at = _SWEEP_AT
-        self._sweeps = 0
-
-    def found(self, namespace: str, plan: KeyPlan, *, alias: bool) -> Cells:
-        """Give the records under an identity, or those that a key points to, for reading: nothing is made for a namespace that is only asked for."""
-        return self._dicts.get((namespace, plan, alias), _NOTHING)
-
-    def records(self, namespace: str, plan: KeyPlan) -> Cells:
-        """Give the records under an identity."""
-        cells = self._dicts.get((namespace, plan, False))
-        return self._dicts.setdefault((namespace, plan, False), {}) if cells is None else cells
-
-    def aliases(self, namespace: str, plan: KeyPlan) -> Cells:
-        """Give the records that a key points to."""
-        cells = self._dicts.get((namespace, plan, True))
-        return self._dicts.setdefault((namespace, plan, True), {}) if cells is None else cells
-
-    def shelf(self, namespace: str, cls: type, plans: tuple[KeyPlan, ...]) -> Shelf[Native, Any]:
-        """Give the shelf for objects of exactly this class."""
-        shelf = self._shelves.get((namespace, cls))
-        return self._new_shelf(namespace, cls, plans) if shelf is None else shelf
-
-    def _new_shelf(self, namespace: str, cls: type, plans: tuple[KeyPlan, ...]) -> Shelf[Native, Any]:
-        with self.cells.lock:
-            # Not while one is being made, whose dictionaries are empty: a finalizer may use the store in the middle of it.
-            if len(self._dicts) > self._sweep_at and not self._making:
-                self._sweep(namespace)
-            self._making = True
-            try:
-                aliases = tuple(self.aliases(namespace, plan) for plan in plans)
-                return self._shelves.setdefault((namespace, cls), Shelf(self.records(namespace, keys_of(cls).identity), aliases))
-            finally:
-                self._making = False
-
-    def _sweep(self, namespace: str) -> None:
-        """Forget the tenants, but one, that have no records left."""
-        self._sweeps += 1
-        kept = {name for (name, _, _), cells in list(self._dicts.items()) if cells} | {namespace}
-        for place in [place for place in list(self._dicts) if place[0] not in kept]:
-            self._dicts.pop(place, None)
-        for owner in [owner for owner in list(self._shelves) if owner[0] not in kept]:
-            self._shelves.pop(owner, None)
-        self._sweep_at = max(_SWEEP_AT, 2 * len(self._dicts))
-
-    def put(
-        self, namespace: str, cls: type, plans: tuple[KeyPlan, ...], native: Native, value: object, expires: float | None, keys: AliasKeys
-    ) -> int:
-        """Keep a record under its key and its aliases, and give how many were evicted for it."""
-        evicted = 0
-        while True:
-            sweeps = self._sweeps
-            evicted += self.cells.put(self.shelf(namespace, cls, plans), native, value, expires, keys)
-            # A sweep in between may have forgotten the shelf.
-            if sweeps == self._sweeps:
-                return evicted
-
-    def clear(self, namespace: str, plans: Sequence[KeyPlan] | None = None) -> None:
-        """Drop the records of a namespace, or those under some identities of it."""
-        dicts = [
-            cells
-            for (name, plan, alias), cells in list(self._dicts.items())
-            if name == namespace and not alias and (plans is None or plan in plans)
-        ]
-        self.cells.clear(dicts)
 
 
 class LocalStore(CacheStore):
@@ -118,7 +37,7 @@ class LocalStore(CacheStore):
 
     @property
     @abstractmethod
-    def _spaces(self) -> LocalSpaces:
+    def _spaces(self) -> ClaimedSpaces:
         """Give the shelves that this caller sees."""
 
     # -- reading --------------------------------------------------------------------------------
@@ -142,7 +61,7 @@ class LocalStore(CacheStore):
                 return snapshot
         return None
 
-    def _places(self, cls: type, lookup: Lookup, spaces: LocalSpaces, namespace: str) -> Iterator[Cells]:
+    def _places(self, cls: type, lookup: Lookup, spaces: ClaimedSpaces, namespace: str) -> Iterator[Cells]:
         keys = keys_of(cls)
         if lookup.plan is keys.identity:
             yield spaces.found(namespace, lookup.plan, alias=False)
@@ -201,9 +120,9 @@ class LocalStore(CacheStore):
         for entry, value in zip(entries, values, strict=True):
             self._write_one(spaces, namespace, entry, value)
 
-    def _write_one(self, spaces: LocalSpaces, namespace: str, entry: Entry, value: object) -> None:
+    def _write_one(self, spaces: ClaimedSpaces, namespace: str, entry: Entry, value: object) -> None:
         if not entry.stored:
-            spaces.cells.remove(spaces.found(namespace, entry.plan, alias=False), entry.native)
+            spaces.remove(namespace, [(entry.plan, entry.native)])
             return
         cls = entry.snapshot.cls
         plans = self._shape(cls)[1]
@@ -225,8 +144,7 @@ class LocalStore(CacheStore):
         return tuple(natives.get(plan) for plan in plans)
 
     def _remove(self, records: Sequence[Alias]) -> int:
-        spaces, namespace = self._spaces, self._namespace()
-        return sum(spaces.cells.remove(spaces.found(namespace, plan, alias=False), native) for plan, native in records)
+        return self._spaces.remove(self._namespace(), records)
 
     def clear(self, cls: type | None = None) -> None:
         """Drop everything of this namespace, or all of one class; of a mapped class, of its whole hierarchy."""

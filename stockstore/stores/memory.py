@@ -11,8 +11,9 @@ from stockstore.keys import Key, KeyPlan, Lookup, keys_of
 from stockstore.lifetimes import Lifetime
 from stockstore.stores.arguments import MISSING, keys_in, one_key
 from stockstore.stores.cache import CacheStore, Namespace
+from stockstore.stores.claimed import ClaimedSpaces
 from stockstore.stores.hits import Hits, compile_hits, exact_values
-from stockstore.stores.local import LocalSpaces, LocalStore
+from stockstore.stores.local import LocalStore
 from stockstore.stores.snapshots import Snapshot
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class ProcessMemoryStore(LocalStore):
     ) -> None:
         """Start empty."""
         super().__init__(lifetime=lifetime, polymorphic=polymorphic, namespace=namespace, jitter=jitter, copy=copy)
-        self._shelves = LocalSpaces(maxsize)
+        self._shelves = ClaimedSpaces(maxsize)
         # Per type of key and plain class: the hit by the canonical key; per class: the hits by every key of one name.
         self._hits: dict[type, dict[type, Callable[[Any], Any]]] = {int: {}, str: {}, dict: {}}
         self._batch_hits: dict[type, Callable[[list[Any], Callable[[Any], None]], None]] = {}
@@ -70,7 +71,7 @@ class ProcessMemoryStore(LocalStore):
         self._shelves.cells.on_expiring = partial(_forget, [*self._hits.values(), self._batch_hits, self._by_name])
 
     @property
-    def _spaces(self) -> LocalSpaces:
+    def _spaces(self) -> ClaimedSpaces:
         return self._shelves
 
     def get(self, cls: type[T], key: Key = MISSING, *, session: "Session | None" = None, **names: object) -> T | None:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from stockstore.lifetimes import Lifetime
 from stockstore.stores.cache import Namespace
-from stockstore.stores.local import LocalSpaces, LocalStore
+from stockstore.stores.claimed import ClaimedSpaces
+from stockstore.stores.local import LocalStore
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -20,7 +21,7 @@ class _Owned(NamedTuple):
     """Shelves, and who alone may see them; a task inherits its parent's context but not its shelves."""
 
     owner: "weakref.ref[object]"
-    spaces: LocalSpaces
+    spaces: ClaimedSpaces
 
 
 class ThreadLocalStore(LocalStore):
@@ -49,17 +50,17 @@ class ThreadLocalStore(LocalStore):
         super().__init__(lifetime=lifetime, polymorphic=polymorphic, namespace=namespace, jitter=jitter)
         self._maxsize = maxsize
         self._owned: ContextVar[_Owned | None] = ContextVar("stockstore.ThreadLocalStore", default=None)
-        LocalSpaces(maxsize)  # a wrong size shows now, not in the first request
+        ClaimedSpaces(maxsize)  # a wrong size shows now, not in the first request
 
     @property
-    def _spaces(self) -> LocalSpaces:
+    def _spaces(self) -> ClaimedSpaces:
         owned = self._owned.get()
         if owned is None or owned.owner() is not _owner():
             return self._start()
         return owned.spaces
 
-    def _start(self) -> LocalSpaces:
-        spaces = LocalSpaces(self._maxsize)
+    def _start(self) -> ClaimedSpaces:
+        spaces = ClaimedSpaces(self._maxsize)
         self._owned.set(_Owned(weakref.ref(_owner()), spaces))
         return spaces
 

@@ -1,0 +1,201 @@
+"""The shelves of process memory as a tier of the coherence protocol: each step is one under the lock of the cells."""
+
+import time
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+from stockstore.backends.local import Node, Shelf
+from stockstore.coherence.claims import Claims, Lease, Space
+from stockstore.coherence.protocol import Record
+from stockstore.keys import KeyPlan, Native
+from stockstore.lifetimes import shorter
+from stockstore.stores.spaces import AliasKeys, LocalSpaces
+
+_now = time.monotonic
+
+
+class Claim(NamedTuple):
+    """What a reader got who asked for a lease, and whether a writer is at work."""
+
+    lease: Lease | None
+    marked: bool
+
+
+class Wanted(NamedTuple):
+    """A record to be leased, and what stands there that its reader cannot use."""
+
+    native: Native
+    node: "Node[Native, Any] | None" = None
+    value: object = None
+
+
+class Kept(NamedTuple):
+    """An object as it is kept; ``seconds`` is what it may live, ``None`` for no limit."""
+
+    cls: type
+    plans: tuple[KeyPlan, ...]
+    native: Native
+    value: object
+    seconds: float | None
+    alias_keys: AliasKeys
+
+
+class ClaimedSpaces(LocalSpaces):
+    """Shelves whose records readers lease and writers mark.
+
+    What is marked is not on its shelf, so that a hit has nothing more to check.
+    """
+
+    def __init__(self, maxsize: int) -> None:
+        """Start empty."""
+        super().__init__(maxsize)
+        self.claims = Claims()
+
+    def claim(self) -> None:
+        """Have puts look at claims from now on."""
+        if self.cells.refuses is None:
+            # Not a method: the cells would refer to themselves, and wait for the garbage collector.
+            self.cells.refuses = partial(_refuses, self.claims)
+
+    # -- readers --------------------------------------------------------------------------------
+
+    def lease(self, space: Space, wanted: Sequence[Wanted]) -> list[Claim]:
+        """Lease records that are absent, or hold what their reader cannot use."""
+        self.claim()
+        claims: list[Claim] = []
+        self.cells.alone(self._lease, space, wanted, claims)
+        return claims or [Claim(None, marked=False)] * len(wanted)
+
+    def _lease(self, dropped: list[object], space: Space, wanted: Sequence[Wanted], claims: list[Claim]) -> int:
+        cells = self.found(*space, alias=False)
+        for native, unusable, value in wanted:
+            node = cells.get(native)
+            if node is not None and node is unusable and node.value is value:
+                self.cells.take(dropped, cells, native)
+                node = None
+            lease = self.claims.lease(space, native) if node is None else None
+            claims.append(Claim(lease, self.claims.marked(space, native)))
+        return 0
+
+    def fill(self, filled: Sequence[tuple[Lease, Kept]], limit: float | None) -> tuple[int, int]:
+        """Keep what lower tiers gave where its lease stands, and give how many were kept, and how many evicted for them.
+
+        Args:
+            filled: The leases, and what is to be kept.
+            limit: Seconds after the lease at which it is no longer believed.
+        """
+        kept: list[None] = []
+        evicted = self.cells.alone(self._fill, filled, limit, kept)
+        return len(kept), evicted
+
+    def _fill(self, dropped: list[object], filled: Sequence[tuple[Lease, Kept]], limit: float | None, done: list[None]) -> int:
+        evicted = 0
+        for lease, kept in filled:
+            if self.claims.stands(lease):
+                done.append(None)
+                evicted += self._keep(dropped, lease.space[0], kept, lease.since, limit)
+        return evicted
+
+    def _keep(self, dropped: list[object], namespace: str, kept: Kept, since: float, limit: float | None) -> int:
+        """Keep a value that was true at a moment."""
+        now = _now()
+        expires = shorter(None if kept.seconds is None else now + kept.seconds, None if limit is None else since + limit)
+        if expires is not None:
+            if expires <= now:
+                return 0
+            self.cells.start_expiring()
+        shelf = self.shelf(namespace, kept.cls, kept.plans)
+        return self.cells.keep(dropped, shelf, kept.native, kept.value, expires, kept.alias_keys)
+
+    # -- writers --------------------------------------------------------------------------------
+
+    def mark(self, namespace: str, records: Sequence[Record], classes: Sequence[KeyPlan], ticket: bytes) -> None:
+        """Put a writer's marker on records and whole classes, which are absent then."""
+        self.claim()
+        self.cells.alone(self._mark, namespace, records, classes, ticket)
+
+    def _mark(self, dropped: list[object], namespace: str, records: Sequence[Record], classes: Sequence[KeyPlan], ticket: bytes) -> int:
+        for plan in classes:
+            self.claims.mark_all((namespace, plan), ticket)
+            self.cells.empty(dropped, self.found(namespace, plan, alias=False))
+        for plan, native in records:
+            self.claims.mark((namespace, plan), native, ticket)
+            self.cells.take(dropped, self.found(namespace, plan, alias=False), native)
+        return 0
+
+    def release(
+        self,
+        namespace: str,
+        records: Sequence[Record],
+        classes: Sequence[KeyPlan],
+        ticket: bytes,
+        values: "Mapping[Record, Kept] | None",
+        limit: float | None,
+    ) -> None:
+        """Take a writer's marker away, and keep values where it was the only one; ``None`` for them: nothing was committed."""
+        self.cells.alone(self._release, namespace, records, classes, ticket, values, limit)
+
+    def _release(
+        self,
+        dropped: list[object],
+        namespace: str,
+        records: Sequence[Record],
+        classes: Sequence[KeyPlan],
+        ticket: bytes,
+        values: "Mapping[Record, Kept] | None",
+        limit: float | None,
+    ) -> int:
+        committed = values is not None
+        for plan in classes:
+            if not self.claims.release_all((namespace, plan), ticket) and committed:
+                self._invalidate_class(dropped, namespace, plan)
+        for plan, native in records:
+            released = self.claims.release((namespace, plan), native, ticket)
+            if not released.held and committed:
+                self._lost(dropped, namespace, plan, native)
+            kept = values.get((plan, native)) if values else None
+            if released.since is not None and kept is not None:
+                self._keep(dropped, namespace, kept, released.since, limit)
+        return 0
+
+    def _lost(self, dropped: list[object], namespace: str, plan: KeyPlan, native: Native) -> None:
+        """Remove what came after a marker was lost."""
+        self.claims.drop_lease((namespace, plan), native)
+        self.cells.take(dropped, self.found(namespace, plan, alias=False), native)
+
+    # -- invalidation ---------------------------------------------------------------------------
+
+    def remove(self, namespace: str, records: Sequence[Record]) -> int:
+        """Drop records with their leases, let no value follow a marker, and give how many there were."""
+        return self.cells.alone(self._remove, namespace, records)
+
+    def _remove(self, dropped: list[object], namespace: str, records: Sequence[Record]) -> int:
+        removed = 0
+        for plan, native in records:
+            self.claims.invalidate((namespace, plan), native)
+            removed += self.cells.take(dropped, self.found(namespace, plan, alias=False), native)
+        return removed
+
+    def clear(self, namespace: str, plans: Sequence[KeyPlan] | None = None) -> None:
+        """Drop the records of a namespace, or those under some identities of it, with their leases; no value follows a marker."""
+        self.cells.alone(self._clear, namespace, plans)
+
+    def _clear(self, dropped: list[object], namespace: str, plans: Sequence[KeyPlan] | None) -> int:
+        for plan in self._identities(namespace) if plans is None else plans:
+            self._invalidate_class(dropped, namespace, plan)
+        return 0
+
+    def _identities(self, namespace: str) -> set[KeyPlan]:
+        standing = {plan for name, plan, alias in self.places() if name == namespace and not alias}
+        return standing | {plan for name, plan in self.claims.spaces() if name == namespace}
+
+    def _invalidate_class(self, dropped: list[object], namespace: str, plan: KeyPlan) -> None:
+        self.claims.invalidate_all((namespace, plan))
+        self.cells.empty(dropped, self.found(namespace, plan, alias=False))
+
+
+def _refuses(claims: Claims, shelf: Shelf[Native, Any], key: Native) -> bool:
+    """Whether a put may not be seen; it takes the lease of a reader in any case."""
+    claims.drop_lease(shelf.space, key)
+    return claims.marked(shelf.space, key)
