@@ -214,9 +214,15 @@ def _loaded(state: InstanceState[Any], values: dict[str, Any], session: Session 
 
 def all_mappers() -> set[Mapper[Any]]:
     """The mappers of all registries: several may map tables of one MetaData."""
+    return {mapper for mapper in constructed_mappers() if mapper.configured}
+
+
+def constructed_mappers() -> set[Mapper[Any]]:
+    """The mappers of all registries that have their tables, whether their relationships are configured yet or not."""
     # A class that another thread is just mapping has a manager, and no mapper yet or half of one.
     managers = (manager for registry in mapperlib._all_registries() for manager in list(registry._managers))
-    return {manager.mapper for manager in managers if manager.is_mapped and manager.mapper.configured}
+    mappers = (manager.mapper for manager in managers if manager.is_mapped)
+    return {mapper for mapper in mappers if hasattr(mapper, "tables") and hasattr(mapper, "_identity_class")}
 
 
 def flushed_states(context: UOWTransaction) -> list[tuple[InstanceState[Any], bool]]:

@@ -5,25 +5,21 @@ statements that write. Not seen are a statement that went past the session, on `
 by a trigger, a function or a common table expression.
 """
 
-import re
 from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
-from typing import Any, Final, Literal
+from typing import Any, Final
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import ForeignKey, MetaData, Table, event, inspect
-from sqlalchemy.exc import NoReferenceError
-from sqlalchemy.orm import FromStatement, InstanceState, Mapper, ORMExecuteState, Session, SessionTransaction, UOWTransaction
-from sqlalchemy.sql.expression import Alias, Delete, Insert, Select, SelectBase, TableClause, TextClause, TextualSelect, UpdateBase
-from sqlalchemy.sql.visitors import iterate
+from sqlalchemy import MetaData, Table, event, inspect
+from sqlalchemy.orm import InstanceState, Mapper, ORMExecuteState, Session, SessionTransaction, UOWTransaction
+from sqlalchemy.sql.expression import Delete, Insert, Select, SelectBase, UpdateBase
 
 from stockstore.errors import ConfigurationError
+from stockstore.mapped.foreign_keys import Action, dependents
 from stockstore.mapped.hydrate import all_mappers, flushed_states, is_flushing
+from stockstore.mapped.statements import dml_in, plain_table, reading_of, text_in, unwrapped
 
 _Row = tuple[type, tuple[Any, ...]]
-Action = Literal["ondelete", "onupdate"]
-_HARMLESS: Final = re.compile(r"\s*(select|set|show|pragma)\b[^;(]*", re.IGNORECASE)
-_INERT: Final = frozenset(("", "NO ACTION", "RESTRICT"))
 _NOTHING: Final = frozenset[str]()
 
 
@@ -46,7 +42,6 @@ class _Journal:
 
 
 _journals: Final[WeakKeyDictionary[Session, _Journal]] = WeakKeyDictionary()
-_cascades: Final[WeakKeyDictionary[Table, dict[tuple[str, int], frozenset[str]]]] = WeakKeyDictionary()
 
 
 def bypasses(session: Session, root: type, identity: tuple[Any, ...] | None) -> bool:
@@ -75,7 +70,7 @@ def dependent_classes(mappers: Iterable[Mapper[Any]], action: Action) -> frozens
     """Give the mapped classes of whose rows the database itself may change some when rows of these mappers are deleted or updated."""
     found: set[type] = set()
     for mapper in mappers:
-        names = frozenset[str]().union(*(_dependents(table, action) for table in mapper.tables))
+        names = frozenset[str]().union(*(dependents(table, action) for table in mapper.tables))
         if names:
             places = {table.metadata for table in mapper.tables if isinstance(table, Table)}
             found.update(other.class_ for other in all_mappers() if any(_is_in(table, places, names) for table in other.tables))
@@ -128,9 +123,8 @@ def _rows(state: InstanceState[Any]) -> Iterator[_Row]:
 
 def _side_tables(mapper: Mapper[Any], action: Action) -> frozenset[str]:
     """The tables that a flush of the mapper's rows may write beside their own: of many-to-many relationships, and dependents."""
-    secondary = (_plain_table(relationship.secondary) for relationship in mapper.relationships)
-    dependents = (_dependents(table, action) for table in mapper.tables)
-    return frozenset(table.name for table in secondary if table is not None).union(*dependents)
+    secondary = (plain_table(relationship.secondary) for relationship in mapper.relationships)
+    return frozenset(table.name for table in secondary if table is not None).union(*(dependents(t, action) for t in mapper.tables))
 
 
 @event.listens_for(Session, "after_transaction_end")
@@ -155,56 +149,22 @@ def _do_orm_execute(execution: ORMExecuteState) -> None:
 
 def _written(statement: object) -> frozenset[str] | None:
     """The names of the tables that a statement writes to; None where that cannot be told."""
-    if isinstance(statement, FromStatement | TextualSelect):
-        return _written(statement.element)
-    if isinstance(statement, UpdateBase):
-        return _targets(part for part in iterate(statement) if isinstance(part, UpdateBase))
-    if isinstance(statement, TextClause):
-        return _NOTHING if _HARMLESS.fullmatch(statement.text) else None
-    return _NOTHING if isinstance(statement, SelectBase) else None
+    text = text_in(statement)
+    if text is not None:
+        return _NOTHING if reading_of(text).harmless else None
+    inner = unwrapped(statement)
+    if isinstance(inner, UpdateBase):
+        return _targets(dml_in(inner))
+    return _NOTHING if isinstance(inner, SelectBase) else None
 
 
 def _targets(parts: Iterable[UpdateBase]) -> frozenset[str] | None:
     names: set[str] = set()
     for dml in parts:
-        table = _plain_table(dml.table)
+        table = plain_table(dml.table)
         if table is None:
             return None
         names.add(table.name)
         if not isinstance(dml, Insert):
-            names |= _dependents(table, "ondelete" if isinstance(dml, Delete) else "onupdate")
+            names |= dependents(table, "ondelete" if isinstance(dml, Delete) else "onupdate")
     return frozenset(names)
-
-
-def _plain_table(selectable: object) -> TableClause | None:
-    element = selectable.element if isinstance(selectable, Alias) else selectable
-    return element if isinstance(element, TableClause) else None
-
-
-def _dependents(table: object, action: Action) -> frozenset[str]:
-    """The tables whose rows the database itself changes along with rows of this one."""
-    if not isinstance(table, Table):
-        return frozenset()
-    # Tables may be added at any time.
-    known, place = _cascades.setdefault(table, {}), (action, len(table.metadata.tables))
-    if place not in known:
-        found: set[str] = set()
-        _collect(table, action, found)
-        known[place] = frozenset(found)
-    return known[place]
-
-
-def _collect(table: Table, action: Action, found: set[str]) -> None:
-    for other in table.metadata.tables.values():
-        if other.name not in found and any(_acts(key, table, action) for key in other.foreign_keys):
-            found.add(other.name)
-            _collect(other, action, found)
-
-
-def _acts(key: ForeignKey, table: Table, action: Action) -> bool:
-    if (getattr(key, action) or "").upper() in _INERT:
-        return False
-    try:
-        return key.column.table.key == table.key  # a statement may carry an annotated copy of the table
-    except NoReferenceError:  # to a table that this program does not know
-        return False

@@ -1,0 +1,115 @@
+"""Which mapped classes have their rows in a table.
+
+A class is named by its root: all tables of a hierarchy lead to it. Tables match by name, and by schema where both have one.
+"""
+
+import re
+import weakref
+from collections.abc import Iterable
+from typing import Any, Final, NamedTuple
+from weakref import WeakSet
+
+from sqlalchemy import MetaData, Table, event
+from sqlalchemy.orm import Mapper
+from sqlalchemy.sql.expression import TableClause
+
+from stockstore.mapped.foreign_keys import target_name
+from stockstore.mapped.hydrate import constructed_mappers, identity_class
+
+_PLAIN: Final = re.compile(r"\w+")
+Roots = frozenset[type]
+_NONE: Final[Roots] = frozenset()
+
+
+class _Place(NamedTuple):
+    """A schema, and a root that has a table in it, kept weakly."""
+
+    schema: str | None
+    root: "weakref.ref[type]"
+
+
+class _Index:
+    """The roots by the lower-case names of their tables."""
+
+    def __init__(self, version: int) -> None:
+        self.version = version
+        self.places: dict[str, list[_Place]] = {}
+        self.metadatas: WeakSet[MetaData] = WeakSet()
+        for mapper in constructed_mappers():
+            for table in mapper.tables:
+                self._add(table, weakref.ref(identity_class(mapper)))
+                if isinstance(table, Table):
+                    self.metadatas.add(table.metadata)
+
+    def _add(self, table: Any, root: "weakref.ref[type]") -> None:
+        place = _Place(getattr(table, "schema", None), root)
+        places = self.places.setdefault(str(getattr(table, "name", "")).lower(), [])
+        if place not in places:
+            places.append(place)
+
+    def roots(self, name: str, schema: str | None) -> Roots:
+        places = self.places.get(name.lower(), ())
+        found = (place.root() for place in places if schema is None or place.schema is None or place.schema.lower() == schema.lower())
+        return frozenset(root for root in found if root is not None)
+
+
+_version = 0
+_index: _Index | None = None
+
+
+@event.listens_for(Mapper, "after_mapper_constructed")
+def _after_mapper_constructed(_mapper: Mapper[Any], _cls: type) -> None:
+    global _version  # noqa: PLW0603 - it belongs to SQLAlchemy's registries, which are global too
+    _version += 1
+
+
+def _current() -> _Index:
+    global _index  # noqa: PLW0603 - as above
+    index, version = _index, _version
+    if index is None or index.version != version:
+        index = _index = _Index(version)
+    return index
+
+
+def roots_of(table: TableClause, *, any_schema: bool = False) -> Roots:
+    """Give the roots that have rows in a table; ``any_schema`` where the schema it names is not the one it is executed in."""
+    return _current().roots(table.name, None if any_schema else getattr(table, "schema", None))
+
+
+def roots_named(names: Iterable[str]) -> Roots:
+    """Give the roots that have rows in tables of these names, whatever the schema."""
+    index = _current()
+    return _NONE.union(*(index.roots(name, None) for name in names))
+
+
+def all_roots() -> Roots:
+    """Give the roots of all mapped classes."""
+    index = _current()
+    return roots_named(index.places)
+
+
+def roots_in_text(sql: str, words: Iterable[str], *, referrers: bool) -> Roots:
+    """Give the roots of whose tables a text names one.
+
+    Args:
+        sql: The text.
+        words: The words in it, in lower case.
+        referrers: Take in the tables that refer to those named by a foreign key, and those that refer to them.
+    """
+    index, text = _current(), sql.lower()
+    odd = (name for name in index.places if not _PLAIN.fullmatch(name) and name in text)
+    names = {*words, *odd}
+    return roots_named(_with_referrers(names, index.metadatas) if referrers else names)
+
+
+def _with_referrers(names: set[str], metadatas: Iterable[MetaData]) -> set[str]:
+    referrers: dict[str, set[str]] = {}
+    for table in (table for metadata in list(metadatas) for table in list(metadata.tables.values())):
+        for key in table.foreign_keys:
+            referrers.setdefault(target_name(key).lower(), set()).add(table.name.lower())
+    found, waiting = set(names), list(names)
+    while waiting:
+        fresh = referrers.get(waiting.pop(), set()) - found
+        found |= fresh
+        waiting += fresh
+    return found
