@@ -55,7 +55,7 @@ class Writes:
         """The root class of every plan above."""
         self.inserted: set[KeyPlan] = set()
         """Hierarchies with new records of unknown keys: nothing in a cache is wrong by them, but the writer's own reads must not fill it."""
-        self._tentative: set[KeyPlan] = set()
+        self._tentative: set[tuple[KeyPlan, bool]] = set()
 
     def __bool__(self) -> bool:
         """Whether anything was written."""
@@ -71,18 +71,20 @@ class Writes:
         """Note that any record of a class's hierarchy may have changed."""
         plan = keys_of(cls).identity
         self.classes[plan] = self.roots[plan] = identity_class(cls)
-        self._tentative.discard(plan)
+        self._tentative.discard((plan, False))
 
     def add_inserted(self, cls: type) -> None:
         """Note that a class has new records whose keys are not known."""
-        self.inserted.add(keys_of(cls).identity)
-
-    def add_tentatively(self, cls: type) -> None:
-        """Do as :meth:`add_class`, until :meth:`drop_tentative` tells that the records are noted one by one."""
         plan = keys_of(cls).identity
-        if plan not in self.classes:
-            self.add_class(cls)
-            self._tentative.add(plan)
+        self.inserted.add(plan)
+        self._tentative.discard((plan, True))
+
+    def add_tentatively(self, cls: type, *, inserted: bool) -> None:
+        """Do as :meth:`add_class` or :meth:`add_inserted`, until :meth:`drop_tentative` tells that the records are noted one by one."""
+        plan = keys_of(cls).identity
+        if plan not in (self.inserted if inserted else self.classes):
+            (self.add_inserted if inserted else self.add_class)(cls)
+            self._tentative.add((plan, inserted))
 
     def keep_tentative(self) -> None:
         """Take what was noted tentatively as certain."""
@@ -90,8 +92,11 @@ class Writes:
 
     def drop_tentative(self) -> None:
         """Forget what was noted tentatively."""
-        for plan in self._tentative:
-            del self.classes[plan]
+        for plan, inserted in self._tentative:
+            if inserted:
+                self.inserted.discard(plan)
+            else:
+                del self.classes[plan]
         self._tentative.clear()
 
     def update(self, other: "Writes") -> None:
@@ -100,7 +105,7 @@ class Writes:
         self.classes.update(other.classes)
         self.roots.update(other.roots)
         self.inserted |= other.inserted
-        self._tentative -= other.classes.keys()
+        self._tentative -= {*((plan, False) for plan in other.classes), *((plan, True) for plan in other.inserted)}
 
     def touches(self, record: Record) -> bool:
         """Whether a record may have changed."""

@@ -22,10 +22,10 @@ _NONE: Final[Roots] = frozenset()
 
 
 class _Place(NamedTuple):
-    """A schema, and a root that has a table in it, kept weakly."""
+    """A schema, and a mapper that has a table in it, kept weakly."""
 
     schema: str | None
-    root: "weakref.ref[type]"
+    mapper: "weakref.ref[Mapper[Any]]"
 
 
 class _Index:
@@ -37,20 +37,21 @@ class _Index:
         self.metadatas: WeakSet[MetaData] = WeakSet()
         for mapper in constructed_mappers():
             for table in mapper.tables:
-                self._add(table, weakref.ref(identity_class(mapper)))
+                self._add(table, mapper)
                 if isinstance(table, Table):
                     self.metadatas.add(table.metadata)
 
-    def _add(self, table: Any, root: "weakref.ref[type]") -> None:
-        place = _Place(getattr(table, "schema", None), root)
-        places = self.places.setdefault(str(getattr(table, "name", "")).lower(), [])
-        if place not in places:
-            places.append(place)
+    def _add(self, table: Any, mapper: Mapper[Any]) -> None:
+        name, schema = str(getattr(table, "name", "")).lower(), getattr(table, "schema", None)
+        self.places.setdefault(name, []).append(_Place(schema and schema.lower(), weakref.ref(mapper)))
+
+    def mappers(self, name: str, schema: str | None) -> list[Mapper[Any]]:
+        places, wanted = self.places.get(name.lower(), ()), schema and schema.lower()
+        mappers = (place.mapper() for place in places if wanted is None or place.schema is None or place.schema == wanted)
+        return [mapper for mapper in mappers if mapper is not None]
 
     def roots(self, name: str, schema: str | None) -> Roots:
-        places = self.places.get(name.lower(), ())
-        found = (place.root() for place in places if schema is None or place.schema is None or place.schema.lower() == schema.lower())
-        return frozenset(root for root in found if root is not None)
+        return frozenset(map(identity_class, self.mappers(name, schema)))
 
 
 _version = 0
@@ -74,6 +75,25 @@ def _current() -> _Index:
 def roots_of(table: TableClause, *, any_schema: bool = False) -> Roots:
     """Give the roots that have rows in a table; ``any_schema`` where the schema it names is not the one it is executed in."""
     return _current().roots(table.name, None if any_schema else getattr(table, "schema", None))
+
+
+def identity_columns(table: Table) -> dict[type, list[Any]]:
+    """Give for each root that has rows in a table the columns by which the table tells their identity, where it does."""
+    found: dict[type, list[Any]] = {}
+    for mapper in _current().mappers(table.name, table.schema):
+        columns = columns_of_identity(mapper, table)
+        if columns is not None:
+            found[identity_class(mapper)] = columns
+    return found
+
+
+def columns_of_identity(mapper: Mapper[Any], table: object) -> list[Any] | None:
+    """Give the columns of one of a mapper's tables that carry the primary key, in its order; ``None`` where there are none."""
+    found = [
+        next((column for column in mapper.get_property_by_column(key).columns if getattr(column, "table", None) is table), None)
+        for key in mapper.primary_key
+    ]
+    return None if None in found else found
 
 
 def roots_named(names: Iterable[str]) -> Roots:
