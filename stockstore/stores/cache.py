@@ -93,7 +93,7 @@ class CacheStore(Store):
         self._counters.add(hits=len(found) - misses, misses=misses)
 
     def _read_for(self, session: "Session", cls: type, lookups: Sequence[Lookup]) -> list[Snapshot | None]:
-        hidden = [written_by(session, cls, lookup) for lookup in lookups]
+        hidden = hidden_from(session, cls, lookups)
         found = iter(self._read(cls, [lookup for lookup, hide in zip(lookups, hidden, strict=True) if not hide]))
         return [None if hide else next(found) for hide in hidden]
 
@@ -237,6 +237,13 @@ def written_by(session: "Session", cls: type, lookup: Lookup | None) -> bool:
         return bypasses(session, plan_of(cls).root, None)
     given = dict(zip(identity.names, lookup.values, strict=True))
     return bypasses(session, plan_of(cls).root, tuple(given[name] for name in identity.declared))
+
+
+def hidden_from(session: "Session | None", cls: type, lookups: Sequence[Lookup]) -> list[bool]:
+    """Tell of each lookup whether a session may have changed, in its open transaction, what it finds."""
+    if session is None or not keys_of(cls).mapped:
+        return [False] * len(lookups)
+    return [written_by(session, cls, lookup) for lookup in lookups]
 
 
 def subclasses_of(cls: type) -> Iterator[type]:

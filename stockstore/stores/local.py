@@ -1,13 +1,14 @@
 """What the stores in process memory share: objects on shelves, without bytes or servers."""
 
 import copy
+import math
 import time
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from stockstore.backends.local import Node
-from stockstore.errors import CodecError, NotKeyedError
+from stockstore.errors import CodecError, ConfigurationError, NotKeyedError
 from stockstore.keys import Key, KeyPlan, Lookup, Native, class_name, keys_of
 from stockstore.lifetimes import Lifetime
 from stockstore.stores.arguments import keys_in
@@ -30,10 +31,15 @@ class LocalStore(CacheStore):
         namespace: Namespace = "stockstore",
         jitter: float = 0.0,
         copy: bool = False,
+        max_staleness: float | None = 1.0,
     ) -> None:
         """Keep the settings."""
         super().__init__(lifetime=lifetime, polymorphic=polymorphic, namespace=namespace, jitter=jitter)
+        if max_staleness is not None and (type(max_staleness) not in (int, float) or not 0 < max_staleness < math.inf):
+            raise ConfigurationError(f"max_staleness is a number of seconds above 0, or None, not {max_staleness!r}")
         self._copy = copy
+        self.max_staleness = max_staleness
+        """Seconds that a copy of an origin which others write is believed in a chain; ``None`` where nobody else writes it."""
 
     @property
     @abstractmethod

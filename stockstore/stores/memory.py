@@ -39,6 +39,8 @@ class ProcessMemoryStore(LocalStore):
         copy: Whether plain objects are deep-copied at put and get.
         namespace: A name, or a callable that gives one (a tenant): what one puts no other sees.
         jitter: The fraction by which lifetimes are shortened at random, against mass expiry.
+        max_staleness: Seconds for which a chain believes what it has read from tiers below that other processes write
+            too; ``None`` says that no other process does.
 
     >>> class Colour:
     ...     __keys__ = ["name"]
@@ -59,9 +61,12 @@ class ProcessMemoryStore(LocalStore):
         copy: bool = False,
         namespace: Namespace = "stockstore",
         jitter: float = 0.0,
+        max_staleness: float | None = 1.0,
     ) -> None:
         """Start empty."""
-        super().__init__(lifetime=lifetime, polymorphic=polymorphic, namespace=namespace, jitter=jitter, copy=copy)
+        super().__init__(
+            lifetime=lifetime, polymorphic=polymorphic, namespace=namespace, jitter=jitter, copy=copy, max_staleness=max_staleness
+        )
         self._shelves = ClaimedSpaces(maxsize)
         # Per type of key and plain class: the hit by the canonical key; per class: the hits by every key of one name.
         self._hits: dict[type, dict[type, Callable[[Any], Any]]] = {int: {}, str: {}, dict: {}}

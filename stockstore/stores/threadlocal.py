@@ -35,6 +35,8 @@ class ThreadLocalStore(LocalStore):
         polymorphic: Whether plain objects are also found by their keyed base classes.
         namespace: A name, or a callable that gives one (a tenant).
         jitter: The fraction by which lifetimes are shortened at random.
+        max_staleness: Seconds for which a chain believes what it has read from the tiers below; ``None``: until the
+            scope or a transaction of the thread ends.
     """
 
     def __init__(
@@ -45,9 +47,10 @@ class ThreadLocalStore(LocalStore):
         polymorphic: bool = False,
         namespace: Namespace = "stockstore",
         jitter: float = 0.0,
+        max_staleness: float | None = 1.0,
     ) -> None:
         """Start empty."""
-        super().__init__(lifetime=lifetime, polymorphic=polymorphic, namespace=namespace, jitter=jitter)
+        super().__init__(lifetime=lifetime, polymorphic=polymorphic, namespace=namespace, jitter=jitter, max_staleness=max_staleness)
         self._maxsize = maxsize
         self._owned: ContextVar[_Owned | None] = ContextVar("stockstore.ThreadLocalStore", default=None)
         ClaimedSpaces(maxsize)  # a wrong size shows now, not in the first request

@@ -1,0 +1,81 @@
+"""What a tier could not be told while it was out of reach."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Final, Generic, NamedTuple, TypeAlias, TypeVar
+
+from stockstore.keys import keys_of
+from stockstore.locks import fork_safe_lock
+
+RETRY_SECONDS: Final = 1.0
+LIMIT: Final = 10_000
+"""Items remembered per class and namespace; above that the class is dropped whole."""
+
+K = TypeVar("K")
+V = TypeVar("V")
+Tell: TypeAlias = Callable[[Mapping[K, V] | None], object]
+"""Tells the tier of items, or with ``None`` of the whole class."""
+_Place: TypeAlias = tuple[type, str]
+
+_now = time.monotonic
+
+
+class _Debt(NamedTuple, Generic[K, V]):
+    """What is owed for a class; ``None`` for all of it."""
+
+    tell: Tell[K, V]
+    items: dict[K, V] | None
+
+
+class Recovery(Generic[K, V]):
+    """Removals that one tier has still to be told of; it is not to be read for their classes until it was."""
+
+    def __init__(self) -> None:
+        """Owe nothing."""
+        self._debts: dict[_Place, _Debt[K, V]] = {}
+        self._retry_at = 0.0
+        self._lock = fork_safe_lock()
+
+    def add(self, cls: type, partition: str, items: Mapping[K, V] | None, tell: Tell[K, V]) -> None:
+        """Remember items of a class, ``None`` for the whole class, and try to tell at once, unless that has just failed."""
+        place = (cls, partition)
+        with self._lock:
+            debt = self._debts.get(place)
+            known = {} if debt is None else debt.items
+            both = None if items is None or known is None else {**known, **items}
+            self._debts[place] = _Debt(tell, both if both is not None and len(both) <= LIMIT else None)
+        self.settled(cls, partition)
+
+    def settled(self, cls: type, partition: str) -> bool:
+        """Whether nothing is owed for a class; tells what it can first, once a second."""
+        if not self._debts:
+            return True
+        for place in self._places(cls, partition):
+            debt = self._debts.get(place)
+            if debt is not None and _now() >= self._retry_at:
+                self._pay(place, debt)
+        return not self._places(cls, partition)
+
+    def owes(self) -> bool:
+        """Whether anything is owed."""
+        return bool(self._debts)
+
+    def _places(self, cls: type, partition: str) -> list[_Place]:
+        keys_of(cls)
+        return [place for place in list(self._debts) if place[1] == partition and _may_share(place[0], cls)]
+
+    def _pay(self, place: _Place, debt: _Debt[K, V]) -> None:
+        try:
+            debt.tell(debt.items)
+        except Exception:  # noqa: BLE001 - a tier may be anybody's class, and the origin has committed
+            # Until then the tier is known to be out of reach, and nobody waits for its time-out again.
+            self._retry_at = _now() + RETRY_SECONDS
+        else:
+            with self._lock:
+                if self._debts.get(place) is debt:
+                    del self._debts[place]
+
+
+def _may_share(one: type, other: type) -> bool:
+    """Whether a read of one class may find a record of the other."""
+    return issubclass(one, other) or issubclass(other, one) or keys_of(one).identity is keys_of(other).identity

@@ -1,0 +1,55 @@
+"""The stores as tiers of the coherence protocol."""
+
+from typing import cast
+
+from stockstore.coherence.protocol import Tier
+from stockstore.errors import ConfigurationError
+from stockstore.stores.base import Store
+from stockstore.stores.local import LocalStore
+from stockstore.stores.snapshots import Snapshot
+from stockstore.stores.threadlocal import ThreadLocalStore
+from stockstore.stores.tiers.guarded import GuardedTier
+from stockstore.stores.tiers.local import LocalTier, ThreadLocalTier
+
+__all__ = ["cache_tiers", "tier_of"]
+
+_VERBS = ("batch_get", "batch_put", "batch_delete", "batch_fetch", "batch_fill", "batch_store", "batch_erase", "clear", "check")
+
+
+def tier_of(store: object) -> Tier[Snapshot]:
+    """Give the tier of a cache store, of which there is one.
+
+    Raises:
+        ConfigurationError: It is a database or a chain, or no store at all.
+    """
+    if not isinstance(store, Store) or store.is_origin or hasattr(store, "tiers"):
+        raise ConfigurationError(f"{store!r} is no cache; give a cache store, such as ProcessMemoryStore() or RedisStore(url)")
+    tier = store.__dict__.get("_tier")
+    return cast("Tier[Snapshot]", store.__dict__.setdefault("_tier", _new_tier(store)) if tier is None else tier)
+
+
+def cache_tiers(store: object) -> tuple[Tier[Snapshot], ...]:
+    """Give the tiers of a cache store or of a chain's caches, from the top down, the database left out.
+
+    Raises:
+        ConfigurationError: There is no cache in it.
+    """
+    parts = getattr(store, "tiers", (store,))
+    tiers = tuple(tier_of(part) for part in parts if part is store or not getattr(part, "is_origin", False))
+    if not tiers:
+        raise ConfigurationError(f"{store!r} has no cache; add one above the database, e.g. ChainedStore([ProcessMemoryStore(), ...])")
+    return tiers
+
+
+def _new_tier(store: Store) -> Tier[Snapshot]:
+    if not _as_it_was(type(store)):
+        return GuardedTier(store)
+    if isinstance(store, ThreadLocalStore):
+        return ThreadLocalTier(store)
+    return LocalTier(store) if isinstance(store, LocalStore) else GuardedTier(store)
+
+
+def _as_it_was(kind: type) -> bool:
+    """Whether a store's verbs are the library's own."""
+    owners = (next(base for base in kind.__mro__ if verb in base.__dict__) for verb in _VERBS)
+    return all(owner.__module__.startswith("stockstore.") for owner in owners)

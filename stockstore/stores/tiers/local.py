@@ -1,0 +1,233 @@
+"""Process memory, and the memory of one thread or task, as tiers of the coherence protocol."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from stockstore.coherence.claims import Lease
+from stockstore.coherence.protocol import Answer, Record, Standing, Writes
+from stockstore.errors import StockstoreError
+from stockstore.keys import Key, KeyPlan, Lookup, keys_of
+from stockstore.stores.cache import hidden_from
+from stockstore.stores.claimed import ClaimedSpaces, Kept, Wanted
+from stockstore.stores.local import LocalStore
+from stockstore.stores.snapshots import ObjectSnapshot, Snapshot
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+_log = logging.getLogger(__name__)
+
+
+class LocalLease(NamedTuple):
+    """A lease, and the memory in which it stands."""
+
+    spaces: ClaimedSpaces
+    lease: Lease
+
+
+class LocalPlaces(NamedTuple):
+    """Where writes stand in the memory of who located them."""
+
+    spaces: ClaimedSpaces
+    namespace: str
+    records: tuple[Record, ...]
+    classes: tuple[KeyPlan, ...]
+
+
+class LocalTier:
+    """A store in the memory of this process, in which markers and leases stand beside the records.
+
+    Until it is told that no other process writes the origin, what it is filled with lives for the store's
+    ``max_staleness`` at the most, from the moment of the lease.
+    """
+
+    remote = False
+
+    def __init__(self, store: LocalStore) -> None:
+        """Serve a store."""
+        self._store = store
+        self._shared: bool | None = None
+
+    def __repr__(self) -> str:
+        """Name the store."""
+        return repr(self._store)
+
+    def bound_to(self, shared: bool) -> None:
+        """Tell whether other processes can write the origin below; of several origins one that is shared decides."""
+        if shared and self._shared is False:
+            # What was filled so far has no limit.
+            self._store.clear()
+        self._shared = shared or bool(self._shared)
+
+    @property
+    def _limit(self) -> float | None:
+        return None if self._shared is False else self._store.max_staleness
+
+    def standing(self) -> Standing:
+        """Tell what holds with the origin that it is bound to."""
+        if self._shared is False:
+            return Standing("strict", "no other process can write its origin")
+        if self._store.max_staleness is None:
+            return Standing("strict", "max_staleness=None says that no other process writes its origin")
+        return Standing(
+            f"bounded {self._store.max_staleness:g} s", "what other processes write is not seen here before max_staleness is over"
+        )
+
+    def holds(self, cls: type) -> bool:
+        """Whether the store keeps objects of a class."""
+        return self._store.holds(cls)
+
+    def readable(self, cls: type) -> bool:  # noqa: ARG002 - as other tiers
+        """Give ``True``: memory is always told."""
+        return True
+
+    # -- reading --------------------------------------------------------------------------------
+
+    def lease(self, cls: type, keys: Sequence[Key], *, session: "Session | None" = None) -> list[Answer[Snapshot]]:
+        """Give what is there, and leases on the records that are not, in the positions of the keys."""
+        compiled = keys_of(cls)
+        lookups = [compiled.lookup(key) for key in keys]
+        hidden = hidden_from(session, cls, lookups)
+        visible = [lookup for lookup, hide in zip(lookups, hidden, strict=True) if not hide]
+        answers = iter(self._lease(cls, visible))
+        return [Answer(None, marked=True) if hide else next(answers) for hide in hidden]
+
+    def _lease(self, cls: type, lookups: Sequence[Lookup]) -> list[Answer[Snapshot]]:
+        store = self._store
+        found = store._read(cls, lookups)
+        store._count(found)
+        missing = [lookup for lookup, snapshot in zip(lookups, found, strict=True) if snapshot is None]
+        answers = iter(self._lease_missing(cls, missing) if missing else ())
+        return [next(answers) if snapshot is None else Answer(snapshot) for snapshot in found]
+
+    def _lease_missing(self, cls: type, lookups: Sequence[Lookup]) -> list[Answer[Snapshot]]:
+        spaces, space = self._store._spaces, (self._store._namespace(), keys_of(cls).identity)
+        direct = [lookup for lookup in lookups if lookup.plan is space[1]]
+        claims = iter(spaces.lease(space, [self._wanted(cls, spaces, space[0], lookup) for lookup in direct]))
+        # Nothing tells which record another key means: no lease could be the right one.
+        other = Answer[Snapshot](None, marked=spaces.claims.wide(space))
+        return [_answer(spaces, *next(claims)) if lookup.plan is space[1] else other for lookup in lookups]
+
+    def _wanted(self, cls: type, spaces: ClaimedSpaces, namespace: str, lookup: Lookup) -> Wanted:
+        """Give what is to be leased, with what stands there where nobody could use it."""
+        node = spaces.found(namespace, lookup.plan, alias=False).get(lookup.native)
+        if node is None or (value := node.value) is None or self._usable(cls, lookup, value):
+            return Wanted(lookup.native)
+        return Wanted(lookup.native, node, value)
+
+    def _usable(self, cls: type, lookup: Lookup, value: object) -> bool:
+        if keys_of(cls).mapped:
+            # A row of another class of the hierarchy: the origin has nothing else for this key.
+            return isinstance(value, bytes) and self._store._row(cls, value, None) is not None
+        return self._store._fits(cls, lookup, ObjectSnapshot(value))
+
+    def fill(self, filled: Sequence[tuple[object, Snapshot]]) -> int:
+        """Keep what a lower tier gave, where the lease still stands; give how many were kept."""
+        kept = 0
+        for spaces, items in _by_spaces(filled):
+            ready = [(lease, one) for lease, snapshot in items for one in self._kept(snapshot) if _is_of(lease, snapshot)]
+            count, evicted = spaces.fill(ready, self._limit)
+            self._store._counters.add(puts=count, evictions=evicted)
+            kept += count
+        return kept
+
+    def _kept(self, snapshot: Snapshot) -> Iterator[Kept]:
+        """Give an object as the store keeps it; nothing, where it may not or cannot be kept."""
+        store = self._store
+        try:
+            (entry,) = store._entries([snapshot])
+            value = store._value(snapshot)
+        except (StockstoreError, TypeError, ValueError) as error:
+            store._counters.add(errors=1)
+            _log.warning("%r cannot keep a %s: %s", store, snapshot.cls.__qualname__, error)
+            return
+        if entry.stored and snapshot.shared:
+            plans = store._shape(snapshot.cls)[1]
+            yield Kept(snapshot.cls, plans, entry.native, value, entry.seconds, store._alias_keys(plans, entry.aliases))
+
+    # -- writing --------------------------------------------------------------------------------
+
+    def locate(self, writes: Writes) -> LocalPlaces:
+        """Give where writes stand in the caller's namespace."""
+        classes = (plan for cls in writes.classes.values() if self.holds(cls) for plan in self._store._cleared_with(cls))
+        records = tuple(record for record in writes.records if self.holds(writes.roots[record[0]]))
+        return LocalPlaces(self._store._spaces, self._store._namespace(), records, tuple(dict.fromkeys(classes)))
+
+    def texts(self, places: object) -> list[str]:  # noqa: ARG002 - as other tiers
+        """Give none: no other process can reach this memory."""
+        return []
+
+    def mark(self, places: object, ticket: bytes) -> None:
+        """Put markers; what is marked is absent."""
+        spaces, namespace, records, classes = _mine(places)
+        spaces.mark(namespace, records, classes, ticket)
+
+    def release(self, places: object, ticket: bytes, *, committed: bool, snapshots: Sequence[Snapshot] = ()) -> None:
+        """Take markers away, and keep exactly what was committed."""
+        spaces, namespace, records, classes = _mine(places)
+        values = {_record(snapshot): kept for snapshot in snapshots for kept in self._kept(snapshot)} if committed else None
+        spaces.release(namespace, records, classes, ticket, values, self._limit)
+
+    def invalidate(self, places: object) -> None:
+        """Remove what stands at places."""
+        spaces, namespace, records, classes = _mine(places)
+        spaces.remove(namespace, records)
+        if classes:
+            spaces.clear(namespace, classes)
+
+    def owe(self, places: object, ticket: bytes | None = None) -> None:
+        """Invalidate, and release, at once."""
+        self.invalidate(places)
+        if ticket is not None:
+            LocalTier.release(self, places, ticket, committed=True)
+
+
+class ThreadLocalTier(LocalTier):
+    """The memory of one thread or task: what its own transaction has written ends all that it has read."""
+
+    def release(self, places: object, ticket: bytes, *, committed: bool, snapshots: Sequence[Snapshot] = ()) -> None:
+        """Take markers away, and drop everything."""
+        del snapshots
+        super().release(places, ticket, committed=committed)
+        spaces, namespace, _, _ = _mine(places)
+        spaces.clear(namespace)
+
+    @property
+    def _limit(self) -> float | None:
+        # Other threads write the origin, if no other process does.
+        return self._store.max_staleness
+
+    def standing(self) -> Standing:
+        """Tell what holds until a scope ends."""
+        limit = self._store.max_staleness
+        level = "weak" if limit is None else f"bounded {limit:g} s"
+        return Standing(level, "what other threads write is not seen here before max_staleness or the scope is over")
+
+
+def _mine(places: object) -> LocalPlaces:
+    assert isinstance(places, LocalPlaces)
+    return places
+
+
+def _answer(spaces: ClaimedSpaces, lease: Lease | None, marked: bool) -> Answer[Snapshot]:
+    return Answer(None, None if lease is None else LocalLease(spaces, lease), marked)
+
+
+def _record(snapshot: Snapshot) -> Record:
+    plan = keys_of(snapshot.cls).identity
+    native = snapshot.native(plan)
+    assert native is not None
+    return plan, native
+
+
+def _is_of(lease: Lease, snapshot: Snapshot) -> bool:
+    return (lease.space[1], lease.key) == _record(snapshot)
+
+
+def _by_spaces(filled: Sequence[tuple[object, Snapshot]]) -> "Iterator[tuple[ClaimedSpaces, list[tuple[Lease, Snapshot]]]]":
+    groups: dict[int, tuple[ClaimedSpaces, list[tuple[Lease, Snapshot]]]] = {}
+    for given, snapshot in filled:
+        assert isinstance(given, LocalLease)
+        groups.setdefault(id(given.spaces), (given.spaces, []))[1].append((given.lease, snapshot))
+    yield from groups.values()
