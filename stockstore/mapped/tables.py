@@ -77,10 +77,15 @@ def roots_of(table: TableClause, *, any_schema: bool = False) -> Roots:
     return _current().roots(table.name, None if any_schema else getattr(table, "schema", None))
 
 
+def mappers_in(table: Table) -> list[Mapper[Any]]:
+    """Give the mappers that have rows in a table."""
+    return _current().mappers(table.name, table.schema)
+
+
 def identity_columns(table: Table) -> dict[type, list[Any]]:
     """Give for each root that has rows in a table the columns by which the table tells their identity, where it does."""
     found: dict[type, list[Any]] = {}
-    for mapper in _current().mappers(table.name, table.schema):
+    for mapper in mappers_in(table):
         columns = columns_of_identity(mapper, table)
         if columns is not None:
             found[identity_class(mapper)] = columns

@@ -1,17 +1,226 @@
 """What an INSERT, UPDATE or DELETE of the ORM writes."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Result
-from sqlalchemy.orm import ORMExecuteState
+from sqlalchemy import Connection, Delete, Insert, Result, Table, Update, func, inspect, literal, select
+from sqlalchemy.orm import Mapper, ORMExecuteState
+from sqlalchemy.sql import operators
+from sqlalchemy.sql.elements import BinaryExpression, BindParameter
 
-from stockstore_ext.sqlalchemy.collect.settings import Collecting, WritesOf
+from stockstore.mapped.foreign_keys import dependents
+from stockstore.mapped.hydrate import identity_class
+from stockstore.mapped.statements import dml_in
+from stockstore.mapped.tables import columns_of_identity, roots_named, roots_of
+from stockstore_ext.sqlalchemy.collect.cascades import changed_along
+from stockstore_ext.sqlalchemy.collect.notes import Notes
+from stockstore_ext.sqlalchemy.collect.settings import DEFAULT, TOLD, Collecting, WritesOf
+from stockstore_ext.sqlalchemy.collect.statements import is_plain_insert
+from stockstore_ext.sqlalchemy.drivers import commits_at_once
 
 
-def orm_statement(execution: ORMExecuteState, writes_of: WritesOf, collecting: Collecting = Collecting()) -> Result[Any] | None:  # noqa: B008
-    """Note what a statement of the ORM writes, one by one where its keys can be had, else the whole class.
+def orm_statement(execution: ORMExecuteState, writes_of: WritesOf, collecting: Collecting = DEFAULT) -> Result[Any] | None:
+    """Note what a statement of the ORM writes, one by one where its keys can be had.
 
     To be called in ``do_orm_execute`` for every statement; the listener has to return what it returns. Executes the statement itself
-    where it adds a RETURNING to it, of which the caller sees nothing.
+    where it adds a RETURNING to it, of which the caller sees nothing. What it does not note, :func:`statement` does.
     """
-    raise NotImplementedError
+    dml = execution.statement
+    if not isinstance(dml, Insert | Update | Delete) or (mapper := _mapper_of(dml)) is None:
+        return None
+    notes = Notes(writes_of(mapper), collecting)
+    root = identity_class(mapper)
+    if not notes.wants(root) or notes.is_whole(root) or not _is_alone(dml, mapper, root):
+        return None
+    work = _Work(execution, dml, mapper, root, notes, collecting.limit)
+    if isinstance(dml, Insert):
+        _note_insert(work)
+        return None
+    return _note_change(work)  # type: ignore[no-any-return]
+
+
+class _Work:
+    """A statement, and what it is about."""
+
+    def __init__(self, execution: ORMExecuteState, dml: Any, mapper: Mapper[Any], root: type, notes: Notes, limit: int) -> None:
+        self.execution, self.dml, self.mapper, self.root, self.notes, self.limit = execution, dml, mapper, root, notes, limit
+
+    @property
+    def connection(self) -> Connection:
+        """The connection that it is executed on."""
+        return self.execution.session.connection(bind_arguments=dict(self.execution.bind_arguments))
+
+    @property
+    def listed(self) -> Sequence[Mapping[str, Any]]:
+        """The rows that it was given."""
+        parameters: Any = self.execution.parameters
+        return parameters if isinstance(parameters, list) else [parameters] if parameters else []
+
+    def told(self) -> Any:
+        """Give the statement with the mark that its rows are noted here."""
+        return self.dml.execution_options(**{TOLD: True})
+
+
+def _mapper_of(dml: Any) -> Mapper[Any] | None:
+    """Give the mapper of a statement that the ORM executes, ``None`` for one on a table."""
+    entity = dml.entity_description.get("entity")
+    return None if entity is None else inspect(entity).mapper
+
+
+def _is_alone(dml: Any, mapper: Mapper[Any], root: type) -> bool:
+    """Whether nothing but rows of one root is written: no other class has them too, and no other statement is inside."""
+    tables = [table for table in mapper.tables if isinstance(table, Table)]
+    return len(dml_in(dml)) == 1 and len(tables) == len(mapper.tables) and all(roots_of(table) == {root} for table in tables)
+
+
+# -- INSERT ---------------------------------------------------------------------------------------
+
+
+def _note_insert(work: _Work) -> None:
+    if not is_plain_insert(work.dml):
+        return
+    names = [work.mapper.get_property_by_column(column).key for column in work.mapper.primary_key]
+    known = [tuple([row.get(name) for name in names]) for row in work.listed]
+    if not known or len(known) > work.limit or any(None in identity for identity in known):
+        # A new row makes nothing wrong that a cache holds; it has only to be kept from reading its own.
+        work.notes.inserted([work.root])
+    else:
+        work.notes.given(work.root, known, lambda: work.connection.dialect)
+    work.execution.statement = work.told()
+
+
+# -- UPDATE and DELETE ----------------------------------------------------------------------------
+
+
+def _note_change(work: _Work) -> Any:
+    table: Any = work.mapper.local_table
+    if _changes_others(work, table):
+        return None
+    if isinstance(work.execution.parameters, list):
+        _note_listed(work)
+        return None
+    keys = columns_of_identity(work.mapper, table)
+    if keys is None or _is_odd(work, keys) or commits_at_once(work.connection, "update"):
+        return None
+    dialect, is_update = work.connection.dialect, isinstance(work.dml, Update)
+    returns = dialect.update_returning and dialect.update_returning_multifrom if is_update else _can_delete_returning(dialect)
+    if returns and table.implicit_returning:
+        return _returning(work, keys)
+    return None if dialect.name == "sqlite" else _locking(work, keys)
+
+
+def _can_delete_returning(dialect: Any) -> bool:
+    return bool(dialect.delete_returning and dialect.delete_returning_multifrom)
+
+
+def _changes_others(work: _Work, table: Any) -> bool:
+    """Note the classes whose rows the database changes along; whether the statement names columns of another table."""
+    if isinstance(work.dml, Delete):
+        work.notes.whole(roots_named(dependents(table, "ondelete")))
+        return False
+    work.notes.whole(roots_named(changed_along(work.dml, table, [name for row in work.listed for name in row])))
+    return any(getattr(column, "table", table) is not table for column in _set_columns(work))
+
+
+def _set_columns(work: _Work) -> list[Any]:
+    """What an UPDATE sets: columns, or the names of attributes."""
+    dml = work.dml
+    pairs = dml._values or getattr(dml, "_ordered_values", None) or ()  # noqa: SLF001 - there is no other way to ask
+    columns = [pair[0] if isinstance(pair, tuple) else pair for pair in pairs]
+    return [_column(work.mapper, column) for column in columns]
+
+
+def _column(mapper: Mapper[Any], column: Any) -> Any:
+    prop = mapper.column_attrs.get(column) if isinstance(column, str) else None
+    return column if prop is None else prop.columns[0]
+
+
+def _is_odd(work: _Work, keys: Sequence[Any]) -> bool:
+    """Whether a RETURNING cannot be added, or would not tell the rows: of changed keys it gives the new ones."""
+    dml = work.dml
+    names = {name for key in keys for name in (key.key, key.name)}
+    changes_keys = isinstance(dml, Update) and any(getattr(column, "key", column) in names for column in _set_columns(work))
+    return bool(dml._returning or dml._prefixes or changes_keys)  # noqa: SLF001 - as above
+
+
+def _note_listed(work: _Work) -> None:
+    """Note the rows of an UPDATE by primary key."""
+    strategy = work.execution.execution_options.get("dml_strategy", "auto")
+    names = [work.mapper.get_property_by_column(column).key for column in work.mapper.primary_key]
+    known = [tuple([row.get(name) for name in names]) for row in work.listed]
+    if isinstance(work.dml, Update) and strategy in {"auto", "bulk"} and len(known) <= work.limit and not any(None in i for i in known):
+        work.notes.asked_for(work.root, known, work.connection.dialect)
+        work.execution.statement = work.told()
+
+
+def _returning(work: _Work, keys: Sequence[Any]) -> Any:
+    if not _is_narrow(work, keys) and _count(work) > work.limit:
+        return None
+    result = _invoke(work, work.told().return_defaults(*keys))
+    rows = getattr(result, "returned_defaults_rows", None) or ()
+    if getattr(result, "rowcount", None) == len(rows):
+        work.notes.stored(work.root, [[row._mapping[key] for key in keys] for row in rows])  # noqa: SLF001 - a public name
+    else:
+        work.notes.whole([work.root])
+    return result
+
+
+def _locking(work: _Work, keys: Sequence[Any]) -> Any:
+    """Lock the rows first, for a database without RETURNING; rows that match only afterwards show in the number of changed rows."""
+    rows = _select(work, select(*keys).order_by(*keys).with_for_update().limit(work.limit + 1)).all()
+    if len(rows) > work.limit:
+        return None
+    result = _invoke(work, work.told())
+    if getattr(result, "rowcount", None) == len(rows):
+        work.notes.stored(work.root, [tuple(row) for row in rows])
+    else:
+        work.notes.whole([work.root])
+    return result
+
+
+def _invoke(work: _Work, statement: Any) -> Any:
+    try:
+        return work.execution.invoke_statement(statement=statement)
+    except BaseException:  # it may have been executed all the same, and failed in bringing objects up to date
+        work.notes.whole([work.root])
+        raise
+
+
+def _count(work: _Work) -> int:
+    """Count the rows that match, up to one more than the limit, so that no RETURNING brings a million keys."""
+    matching = select(literal(1)).limit(work.limit + 1)
+    subquery = _with_criteria(work, matching).subquery()
+    return int(_execute(work, select(func.count()).select_from(subquery)).scalar_one())
+
+
+def _select(work: _Work, statement: Any) -> Result[Any]:
+    return _execute(work, _with_criteria(work, statement))
+
+
+def _with_criteria(work: _Work, statement: Any) -> Any:
+    return statement.select_from(work.mapper).where(*work.dml._where_criteria).options(*work.dml._with_options)  # noqa: SLF001
+
+
+def _execute(work: _Work, statement: Any) -> Result[Any]:
+    execution = work.execution
+    options = {
+        name: execution.execution_options[name] for name in ("autoflush", "schema_translate_map") if name in execution.execution_options
+    }
+    return execution.session.execute(
+        statement, execution.parameters, execution_options=options, bind_arguments={**execution.bind_arguments, "clause": statement}
+    )
+
+
+def _is_narrow(work: _Work, keys: Sequence[Any]) -> bool:
+    """Whether the WHERE names the rows by their key, and so no more than the limit."""
+    return len(keys) == 1 and any(_pins(part, keys[0], work.limit) for part in work.dml._where_criteria)  # noqa: SLF001
+
+
+def _pins(part: Any, key: Any, limit: int) -> bool:
+    if not isinstance(part, BinaryExpression) or getattr(part.left, "key", None) != key.key or not isinstance(part.right, BindParameter):
+        return False
+    if getattr(part.left, "table", None) is None or getattr(part.left.table, "name", None) != key.table.name:
+        return False
+    if part.operator is operators.eq:
+        return True
+    return part.operator is operators.in_op and isinstance(part.right.value, (list, tuple)) and len(part.right.value) <= limit

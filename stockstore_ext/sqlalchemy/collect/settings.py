@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from sqlalchemy.orm import Mapper
 
@@ -33,3 +33,8 @@ class Collecting:
     holds: Callable[[type], bool] = _every
     limit: int = 1000
     policy: Policy = "invalidate"
+
+
+DEFAULT: Final = Collecting()
+TOLD: Final = "stockstore_told"
+"""The execution option of statements whose rows are noted where they are executed."""

@@ -1,17 +1,58 @@
 """What every other statement on a connection writes: Core tables, bulk methods, text."""
 
-from sqlalchemy.engine import ExecutionContext
+import logging
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+from weakref import WeakKeyDictionary
+
+from sqlalchemy import Delete, Insert, Select, Update
+from sqlalchemy.engine import Compiled, ExecutionContext
+from sqlalchemy.orm import FromStatement
+from sqlalchemy.sql.expression import TableClause, TextClause, TextualSelect, UpdateBase
 
 from stockstore.coherence.protocol import Writes
-from stockstore_ext.sqlalchemy.collect.settings import Collecting
+from stockstore.errors import StockstoreError
+from stockstore.mapped.foreign_keys import dependents
+from stockstore.mapped.statements import dml_in, plain_table, reading_of
+from stockstore.mapped.tables import all_roots, roots_in_text, roots_named, roots_of
+from stockstore_ext.sqlalchemy.collect.cascades import changed_along
+from stockstore_ext.sqlalchemy.collect.notes import Notes
+from stockstore_ext.sqlalchemy.collect.settings import DEFAULT, TOLD, Collecting
+
+_log: Final = logging.getLogger(__name__)
+_TEXTUAL: Final = (TextClause, TextualSelect, FromStatement)
+
+
+class _Target(NamedTuple):
+    """A table that a statement writes to."""
+
+    table: TableClause
+    changed: frozenset[str]
+    """The tables whose rows the database changes along."""
+    inserts: bool
+    """Whether it only adds rows."""
+
+
+_targets: Final[WeakKeyDictionary[Compiled, list[_Target] | None]] = WeakKeyDictionary()
 
 
 def may_write(context: ExecutionContext | None) -> bool:
     """Whether :func:`statement` has to look at a statement; cheap, for it is asked for every one."""
-    raise NotImplementedError
+    compiled: Any = getattr(context, "compiled", None)
+    if context is None or compiled is None:
+        return True
+    kind = type(compiled.statement)
+    if kind is Select:
+        return bool(compiled.ctes)
+    return context.isinsert or context.isupdate or context.isdelete or _is_loose(context)  # type: ignore[attr-defined]
 
 
-def statement(context: ExecutionContext | None, sql: str, writes: Writes, collecting: Collecting = Collecting()) -> None:  # noqa: B008
+def _is_loose(context: Any) -> bool:
+    """Whether it is text, or defines tables, or has a write in a part of it."""
+    return context.isddl or isinstance(context.compiled.statement, _TEXTUAL) or bool(getattr(context.compiled, "ctes", None))
+
+
+def statement(context: ExecutionContext | None, sql: str, writes: Writes, collecting: Collecting = DEFAULT) -> None:
     """Note the classes whose tables a statement writes, if nothing else tells about it.
 
     To be called in ``before_cursor_execute`` of the engine, with the ``Writes`` of the connection.
@@ -25,4 +66,88 @@ def statement(context: ExecutionContext | None, sql: str, writes: Writes, collec
     Raises:
         StockstoreError: Under the policy ``"raise"``, for raw SQL that does not tell what it writes.
     """
-    raise NotImplementedError
+    options: Any = {} if context is None else context.execution_options
+    if options.get(TOLD):
+        return
+    notes, targets = Notes(writes, collecting), _targets_of(context)
+    if targets is None:
+        _note_text(sql, notes, collecting)
+        return
+    # A flush executes with a cache of its mapper's own, and tells its rows when it is done; the bulk methods do so too, and never tell.
+    by_mapper = options.get("compiled_cache") is not None
+    for target in targets:
+        _note(target, notes, any_schema="schema_translate_map" in options, by_mapper=by_mapper)
+
+
+def _note(target: _Target, notes: Notes, *, any_schema: bool, by_mapper: bool) -> None:
+    roots = roots_of(target.table, any_schema=any_schema)
+    if by_mapper:
+        notes.tentatively(roots, inserted=target.inserts)
+    elif target.inserts:
+        notes.inserted(roots)
+    else:
+        notes.whole(roots)
+    changed = roots_named(target.changed) if target.changed else frozenset()
+    if by_mapper:
+        notes.tentatively(changed, inserted=False)
+    else:
+        notes.whole(changed)
+
+
+def _targets_of(context: Any) -> list[_Target] | None:
+    """Give the tables that a statement writes to, ``None`` where its text has to be read."""
+    compiled = getattr(context, "compiled", None)
+    if compiled is None or context.isddl:
+        return None
+    if compiled not in _targets:
+        _targets[compiled] = _find_targets(compiled.statement, compiled.column_keys)
+    return _targets[compiled]
+
+
+def _find_targets(statement: object, column_keys: Sequence[str] | None) -> list[_Target] | None:
+    parts = dml_in(statement)
+    if not parts and isinstance(statement, _TEXTUAL):
+        return None
+    tables = [(part, plain_table(part.table)) for part in parts]
+    return (
+        [_target(part, table, column_keys) for part, table in tables if table is not None]
+        if all(table is not None for _, table in tables)
+        else None
+    )
+
+
+def _target(dml: UpdateBase, table: TableClause, column_keys: Sequence[str] | None) -> _Target:
+    if isinstance(dml, Insert) and is_plain_insert(dml):
+        return _Target(table, frozenset(), inserts=True)
+    if isinstance(dml, Update):
+        return _Target(table, changed_along(dml, table, column_keys), inserts=False)
+    return _Target(table, dependents(table, "ondelete" if isinstance(dml, Delete) else "onupdate"), inserts=False)
+
+
+def is_plain_insert(dml: Insert) -> bool:
+    """Whether an INSERT leaves rows alone that are there: it has no ON CONFLICT DO UPDATE, and no prefix such as OR REPLACE."""
+    clause: Any = dml._post_values_clause  # noqa: SLF001 - there is no other way to ask
+    harmless = clause is None or clause.__visit_name__ == "on_conflict_do_nothing"
+    return harmless and not dml._prefixes  # noqa: SLF001 - as above
+
+
+def _note_text(sql: str, notes: Notes, collecting: Collecting) -> None:
+    reading = reading_of(sql)
+    if reading.harmless:
+        return
+    if not reading.opaque:
+        notes.whole(roots_in_text(sql, reading.words, referrers=reading.cascades))
+        return
+    if collecting.policy == "raise":
+        raise StockstoreError(
+            f'raw SQL that does not tell what it writes was refused (on_raw_sql="raise"): {_short(sql)}; '
+            "use tables and columns, or invalidate by hand under another setting"
+        )
+    if collecting.policy == "warn":
+        _log.warning("raw SQL does not tell what it writes, so every class counts as written: %s", _short(sql))
+    notes.whole(all_roots())
+
+
+def _short(sql: str) -> str:
+    text = " ".join(sql.split())
+    return text if len(text) <= 120 else f"{text[:117]}..."  # noqa: PLR2004 - as much as a log line bears

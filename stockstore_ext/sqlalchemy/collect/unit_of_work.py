@@ -1,19 +1,82 @@
 """What a flush writes."""
 
-from sqlalchemy.orm import Session, UOWTransaction
+from collections.abc import Iterable
+from typing import Any, Final
+from weakref import WeakKeyDictionary, WeakSet
 
-from stockstore_ext.sqlalchemy.collect.settings import Collecting, WritesOf
+from sqlalchemy import inspect
+from sqlalchemy.orm import InstanceState, Mapper, Session, UOWTransaction
+
+from stockstore.mapped import flushed_states
+from stockstore.mapped.hydrate import identity_class
+from stockstore.mapped.tables import roots_of
+from stockstore_ext.sqlalchemy.collect.cascades import note_deleted_along, roots_changed_along, roots_deleted_along
+from stockstore_ext.sqlalchemy.collect.notes import Notes
+from stockstore_ext.sqlalchemy.collect.settings import DEFAULT, Collecting, WritesOf
+
+_States = list[InstanceState[Any]]
+_followed: Final[WeakKeyDictionary[Session, "WeakSet[InstanceState[Any]]"]] = WeakKeyDictionary()
+"""The states of which it was looked up what the database deletes along with them."""
 
 
-def before_flush(session: Session, writes_of: WritesOf, collecting: Collecting = Collecting()) -> None:  # noqa: B008 - it is frozen
+def before_flush(session: Session, writes_of: WritesOf, collecting: Collecting = DEFAULT) -> None:
     """Note the rows that the database itself is going to delete or change along with those that the flush deletes.
 
     To be called in ``before_flush``, after the application's own listeners where that can be had. May execute SELECTs on the connection of
     the flush, which lock the rows that are going to be deleted.
     """
-    raise NotImplementedError
+    deleted = _by_mapper(session.deleted)
+    for mapper in {*deleted, *_by_mapper(session.new), *_by_mapper(session.dirty)}:
+        writes_of(mapper).keep_tentative()
+    for mapper, states in deleted.items():
+        if roots_deleted_along(mapper):
+            connection = session.connection(bind_arguments={"mapper": mapper})
+            note_deleted_along(connection, mapper, states, Notes(writes_of(mapper), collecting), collecting.limit)
+            _followed.setdefault(session, WeakSet()).update(states)
 
 
-def flushed(session: Session, flush_context: UOWTransaction, writes_of: WritesOf, collecting: Collecting = Collecting()) -> None:  # noqa: B008
+def _by_mapper(objects: Iterable[object]) -> dict[Mapper[Any], _States]:
+    found: dict[Mapper[Any], _States] = {}
+    for obj in objects:
+        state: InstanceState[Any] = inspect(obj, raiseerr=True)
+        found.setdefault(state.mapper, []).append(state)
+    return found
+
+
+def flushed(session: Session, flush_context: UOWTransaction, writes_of: WritesOf, collecting: Collecting = DEFAULT) -> None:
     """Note the identities, old and new, of the rows that a flush has written. To be called in ``after_flush``; emits no SQL."""
-    raise NotImplementedError
+    written: dict[Mapper[Any], tuple[_States, _States]] = {}
+    for state, deleted in flushed_states(flush_context):
+        written.setdefault(state.mapper, ([], []))[deleted].append(state)
+    for mapper in written:
+        writes_of(mapper).drop_tentative()
+    followed = _followed.pop(session, frozenset[InstanceState[Any]]())
+    for mapper, (changed, deleted_states) in written.items():
+        notes = Notes(writes_of(mapper), collecting)
+        _note_rows(session, mapper, changed, deleted_states, notes)
+        notes.whole(roots_changed_along(mapper, changed))
+        if any(state not in followed for state in deleted_states):
+            notes.whole(roots_deleted_along(mapper))
+
+
+def _note_rows(session: Session, mapper: Mapper[Any], changed: _States, deleted: _States, notes: Notes) -> None:
+    root = identity_class(mapper)
+    beside = frozenset[type]().union(*(roots_of(table) for table in mapper.tables)) - {root}
+    notes.whole(beside)
+    if notes.wants(root):
+        former = [state.key[1] for state in (*changed, *deleted) if state.key is not None]
+        notes.given(root, dict.fromkeys((*former, *_identities(mapper, changed, notes, root))), lambda: session.get_bind(mapper).dialect)
+
+
+def _identities(mapper: Mapper[Any], states: _States, notes: Notes, root: type) -> list[tuple[Any, ...]]:
+    """Give the identities that rows have now; a new row has no key before the end of the flush, a changed primary key not yet the new one."""
+    names = [mapper.get_property_by_column(column).key for column in mapper.primary_key]
+    found = []
+    for state in states:
+        values = state.dict
+        try:
+            found.append(tuple([values[name] for name in names]))
+        except KeyError:
+            if state.key is None:
+                notes.inserted([root])
+    return found

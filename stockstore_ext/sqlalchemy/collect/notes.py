@@ -1,0 +1,156 @@
+"""Identities, as they are noted."""
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+from sqlalchemy import CHAR, Dialect, Float, Numeric, String, inspect
+from sqlalchemy.orm import Mapper
+from sqlalchemy.types import TypeEngine
+
+from stockstore.coherence.protocol import Writes
+from stockstore.errors import CodecError, StockstoreError
+from stockstore.keys import keys_of
+from stockstore.mapped.columns import Anything, Members, Moments, Native, kind_of
+from stockstore_ext.sqlalchemy.collect.settings import Collecting
+
+_log: Final = logging.getLogger(__name__)
+_EXACT_TEXT: Final = frozenset(("postgresql", "sqlite"))
+"""Databases that take texts for different which differ, unless a column says otherwise."""
+
+
+class _Part:
+    """One column of a primary key: which values are in the database as the program has them."""
+
+    def __init__(self, mapper: Mapper[Any], column: Any) -> None:
+        prop: Any = mapper.get_property_by_column(column)
+        self.type: TypeEngine[Any] = prop.columns[0].type
+        kind = kind_of(prop)
+        self.custom = isinstance(kind, Anything)
+        self.python = kind.enum_class if isinstance(kind, Members) else _python(kind)
+        # CHAR is padded, a number rounded to its scale.
+        self.rounded = isinstance(self.type, CHAR | Numeric | Float)
+        self.folded = isinstance(self.type, String) and (self.type.collation is not None or type(self.type).__name__ == "CITEXT")
+
+    def as_stored(self, value: object, dialect: Dialect) -> object:
+        """Give a value as it comes back from the database; ValueError where that cannot be told."""
+        if self.custom:
+            return _there_and_back(self.type.dialect_impl(dialect), value, dialect)
+        if self.rounded or type(value) is not self.python:
+            raise ValueError(f"{value!r} may be stored as another value")
+        return value
+
+    def is_told_apart(self, dialect: Dialect) -> bool:
+        """Whether an equal value in a WHERE is the same value."""
+        return not (self.folded or self.rounded) and (self.python is not str or dialect.name in _EXACT_TEXT)
+
+
+def _python(kind: object) -> type | None:
+    import datetime as dt
+
+    return kind.python_type if isinstance(kind, Native) else dt.datetime if isinstance(kind, Moments) else None
+
+
+def _there_and_back(type_: TypeEngine[Any], value: object, dialect: Dialect) -> object:
+    there, back = type_.bind_processor(dialect), type_.result_processor(dialect, None)
+    bound = value if there is None else there(value)
+    return bound if back is None else back(bound)
+
+
+class _Shape:
+    """How a root's identities become records."""
+
+    def __init__(self, root: type) -> None:
+        mapper: Mapper[Any] = inspect(root)
+        self.plan = keys_of(root).identity
+        self.parts = [_Part(mapper, column) for column in mapper.primary_key]
+        self.order = [self.plan.declared.index(name) for name in self.plan.names]
+        self.python = [part.python if not part.rounded else None for part in self.parts]
+
+
+_shapes: Final[WeakKeyDictionary[type, _Shape]] = WeakKeyDictionary()
+
+
+def _shape_of(root: type) -> _Shape:
+    shape = _shapes.get(root)
+    if shape is None:
+        shape = _shapes[root] = _Shape(root)
+    return shape
+
+
+class Notes:
+    """Where one connection's writes are noted, under the settings."""
+
+    def __init__(self, writes: Writes, collecting: Collecting) -> None:
+        self.writes = writes
+        self._holds = collecting.holds
+
+    def wants(self, root: type) -> bool:
+        """Whether a root is to be noted: a cache keeps it, and its keys can be keys of a cache."""
+        try:
+            keys_of(root)
+        except StockstoreError:
+            return False
+        return self._holds(root)
+
+    def whole(self, roots: Iterable[type]) -> None:
+        """Note whole classes."""
+        for root in roots:
+            if self.wants(root):
+                self.writes.add_class(root)
+
+    def tentatively(self, roots: Iterable[type], *, inserted: bool) -> None:
+        """Note whole classes until a flush tells the rows."""
+        for root in roots:
+            if self.wants(root):
+                self.writes.add_tentatively(root, inserted=inserted)
+
+    def inserted(self, roots: Iterable[type]) -> None:
+        """Note that there are new rows of unknown keys."""
+        for root in roots:
+            if self.wants(root):
+                self.writes.add_inserted(root)
+
+    def is_whole(self, root: type) -> bool:
+        """Whether a root is noted as a whole, so that its rows need not be."""
+        return keys_of(root).identity in self.writes.classes
+
+    def stored(self, root: type, identities: Iterable[Sequence[object]]) -> None:
+        """Note identities as the database gave them, in the order of the primary key."""
+        shape = _shape_of(root)
+        for identity in identities:
+            self._add(root, shape, identity)
+
+    def given(self, root: type, identities: Iterable[Sequence[object]], dialect_of: Callable[[], Dialect]) -> None:
+        """Note identities as the program has them; the whole class where the database may have them otherwise."""
+        shape = _shape_of(root)
+        for identity in identities:
+            if [type(value) for value in identity] == shape.python:
+                self._add(root, shape, identity)
+            else:
+                self._as_stored(root, shape, identity, dialect_of)
+
+    def asked_for(self, root: type, identities: Sequence[Sequence[object]], dialect: Dialect) -> None:
+        """Note identities that a WHERE named; the whole class where it may mean others too."""
+        if all(part.is_told_apart(dialect) for part in _shape_of(root).parts):
+            self.given(root, identities, lambda: dialect)
+        else:
+            self.writes.add_class(root)
+
+    def _as_stored(self, root: type, shape: _Shape, identity: Sequence[object], dialect_of: Callable[[], Dialect]) -> None:
+        try:
+            stored = [part.as_stored(value, dialect_of()) for part, value in zip(shape.parts, identity, strict=True)]
+        except Exception:  # noqa: BLE001 - a type may be anybody's class
+            self.writes.add_class(root)
+        else:
+            self._add(root, shape, stored)
+
+    def _add(self, root: type, shape: _Shape, identity: Sequence[object]) -> None:
+        values = tuple([identity[position] for position in shape.order])
+        try:
+            self.writes.records[shape.plan, shape.plan.native(values)] = values
+        except CodecError:
+            self.writes.add_class(root)
+        else:
+            self.writes.roots[shape.plan] = root
