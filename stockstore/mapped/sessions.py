@@ -2,7 +2,7 @@
 
 Importing this module listens once on all sessions: on the flush for the rows that it wrote, on ``session.execute`` for other
 statements that write. Not seen are a statement that went past the session, on ``session.connection()``, and a write inside a SELECT,
-by a trigger, a function or a common table expression.
+by a trigger, a function or a common table expression; a hook that sees more of them notes them here.
 """
 
 from collections.abc import Iterable, Iterator
@@ -26,17 +26,23 @@ _NOTHING: Final = frozenset[str]()
 class _Journal:
     """What one session wrote. Tables go by bare name: two of one name in two schemas are only read past the cache too often."""
 
-    __slots__ = ("everything", "flushed", "rows", "tables")
+    __slots__ = ("everything", "flushed", "roots", "rows", "tables")
 
     def __init__(self) -> None:
         self.everything = False
+        self.roots: set[type] = set()
         self.rows: set[_Row] = set()
         self.tables: set[str] = set()
         self.flushed = False
         """Whether a flush told its rows and is yet to end its part of the transaction."""
 
     def holds(self, root: type, identity: tuple[Any, ...] | None) -> bool:
-        if self.everything or (root, identity) in self.rows or (identity is None and any(row[0] is root for row in self.rows)):
+        if (
+            self.everything
+            or root in self.roots
+            or (root, identity) in self.rows
+            or (identity is None and any(row[0] is root for row in self.rows))
+        ):
             return True
         return bool(self.tables) and not self.tables.isdisjoint(_tables_of(root))
 
@@ -63,7 +69,27 @@ def bypasses(session: Session, root: type, identity: tuple[Any, ...] | None) -> 
     if is_flushing(session):
         return True
     journal = _journals.get(session)
-    return journal is not None and journal.holds(root, identity)
+    if journal is not None and journal.holds(root, identity):
+        return True
+    return any(rule(session, root) for rule in _rules)
+
+
+def note(session: Session, roots: Iterable[type]) -> None:
+    """Note that the session may have written any row of these roots in its open transaction."""
+    roots = set(roots)
+    if roots:
+        _journal(session).roots |= roots
+
+
+def add_rule(rule: Rule) -> None:
+    """Let a rule say of which roots a session reads all rows from the database."""
+    _rules.append(rule)
+
+
+def remove_rule(rule: Rule) -> None:
+    """Forget a rule; one that is not there is none."""
+    if rule in _rules:
+        _rules.remove(rule)
 
 
 def dependent_classes(mappers: Iterable[Mapper[Any]], action: Action) -> frozenset[type]:

@@ -1,0 +1,57 @@
+"""The caches of a store, and the database that they are filled from."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from sqlalchemy import Engine
+
+from stockstore.coherence.protocol import Writes
+from stockstore.errors import ConfigurationError
+from stockstore.keys import Key, keys_of
+from stockstore.stores.base import Store
+from stockstore.stores.cache import CacheStore
+from stockstore.stores.chained import ChainedStore
+from stockstore.stores.sqlalchemy import SqlAlchemyStore
+from stockstore.stores.tiers import cache_tiers
+
+
+def caches_of(store: Store) -> tuple[Any, ...]:
+    """Give the tiers of a store that a hook keeps true, from the top down.
+
+    Raises:
+        ConfigurationError: There is none.
+    """
+    if not isinstance(store, Store):
+        raise ConfigurationError(f"SessionSync takes a store, such as RedisStore(url) or a ChainedStore, not {store!r}")
+    return cache_tiers(store)
+
+
+def stores_of(store: Store) -> tuple[Store, ...]:
+    """Give the members of a chain, or the store itself."""
+    return store.tiers if isinstance(store, ChainedStore) else (store,)
+
+
+def origin_engine(store: Store) -> Engine | None:
+    """Give the engine of the database at the end of a chain."""
+    last = stores_of(store)[-1]
+    return last.engine if isinstance(last, SqlAlchemyStore) else None
+
+
+def find_writes(store: Store, cls: type, keys: list[Key]) -> Writes:
+    """Give the records that carry keys, in any cache or in the database, as writes."""
+    compiled, writes = keys_of(cls), Writes()
+    others = []
+    for key in keys:
+        if compiled.lookup(key).plan is compiled.identity:
+            writes.add(cls, key)
+        else:
+            others.append(key)
+    for kind, identity in _identities(store, cls, others) if others else ():
+        writes.add(kind, identity)
+    return writes
+
+
+def _identities(store: Store, cls: type, keys: list[Key]) -> Iterator[tuple[type, Key]]:
+    for one in stores_of(store):
+        if isinstance(one, (CacheStore, SqlAlchemyStore)) and one.holds(cls):
+            yield from ((row.cls, row.key()) for row in one.batch_fetch(cls, keys) if row is not None)

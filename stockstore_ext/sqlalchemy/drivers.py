@@ -1,0 +1,44 @@
+"""What only the driver's connection tells."""
+
+import re
+from typing import Any, Final
+
+from sqlalchemy import Connection
+
+_IN_ERROR: Final = 3
+"""libpq's PQTRANS_INERROR."""
+_DML: Final = re.compile(r"\s*(insert|update|delete|replace)\b", re.IGNORECASE)
+_LEGACY: Final = -1
+
+
+def has_transaction(connection: Connection) -> bool:
+    """Whether SQLite's driver has a transaction open, which SQLAlchemy's own ``in_transaction`` does not tell."""
+    return bool(getattr(_driver(connection), "in_transaction", True))
+
+
+def is_aborted(connection: Connection) -> bool:
+    """Whether PostgreSQL will answer a COMMIT by a ROLLBACK, since a statement has failed."""
+    info = getattr(_driver(connection), "info", None)
+    return getattr(info, "transaction_status", None) == _IN_ERROR
+
+
+def commits_at_once(connection: Connection, sql: str) -> bool:
+    """Whether a statement that writes would be committed by itself."""
+    if connection.dialect.name == "sqlite":
+        return not has_transaction(connection) and not _begins(_driver(connection), sql)
+    level = connection.get_execution_options().get("isolation_level")
+    if level is not None:
+        return bool(level == "AUTOCOMMIT")
+    return getattr(_driver(connection), "autocommit", False) is True
+
+
+def _begins(driver: Any, sql: str) -> bool:
+    """Whether sqlite3 puts a BEGIN before a statement: in its default mode only before those that it knows for writing by their first word."""
+    mode = getattr(driver, "autocommit", _LEGACY)
+    if mode != _LEGACY:
+        return mode is False
+    return driver.isolation_level is not None and _DML.match(sql) is not None
+
+
+def _driver(connection: Connection) -> Any:
+    return connection.connection.driver_connection

@@ -1,0 +1,206 @@
+"""What the open transaction of a connection has written, savepoint by savepoint.
+
+A frame stands in the ``info`` of the DBAPI connection, never on the hook: it goes where the transaction goes, also from a session to
+the caller whose transaction the session has joined, and it dies with the connection.
+"""
+
+from collections.abc import Callable, Hashable, Iterator, MutableMapping
+from contextlib import contextmanager
+from typing import Any, Final, Protocol, TypeAlias
+from weakref import WeakSet
+
+from sqlalchemy import Connection
+from sqlalchemy.orm import Session
+
+from stockstore.coherence.protocol import Outcome, Writes
+
+Finish: TypeAlias = Callable[[Outcome], None]
+Scope: TypeAlias = Hashable
+"""Where keys stand: ``None`` for the namespace as it is, a text for a tenant's, ``FOREIGN`` for writes to another database."""
+
+FOREIGN: Final = ("foreign",)
+_KEY: Final = "stockstore.frames"
+
+
+class _Level:
+    """The root of a transaction, or one savepoint."""
+
+    __slots__ = ("name", "outermost", "writes")
+
+    def __init__(self, name: str | None, *, outermost: bool = False) -> None:
+        self.name = name
+        self.outermost = outermost
+        """Whether the savepoint was set outside any transaction of the driver, so that its release commits."""
+        self.writes: dict[Scope, Writes] = {}
+
+
+class Committing(Protocol):
+    """What a hook does with what was written."""
+
+    def prepare(self, connection: Connection, writes: "dict[Scope, Writes]", pending: list[Finish]) -> None:
+        """Do what comes before COMMIT; what is to follow it is added to ``pending``, also where it raises."""
+
+    def afterwards(self, writes: "dict[Scope, Writes]") -> list[Finish]:
+        """Give what is to follow a COMMIT for which nothing was prepared."""
+
+
+class Frame:
+    """What one hook knows of the open transaction of one connection.
+
+    Attributes:
+        committing: The hook's part.
+        sessions: The attached sessions that use the connection now.
+        foreign: Whether the rest of the transaction reads and writes elsewhere, such as after ``SET LOCAL search_path``.
+        pinned: Whether it reads from a snapshot that may be older than what caches hold; ``None``: not known yet.
+        quiet: Whether the statements on the connection are no writes of the application now.
+        statement: What follows a statement that commits by itself.
+        autocommitted: Whether there was such a statement.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_left",
+        "_levels",
+        "_pending",
+        "autocommitted",
+        "committing",
+        "foreign",
+        "pinned",
+        "quiet",
+        "sessions",
+        "statement",
+    )
+
+    def __init__(self, committing: Committing) -> None:
+        """Start with nothing written."""
+        self.committing = committing
+        self.sessions: WeakSet[Session] = WeakSet()
+        self.foreign = False
+        self.pinned: bool | None = None
+        self.quiet = False
+        self.statement: list[Finish] = []
+        self.autocommitted = False
+        self._left: list[Finish] = []
+        self._pending: list[Finish] | None = None
+        self._levels = [_Level(None)]
+
+    @property
+    def written(self) -> bool:
+        """Whether anything is noted."""
+        return any(writes for level in self._levels for writes in level.writes.values())
+
+    def writes(self, scope: Scope = None) -> Writes:
+        """Give where the current savepoint's writes are noted."""
+        return self._levels[-1].writes.setdefault(scope, Writes())
+
+    def all_writes(self) -> dict[Scope, Writes]:
+        """Give all that the transaction has written so far."""
+        found: dict[Scope, Writes] = {}
+        for level in self._levels:
+            _merge(found, level.writes)
+        return {scope: writes for scope, writes in found.items() if writes}
+
+    def push(self, name: str, *, outermost: bool = False) -> None:
+        """Begin a savepoint."""
+        self._levels.append(_Level(name, outermost=outermost))
+
+    def may_commit(self, name: str) -> bool:
+        """Whether the release of a savepoint may be a commit, on a driver for which the outermost one is."""
+        level = self._find(name)
+        return level is None or self._levels[level].outermost
+
+    def release(self, name: str) -> None:
+        """Merge a savepoint, and those in it, into what is around it; one that is older than the frame is around all of it."""
+        at = self._find(name)
+        while at is not None and len(self._levels) > at:
+            level = self._levels.pop()
+            _merge(self._levels[-1].writes, level.writes)
+
+    def roll_back(self, name: str) -> None:
+        """Drop what was written since a savepoint was set."""
+        at = self._find(name)
+        del self._levels[at or 0 :]
+        if not self._levels:
+            self._levels.append(_Level(None))
+
+    def prepare(self, connection: Connection) -> None:
+        """Do what comes before COMMIT, once."""
+        if self._pending is None and (writes := self.all_writes()):
+            self._pending = []
+            with self.silence():
+                self._prepare(connection, writes, self._pending)
+
+    def _prepare(self, connection: Connection, writes: dict[Scope, Writes], pending: list[Finish]) -> None:
+        try:
+            self.committing.prepare(connection, writes, pending)
+        except BaseException:
+            # SQLAlchemy takes the transaction for ended now, and may give the connection to others as it is.
+            connection.dialect.do_rollback(connection.connection)
+            raise
+
+    @contextmanager
+    def silence(self) -> Iterator[None]:
+        """Note no statement meanwhile."""
+        self.quiet = True
+        try:
+            yield
+        finally:
+            self.quiet = False
+
+    def resume(self) -> None:
+        """Note statements again where the COMMIT that was prepared has never been tried."""
+        if self._pending is not None:
+            self._left, self._pending = [*self._left, *self._pending], None
+
+    def prepared(self) -> list[Finish]:
+        """Take what was prepared."""
+        pending, self._pending = self._pending or [], None
+        return pending
+
+    @property
+    def is_prepared(self) -> bool:
+        """Whether what comes now belongs to the COMMIT."""
+        return self._pending is not None
+
+    def commit(self) -> list[Finish]:
+        """Forget the transaction, and give what follows its COMMIT."""
+        # Of some commits no event tells, such as the pool's own.
+        late = self.committing.afterwards(self.all_writes()) if self._pending is None and self.written else []
+        return [*self.end(), *late]
+
+    def end(self) -> list[Finish]:
+        """Forget the transaction, and give what is to be done about it, however it has ended."""
+        pending = [*self._left, *self.prepared(), *self.statement]
+        self._left, self.statement, self.autocommitted = [], [], False
+        self._pending, self.foreign, self.pinned, self._levels = None, False, None, [_Level(None)]
+        return pending
+
+    def _find(self, name: str) -> int | None:
+        named = (at for at in range(len(self._levels) - 1, 0, -1) if self._levels[at].name == name)
+        return next(named, None)
+
+
+def _merge(into: dict[Scope, Writes], writes: dict[Scope, Writes]) -> None:
+    for scope, more in writes.items():
+        into.setdefault(scope, Writes()).update(more)
+
+
+def frames_on(info: MutableMapping[Any, Any]) -> list[Frame]:
+    """Give the frames of all hooks on a connection."""
+    frames: dict[object, Frame] | None = info.get(_KEY)
+    return [] if frames is None else list(frames.values())
+
+
+def frame_on(info: MutableMapping[Any, Any], committing: Committing) -> Frame | None:
+    """Give a hook's frame on a connection, if one of its sessions has ever used it."""
+    frames: dict[object, Frame] | None = info.get(_KEY)
+    return None if frames is None else frames.get(committing)
+
+
+def open_frame(info: MutableMapping[Any, Any], committing: Committing) -> Frame:
+    """Give a hook's frame on a connection, made where there is none."""
+    frames: dict[object, Frame] = info.setdefault(_KEY, {})
+    frame = frames.get(committing)
+    if frame is None:
+        frame = frames[committing] = Frame(committing)
+    return frame

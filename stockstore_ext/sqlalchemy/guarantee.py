@@ -1,0 +1,120 @@
+"""What a set-up guarantees, and why."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import Engine
+
+if TYPE_CHECKING:
+    from stockstore_ext.sqlalchemy.recording import Means, Recording
+
+STRICT: Final = "strict"
+_RANKS: Final = {STRICT: 0, "bounded": 1, "fast": 2, "weak": 3}
+
+
+@dataclass(frozen=True)
+class TierGuarantee:
+    """What holds for one tier.
+
+    Attributes:
+        tier: Its name, without passwords.
+        level: ``"strict"``: no stale read after a commit was acknowledged, and none that goes back, whatever dies when.
+            ``"bounded 1 s"``: in other processes old for so long at most. ``"fast"``: others may read the old row until just after the
+            commit, and longer where this process dies in between. ``"weak"``: no more than the tier's own verbs promise.
+        reasons: Why it is so.
+    """
+
+    tier: str
+    level: str
+    reasons: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """Give one line."""
+        return f"{self.tier}: {self.level} - {'; '.join(self.reasons)}"
+
+
+@dataclass(frozen=True)
+class Guarantee:
+    """What holds in a set-up.
+
+    Attributes:
+        tiers: Per tier, from the top down.
+        engines: The databases that are known by now, without passwords.
+        remarks: What to do for more, as it is said once at attach.
+    """
+
+    tiers: tuple[TierGuarantee, ...]
+    engines: tuple[str, ...]
+    remarks: tuple[str, ...]
+
+    @property
+    def is_strict(self) -> bool:
+        """Whether every tier is strict."""
+        return all(tier.level == STRICT for tier in self.tiers)
+
+    def __str__(self) -> str:
+        """Give a line per tier, and the remarks."""
+        return "\n".join([*map(str, self.tiers), *self.remarks])
+
+
+def guarantee_of(recording: "Recording", engines: Sequence[Engine]) -> Guarantee:
+    """Find out what holds; asks caches and databases."""
+    means = [(engine, recording.means_of(engine)) for engine in engines]
+    tiers = tuple(_tier(tier, recording, means) for tier in recording.tiers)
+    return Guarantee(tiers, tuple(map(_name, engines)), tuple(_remarks(recording, tiers, means)))
+
+
+def _tier(tier: Any, recording: "Recording", means: "Iterable[tuple[Engine, Means | None]]") -> TierGuarantee:
+    standing = tier.standing()
+    levels = [(standing.level, standing.reason), *_of_settings(recording)]
+    if tier.remote:
+        levels += [found for engine, known in means for found in _of_engine(engine, known)]
+    rank = max(_rank(level) for level, _ in levels)
+    weakest = [(level, reason) for level, reason in levels if _rank(level) == rank]
+    return TierGuarantee(repr(getattr(tier, "store", tier)), weakest[0][0], tuple(dict.fromkeys(reason for _, reason in weakest if reason)))
+
+
+def _rank(level: str) -> int:
+    return _RANKS.get(level.split()[0], max(_RANKS.values()))
+
+
+def _of_settings(recording: "Recording") -> Iterator[tuple[str, str]]:
+    if recording.settings.consistency == "fast":
+        yield "fast", "consistency='fast' was chosen"
+
+
+def _of_engine(engine: Engine, means: "Means | None") -> Iterator[tuple[str, str]]:
+    if means is None:
+        yield "fast", f"{_name(engine)} could not be asked"
+        return
+    if means.evidence is None:
+        yield "fast", f"{_name(engine)} gives no evidence of how a dead writer's transaction ended"
+    if means.on_unreachable == "commit":
+        yield "strict", "but where the cache is out of reach at a commit: on_unreachable='commit'"
+
+
+def _remarks(recording: "Recording", tiers: Iterable[TierGuarantee], means: "Sequence[tuple[Engine, Means | None]]") -> Iterator[str]:
+    for tier in tiers:
+        if _rank(tier.level) >= _RANKS["fast"] and recording.settings.consistency == STRICT:
+            yield f"{tier}"
+    for engine, known in means:
+        if known is None:
+            continue
+        if recording.settings.consistency == STRICT and known.evidence is None and any(tier.remote for tier in recording.tiers):
+            yield f"{_name(engine)}: for the strict guarantee make the outbox table, sync.create_outbox(engine)"
+        if recording.settings.on_unreachable is None and any(tier.remote for tier in recording.tiers):
+            yield _unreachable(engine, known)
+
+
+def _unreachable(engine: Engine, means: "Means") -> str:
+    if means.on_unreachable == "outbox":
+        return f"{_name(engine)}: where a cache is out of reach at a commit, the invalidation is left in the outbox"
+    return (
+        f"{_name(engine)}: where a cache is out of reach at a commit, the commit goes on and this process tells the cache later; "
+        "make the outbox table, sync.create_outbox(engine), to have that survive the process"
+    )
+
+
+def _name(engine: Engine) -> str:
+    return engine.url.render_as_string(hide_password=True)

@@ -1,0 +1,241 @@
+"""From what sessions and engines tell to what a commit does to the caches."""
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, Literal, TypeAlias
+from weakref import WeakKeyDictionary, WeakSet
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.engine import ExecutionContext
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Mapper, Session
+
+from stockstore.coherence.commit import Commit, OnUnreachable, Prepared
+from stockstore.coherence.protocol import Outcome, Writes
+from stockstore.coherence.resolver import Resolver
+from stockstore.coherence.writer import WriteThrough
+from stockstore.evidence import AnyEvidence, Outbox, evidence_of
+from stockstore.evidence.aside import aside, is_private
+from stockstore.mapped.reread import is_exact, reread
+from stockstore.mapped.sessions import note
+from stockstore.stores.snapshots import RowSnapshot, Snapshot
+from stockstore_ext.sqlalchemy.collect import Collecting, WritesOf, may_write, statement
+from stockstore_ext.sqlalchemy.drivers import commits_at_once, is_aborted
+from stockstore_ext.sqlalchemy.engine_events import base_engine
+from stockstore_ext.sqlalchemy.frames import FOREIGN, Finish, Frame, Scope, open_frame
+from stockstore_ext.sqlalchemy.scope import Scopes, turns_foreign
+
+Consistency: TypeAlias = Literal["strict", "fast"]
+Write: TypeAlias = Literal["through", "invalidate"]
+_log: Final = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the user chose."""
+
+    consistency: Consistency
+    write: Write
+    on_unreachable: OnUnreachable | None
+    outbox: bool
+
+
+@dataclass(frozen=True)
+class Means:
+    """What an engine's database offers: its evidence, its outbox, and the commit that uses them."""
+
+    evidence: AnyEvidence | None
+    outbox: Outbox | None
+    on_unreachable: OnUnreachable
+    commit: "Commit[Any, Snapshot]"
+
+
+class Recording:
+    """One hook's part between the events and the caches; what is pending is in the frames."""
+
+    def __init__(self, tiers: Iterable[Any], settings: Settings, collecting: Collecting, scopes: Scopes, outbox: Outbox) -> None:
+        """Serve the cache tiers of one store."""
+        self.tiers = tuple(tiers)
+        self.through: WriteThrough[Snapshot] = WriteThrough(self.tiers)
+        self.settings = settings
+        self.collecting = collecting
+        self.scopes = scopes
+        self._outbox = outbox
+        self._means: WeakKeyDictionary[Engine, Means] = WeakKeyDictionary()
+        self._frames: WeakSet[Frame] = WeakSet()
+        self._leave: Callable[[], None] | None = None
+        self._using: WeakKeyDictionary[Session, WeakSet[Frame]] = WeakKeyDictionary()
+
+    # -- sessions --------------------------------------------------------------------------------
+
+    def begin(self, session: Session, connection: Connection) -> None:
+        """Tie a session to the frame of a connection that it uses from now on."""
+        frame = open_frame(connection.info, self)
+        frame.resume()
+        frame.sessions.add(session)
+        self._frames.add(frame)
+        self._using.setdefault(session, WeakSet()).add(frame)
+        if frame.written:  # by another session of the caller's transaction
+            note(session, {root for writes in frame.all_writes().values() for root in writes.roots.values()})
+
+    def end(self, session: Session) -> None:
+        """Untie a session whose transaction has ended; what it wrote stays with the connection until that commits."""
+        for frame in self._using.pop(session, ()):
+            frame.sessions.discard(session)
+
+    def frames_of(self, session: Session) -> list[Frame]:
+        """Give the frames of the connections that a session uses."""
+        return list(self._using.get(session, ()))
+
+    def hides(self, session: Session, root: type) -> bool:
+        """Whether a session has to read a class from its own connection, and must fill nothing from it."""
+        return self.scopes.hides(session, root, self.frames_of(session))
+
+    def attach(self) -> None:
+        """Stay on the engines."""
+        self._leave = None
+
+    def detach(self, leave: Callable[[], None]) -> None:
+        """Leave the engines as soon as no transaction has written anything that is yet to be told."""
+        self._leave = leave
+        self._leave_if_idle()
+
+    def _leave_if_idle(self) -> None:
+        if self._leave is not None and not any(frame.written or frame.is_prepared for frame in self._frames):
+            self._leave()
+            self._leave = None
+
+    def writes_of(self, session: Session) -> WritesOf:
+        """Give what tells where a mapper's writes are noted."""
+        known: dict[Mapper[Any], Writes] = {}
+
+        def of(mapper: Mapper[Any]) -> Writes:
+            if mapper not in known:
+                connection = session.connection(bind_arguments={"mapper": mapper})
+                frame = open_frame(connection.info, self)
+                known[mapper] = frame.writes(self.scopes.of(session, connection, frame))
+            return known[mapper]
+
+        return of
+
+    # -- statements ------------------------------------------------------------------------------
+
+    def statement(self, connection: Connection, frame: Frame, sql: str, context: ExecutionContext | None) -> None:
+        """Note what a statement writes; one that commits by itself is marked now."""
+        writing = may_write(context)
+        if writing:
+            turns_foreign(connection, frame, sql)
+            self._note(connection, frame, sql, context)
+        if (writing or frame.written) and commits_at_once(connection, sql):
+            self._mark_statement(connection, frame)
+
+    def _note(self, connection: Connection, frame: Frame, sql: str, context: ExecutionContext | None) -> None:
+        sessions = list(frame.sessions)
+        writes = frame.writes(self.scopes.of(sessions[0], connection, frame, context))
+        before = set(writes.classes)
+        statement(context, sql, writes, self.collecting)
+        roots = [writes.roots[plan] for plan in writes.classes if plan not in before]
+        for session in sessions if roots else ():
+            note(session, roots)
+
+    def _mark_statement(self, connection: Connection, frame: Frame) -> None:
+        frame.autocommitted = True
+        with frame.silence():
+            for scope, writes in frame.all_writes().items():
+                frame.statement.append(self._prepared_statement(connection, scope, writes))
+
+    def _prepared_statement(self, connection: Connection, scope: Scope, writes: Writes) -> Finish:
+        means = self._means_for(connection, scope)
+        if means is None:
+            return self._afterwards(scope, writes)
+        with self.scopes.entered(scope):
+            prepared = means.commit.prepare_statement(connection, writes)
+        return partial(self._finish, scope, means.commit, prepared)
+
+    # -- commits ---------------------------------------------------------------------------------
+
+    def prepare(self, connection: Connection, writes: dict[Scope, Writes], pending: list[Finish]) -> None:
+        """Do what comes before a COMMIT; what is to follow it is added to ``pending``, also where it raises."""
+        if is_aborted(connection):
+            return
+        for scope, part in writes.items():
+            pending.append(self._prepared(connection, scope, part))
+
+    def _prepared(self, connection: Connection, scope: Scope, writes: Writes) -> Finish:
+        means = self._means_for(connection, scope)
+        if means is None:
+            return self._afterwards(scope, writes)
+        with self.scopes.entered(scope):
+            prepared = means.commit.prepare(connection, writes, self._snapshots(connection, scope, writes))
+        return partial(self._finish, scope, means.commit, prepared)
+
+    def _means_for(self, connection: Connection, scope: Scope) -> Means | None:
+        strict = self.settings.consistency == "strict" and scope is not FOREIGN
+        return self.means_of(base_engine(connection)) if strict else None
+
+    def _snapshots(self, connection: Connection, scope: Scope, writes: Writes) -> list[Snapshot]:
+        """Give the rows exactly as they will be; of a tenant's tables none, as a statement may have named another schema."""
+        if self.settings.write == "invalidate" or scope is not None:
+            return []
+        exact = ((root, keys) for root, keys in writes.by_root() if is_exact(connection, root))
+        return [RowSnapshot(plan, state) for root, keys in exact for plan, state in reread(connection, root, keys)]
+
+    def _finish(self, scope: Scope, commit: "Commit[Any, Snapshot]", prepared: "Prepared[Any, Snapshot] | None", outcome: Outcome) -> None:
+        if prepared is not None:
+            with self.scopes.entered(scope):
+                commit.finish(prepared, outcome)
+        self._leave_if_idle()
+
+    def afterwards(self, writes: dict[Scope, Writes]) -> list[Finish]:
+        """Give what is to follow a COMMIT for which nothing was prepared."""
+        return [self._afterwards(scope, part) for scope, part in writes.items()]
+
+    def _afterwards(self, scope: Scope, writes: Writes) -> Finish:
+        def finish(outcome: Outcome) -> None:
+            if outcome is not Outcome.ROLLED_BACK:
+                with self.scopes.entered(scope):
+                    self.through.invalidate(writes)
+            self._leave_if_idle()
+
+        return finish
+
+    # -- means -----------------------------------------------------------------------------------
+
+    def means_of(self, engine: Engine) -> Means | None:
+        """Give what a database offers, found out once; ``None`` as long as it cannot be asked."""
+        means = self._means.get(engine)
+        if means is None:
+            try:
+                means = self._means[engine] = self._find_means(engine)
+            except SQLAlchemyError as error:
+                _log.warning("%r could not be asked for what the strict protocol needs; until then its commits are fast: %s", engine, error)
+        return means
+
+    def forget_means(self, engine: Engine) -> None:
+        """Find out anew what a database offers."""
+        self._means.pop(engine, None)
+
+    def _find_means(self, engine: Engine) -> Means:
+        outbox = self._outbox if self._has_outbox(engine) else None
+        evidence = evidence_of(engine, outbox=outbox)
+        on_unreachable = self.settings.on_unreachable or ("commit" if outbox is None else "outbox")
+        commit: Commit[Any, Snapshot] = Commit(
+            self.through, evidence, outbox, on_unreachable=on_unreachable, always=self.settings.outbox and outbox is not None
+        )
+        if evidence is not None:
+            self._resolve_by(evidence)
+        return Means(evidence, outbox, on_unreachable, commit)
+
+    def _has_outbox(self, engine: Engine) -> bool:
+        if is_private(engine):
+            return False
+        with aside(engine) as connection:
+            return self._outbox.exists(connection)
+
+    def _resolve_by(self, evidence: AnyEvidence) -> None:
+        resolver = Resolver(evidence)
+        for tier in self.tiers:
+            if tier.remote:
+                tier.resolvers.append(resolver)

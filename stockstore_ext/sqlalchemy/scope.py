@@ -1,0 +1,149 @@
+"""Whether a session reads and writes the very rows that the caches hold."""
+
+import re
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Final, Literal, TypeAlias
+from weakref import WeakKeyDictionary
+
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.engine import ExecutionContext
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from stockstore.errors import ConfigurationError
+from stockstore.evidence.aside import aside, is_private
+from stockstore.stores.scoping import scoped
+from stockstore_ext.sqlalchemy.drivers import has_transaction
+from stockstore_ext.sqlalchemy.frames import FOREIGN, Frame, Scope
+
+ScopeOf: TypeAlias = Callable[[Session], str | None]
+SnapshotRule: TypeAlias = Literal["respect", "latest"]
+
+_KEY: Final = "stockstore.foreign"
+_TURNS: Final = re.compile(
+    r"\b(?:re)?set\s+(?:(local|session)\s+)?(?:search_path|role|schema|session\s+authorization)\b"
+    r"|\bset_config\s*\(\s*'(?:search_path|role)'"
+    r"|^\s*use\s+\w",
+    re.IGNORECASE,
+)
+_ISOLATES: Final = re.compile(r"\bset\b[^;]*\b(?:isolation|transaction_isolation|characteristics)\b", re.IGNORECASE)
+_PINNING: Final = frozenset(("REPEATABLE READ", "SERIALIZABLE", "SNAPSHOT"))
+_IDENTITY: Final = text(
+    "SELECT (SELECT CAST(system_identifier AS text) FROM pg_control_system()),"
+    " current_database(), CAST(current_schemas(false) AS text), current_user"
+)
+
+
+class Scopes:
+    """Tells in which scope a session works.
+
+    Args:
+        origin: The engine of the database that the caches are filled from, if that is known.
+        scope: The user's own answer.
+        snapshot: Whether a transaction that reads from one snapshot throughout is served what is newer.
+    """
+
+    def __init__(self, origin: Engine | None, scope: ScopeOf | None, snapshot: SnapshotRule) -> None:
+        """Keep the settings."""
+        self._origin = origin
+        self._scope = scope
+        self._snapshot = snapshot
+        self._same: WeakKeyDictionary[Engine, bool] = WeakKeyDictionary()
+
+    def of(self, session: Session, connection: Connection, frame: Frame, context: ExecutionContext | None = None) -> Scope:
+        """Give the scope of what a session writes on a connection."""
+        named = self.named(session)
+        if named is not None:
+            return named
+        options = connection.get_execution_options() if context is None else context.execution_options
+        elsewhere = frame.foreign or _KEY in connection.info or bool(options.get("schema_translate_map"))
+        return FOREIGN if elsewhere or not self._is_origin(connection.engine) else None
+
+    def named(self, session: Session) -> str | None:
+        """Give the user's own answer.
+
+        Raises:
+            ConfigurationError: It is neither a text nor ``None``.
+        """
+        if self._scope is None:
+            return None
+        named: object = self._scope(session)
+        if named is None or (isinstance(named, str) and named):
+            return named
+        raise ConfigurationError(f"scope= gives a text that is not empty, or None, not {named!r}")
+
+    @staticmethod
+    def entered(scope: Scope) -> AbstractContextManager[object]:
+        """Let keys stand in a scope meanwhile."""
+        return scoped(scope) if isinstance(scope, str) else nullcontext()
+
+    def hides(self, session: Session, root: type, frames: list[Frame]) -> bool:
+        """Whether a session has to read a class from its own connection, and must fill nothing from it."""
+        bind = session.get_bind(root)
+        if bind.get_execution_options().get("schema_translate_map") or not self._is_origin(bind.engine):
+            return True
+        if isinstance(bind, Connection) and _KEY in bind.info:
+            return True
+        return bool(frames) and session.in_transaction() and self._is_elsewhere(session.connection(bind_arguments={"mapper": root}), frames)
+
+    def _is_elsewhere(self, connection: Connection, frames: list[Frame]) -> bool:
+        if connection.get_execution_options().get("schema_translate_map") or _KEY in connection.info:
+            return True
+        if any(frame.foreign for frame in frames):
+            return True
+        return self._snapshot == "respect" and any(_is_pinned(connection, frame) for frame in frames)
+
+    def _is_origin(self, engine: Engine) -> bool:
+        if self._origin is None or engine is self._origin:
+            return True
+        if engine not in self._same:
+            self._same[engine] = is_same_database(engine, self._origin)
+        return self._same[engine]
+
+
+def turns_foreign(connection: Connection, frame: Frame, sql: str) -> None:
+    """Heed a statement that lets names mean other tables, or snapshots stand."""
+    found = _TURNS.search(sql)
+    if found is not None:
+        frame.foreign = True
+        if (found[1] or "").lower() != "local":
+            # It may outlive the transaction, and go with the connection through the pool.
+            connection.info[_KEY] = True
+    if _ISOLATES.search(sql):
+        frame.pinned = True
+
+
+def _is_pinned(connection: Connection, frame: Frame) -> bool:
+    """Whether a connection reads from a snapshot that began earlier than now."""
+    if connection.dialect.name == "sqlite":
+        return has_transaction(connection)
+    if frame.pinned is None:
+        frame.pinned = connection.get_isolation_level() in _PINNING
+    return frame.pinned
+
+
+def is_same_database(one: Engine, other: Engine) -> bool:
+    """Whether two engines open the same tables of one database."""
+    if one.pool is other.pool:
+        return True
+    if is_private(one) or is_private(other) or one.dialect.name != other.dialect.name:
+        return False
+    if one.dialect.name == "sqlite":
+        return _file(one) == _file(other)
+    if one.url.set(drivername="x") == other.url.set(drivername="x"):
+        return True
+    return one.dialect.name == "postgresql" and _asked(one) == _asked(other)
+
+
+def _file(engine: Engine) -> Path:
+    return Path(engine.url.database or "").resolve()
+
+
+def _asked(engine: Engine) -> object:
+    try:
+        with aside(engine) as connection:
+            return tuple(connection.execute(_IDENTITY).one())
+    except SQLAlchemyError:
+        return engine

@@ -1,0 +1,96 @@
+"""What a hook hears of sessions."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from sqlalchemy import Connection, Result, event
+from sqlalchemy.exc import InvalidRequestError
+from sqlalchemy.orm import ORMExecuteState, Session, SessionTransaction, UOWTransaction
+
+from stockstore.coherence.protocol import Outcome, Writes
+from stockstore.stores.sqlalchemy import ORIGIN_MARK
+from stockstore_ext.sqlalchemy.collect import before_flush, flushed, orm_statement
+from stockstore_ext.sqlalchemy.engine_events import EngineEvents, base_engine
+from stockstore_ext.sqlalchemy.frames import FOREIGN
+from stockstore_ext.sqlalchemy.outcomes import finish_all
+from stockstore_ext.sqlalchemy.recording import Recording
+
+
+class SessionEvents:
+    """The listeners of one hook on the sessions that it is attached to."""
+
+    def __init__(self, recording: Recording, engines: EngineEvents) -> None:
+        """Listen to none yet."""
+        self._recording = recording
+        self._engines = engines
+        self._listeners: dict[str, Callable[..., Any]] = {
+            "after_begin": self._after_begin,
+            "after_transaction_end": self._after_transaction_end,
+            "before_flush": self._before_flush,
+            "after_flush": self._after_flush,
+            "do_orm_execute": self._do_orm_execute,
+        }
+
+    def hear(self, target: Any) -> None:
+        """Listen to a Session class, sessionmaker or scoped_session; first of all, but where rows are looked for that others may add to."""
+        for name, listener in self._listeners.items():
+            event.listen(target, name, listener, insert=name != "before_flush")
+
+    def leave(self, target: Any) -> None:
+        """Listen no more; what somebody else has removed is left alone."""
+        for name, listener in self._listeners.items():
+            with suppress(InvalidRequestError):
+                event.remove(target, name, listener)
+
+    # -- listeners -------------------------------------------------------------------------------
+
+    def _after_begin(self, session: Session, _transaction: SessionTransaction, connection: Connection) -> None:
+        if not is_origin(session):
+            self._engines.hear(base_engine(connection))
+            self._recording.begin(session, connection)
+
+    def _after_transaction_end(self, session: Session, transaction: SessionTransaction) -> None:
+        if transaction.parent is None:
+            self._recording.end(session)
+
+    def _before_flush(self, session: Session, _context: UOWTransaction, _instances: object) -> None:
+        if not is_origin(session) and not _is_sharded(session):
+            before_flush(session, self._recording.writes_of(session), self._recording.collecting)
+
+    def _after_flush(self, session: Session, context: UOWTransaction) -> None:
+        if is_origin(session):
+            return
+        if _is_sharded(session):
+            self._spread(session, context)
+        else:
+            flushed(session, context, self._recording.writes_of(session), self._recording.collecting)
+        self._end_autocommitted(session)
+
+    def _do_orm_execute(self, execution: ORMExecuteState) -> Result[Any] | None:
+        if is_origin(execution.session) or _is_sharded(execution.session):
+            return None
+        return orm_statement(execution, self._recording.writes_of(execution.session), self._recording.collecting)
+
+    # -- where a flush goes ----------------------------------------------------------------------
+
+    def _spread(self, session: Session, context: UOWTransaction) -> None:
+        """Note a flush's rows on every connection: which of them wrote which row is the application's secret."""
+        writes = Writes()
+        flushed(session, context, lambda _mapper: writes, self._recording.collecting)
+        for frame in self._recording.frames_of(session):
+            frame.writes(FOREIGN).update(writes)
+
+    def _end_autocommitted(self, session: Session) -> None:
+        for frame in self._recording.frames_of(session):
+            if frame.autocommitted:
+                finish_all(frame.commit(), Outcome.COMMITTED)
+
+
+def is_origin(session: Session) -> bool:
+    """Whether it is a store's own, which writes through by itself."""
+    return ORIGIN_MARK in session.info
+
+
+def _is_sharded(session: Session) -> bool:
+    return hasattr(session, "shard_chooser")

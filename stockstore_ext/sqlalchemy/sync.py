@@ -1,0 +1,214 @@
+"""The hook itself: what an application attaches."""
+
+import logging
+from collections.abc import Callable, Iterable
+from typing import Any, Final, Literal, TypeAlias, get_args
+
+from sqlalchemy import Engine, MetaData, Table
+from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session, async_sessionmaker
+from sqlalchemy.orm import Session, scoped_session, sessionmaker
+
+from stockstore.coherence.commit import OnUnreachable
+from stockstore.coherence.protocol import Writes
+from stockstore.errors import ConfigurationError
+from stockstore.evidence import Outbox
+from stockstore.keys import Key
+from stockstore.mapped.sessions import add_rule, remove_rule
+from stockstore.stores.arguments import keys_in
+from stockstore.stores.base import Store
+from stockstore_ext.sqlalchemy.caches import caches_of, find_writes, origin_engine
+from stockstore_ext.sqlalchemy.collect import Collecting, Policy
+from stockstore_ext.sqlalchemy.engine_events import EngineEvents
+from stockstore_ext.sqlalchemy.guarantee import Guarantee, guarantee_of
+from stockstore_ext.sqlalchemy.recording import Consistency, Recording, Settings, Write
+from stockstore_ext.sqlalchemy.scope import ScopeOf, Scopes, SnapshotRule
+from stockstore_ext.sqlalchemy.session_events import SessionEvents, is_origin
+
+Require: TypeAlias = Literal["strict"]
+Target: TypeAlias = "type[Session] | sessionmaker[Any] | scoped_session[Any]"
+_log: Final = logging.getLogger(__name__)
+
+
+class SessionSync:
+    """Keeps the caches of a store true while the application simply uses its sessions.
+
+    Args:
+        store: A cache store, or a chain; its database at the end is left out, and known as the one that the caches are filled from.
+        consistency: ``"strict"`` marks what is written before it is committed; ``"fast"`` invalidates it afterwards, which others may
+            see for a moment.
+        write: ``"through"`` puts the committed rows into the caches, ``"invalidate"`` removes the old ones only.
+        on_unreachable: What a cache that cannot be told does to a commit: ``"outbox"`` lets the invalidation commit with the data,
+            ``"commit"`` goes on, and this process tells the cache later, ``"abort"`` raises ``CacheUnreachable`` before
+            anything is committed. By default the outbox where its table exists, else ``"commit"``.
+        on_raw_sql: What becomes of SQL text that does not tell what it writes: all classes are ``"invalidate"``-d, also with a
+            ``"warn"``-ing, or it is refused (``"raise"``).
+        outbox: Whether every commit writes a row to the outbox table, by which markers that a cache has lost are made good.
+        bulk_limit: Up to how many rows of one statement are told to the caches one by one; above that the whole class is.
+        require: ``"strict"`` refuses to attach where the guarantee is less.
+        snapshot: Whether a session's transaction that reads from one snapshot throughout is given what is newer (``"latest"``)
+            or reads the database then (``"respect"``).
+        scope: Gives for a session the name of its tenant, where tenants have tables of their own; it becomes a part of the keys.
+
+    Raises:
+        ConfigurationError: The store has no cache, or an option is none of those that exist.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        consistency: Consistency = "strict",
+        write: Write = "through",
+        on_unreachable: OnUnreachable | None = None,
+        on_raw_sql: Policy = "invalidate",
+        outbox: bool = False,
+        bulk_limit: int = 1000,
+        require: Require | None = None,
+        snapshot: SnapshotRule = "respect",
+        scope: ScopeOf | None = None,
+    ) -> None:
+        """Keep the settings; touches neither sessions nor servers."""
+        _check("consistency", consistency, get_args(Consistency))
+        _check("write", write, get_args(Write))
+        _check("on_unreachable", on_unreachable, (*get_args(OnUnreachable), None))
+        _check("on_raw_sql", on_raw_sql, get_args(Policy))
+        _check("require", require, (*get_args(Require), None))
+        _check("snapshot", snapshot, get_args(SnapshotRule))
+        _check("outbox", outbox, (True, False))
+        if type(bulk_limit) is not int or bulk_limit < 0:
+            raise ConfigurationError(f"bulk_limit is a number of rows from 0 on, not {bulk_limit!r}")
+        if scope is not None and not callable(scope):
+            raise ConfigurationError(f"scope is a callable of a session that gives a text or None, not {scope!r}")
+        self._store = store
+        self._require = require
+        self._outbox = Outbox()
+        tiers = caches_of(store)
+        self._origin = origin_engine(store)
+        self._recording = Recording(
+            tiers,
+            Settings(consistency, write, on_unreachable, outbox),
+            Collecting(holds=_held_by(tiers), limit=bulk_limit, policy=on_raw_sql),
+            Scopes(self._origin, scope, snapshot),
+            self._outbox,
+        )
+        self._engines = EngineEvents(self._recording)
+        self._sessions = SessionEvents(self._recording, self._engines)
+        self._target: Any = None
+
+    # -- attaching -------------------------------------------------------------------------------
+
+    def attach(self, target: "Target | None" = None) -> "SessionSync":
+        """Listen to the sessions of a Session class, ``sessionmaker`` or ``scoped_session``, or to every session; gives the hook itself.
+
+        Raises:
+            ConfigurationError: It is attached already, or the target is none of these, or ``require`` asks for more than there is.
+        """
+        if self._target is not None:
+            raise ConfigurationError(f"this SessionSync is attached already, to {self._target!r}; detach() it first, or make another one")
+        target = _session_target(target)
+        if (self._store, _class_of(target)) in _attached:
+            raise ConfigurationError(
+                f"another SessionSync of this store is attached to {target!r} already; one is enough, detach() the other first"
+            )
+        self._say(self.guarantee)
+        self._recording.attach()
+        self._sessions.hear(target)
+        self._target = target
+        _attached.append((self._store, _class_of(target)))
+        add_rule(self._hides)
+        return self
+
+    def detach(self) -> None:
+        """Listen no more; does nothing where it is not attached. A transaction that is open now is still finished as it was begun."""
+        if self._target is None:
+            return
+        target, self._target = self._target, None
+        remove_rule(self._hides)
+        if (self._store, _class_of(target)) in _attached:
+            _attached.remove((self._store, _class_of(target)))
+        self._sessions.leave(target)
+        self._recording.detach(self._engines.leave)
+
+    def _say(self, guarantee: Guarantee) -> None:
+        if self._require is not None and not guarantee.is_strict:
+            raise ConfigurationError(f"require='strict', but this set-up gives less:\n{guarantee}")
+        for line in guarantee.remarks:
+            _log.warning("%s", line)
+
+    # -- what others wrote -----------------------------------------------------------------------
+
+    def invalidate(self, cls: type, keys: Iterable[Key] | None = None) -> None:
+        """Remove objects from the caches that somebody has changed whom nobody here sees: all of a class, or those of some keys.
+
+        Keys may be of any sort that the class declares.
+        """
+        if keys is None:
+            writes = Writes()
+            writes.add_class(cls)
+        else:
+            writes = find_writes(self._store, cls, keys_in(keys))
+        self._recording.through.invalidate(writes)
+
+    # -- set-up ----------------------------------------------------------------------------------
+
+    def create_outbox(self, engine: Engine) -> None:
+        """Create the outbox table, if it is not there."""
+        self._outbox.create(engine)
+        self._recording.forget_means(engine)
+
+    def outbox_table(self, metadata: MetaData) -> Table:
+        """Give the outbox table as one of a MetaData's, for migrations."""
+        return self._outbox.table(metadata)
+
+    @property
+    def guarantee(self) -> Guarantee:
+        """What holds in this very set-up, per tier, and why; asks the servers."""
+        engines = self._engines.engines()
+        if self._origin is not None and self._origin not in engines:
+            engines.insert(0, self._origin)
+        return guarantee_of(self._recording, engines)
+
+    def _hides(self, session: Session, root: type) -> bool:
+        if is_origin(session) or not isinstance(session, _class_of(self._target)):
+            return False
+        return self._recording.hides(session, root)
+
+    def __repr__(self) -> str:
+        """Name the store and where it is attached."""
+        return f"SessionSync({self._store!r}{'' if self._target is None else f', attached to {self._target!r}'})"
+
+
+_attached: Final[list[tuple[Store, type[Session]]]] = []
+
+
+def _check(name: str, value: object, known: Iterable[object]) -> None:
+    known = tuple(known)
+    if not any(value is one or (type(value) is type(one) and value == one) for one in known):
+        raise ConfigurationError(f"{name} is one of {', '.join(map(repr, known))}, not {value!r}")
+
+
+def _held_by(tiers: Iterable[Any]) -> Callable[[type], bool]:
+    tiers = tuple(tiers)
+    return lambda root: any(tier.holds(root) for tier in tiers)
+
+
+def _session_target(target: object) -> Any:
+    if target is None:
+        return Session
+    if isinstance(target, (async_sessionmaker, async_scoped_session)) or (isinstance(target, type) and issubclass(target, AsyncSession)):
+        raise ConfigurationError(
+            f"{target!r} makes AsyncSessions, whose events are those of their sync sessions; give it a class of its own, "
+            "async_sessionmaker(engine, sync_session_class=MySession), and attach(MySession)"
+        )
+    if isinstance(target, sessionmaker) or (isinstance(target, type) and issubclass(target, Session)):
+        return target
+    if isinstance(target, scoped_session) and isinstance(target.session_factory, sessionmaker):
+        return target.session_factory
+    raise ConfigurationError(
+        f"attach takes a Session class, a sessionmaker, a scoped_session of one, or nothing for every session, not {target!r}"
+    )
+
+
+def _class_of(target: Any) -> type[Session]:
+    found: type[Session] = target.class_ if isinstance(target, sessionmaker) else target
+    return found
