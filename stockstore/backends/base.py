@@ -43,7 +43,7 @@ class Backend(ABC):
         key's value, if there is one, is given under the asked key. One hop only.
         """
         found = self.get_many(keys)
-        targets = {key: _target(value) for key, value in found.items() if value.startswith(_ALIAS)}
+        targets = {key: target_of(value) for key, value in found.items() if value.startswith(_ALIAS)}
         if not targets:
             return found
         wanted = dict.fromkeys(target for target in targets.values() if target)
@@ -77,7 +77,7 @@ def checked_timeouts(**timeouts: float) -> None:
             raise ConfigurationError(f"{name} is a number of seconds above 0, not {seconds!r}")
 
 
-def _target(alias: bytes) -> str:
+def target_of(alias: bytes) -> str:
     """Give the key an alias points to, or nothing where it is no legal key.
 
     A key goes into the request's text, so whoever can write to the server could otherwise put a

@@ -1,13 +1,17 @@
 """Redis as a backend."""
 
-import hashlib
 import re
+import secrets
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TypeVar, Union, cast
+from functools import partial
+from itertools import chain, islice
+from typing import Any, TypeAlias, Union, cast
 
-from stockstore.backends.base import Backend, checked_timeouts
+from stockstore.backends.base import checked_timeouts, target_of
+from stockstore.backends.coherent import LEASE_SECONDS, CoherentBackend, Item, Leased
+from stockstore.cells import ALIAS, GENERATION_SIZE, LEASE, NO_GENERATION, VALUE, generation_of
 from stockstore.errors import CacheUnreachable, ConfigurationError
 
 try:
@@ -17,58 +21,21 @@ except ModuleNotFoundError as exc:
     raise ConfigurationError('Redis needs its driver, which is missing: pip install "redis[hiredis]>=5"') from exc
 
 from stockstore.backends.redis_clients import address_of, drop_idle_connections, open_client, refuse_text
+from stockstore.backends.redis_exchange import CHUNK, Call, Exchange, OnCluster, OnServer, checked_cells
+from stockstore.backends.redis_scripts import FILL, FOLLOW, INVALIDATE, MARK, PUT, RELEASE, Step
+from stockstore.backends.redis_scripts import LEASE as LEASE_STEP
 
-_T = TypeVar("_T")
-_CHUNK = 1000  # bounds how long one script holds the server, and stays far below Lua's limit for unpack
+_Part: TypeAlias = Sequence[Sequence[Item]]
+_Arguments: TypeAlias = Callable[[_Part, bytes], list[bytes]]
 
-_VALUES = frozenset({bytes, type(None)})
-
+_LEASED = frozenset({bytes, int, type(None)})
+_LEASE_SECONDS = b"%d" % LEASE_SECONDS
 _LONGEST = 2**32 - 1  # seconds, 136 years: what fits into four bytes
-
-_SET_ALIKE = """
-local call, seconds = redis.call, ARGV[1]
-for i, key in ipairs(KEYS) do
-    call('SETEX', key, seconds, ARGV[i + 1])
-end
-"""
-
-# All lifetimes are one argument: an argument costs redis-py more than it costs Redis to keep the value. And a
-# lifetime is made text once for all values that share it, since Redis would do so for each.
-_SET = """
-local call, sub, unpack, lifetimes = redis.call, string.sub, struct.unpack, ARGV[1]
-local last, seconds
-for i, key in ipairs(KEYS) do
-    local packed = sub(lifetimes, 4 * i - 3, 4 * i)
-    if packed ~= last then
-        last, seconds = packed, string.format('%.0f', unpack('>I4', packed))
-    end
-    call('SETEX', key, seconds, ARGV[i + 1])
-end
-"""
-
-_FOLLOW = """
-local values = redis.call('MGET', unpack(KEYS))
-local targets, places = {}, {}
-for i, value in ipairs(values) do
-    if value and string.sub(value, 1, 1) == 'A' then
-        targets[#targets + 1] = string.sub(value, 2)
-        places[#places + 1] = i
-    end
-end
-if #targets > 0 then
-    local records = redis.call('MGET', unpack(targets))
-    for i, place in ipairs(places) do
-        values[place] = records[i]
-    end
-end
-return values
-"""
-
-_DIGESTS = {script: hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest() for script in (_SET_ALIKE, _SET, _FOLLOW)}
+_GENERATION_SECONDS = b"%d" % (30 * 24 * 3600)
 
 
-class RedisBackend(Backend):
-    """Keeps bytes on one Redis server, a Sentinel's primary, or a cluster.
+class RedisBackend(CoherentBackend):
+    """Keeps cells on one Redis server, a Sentinel's primary, or a cluster; Redis 6.2 or later.
 
     Args:
         url: ``redis://``, ``rediss://`` (TLS) or ``unix://``, with the options of redis-py in its query.
@@ -82,7 +49,8 @@ class RedisBackend(Backend):
         ConfigurationError: not exactly one of url and client, a URL that does not fit, or a client that
             decodes answers to text.
 
-    No connection is opened before the first operation. Threads and forked processes may share a backend.
+    No connection is opened before the first operation. Threads and forked processes may share a backend. The user of
+    the server must be allowed ``EVAL`` and ``INFO``.
     """
 
     def __init__(
@@ -97,91 +65,153 @@ class RedisBackend(Backend):
             raise ConfigurationError("RedisBackend takes either a url or a client, exactly one of them")
         checked_timeouts(connect_timeout=connect_timeout, read_timeout=read_timeout)
         self._owned = url is not None
-        # A cluster client shares the methods used here.
         ready = open_client(url, connect_timeout, read_timeout) if url is not None else client
+        # A cluster client shares the methods used here.
         self._client = cast("redis.Redis", ready)
         refuse_text(self._client)
-        self._cluster = isinstance(client, RedisCluster)
-        self._mget = self._mget_by_slot if self._cluster else self._client.mget
+        self._scattered = isinstance(client, RedisCluster)
+        self._exchange: Exchange = OnCluster(client) if isinstance(client, RedisCluster) else OnServer(self._client)
 
     def __repr__(self) -> str:
         return f"RedisBackend({address_of(self._client)!r})"
 
     def get_many(self, keys: Sequence[str]) -> dict[str, bytes]:
-        """Give the values of those keys that are present: one MGET, on a cluster one per slot."""
+        """Give the cells of those keys that are present: one MGET, on a cluster one script per slot."""
         if not keys:
             return {}
         with self._errors():
-            return _present(keys, self._mget(keys))
-
-    def set_many(self, items: Sequence[tuple[str, bytes, int]]) -> None:
-        """Keep values by one script for each thousand, on a cluster by one pipeline."""
-        with self._errors():
-            for chunk in _chunks(items):
-                (self._set_by_pipeline if self._cluster else self._set_by_script)(chunk)
-
-    def delete_many(self, keys: Sequence[str]) -> int:
-        """Drop keys and tell how many of them were there: one UNLINK, on a cluster one per slot."""
-        if not keys:
-            return 0
-        with self._errors():
-            return _counted(self._client.unlink(*keys))
+            return self._exchange.get(keys)
 
     def follow_many(self, keys: Sequence[str]) -> dict[str, bytes]:
-        """Give values and follow aliases in one round trip for each thousand; on a cluster in two."""
-        if self._cluster:
-            return super().follow_many(keys)
+        """Give cells and follow aliases in one round trip for each thousand; on a cluster in two."""
+        if self._scattered:
+            return self._follow_in_two(keys)
         found: dict[str, bytes] = {}
         with self._errors():
-            for chunk in _chunks(keys):
-                found |= _present(chunk, self._call(_FOLLOW, chunk))
+            for names, answer in self._run(FOLLOW, _life_alone, _bare(keys)):
+                cells = zip(names, checked_cells(answer), strict=True)
+                found |= {key: cell for key, cell in cells if cell is not None}
         return found
 
+    def lease_many(self, seen: Mapping[str, bytes | None], token: bytes, generation: str) -> Leased:
+        """Take leases along with the generation in one round trip; on a cluster, and above a thousand, that is asked for first."""
+        wanted = [(key, cell or b"", 0) for key, cell in seen.items()]
+        if not generation or not wanted:
+            return self._lease("", wanted, token, NO_GENERATION)
+        if len(wanted) < CHUNK and not self._scattered:
+            return self._lease(generation, wanted, token, None)
+        made = self._lease(generation, [], token, None).generation
+        return Leased(self.get_many(list(seen)), frozenset(), None) if made is None else self._lease("", wanted, token, made)
+
+    def fill_many(self, items: Sequence[Item], token: bytes, aliases: Sequence[Item] = ()) -> int:
+        """Fill leases in one round trip for each thousand."""
+        with self._errors():
+            return self._count(FILL, lambda part, life: [LEASE + life + token, *_cells(part, life)], items, aliases)
+
+    def put_many(self, items: Sequence[Item], aliases: Sequence[Item] = ()) -> None:
+        """Put values in one round trip for each thousand."""
+        with self._errors():
+            self._run(PUT, _cells, items, aliases)
+
+    def mark_many(
+        self, keys: Sequence[str], ticket: bytes, shared: Sequence[str] = (), generations: Sequence[str] = ()
+    ) -> dict[str, bytes]:
+        """Mark all keys, shared or not, in one round trip for each thousand; on a cluster generations are asked for after that."""
+
+        def arguments(part: _Part, life: bytes) -> list[bytes]:
+            return [ticket, life, b"%d" % len(part[0])]
+
+        cells: dict[str, bytes | None] = {}
+        with self._errors():
+            for names, answer in self._run(MARK, arguments, _bare([*keys, *shared]), _bare(() if self._scattered else generations)):
+                found = checked_cells(answer)
+                cells.update(zip(names[len(names) - len(found) :], found, strict=True))
+        if self._scattered:
+            cells.update(self.get_many(generations))
+        return {key: token for key, cell in cells.items() if (token := generation_of(cell)) is not None}
+
+    def release_many(
+        self, keys: Sequence[str], ticket: bytes, *, committed: bool, values: Sequence[Item] = (), aliases: Sequence[Item] = ()
+    ) -> int:
+        """Release in one round trip for each thousand."""
+        valued = {item[0]: item for item in values} if committed else {}
+        rest = [key for key in dict.fromkeys(keys) if key not in valued]
+        head = [ticket, b"1" if committed else b"0"]
+
+        def arguments(part: _Part, life: bytes) -> list[bytes]:
+            return [*head, b"%d" % (len(part[0]) + len(part[1])), *_cells((part[0], part[2]), life)]
+
+        with self._errors():
+            return self._count(RELEASE, arguments, list(valued.values()), _bare(rest), aliases if committed else ())
+
+    def invalidate_many(self, keys: Sequence[str]) -> int:
+        """Invalidate in one round trip for each thousand."""
+        with self._errors():
+            return self._count(INVALIDATE, _life_alone, _bare(keys))
+
     def clear(self, prefix: str) -> None:
-        """Drop every key that starts with a prefix; scans all keys of every primary node.
+        """Invalidate every key that starts with a prefix; scans all keys of every primary node.
 
         What is written while this runs may survive or not.
         """
         with self._errors():
-            batch: list[bytes] = []
-            for key in self._client.scan_iter(match=_literally(prefix) + "*", count=_CHUNK):
-                batch.append(key)
-                if len(batch) == _CHUNK:
-                    self._client.unlink(*batch)
-                    batch = []
-            if batch:
-                self._client.unlink(*batch)
+            found = self._client.scan_iter(match=_literally(prefix) + "*", count=CHUNK)
+            while batch := [key.decode() for key in islice(found, CHUNK)]:
+                self._count(INVALIDATE, _life_alone, _bare(batch))
+
+    def maxmemory_policy(self) -> str | None:
+        """Tell what the server evicts when it is full, such as ``"noeviction"``; ``None`` where it does not tell.
+
+        Of the nodes of a cluster one that evicts markers is named first.
+        """
+        try:
+            with self._errors():
+                return _worst_policy(self._client.info("memory"))
+        except CacheUnreachable:
+            return None
 
     def close(self) -> None:
         """Close the connections, unless the client was given."""
         if self._owned:
             self._client.close()
 
-    def _set_by_script(self, items: Sequence[tuple[str, bytes, int]]) -> None:
-        keys, values = [key for key, _, _ in items], [value for _, value, _ in items]
-        lifetimes = [min(lifetime, _LONGEST) for _, _, lifetime in items]
-        if lifetimes.count(lifetimes[0]) == len(lifetimes):
-            self._call(_SET_ALIKE, keys, b"%d" % lifetimes[0], *values)
-        else:
-            self._call(_SET, keys, struct.pack(f">{len(items)}I", *lifetimes), *values)
+    def _follow_in_two(self, keys: Sequence[str]) -> dict[str, bytes]:
+        found = self.get_many(keys)
+        targets = {key: target_of(cell) for key, cell in found.items() if cell.startswith(ALIAS)}
+        records = self.get_many(list(dict.fromkeys(filter(None, targets.values()))))
+        values = {key: records.get(target, b"") for key, target in targets.items()}
+        return found | {key: cell for key, cell in values.items() if cell.startswith(VALUE)}
 
-    def _call(self, script: str, keys: Sequence[str], *arguments: bytes) -> object:
-        # The count is text: hiredis crashes where a signal's handler raises while it turns a number into text.
-        digest, count = _DIGESTS[script], cast("int", str(len(keys)))
-        try:
-            return self._client.evalsha(digest, count, *keys, *arguments)
-        except redis.exceptions.NoScriptError:
-            self._client.script_load(script)
-            return self._client.evalsha(digest, count, *keys, *arguments)
+    def _lease(self, generation: str, wanted: Sequence[Item], token: bytes, known: bytes | None) -> Leased:
+        fresh = [secrets.token_bytes(GENERATION_SIZE) if generation else b"", _GENERATION_SECONDS, _LEASE_SECONDS]
 
-    def _set_by_pipeline(self, items: Sequence[tuple[str, bytes, int]]) -> None:
-        pipeline = self._client.pipeline()
-        for key, value, lifetime in items:
-            pipeline.set(key, value, ex=lifetime)
-        pipeline.execute()
+        def arguments(part: _Part, life: bytes) -> list[bytes]:
+            seen = [cell for _, cell, _ in part[1]]
+            return [life, LEASE + life + token, *fresh, *(seen if any(seen) else ())]
 
-    def _mget_by_slot(self, keys: Sequence[str]) -> list[bytes | None]:
-        return cast("RedisCluster", self._client).mget_nonatomic(list(keys))
+        cells: dict[str, bytes] = {}
+        granted: list[str] = []
+        first = 1 if generation else 0
+        with self._errors():
+            for names, answer in self._run(LEASE_STEP, arguments, _bare([generation][:first]), wanted):
+                found = checked_cells(answer, _LEASED)
+                known = found[0] if generation else known
+                asked = list(zip(names[first:], found[1:], strict=True))
+                granted += [key for key, cell in asked if cell == 1]
+                cells |= {key: cell for key, cell in asked if type(cell) is bytes}
+        return Leased(cells, frozenset(granted), known)
+
+    def _count(self, step: Step, arguments: _Arguments, *batches: Sequence[Item]) -> int:
+        answers = [answer for _, answer in self._run(step, arguments, *batches)]
+        if any(type(answer) is not int for answer in answers):
+            raise ValueError(f"it answered {str(answers)[:80]!r} for a number")
+        return sum(answers)
+
+    def _run(self, step: Step, arguments: _Arguments, *batches: Sequence[Item]) -> list[tuple[list[str], Any]]:
+        """Do a step over batches, and give for each call its keys, those of all batches in turn, and the answer."""
+        parts = [part for part in self._exchange.parts(*batches) if any(part)]
+        calls = [Call(step, [item[0] for item in chain(*part)], partial(arguments, part)) for part in parts]
+        return [(list(call.keys), answer) for call, answer in zip(calls, self._exchange.run(calls), strict=True)]
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -190,7 +220,7 @@ class RedisBackend(Backend):
             yield
         except (redis.RedisError, redis.exceptions.RedisClusterException, OSError) as exc:
             raise self._unreachable(exc) from exc
-        except (TypeError, ValueError) as exc:  # an answer of another kind, on which redis-py or the checks below fail
+        except (TypeError, ValueError) as exc:  # an answer of another kind, on which redis-py or the checks fail
             drop_idle_connections(self._client)
             raise self._unreachable(exc) from exc
         except BaseException:
@@ -203,21 +233,30 @@ class RedisBackend(Backend):
         return CacheUnreachable(f"Redis at {address_of(self._client)} did not do what was asked: {error}; check the server and its log")
 
 
-def _present(keys: Sequence[str], values: object) -> dict[str, bytes]:
-    if type(values) is not list or not _VALUES.issuperset(map(type, values)):
-        raise ValueError(f"it answered {str(values)[:80]!r} to a read")
-    return {key: value for key, value in zip(keys, values, strict=True) if value is not None}
+def _bare(keys: Iterable[str]) -> list[Item]:
+    return [(key, b"", 0) for key in dict.fromkeys(keys)]
 
 
-def _counted(count: object) -> int:
-    if type(count) is not int:
-        raise ValueError(f"it answered {str(count)[:80]!r} to a delete")
-    return count
+def _life_alone(_: _Part, life: bytes) -> list[bytes]:
+    return [life]
 
 
-def _chunks(items: Sequence[_T]) -> Iterator[Sequence[_T]]:
-    for start in range(0, len(items), _CHUNK):
-        yield items[start : start + _CHUNK]
+def _cells(part: _Part, life: bytes) -> list[bytes]:
+    """Give lifetimes, the number of values, and the cells of values and aliases."""
+    values, aliases = part
+    seconds = [min(lasts, _LONGEST) for batch in part for _, _, lasts in batch]
+    alike = seconds and seconds.count(seconds[0]) == len(seconds)
+    packed = b"=%d" % seconds[0] if alike else struct.pack(f">c{len(seconds)}I", b"#", *seconds)
+    head = VALUE + life
+    return [packed, b"%d" % len(values), *[head + body for _, body, _ in values], *[cell for _, cell, _ in aliases]]
+
+
+def _worst_policy(facts: Mapping[str, Any]) -> str | None:
+    """Give the policy of a server, or of the node that is worst for markers."""
+    if "maxmemory_policy" in facts:
+        return str(facts["maxmemory_policy"])
+    policies = [str(node["maxmemory_policy"]) for node in facts.values() if isinstance(node, dict) and "maxmemory_policy" in node]
+    return max(policies, key=lambda policy: policy.startswith("allkeys"), default=None)
 
 
 def _literally(prefix: str) -> str:

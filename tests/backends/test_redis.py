@@ -4,23 +4,30 @@ import contextlib
 from collections.abc import Callable, Iterator
 
 import pytest
-from redis import Redis, RedisCluster
+from redis import BlockingConnectionPool, Redis, RedisCluster
 
 from stockstore.backends import RedisBackend
 from stockstore.errors import ConfigurationError
-from stockstore.testing.backend_contract import BackendContract
+from stockstore.testing import CoherentBackendContract
+from tests.backends.relay import relayed
 from tests.servers.redis import RedisServer
 
 
-class TestRedis(BackendContract):
+class TestRedis(CoherentBackendContract):
     @pytest.fixture
     def backend(self, redis_url: str) -> Iterator[RedisBackend]:
         """By a URL."""
         with contextlib.closing(RedisBackend(redis_url)) as backend:
             yield backend
 
+    @pytest.fixture
+    def other(self, redis_url: str) -> Iterator[RedisBackend]:
+        """With connections of its own."""
+        with contextlib.closing(RedisBackend(redis_url)) as backend:
+            yield backend
 
-class TestRedisByUnixSocket(BackendContract):
+
+class TestRedisByUnixSocket(CoherentBackendContract):
     @pytest.fixture
     def backend(self, redis_unix_url: str) -> Iterator[RedisBackend]:
         """By a unix socket."""
@@ -28,18 +35,31 @@ class TestRedisByUnixSocket(BackendContract):
             yield backend
 
 
-class TestRedisClient(BackendContract):
+class TestRedisClient(CoherentBackendContract):
     @pytest.fixture
     def backend(self, redis_url: str) -> Iterator[RedisBackend]:
         """By a ready client."""
         with Redis.from_url(redis_url) as client:
             yield RedisBackend(client=client)
 
+    @pytest.fixture
+    def other(self, backend: RedisBackend, redis_url: str) -> Iterator[RedisBackend]:
+        """By a pool of two connections, to which threads wait, in the later protocol."""
+        pool = BlockingConnectionPool.from_url(redis_url, max_connections=2, protocol=3)
+        with Redis.from_pool(pool) as client:
+            yield RedisBackend(client=client)
 
-class TestRedisCluster(BackendContract):
+
+class TestRedisCluster(CoherentBackendContract):
     @pytest.fixture
     def backend(self, redis_cluster_url: str) -> Iterator[RedisBackend]:
         """On a cluster."""
+        with contextlib.closing(RedisCluster.from_url(redis_cluster_url)) as client:
+            yield RedisBackend(client=client)
+
+    @pytest.fixture
+    def other(self, redis_cluster_url: str) -> Iterator[RedisBackend]:
+        """With connections of its own."""
         with contextlib.closing(RedisCluster.from_url(redis_cluster_url)) as client:
             yield RedisBackend(client=client)
 
@@ -121,30 +141,49 @@ def test_the_repr_tells_the_server_and_no_password() -> None:
     assert repr(RedisBackend("redis://me:s3cret@cache.example:6380/1")) == "RedisBackend('cache.example:6380')"
 
 
-def test_each_batch_is_one_command(start_redis: Callable[..., RedisServer]) -> None:
-    """A batch of a hundred is one command of the connection, whatever the operation, once the scripts are loaded."""
-    server = start_redis()
-    keys = [f"n:C:id:i{number}" for number in range(100)]
-    with Redis.from_url(server.url) as observer, contextlib.closing(RedisBackend(server.url)) as backend:
-        backend.set_many([(key, b"V", 60) for key in keys])
-        backend.follow_many(keys)
-        observer.config_resetstat()
-        backend.set_many([(key, b"V", 60) for key in keys])
-        backend.get_many(keys)
-        backend.follow_many(keys)
-        backend.delete_many(keys)
-        calls = {name: entry["calls"] for name, entry in observer.info("commandstats").items()}
-    assert calls["cmdstat_evalsha"] == 2
-    # One of the two is inside the script that follows.
-    assert calls["cmdstat_mget"] == 2
-    assert calls["cmdstat_unlink"] == 1
-    assert calls["cmdstat_setex"] == 100
+TOKEN, HOUR = bytes(range(16)), 3600
+STEPS: dict[str, Callable[[RedisBackend, list[str]], object]] = {
+    "get": lambda backend, keys: backend.get_many(keys),
+    "follow": lambda backend, keys: backend.follow_many(keys),
+    "lease": lambda backend, keys: backend.lease_many(dict.fromkeys(keys), TOKEN, "n:C:"),
+    "fill": lambda backend, keys: backend.fill_many([(key, b"body", HOUR) for key in keys], TOKEN, [("n:A:id:i1", b"A", HOUR)]),
+    "put": lambda backend, keys: backend.put_many([(key, b"body", HOUR) for key in keys], [("n:A:id:i1", b"A", HOUR)]),
+    "mark": lambda backend, keys: backend.mark_many(keys, b"t", ["n:S:"], ["n:C:"]),
+    "release": lambda backend, keys: backend.release_many(keys, b"t", committed=True, values=[(keys[0], b"body", HOUR)]),
+    "invalidate": lambda backend, keys: backend.invalidate_many(keys),
+}
+
+
+@pytest.mark.parametrize("step", STEPS.values(), ids=STEPS.keys())
+@pytest.mark.parametrize("client", ["url", "client"])
+@pytest.mark.parametrize("size", [1, 100, 900])
+def test_each_batch_is_one_round_trip(redis_url: str, client: str, size: int, step: Callable[[RedisBackend, list[str]], object]) -> None:
+    """A batch is asked for once and answered once at the socket, whatever its size, once the connection and its scripts are there."""
+    keys = [f"n:C:id:i{number}" for number in range(size)]
+    with relayed(redis_url) as (url, trips), Redis.from_url(url) as given:
+        backend = RedisBackend(url) if client == "url" else RedisBackend(client=given)
+        step(backend, keys)
+        for _ in range(3):
+            before = trips()
+            step(backend, keys)
+            assert trips() == before + 1
+        backend.close()
+
+
+def test_a_new_connection_costs_one_round_trip_more(redis_url: str) -> None:
+    """The server is asked once which it is, whichever backends share the connection."""
+    with relayed(redis_url) as (url, trips), Redis.from_url(url) as client:
+        client.get("n:C:id:i1")
+        before = trips()
+        for _ in range(2):
+            RedisBackend(client=client).get_many(["n:C:id:i1"])
+        assert trips() == before + 3
 
 
 def test_the_server_gets_the_lifetime(redis_url: str) -> None:
     """Every value has its own time to live on the server."""
     with Redis.from_url(redis_url) as observer, contextlib.closing(RedisBackend(redis_url)) as backend:
-        backend.set_many([("n:C:id:i1", b"V", 100), ("n:C:id:i2", b"V", 40 * 86400)])
+        backend.put_many([("n:C:id:i1", b"", 100), ("n:C:id:i2", b"", 40 * 86400)])
         assert 95 < observer.ttl("n:C:id:i1") <= 100
         assert 40 * 86400 - 5 < observer.ttl("n:C:id:i2") <= 40 * 86400
 
@@ -154,8 +193,8 @@ def test_scripts_are_loaded_again_when_the_server_forgot_them(redis_url: str) ->
     with Redis.from_url(redis_url) as observer, contextlib.closing(RedisBackend(redis_url)) as backend:
         for _ in range(2):
             observer.script_flush()
-            backend.set_many([("n:C:id:i1", b"V", 100)])
-            assert backend.follow_many(["n:C:id:i1"]) == {"n:C:id:i1": b"V"}
+            backend.put_many([("n:C:id:i1", b"body", 100)])
+            assert [cell[9:] for cell in backend.follow_many(["n:C:id:i1"]).values()] == [b"body"]
 
 
 def test_another_kind_of_value_is_absent(redis_url: str) -> None:

@@ -1,0 +1,197 @@
+"""Commands to Redis, and the life of the server that answers each."""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from inspect import Parameter, signature
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+import redis
+from redis.cluster import RedisCluster
+
+from stockstore.backends.coherent import Item
+from stockstore.backends.redis_identity import Life, life_of
+from stockstore.backends.redis_scripts import READ, Step
+from stockstore.cells import LEASE, NO_ID, VALUE
+
+T = TypeVar("T")
+CHUNK = 1000  # bounds how long one script holds the server, and stays far below Lua's limit for unpack
+_CELLS = frozenset({bytes, type(None)})
+_FORMER = b"V\x01"
+
+
+class Call(NamedTuple):
+    """One step over some keys, with its arguments by the id of the server's life."""
+
+    step: Step
+    keys: Sequence[str]
+    arguments: Callable[[bytes], list[bytes]]
+
+
+class Exchange(Protocol):
+    """What is different between a server and a cluster."""
+
+    def get(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """Give the cells that are present and of this life, or of none."""
+
+    def parts(self, *batches: Sequence[Item]) -> Iterator[tuple[Sequence[Item], ...]]:
+        """Part batches as calls want it; each part has a piece of each batch."""
+
+    def run(self, calls: Sequence[Call]) -> list[Any]:
+        """Give the answers of calls."""
+
+
+class OnServer:
+    """One server, or a Sentinel's primary.
+
+    redis-py's own commands do not tell which connection gave an answer, nor are they made anew for the connection
+    that a retry is sent by.
+    """
+
+    def __init__(self, client: "redis.Redis") -> None:
+        """Keep the client; opens no connection."""
+        self._client = client
+        # Before redis-py 5.3 a name was wanted, since then it is warned about.
+        named = signature(redis.ConnectionPool.get_connection).parameters.get("command_name")
+        self._names = ("EVALSHA",) if named is not None and named.default is Parameter.empty else ()
+
+    def get(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """Read by one MGET."""
+        return self._exchange(partial(self._get, keys))
+
+    def parts(self, *batches: Sequence[Item]) -> Iterator[tuple[Sequence[Item], ...]]:
+        """Part what is above a thousand keys."""
+        if sum(map(len, batches)) <= CHUNK:
+            yield batches
+            return
+        for at, batch in enumerate(batches):
+            for start in range(0, len(batch), CHUNK):
+                yield *((),) * at, batch[start : start + CHUNK], *((),) * (len(batches) - at - 1)
+
+    def run(self, calls: Sequence[Call]) -> list[Any]:
+        """Do one EVALSHA for each call."""
+        return [self._exchange(partial(self._call, call)) for call in calls]
+
+    def _get(self, keys: Sequence[str], connection: Any, life: Life) -> dict[str, bytes]:
+        cells = checked_cells(self._ask(connection, "MGET", *keys))
+        found = usable_cells(keys, cells, life.id or NO_ID)
+        if len(found) + cells.count(None) < len(cells):
+            life.doubt()
+        return found
+
+    def _call(self, call: Call, connection: Any, life: Life) -> Any:
+        script = call.step.on_server
+        rest = _rest(call, life.id or NO_ID)
+        try:
+            return self._ask(connection, "EVALSHA", script.digest, *rest)
+        except redis.exceptions.NoScriptError:
+            return self._ask(connection, "EVAL", script.text, *rest)
+
+    def _ask(self, connection: Any, *command: str | bytes) -> Any:
+        # Packed here, since what is to be packed may be answered from a cache of redis-py's own.
+        connection.send_packed_command(connection.pack_command(*command))
+        return self._client.parse_response(connection, command[0])  # type: ignore[no-untyped-call]
+
+    def _exchange(self, work: Callable[[Any, Life], T]) -> T:
+        pool = self._client.connection_pool
+        connection: Any = pool.get_connection(*self._names)
+        try:
+            life = life_of(connection)
+            return connection.retry.call_with_retry(partial(_once, connection, life, work), lambda _: _break(connection, life))  # type: ignore[no-any-return]
+        except redis.exceptions.ReadOnlyError:
+            # No primary any more: it may be one again, as another.
+            _break(connection, life)
+            raise
+        except redis.RedisError:
+            raise
+        except BaseException:
+            # A signal's exception, or nonsense: what is still to come would be the answer to another command.
+            connection.disconnect()
+            raise
+        finally:
+            pool.release(connection)
+
+
+class OnCluster:
+    """A cluster: each script is for one slot, and finds out itself on which server it runs."""
+
+    def __init__(self, client: RedisCluster) -> None:
+        """Keep the client; opens no connection."""
+        self._client = client
+
+    def get(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """Read by one script for each slot."""
+        calls = [Call(READ, [key for key, _, _ in part], _id_alone) for (part,) in self.parts([(key, b"", 0) for key in keys])]
+        found: dict[str, bytes] = {}
+        for call, cells in zip(calls, self.run(calls), strict=True):
+            found |= {key: cell for key, cell in zip(call.keys, checked_cells(cells), strict=True) if cell is not None}
+        return found
+
+    def parts(self, *batches: Sequence[Item]) -> Iterator[tuple[Sequence[Item], ...]]:
+        """Part by slots."""
+        slots: dict[int, tuple[list[Item], ...]] = {}
+        for at, batch in enumerate(batches):
+            for item in batch:
+                slot = self._client.keyslot(item[0])  # type: ignore[no-untyped-call]
+                if slot not in slots:
+                    slots[slot] = tuple([] for _ in batches)
+                slots[slot][at].append(item)
+        yield from slots.values()
+
+    def run(self, calls: Sequence[Call]) -> list[Any]:
+        """Do all calls in one pipeline, and those again whose node did not know the script."""
+        pipeline = self._client.pipeline()  # type: ignore[no-untyped-call]
+        for call in calls:
+            pipeline.execute_command("EVALSHA", call.step.on_cluster.digest, *_rest(call, NO_ID))
+        answers = pipeline.execute(raise_on_error=False) if calls else []
+        for at, answer in enumerate(answers):
+            if isinstance(answer, redis.exceptions.NoScriptError):
+                answers[at] = self._client.execute_command("EVAL", calls[at].step.on_cluster.text, *_rest(calls[at], NO_ID))  # type: ignore[no-untyped-call]
+            elif isinstance(answer, Exception):
+                raise answer
+        return answers
+
+
+def checked_cells(answer: object, kinds: frozenset[type] = _CELLS) -> list[Any]:
+    """Refuse what is no list of cells, with ``None`` where there is none.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    if type(answer) is not list or not kinds.issuperset(map(type, answer)):
+        raise ValueError(f"it answered {str(answer)[:80]!r} to a read")
+    return answer
+
+
+def usable_cells(keys: Sequence[str], cells: Sequence[bytes | None], life: bytes) -> dict[str, bytes]:
+    """Give the cells that are present, but for values and leases of another life."""
+    return {
+        key: cell
+        for key, cell in zip(keys, cells, strict=True)
+        if cell is not None and (cell.startswith(life, 1) or not cell.startswith((VALUE, LEASE)) or cell.startswith(_FORMER))
+    }
+
+
+def _once(connection: Any, life: Life, work: Callable[[Any, Life], T]) -> T:
+    if life.id is None:
+        connection.connect()
+    if life.id is None:
+        life.learn(connection)
+    known = life.id
+    answer = work(connection, life)
+    if life.id is not None and life.id != known:
+        raise redis.ConnectionError("the connection was made anew in the middle of a command")
+    return answer
+
+
+def _break(connection: Any, life: Life) -> None:
+    connection.disconnect()
+    life.id = None
+
+
+def _rest(call: Call, life: bytes) -> list[str | bytes]:
+    # The count is text: hiredis crashes where a signal's handler raises while it turns a number into text.
+    return [str(len(call.keys)), *call.keys, *call.arguments(life)]
+
+
+def _id_alone(life: bytes) -> list[bytes]:
+    return [life]

@@ -1,0 +1,60 @@
+"""Which life of which server a connection reaches."""
+
+import time
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from stockstore.backends.redis_scripts import LIFE
+from stockstore.cells import ID_SIZE
+
+_DOUBT_AFTER = 10.0
+
+
+class Life:
+    """The life that one connection reaches; learnt before anything else is asked, whenever the connection is made."""
+
+    __slots__ = ("__weakref__", "_learnt", "id")
+
+    def __init__(self) -> None:
+        """Know nothing yet."""
+        self.id: bytes | None = None
+        self._learnt = 0.0
+
+    def learn(self, connection: Any) -> None:
+        """Ask the server; redis-py calls this for each new connection."""
+        self.id = None
+        try:
+            connection.send_packed_command(connection.pack_command("EVAL", LIFE.text, "0"), check_health=False)
+            answer = _checked(connection.read_response())
+        except BaseException:
+            # redis-py would keep the connection, and its answer for another command.
+            connection.disconnect()
+            raise
+        self.id, self._learnt = answer, time.monotonic()
+
+    def doubt(self) -> None:
+        """Ask again with the next use, unless that was done just now: another life's cells were met.
+
+        A server may take another replication id while it is connected to. Clients that disagree about it would
+        replace one another's values for ever.
+        """
+        if time.monotonic() > self._learnt + _DOUBT_AFTER:
+            self.id = None
+
+
+def _checked(answer: object) -> bytes:
+    if type(answer) is not bytes or len(answer) != ID_SIZE:
+        raise ValueError(f"it answered {str(answer)[:80]!r} to the question which server it is")
+    return answer
+
+
+_lives: WeakKeyDictionary[Any, Life] = WeakKeyDictionary()
+
+
+def life_of(connection: Any) -> Life:
+    """Give the life of a connection; it stays right when the connection is closed and made again, by whomever."""
+    life = _lives.get(connection)
+    if life is None:
+        life = _lives.setdefault(connection, Life())
+        connection.register_connect_callback(life.learn)
+    return life

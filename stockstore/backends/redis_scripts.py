@@ -1,0 +1,265 @@
+"""The steps of the coherence protocol as scripts, each over all keys of a batch.
+
+Cells are those of ``stockstore.cells``. Where a script takes an id, it is that of the server's life: values and
+leases with another are absent. Lifetimes are one argument, since an argument costs redis-py more than it costs
+Redis to keep a value: ``=seconds`` where they are all alike, else ``#`` and four bytes each.
+"""
+
+import hashlib
+from typing import NamedTuple
+
+
+class Script(NamedTuple):
+    """A script's text, and the digest by which a server knows it."""
+
+    text: str
+    digest: str
+
+
+class Step(NamedTuple):
+    """A step as a script for one server, and as one for any node of a cluster."""
+
+    on_server: Script
+    on_cluster: Script
+
+
+def _script(*parts: str) -> Script:
+    text = "".join(parts)
+    return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+def _step(*parts: str) -> Step:
+    return Step(_script(*parts), _script(_LIFE, _ON_CLUSTER, *parts))
+
+
+# A process has a run_id of its own, which survives a demotion and a return to office. The replication id is new with each
+# promotion, so that what a primary held before others took its place is not believed afterwards. The first byte is above
+# 127, which no cell of an earlier format has there.
+_LIFE = """
+local function life()
+    local match, info = string.match, redis.call
+    local run = match(info('INFO', 'server'), 'run_id:(%x+)') or error('this server tells no run_id')
+    local digest = redis.sha1hex(run .. (match(info('INFO', 'replication'), 'master_replid:(%x+)') or ''))
+    local bytes = {}
+    for i = 1, 8 do
+        bytes[i] = tonumber(string.sub(digest, 2 * i - 1, 2 * i), 16)
+    end
+    bytes[1] = bytes[1] % 128 + 128
+    return string.char(unpack(bytes))
+end
+"""
+
+LIFE = _script(_LIFE, "return life()")
+
+# On a cluster the caller does not know which server will answer: arguments come with an id of zeros.
+_ON_CLUSTER = """
+local zeros, mine = string.rep('\\0', 8), life()
+for i, argument in ipairs(ARGV) do
+    local tag = string.sub(argument, 1, 1)
+    if argument == zeros then
+        ARGV[i] = mine
+    elseif (tag == 'V' or tag == 'L') and string.sub(argument, 2, 9) == zeros then
+        ARGV[i] = tag .. mine .. string.sub(argument, 10)
+    end
+end
+"""
+
+_LIFETIMES = """
+local function lifetimes_in(packed)
+    local alike, last, text = string.match(packed, '^=(%d+)$')
+    return function(i)
+        if alike then return alike end
+        local this = string.sub(packed, 4 * i - 2, 4 * i + 1)
+        if this ~= last then
+            last, text = this, string.format('%.0f', struct.unpack('>I4', this))
+        end
+        return text
+    end
+end
+"""
+
+_MARKERS = """
+local function is_marker(cell)
+    return cell and string.byte(cell) == 87
+end
+local function joined(cell, ticket)
+    local tickets = string.sub(cell, 3)
+    if string.find('|' .. tickets .. '|', '|' .. ticket .. '|', 1, true) then return cell end
+    return 'W+' .. tickets .. '|' .. ticket
+end
+local function without(cell, ticket)
+    local rest = {}
+    for other in string.gmatch(string.sub(cell, 3), '[^|]+') do
+        if other ~= ticket then rest[#rest + 1] = other end
+    end
+    return table.concat(rest, '|')
+end
+"""
+
+_LIVES = """
+local function is_foreign(cell, id)
+    local tag = string.byte(cell)
+    return (tag == 86 or tag == 76) and string.sub(cell, 2, 9) ~= id and string.byte(cell, 2) ~= 1
+end
+"""
+
+_READ = """
+local cells = redis.call('MGET', unpack(KEYS))
+for i, cell in ipairs(cells) do
+    if cell and is_foreign(cell, ARGV[1]) then cells[i] = false end
+end
+return cells
+"""
+
+_FOLLOW = """
+local cells, id = redis.call('MGET', unpack(KEYS)), ARGV[1]
+local targets, places = {}, {}
+for i, cell in ipairs(cells) do
+    if cell and string.byte(cell) == 65 then
+        targets[#targets + 1], places[#places + 1] = string.sub(cell, 2), i
+    end
+end
+if #targets > 0 then
+    for i, cell in ipairs(redis.call('MGET', unpack(targets))) do
+        if cell and string.byte(cell) == 86 and not is_foreign(cell, id) then cells[places[i]] = cell end
+    end
+end
+return cells
+"""
+
+# The first key is the generation's where a token for a new one is given. What a caller saw is left out where it saw nothing.
+_LEASE = """
+local call, byte, id, lease, token, lasts = redis.call, string.byte, ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local seconds, first = ARGV[5], token == '' and 1 or 2
+local cells, generation = call('MGET', unpack(KEYS)), ''
+if first == 2 then
+    local cell = cells[1]
+    generation = cell and #cell == 17 and byte(cell) == 86 and not is_foreign(cell, id) and string.sub(cell, 10)
+    if generation then
+        if call('TTL', KEYS[1]) < lasts / 2 then call('EXPIRE', KEYS[1], lasts) end
+    elseif not is_marker(cell) then
+        generation = token
+        call('SETEX', KEYS[1], lasts, 'V' .. id .. token)
+    end
+end
+local answer = {generation}
+for i = first, #KEYS do
+    local cell = cells[i]
+    if cell and is_foreign(cell, id) then cell = false end
+    local tag = cell and byte(cell)
+    local free = not cell or cell == lease or (tag ~= 87 and tag ~= 76 and cell == ARGV[6 + i - first])
+    if free and generation then
+        call('SETEX', KEYS[i], seconds, lease)
+        cell = 1
+    end
+    answer[2 + i - first] = cell
+end
+return answer
+"""
+
+_FILL = """
+local call, lease, seconds, count = redis.call, ARGV[1], lifetimes_in(ARGV[2]), tonumber(ARGV[3])
+local filled, cells = 0, count > 0 and call('MGET', unpack(KEYS, 1, count))
+for i, key in ipairs(KEYS) do
+    if i > count then
+        call('SETEX', key, seconds(i), ARGV[i + 3])
+    elseif cells[i] == lease then
+        call('SETEX', key, seconds(i), ARGV[i + 3])
+        filled = filled + 1
+    end
+end
+return filled
+"""
+
+# To take the old cell along with the write, and to put back the rare marker, costs less than to look first.
+_PUT = """
+local call, byte, seconds, count = redis.call, string.byte, lifetimes_in(ARGV[1]), tonumber(ARGV[2])
+for i, key in ipairs(KEYS) do
+    if i > count then
+        call('SETEX', key, seconds(i), ARGV[i + 2])
+    else
+        local old = call('SET', key, ARGV[i + 2], 'EX', seconds(i), 'GET')
+        if old and byte(old) == 87 then call('SET', key, old) end
+    end
+end
+"""
+
+# A server that is full refuses a script's first write, but neither a delete nor what follows one: that way the markers of
+# others are kept, which are to be waited for still.
+_MARK = """
+local pcall, ticket, id, marked = redis.pcall, ARGV[1], ARGV[2], tonumber(ARGV[3])
+local function failed(answer) return type(answer) == 'table' and answer.err end
+local function delete_all()
+    local markers = {}
+    for i, cell in ipairs(redis.call('MGET', unpack(KEYS, 1, marked))) do
+        if is_marker(cell) then markers[KEYS[i]] = cell else pcall('DEL', KEYS[i]) end
+    end
+    for key, cell in pairs(markers) do
+        if failed(pcall('SET', key, joined(cell, ticket))) then pcall('DEL', key) end
+    end
+end
+local mine = 'W-' .. ticket
+for i = 1, marked do
+    local key = KEYS[i]
+    local old = pcall('SET', key, mine, 'GET')
+    if not failed(old) and is_marker(old) then old = pcall('SET', key, joined(old, ticket)) end
+    if failed(old) then
+        delete_all()
+        return old
+    end
+end
+local generations = marked < #KEYS and redis.call('MGET', unpack(KEYS, marked + 1)) or {}
+for i, cell in ipairs(generations) do
+    if cell and is_foreign(cell, id) then generations[i] = false end
+end
+return generations
+"""
+
+# A value that a full server refuses is left out: the marker goes in any case.
+_RELEASE = """
+local call, mine, ticket, committed = redis.call, 'W-' .. ARGV[1], ARGV[1], ARGV[2] == '1'
+local marked, seconds, valued, held = tonumber(ARGV[3]), lifetimes_in(ARGV[4]), tonumber(ARGV[5]), 0
+local function put(i)
+    local answer = redis.pcall('SETEX', KEYS[i], seconds(i), ARGV[i + 5])
+    if answer.err then call('DEL', KEYS[i]) end
+end
+local function take(i, cell)
+    local rest = without(cell, ticket)
+    if rest == string.sub(cell, 3) then return 0 end
+    if cell == mine and committed and i <= valued then put(i)
+    elseif rest == '' then call('DEL', KEYS[i])
+    else call('SET', KEYS[i], 'W+' .. rest) end
+    return 1
+end
+for i, cell in ipairs(marked > 0 and call('MGET', unpack(KEYS, 1, marked)) or {}) do
+    if is_marker(cell) then held = held + take(i, cell)
+    elseif cell and committed then call('DEL', KEYS[i]) end
+end
+for i = marked + 1, #KEYS do
+    redis.pcall('SETEX', KEYS[i], seconds(valued + i - marked), ARGV[5 + valued + i - marked])
+end
+return held
+"""
+
+_INVALIDATE = """
+local call, sub, id, gone = redis.call, string.sub, ARGV[1], 0
+for i, cell in ipairs(call('MGET', unpack(KEYS))) do
+    if is_marker(cell) then
+        if sub(cell, 2, 2) ~= '+' then call('SET', KEYS[i], 'W+' .. sub(cell, 3)) end
+    elseif cell then
+        if string.byte(cell) == 86 and not is_foreign(cell, id) then gone = gone + 1 end
+        call('UNLINK', KEYS[i])
+    end
+end
+return gone
+"""
+
+
+READ = _step(_LIVES, _READ)
+FOLLOW = _step(_LIVES, _FOLLOW)
+LEASE = _step(_LIVES, _MARKERS, _LEASE)
+FILL = _step(_LIFETIMES, _FILL)
+PUT = _step(_LIFETIMES, _PUT)
+MARK = _step(_LIVES, _MARKERS, _MARK)
+RELEASE = _step(_LIFETIMES, _MARKERS, _RELEASE)
+INVALIDATE = _step(_LIVES, _MARKERS, _INVALIDATE)
