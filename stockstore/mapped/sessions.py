@@ -5,9 +5,9 @@ statements that write. Not seen are a statement that went past the session, on `
 by a trigger, a function or a common table expression; a hook that sees more of them notes them here.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Set as AbstractSet
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import MetaData, Table, event, inspect
@@ -20,7 +20,10 @@ from stockstore.mapped.hydrate import all_mappers, flushed_states, is_flushing
 from stockstore.mapped.statements import dml_in, plain_table, reading_of, text_in, unwrapped
 
 _Row = tuple[type, tuple[Any, ...]]
+Rule = Callable[[Session, type], bool]
+Rule: TypeAlias = Callable[[Session, type], bool]
 _NOTHING: Final = frozenset[str]()
+_rules: Final[list[Rule]] = []
 
 
 class _Journal:
@@ -48,6 +51,7 @@ class _Journal:
 
 
 _journals: Final[WeakKeyDictionary[Session, _Journal]] = WeakKeyDictionary()
+_rules: Final[list[Rule]] = []
 
 
 def bypasses(session: Session, root: type, identity: tuple[Any, ...] | None) -> bool:

@@ -76,7 +76,7 @@ def _tier(tier: Any, recording: "Recording", means: "Iterable[tuple[Engine, Mean
 
 
 def _rank(level: str) -> int:
-    return _RANKS.get(level.split()[0], max(_RANKS.values()))
+    return _RANKS.get(level.split(maxsplit=1)[0], max(_RANKS.values()))
 
 
 def _of_settings(recording: "Recording") -> Iterator[tuple[str, str]]:
