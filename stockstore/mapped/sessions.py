@@ -20,10 +20,8 @@ from stockstore.mapped.hydrate import all_mappers, flushed_states, is_flushing
 from stockstore.mapped.statements import dml_in, plain_table, reading_of, text_in, unwrapped
 
 _Row = tuple[type, tuple[Any, ...]]
-Rule = Callable[[Session, type], bool]
 Rule: TypeAlias = Callable[[Session, type], bool]
 _NOTHING: Final = frozenset[str]()
-_rules: Final[list[Rule]] = []
 
 
 class _Journal:
