@@ -18,7 +18,8 @@ _BACKEND: Final = text(
     "SELECT pid || '/' || to_char(backend_start AT TIME ZONE 'UTC', 'YYYYMMDDHH24MISSUS')"
     " FROM pg_stat_activity WHERE pid = pg_backend_pid()"
 )
-# pg_xact_status refuses an id that was not given out yet, as after the loss of a primary, and knows very old ones no longer.
+# Whether a transaction is over is asked of a snapshot, as readers see it. pg_xact_status looks into the commit log, where some minor
+# releases have a transaction as committed a moment before snapshots do: what is read and cached in that moment would stay stale.
 # A role without rights on other roles' sessions sees their pid and no more: such a backend may be the one that is meant.
 _DECIDED: Final = text(
     """
@@ -30,9 +31,7 @@ _DECIDED: Final = text(
             SELECT FROM pg_stat_activity
             WHERE pid = CAST(substr(split_part(name, '/', 1), 2) AS integer)
             AND coalesce(to_char(backend_start AT TIME ZONE 'UTC', 'YYYYMMDDHH24MISSUS') = split_part(name, '/', 2), true))
-        WHEN CAST(name AS xid8) < pg_snapshot_xmax(pg_current_snapshot())
-            THEN coalesce(pg_xact_status(CAST(name AS xid8)) <> 'in progress', true)
-        ELSE false
+        ELSE pg_visible_in_snapshot(CAST(name AS xid8), pg_current_snapshot())
     END
     """
 )
