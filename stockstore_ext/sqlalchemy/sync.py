@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final, Literal, TypeAlias, get_args
 
 from sqlalchemy import Engine, MetaData, Table
-from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session, async_sessionmaker
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 from stockstore.coherence.commit import OnUnreachable
@@ -195,7 +194,7 @@ def _held_by(tiers: Iterable[Any]) -> Callable[[type], bool]:
 def _session_target(target: object) -> Any:
     if target is None:
         return Session
-    if isinstance(target, (async_sessionmaker, async_scoped_session)) or (isinstance(target, type) and issubclass(target, AsyncSession)):
+    if hasattr(target, "sync_session_class") or type(target).__module__.startswith("sqlalchemy.ext.asyncio"):
         raise ConfigurationError(
             f"{target!r} makes AsyncSessions, whose events are those of their sync sessions; give it a class of its own, "
             "async_sessionmaker(engine, sync_session_class=MySession), and attach(MySession)"

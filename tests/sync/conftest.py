@@ -1,0 +1,70 @@
+"""The shop's tables in each database, and a hook on a chain above it."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.orm import Session, sessionmaker
+
+from stockstore import ChainedStore, ProcessMemoryStore, RedisStore, SqlAlchemyStore, Store
+from stockstore_ext.sqlalchemy import SessionSync
+from tests.stores.shop import create_tables
+from tests.sync.paths import Path, empty
+
+
+@pytest.fixture(scope="module")
+def shop_tables(engine: Engine) -> Engine:
+    """The engine of a database that has the shop's tables, SQLite and PostgreSQL in turn."""
+    create_tables(engine)
+    return engine
+
+
+@pytest.fixture
+def db(shop_tables: Engine) -> Engine:
+    """The engine of a database in which the shop's tables are empty."""
+    empty(shop_tables)
+    return shop_tables
+
+
+@pytest.fixture
+def other(db: Engine) -> Iterator[Engine]:
+    """Another engine on the same database, which nobody watches."""
+    engine = create_engine(db.url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture(params=["memory", "redis"])
+def cache(request: pytest.FixtureRequest, namespace: str) -> Store:
+    """A cache, process memory and Redis in turn."""
+    if request.param == "memory":
+        return ProcessMemoryStore(max_staleness=None, namespace=namespace)
+    return RedisStore(request.getfixturevalue("redis_url"), namespace=namespace)
+
+
+Attach = Callable[..., Path]
+
+
+@pytest.fixture
+def attach(db: Engine, other: Engine, cache: Store) -> Iterator[Attach]:
+    """A function of SessionSync's options that gives a hooked path."""
+    made: list[Path] = []
+
+    def attached(*, engine: Engine = db, expire_on_commit: bool = True, twophase: bool = False, **options: object) -> Path:
+        store = ChainedStore([cache, SqlAlchemyStore(engine=db)])
+        maker = sessionmaker(engine, expire_on_commit=expire_on_commit, twophase=twophase, class_=type("Watched", (Session,), {}))
+        sync = SessionSync(store, **options)  # type: ignore[arg-type]
+        sync.attach(maker)
+        made.append(Path(db, other, store, maker, sync))
+        return made[-1]
+
+    yield attached
+    for path in made:
+        path.sync.detach()
+        path.store.close()
+
+
+@pytest.fixture
+def path(attach: Attach) -> Path:
+    """A hooked path with the default options."""
+    return attach()
