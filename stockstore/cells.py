@@ -30,8 +30,10 @@ NO_GENERATION = bytes(GENERATION_SIZE)
 _BODY = struct.Struct(">Bd8s")
 BODY_AT = 1 + ID_SIZE
 PAYLOAD_AT = BODY_AT + _BODY.size
-_FORMAT_BYTE = bytes([FORMAT])
-_NEVER = math.inf
+_STAMP_AT = PAYLOAD_AT - GENERATION_SIZE
+_ABOVE = bytes([FORMAT + 1])
+UNCOMPARED = VALUE + NO_ID
+"""What stands before the body of a value where nothing compares and sets."""
 
 
 def pack_body(payload: bytes, expires: float, generation: bytes = NO_GENERATION) -> bytes:
@@ -53,18 +55,20 @@ def unpack_value(cell: bytes) -> tuple[bytes, float, bytes]:
     return cell[PAYLOAD_AT:], expires, generation
 
 
-def fresh_payloads(cells: Iterable[bytes | None], generation: bytes, fingerprint: bytes) -> list[bytes | None]:
-    """Give the payloads of those cells that hold a live value of a generation and fingerprint, ``None`` for the others."""
-    # Positive floats and infinity compare as their big-endian bytes do.
-    now, rest = struct.pack(">d", time.time()), generation + fingerprint
+def fresh_payloads(cells: Iterable[bytes | None], stamp: bytes, *, drop: int = 0) -> list[bytes | None]:
+    """Give the payloads of those cells that hold a live value with this beginning, ``None`` for the others.
+
+    Args:
+        cells: The cells, ``None`` where there is none.
+        stamp: The generation, and what payloads begin with.
+        drop: The bytes of that beginning of payloads to leave out of what is given.
+    """
+    # Positive floats and infinity compare as their big-endian bytes do: format and expiry are one comparison.
+    expired = struct.pack(">Bd", FORMAT, time.time())
+    lifetime, begin = slice(BODY_AT, _STAMP_AT), slice(_STAMP_AT, _STAMP_AT + len(stamp))
+    rest = slice(PAYLOAD_AT + drop, None)
     return [
-        cell[PAYLOAD_AT:]
-        if cell is not None
-        and cell.startswith(VALUE)
-        and cell.startswith(_FORMAT_BYTE, BODY_AT)
-        and cell.startswith(rest, BODY_AT + 9)
-        and cell[BODY_AT + 1 : BODY_AT + 9] > now
-        else None
+        cell[rest] if cell is not None and expired < cell[lifetime] < _ABOVE and cell[begin] == stamp and cell.startswith(VALUE) else None
         for cell in cells
     ]
 

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
+from stockstore.backends.coherent import Item
+from stockstore.cells import NO_GENERATION, fresh_payloads, pack_alias, pack_body
 from stockstore.codecs.passes import Passes
-from stockstore.entries import fresh_payloads, pack_alias, pack_value
 from stockstore.errors import CodecError
 from stockstore.keys import ClassKeys, KeyPlan
 from stockstore.lifetimes import expiry, server_seconds
@@ -17,7 +18,6 @@ from stockstore.stores.hits import exact_values
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-FINGERPRINT_SIZE = 8
 _NOTHING: tuple[Any, object] = (None, None)
 
 
@@ -28,21 +28,28 @@ def only_class(objects: Sequence[object]) -> type | None:
 
 
 def cells_of(
-    objects: Sequence[object], keys: ClassKeys, aliases: Sequence[KeyPlan], namespace: str, passes: Passes, seconds: float | None
-) -> list[tuple[str, bytes, int]] | None:
-    """Give the cells of plain objects and of their aliases, as a backend takes them."""
+    objects: Sequence[object],
+    keys: ClassKeys,
+    aliases: Sequence[KeyPlan],
+    namespace: str,
+    passes: Passes,
+    seconds: float | None,
+    tag: bytes,
+) -> tuple[list[Item], list[Item]] | None:
+    """Give the cells of plain objects, each after a tag, and those of their aliases, as a backend takes them."""
     if keys.mapped or (seconds is not None and seconds <= 0):
         return None
     records = _texts(keys.identity, objects, namespace, alias=False)
     others = [_texts(plan, objects, namespace, alias=True) for plan in aliases]
     if records is None or None in others or len(set(records)) < len(records):
         return None
-    head, keep = pack_value(passes.fingerprint(type(objects[0])), expiry(seconds)), repeat(server_seconds(seconds))
+    head, keep = tag + pack_body(passes.fingerprint(type(objects[0])), expiry(seconds)), repeat(server_seconds(seconds))
     cells = list(zip(records, passes.encode(objects, head), keep))  # noqa: B905 - one lifetime for all
-    pointers = list(map(pack_alias, records)) if aliases else []
+    targets = list(map(pack_alias, records)) if aliases else []
+    pointers: list[Item] = []
     for texts in others:
-        cells.extend(zip(texts or (), pointers, keep))  # noqa: B905 - one lifetime for all
-    return cells
+        pointers.extend(zip(texts or (), targets, keep))  # noqa: B905 - one lifetime for all
+    return cells, pointers
 
 
 def _texts(plan: KeyPlan, objects: Sequence[object], namespace: str, *, alias: bool) -> list[str] | None:
@@ -70,7 +77,7 @@ def objects_in(cls: type, cells: Sequence[bytes | None], passes: Passes, plan: K
     fingerprint = passes.fingerprint(cls)
     try:
         stamp = fingerprint + passes.head(cls)
-        bodies = fresh_payloads(cells, stamp, drop=len(stamp))
+        bodies = fresh_payloads(cells, NO_GENERATION + stamp, drop=len(stamp))
         objects = passes.decode(cls, [body for body in bodies if body])
         carried = list(map(plan.of_object, objects))
     except (CodecError, AttributeError):
@@ -84,13 +91,15 @@ def _placed(bodies: list[bytes | None], pairs: Iterator[tuple[Any, object]], val
     return [obj if carried == value else None for (obj, carried), value in zip(found, values, strict=True)]
 
 
-def rows_in(cls: type, cells: Sequence[bytes | None], key: KeyPlan, values: Sequence[object], session: "Session | None") -> list[Any]:
-    """Give instances of the rows in cells that carry the values of the key asked for."""
+def rows_in(
+    cls: type, cells: Sequence[bytes | None], generation: bytes, key: KeyPlan, values: Sequence[object], session: "Session | None"
+) -> list[Any]:
+    """Give instances of the rows in cells of a generation that carry the values of the key asked for."""
     from stockstore.mapped import plan_of
 
     plan = plan_of(cls)
     try:
-        states = [None if payload is None else plan.unpack(payload)[1] for payload in fresh_payloads(cells, plan.fingerprint)]
+        states = [None if payload is None else plan.unpack(payload)[1] for payload in fresh_payloads(cells, generation + plan.fingerprint)]
     except CodecError:
         return [None] * len(cells)
     at = plan.attrs.index(key.names[0])

@@ -1,20 +1,24 @@
 """A cache store over a backend of text keys: Redis, memcached, any mapping, or your own."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, get_args
 
 from stockstore.backends.base import Backend
+from stockstore.backends.coherent import CoherentBackend, Item
+from stockstore.cells import NO_GENERATION, UNCOMPARED
 from stockstore.codecs import Codec, MsgpackCodec
 from stockstore.codecs.passes import passes_of
-from stockstore.entries import pack_alias, pack_value, unpack_value
 from stockstore.errors import CacheUnreachable, CodecError, ConfigurationError
 from stockstore.keys import ClassKeys, Key, KeyPlan, Lookup, keys_of, namespace_text
-from stockstore.lifetimes import Lifetime, expiry, remaining, server_seconds
-from stockstore.stores.alike import FINGERPRINT_SIZE, cells_of, objects_in, only_class, rows_in, values_of
+from stockstore.lifetimes import Lifetime
+from stockstore.stores.alike import cells_of, objects_in, only_class, rows_in, values_of
 from stockstore.stores.arguments import keys_in, objects_of
-from stockstore.stores.cache import Alias, CacheStore, Entry, Namespace, subclasses_of, written_by
-from stockstore.stores.snapshots import ObjectSnapshot, RowSnapshot, Snapshot
+from stockstore.stores.cache import Alias, CacheStore, Entry, Namespace, written_by
+from stockstore.stores.cell_reader import CellReader, Generations, Unusable
+from stockstore.stores.cell_writer import CellBatch
+from stockstore.stores.generations import current_generations, generation_texts, tokens_in
+from stockstore.stores.snapshots import Snapshot
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -22,8 +26,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 OnError: TypeAlias = Literal["raise", "miss"]
 DEFAULT_CODEC = MsgpackCodec()
-
-_Decode: TypeAlias = Callable[[bytes], Snapshot | None]
 
 _Ask: TypeAlias = Callable[[Callable[[Sequence[str]], dict[str, bytes]], Sequence[str]], dict[str, bytes]]
 
@@ -60,6 +62,9 @@ class BackendStore(CacheStore):
         if on_error not in get_args(OnError):
             raise ConfigurationError(f"on_error is 'raise' or 'miss', not {on_error!r}")
         self._backend = backend
+        self._coherent = backend if isinstance(backend, CoherentBackend) else None
+        # What compares and sets puts tag and server id before a value's body itself.
+        self._tag = UNCOMPARED if self._coherent is None else b""
         self._codec = DEFAULT_CODEC if codec is None else codec
         self._passes = passes_of(self._codec)
         self._on_error = on_error
@@ -81,15 +86,28 @@ class BackendStore(CacheStore):
 
     def _get_alike(self, cls: type[T], plan: KeyPlan, values: list[Any], texts: list[str], session: "Session | None") -> list[T | None]:
         keys = keys_of(cls)
-        by_text = self._cells(self._backend.get_many if plan is keys.identity else self._backend.follow_many, texts)
+        rows = self._generation_texts(self._namespace(), cls)
+        by_text = self._cells(self._backend.get_many if plan is keys.identity else self._backend.follow_many, [*texts, *rows.values()])
+        tokens = tokens_in(rows, by_text)
         cells = list(map(by_text.get, texts))
-        found = rows_in(cls, cells, plan, values, session) if keys.mapped else objects_in(cls, cells, self._passes, plan, values)
-        missing = self._get_others(cls, plan, values, cells, found, session)
+        if keys.mapped:
+            generation = tokens.get(keys.identity) if rows else NO_GENERATION
+            found = [None] * len(cells) if generation is None else rows_in(cls, cells, generation, plan, values, session)
+        else:
+            found = objects_in(cls, cells, self._passes, plan, values)
+        missing = self._get_others(cls, plan, values, cells, found, tokens, session)
         self._counters.add(hits=len(found) - missing, misses=missing)
         return found
 
     def _get_others(
-        self, cls: type, plan: KeyPlan, values: list[Any], cells: list[bytes | None], found: list[Any], session: "Session | None"
+        self,
+        cls: type,
+        plan: KeyPlan,
+        values: list[Any],
+        cells: list[bytes | None],
+        found: list[Any],
+        tokens: Generations,
+        session: "Session | None",
     ) -> int:
         """Fill in, one by one, what is there but expired, of another shape or class, damaged, or not what the key asks for.
 
@@ -98,10 +116,10 @@ class BackendStore(CacheStore):
         """
         absent = [at for at, obj in enumerate(found) if obj is None]
         others = [at for at in absent if cells[at] is not None]
-        decode = self._decoder(cls) if others else None
+        reader = self._reader(cls, tokens) if others else None
         for at in others:
             lookup = Lookup(plan, values[at], (values[at],))
-            snapshot = decode(cells[at] or b"") if decode else None
+            snapshot = self._read_cell(reader, cells[at] or b"") if reader else None
             if snapshot is not None and self._fits(cls, lookup, snapshot):
                 found[at] = snapshot.restore(session)
         return sum(found[at] is None for at in absent)
@@ -119,11 +137,12 @@ class BackendStore(CacheStore):
         keys, namespace = keys_of(cls), self._namespace()
         direct = not self._may_be_pointed_at(cls) and all(lookup.plan is keys.identity for lookup in lookups)
         places = [list(self._places(namespace, keys, lookup, direct=direct)) for lookup in lookups]
-        read = self._backend.get_many if direct else self._backend.follow_many
-        cells = ask(read, list(dict.fromkeys(text for texts in places for text in texts)))
-        decode = self._decoder(cls)
+        rows = self._generation_texts(namespace, cls)
+        texts = list(dict.fromkeys([*(text for texts in places for text in texts), *rows.values()]))
+        cells = ask(self._backend.get_many if direct else self._backend.follow_many, texts)
+        reader = self._reader(cls, tokens_in(rows, cells))
         return [
-            self._first_fit(cls, lookup, [cells[text] for text in texts if text in cells], decode)
+            self._first_fit(cls, lookup, [cells[text] for text in texts if text in cells], reader)
             for lookup, texts in zip(lookups, places, strict=True)
         ]
 
@@ -144,59 +163,32 @@ class BackendStore(CacheStore):
             _log.warning("%r did not answer a read; it counts as a miss", self, exc_info=True)
             return {}
 
-    def _first_fit(self, cls: type, lookup: Lookup, cells: Sequence[bytes], decode: _Decode) -> Snapshot | None:
+    def _first_fit(self, cls: type, lookup: Lookup, cells: Sequence[bytes], reader: CellReader) -> Snapshot | None:
         for cell in cells:
-            snapshot = decode(cell)
+            snapshot = self._read_cell(reader, cell)
             if snapshot is not None and self._fits(cls, lookup, snapshot):
                 return snapshot
         return None
 
-    def _decoder(self, cls: type) -> _Decode:
-        """Give what turns cells into snapshots of a class; what has expired or cannot be decoded is ``None``."""
-        read = self._row_reader(cls) if keys_of(cls).mapped else self._object_reader(cls)
+    def _generation_texts(self, namespace: str, cls: type) -> dict[KeyPlan, str]:
+        """Give the keys of the generations that rows of a class carry; none where nothing compares and sets."""
+        mapped = self._coherent is not None and keys_of(cls).mapped
+        return generation_texts(namespace, cls, below=self._may_be_pointed_at(cls)) if mapped else {}
 
-        def decode(cell: bytes) -> Snapshot | None:
-            try:
-                payload, expires = unpack_value(cell)
-                lifetime = remaining(expires)
-                if lifetime is None or lifetime > 0:
-                    return read(payload, lifetime)
-            except CodecError as error:
-                self._report(cls, error)
-            else:
-                self._counters.add(expirations=1)
-            return None
-
-        return decode
-
-    def _row_reader(self, cls: type) -> "Callable[[bytes, float | None], Snapshot | None]":
-        from stockstore.mapped import OtherShapeError, plan_of
-
-        unpack = plan_of(cls).unpack
-
-        def read(payload: bytes, lifetime: float | None) -> Snapshot | None:
-            try:
-                plan, state = unpack(payload)
-            except OtherShapeError:
-                return None
-            return RowSnapshot(plan, state, lifetime) if issubclass(plan.cls, cls) else None
-
-        return read
-
-    def _object_reader(self, cls: type) -> "Callable[[bytes, float | None], Snapshot | None]":
-        mine, codec_decode = self._codec.fingerprint(cls), self._codec.decode
-
-        def read(payload: bytes, lifetime: float | None) -> Snapshot | None:
-            kind = cls if payload.startswith(mine) else self._subclass(cls, payload[:FINGERPRINT_SIZE])
-            return None if kind is None else ObjectSnapshot(codec_decode(kind, payload[FINGERPRINT_SIZE:]), lifetime)
-
-        return read
-
-    def _subclass(self, cls: type, fingerprint: bytes) -> type | None:
-        """Give the subclass of this fingerprint; another shape is a miss."""
-        return (
-            next((kind for kind in subclasses_of(cls) if self._codec.fingerprint(kind) == fingerprint), None) if self._polymorphic else None
+    def _reader(self, cls: type, generations: Generations) -> CellReader:
+        return CellReader(
+            cls,
+            self._codec,
+            polymorphic=self._polymorphic,
+            generations=None if self._coherent is None else generations,
+            report=lambda error: self._report(cls, error),
         )
+
+    def _read_cell(self, reader: CellReader, cell: bytes) -> Snapshot | None:
+        found = reader.read(cell)
+        if found is Unusable.EXPIRED:
+            self._counters.add(expirations=1)
+        return None if isinstance(found, Unusable) else found
 
     def _report(self, cls: type, error: CodecError) -> None:
         self._counters.add(errors=1)
@@ -213,18 +205,24 @@ class BackendStore(CacheStore):
         if cells is None:
             super().batch_put(objects)
         else:
-            self._twice(lambda: self._backend.set_many(cells))
+            self._twice(lambda: self._put(*cells))
             self._counters.add(puts=len(objects))
+
+    def _put(self, items: Sequence[Item], aliases: Sequence[Item]) -> None:
+        if self._coherent is None:
+            self._backend.set_many([*items, *aliases])
+        else:
+            self._coherent.put_many(items, aliases)
 
     batch_store = CacheStore.batch_store
     batch_fill = CacheStore.batch_fill
 
-    def _cells_alike(self, objects: Sequence[object]) -> list[tuple[str, bytes, int]] | None:
+    def _cells_alike(self, objects: Sequence[object]) -> tuple[list[Item], list[Item]] | None:
         cls = only_class(objects)
         if cls is None:
             return None
         keys, aliases = self._shape(cls)
-        return cells_of(objects, keys, aliases, self._namespace(), self._passes, self._rule.seconds(None))
+        return cells_of(objects, keys, aliases, self._namespace(), self._passes, self._rule.seconds(None), self._tag)
 
     def check(self, snapshots: Sequence[Snapshot]) -> None:
         """Raise what encoding these snapshots, or their lifetimes, would raise."""
@@ -233,31 +231,19 @@ class BackendStore(CacheStore):
             snapshot.payload(self._codec)
 
     def _write(self, entries: Sequence[Entry]) -> None:
-        namespace = self._namespace()
-        cells: dict[str, tuple[bytes, int] | None] = {}
+        batch = CellBatch(self._namespace(), self._codec, self._tag)
         for entry in entries:
-            self._add_cells(namespace, entry, cells)
-        self._twice(lambda: self._apply(cells))
+            batch.add(entry)
+        self._twice(lambda: self._apply(batch))
 
-    def _add_cells(self, namespace: str, entry: Entry, cells: "dict[str, tuple[bytes, int] | None]") -> None:
-        record = entry.plan.record_text(namespace, entry.native)
-        if not entry.stored:
-            cells[record] = None
-            return
-        keep = server_seconds(entry.seconds)
-        cells[record] = (pack_value(entry.snapshot.payload(self._codec), expiry(entry.seconds)), keep)
-        if entry.aliases:
-            pointer = pack_alias(record)
-            for plan, native in entry.aliases:
-                cells[plan.alias_text(namespace, native)] = (pointer, keep)
-
-    def _apply(self, cells: dict[str, tuple[bytes, int] | None]) -> None:
-        gone = [text for text, cell in cells.items() if cell is None]
-        if gone:
-            self._backend.delete_many(gone)
-        kept = [(text, *cell) for text, cell in cells.items() if cell is not None]
-        if kept:
-            self._backend.set_many(kept)
+    def _apply(self, batch: CellBatch) -> None:
+        if batch.gone:
+            self._backend.delete_many(batch.gone)
+        if batch.records:
+            tokens: Mapping[KeyPlan, bytes | None] = {}
+            if self._coherent is not None:
+                tokens = current_generations(self._coherent, batch.namespace, batch.mapped_records())
+            self._put(batch.items(tokens), batch.aliases())
 
     def _remove(self, records: Sequence[Alias]) -> int:
         namespace = self._namespace()

@@ -10,7 +10,7 @@ import pytest
 
 from stockstore import ProcessMemoryStore
 from stockstore.backends import local
-from stockstore.stores import local as shelves
+from stockstore.stores import spaces as shelves
 
 MAXSIZE = 4
 
