@@ -98,7 +98,7 @@ def columns_of_identity(mapper: Mapper[Any], table: object) -> list[Any] | None:
         next((column for column in mapper.get_property_by_column(key).columns if getattr(column, "table", None) is table), None)
         for key in mapper.primary_key
     ]
-    return None if None in found else found
+    return None if any(column is None for column in found) else found
 
 
 def roots_named(names: Iterable[str]) -> Roots:
