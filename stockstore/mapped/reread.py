@@ -52,10 +52,13 @@ class _Hierarchy:
         self.size = _size(self.mapper)
         self.below = [m for m in self.mapper.self_and_descendants if identity_class(m) is root]
         self.plans = [plan_of(mapper.class_) for mapper in self.below]
-        self.by_discriminator = len(self.below) > 1 and isinstance(self.mapper.polymorphic_on, Column)
-        self.is_plain = all(isinstance(m.local_table, Table) for m in self.below) and (len(self.below) == 1 or self.by_discriminator)
+        told_by: Any = self.mapper.polymorphic_on
+        self.by_discriminator = isinstance(told_by, Column) and told_by.table in self.mapper.tables
+        # A concrete class may be told by a column of the union of all, which its own table does not need.
+        alone = len(self.below) == 1 and (told_by is None or isinstance(told_by, Column))
+        self.is_plain = all(isinstance(m.local_table, Table) for m in self.below) and (alone or self.by_discriminator)
         single = [m for m in self.below if m.persist_selectable is self.mapper.persist_selectable]
-        self.top = _Selection(self.mapper, self.key, single, self.mapper.polymorphic_on if self.by_discriminator else None)
+        self.top = _Selection(self.mapper, self.key, single, told_by if self.by_discriminator else None)
         self.joined = {m: _Selection(m, self.key, [m], None) for m in self.below if m not in single}
 
     def is_current(self) -> bool:
@@ -87,8 +90,8 @@ class _Selection:
     def __init__(self, mapper: Mapper[Any], key: Sequence[Any], mappers: Sequence[Mapper[Any]], discriminator: Any) -> None:
         loaded = [column for m in mappers for column in _columns(m) if column is not UNLOADED]
         columns = [*dict.fromkeys([*key, *loaded])]
-        self.shapes = {m: (plan_of(m.class_), _state_of(_columns(m), columns)) for m in mappers}
         self._selected = [*columns, *([] if discriminator is None else [discriminator])]
+        self.shapes = {m: (plan_of(m.class_), _state_of(_columns(m), self._selected)) for m in mappers}
         self._from, self._key, self._tables = mapper.persist_selectable, key, list(mapper.tables)
         self._statements: dict[str, Select[Any]] = {}
 
@@ -119,7 +122,7 @@ def _columns(mapper: Mapper[Any]) -> list[Any]:
 
 
 def _state_of(wanted: Sequence[Any], columns: Sequence[Any]) -> Callable[[Any], tuple[Any, ...]]:
-    places = {column: position for position, column in enumerate(columns)}
+    places = {column: position for position, column in reversed(list(enumerate(columns)))}
     positions = [None if column is UNLOADED else places[column] for column in wanted]
     loaded = [position for position in positions if position is not None]
     if len(loaded) < len(positions):
