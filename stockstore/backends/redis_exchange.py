@@ -151,7 +151,7 @@ class OnCluster:
         return answers
 
 
-def checked_cells(answer: object, kinds: frozenset[type] = _CELLS) -> list[Any]:
+def checked_cells(answer: object, kinds: frozenset[object] = _CELLS) -> list[Any]:
     """Refuse what is no list of cells, with ``None`` where there is none.
 
     Raises:

@@ -79,8 +79,11 @@ end
 """
 
 _MARKERS = """
+local function failed(answer)
+    return type(answer) == 'table' and answer.err
+end
 local function is_marker(cell)
-    return cell and string.byte(cell) == 87
+    return type(cell) == 'string' and string.byte(cell) == 87
 end
 local function joined(cell, ticket)
     local tickets = string.sub(cell, 3)
@@ -188,7 +191,6 @@ end
 # others are kept, which are to be waited for still.
 _MARK = """
 local pcall, ticket, id, marked = redis.pcall, ARGV[1], ARGV[2], tonumber(ARGV[3])
-local function failed(answer) return type(answer) == 'table' and answer.err end
 local function delete_all()
     local markers = {}
     for i, cell in ipairs(redis.call('MGET', unpack(KEYS, 1, marked))) do
@@ -215,28 +217,39 @@ end
 return generations
 """
 
-# A value that a full server refuses is left out: the marker goes in any case.
+# As with puts, the value is put first, and what stood there put back where the marker was not the sole one. A value
+# that a full server refuses is left out: the marker goes in any case.
 _RELEASE = """
-local call, mine, ticket, committed = redis.call, 'W-' .. ARGV[1], ARGV[1], ARGV[2] == '1'
+local call, pcall, mine, ticket, committed = redis.call, redis.pcall, 'W-' .. ARGV[1], ARGV[1], ARGV[2] == '1'
 local marked, seconds, valued, held = tonumber(ARGV[3]), lifetimes_in(ARGV[4]), tonumber(ARGV[5]), 0
-local function put(i)
-    local answer = redis.pcall('SETEX', KEYS[i], seconds(i), ARGV[i + 5])
-    if answer.err then call('DEL', KEYS[i]) end
+local function take(key, cell)
+    if is_marker(cell) then
+        local rest = without(cell, ticket)
+        if rest == string.sub(cell, 3) then return end
+        held = held + 1
+        if rest == '' then call('DEL', key) else call('SET', key, 'W+' .. rest) end
+    elseif cell and committed then
+        call('DEL', key)
+    end
 end
-local function take(i, cell)
-    local rest = without(cell, ticket)
-    if rest == string.sub(cell, 3) then return 0 end
-    if cell == mine and committed and i <= valued then put(i)
-    elseif rest == '' then call('DEL', KEYS[i])
-    else call('SET', KEYS[i], 'W+' .. rest) end
-    return 1
+for i = 1, valued do
+    local key = KEYS[i]
+    local old = pcall('SET', key, ARGV[i + 5], 'EX', seconds(i), 'GET')
+    if old == mine then
+        held = held + 1
+    elseif failed(old) then
+        take(key, pcall('GET', key))
+    else
+        if is_marker(old) then call('SET', key, old) else call('DEL', key) end
+        take(key, old)
+    end
 end
-for i, cell in ipairs(marked > 0 and call('MGET', unpack(KEYS, 1, marked)) or {}) do
-    if is_marker(cell) then held = held + take(i, cell)
-    elseif cell and committed then call('DEL', KEYS[i]) end
+for i, cell in ipairs(marked > valued and call('MGET', unpack(KEYS, valued + 1, marked)) or {}) do
+    take(KEYS[valued + i], cell)
 end
 for i = marked + 1, #KEYS do
-    redis.pcall('SETEX', KEYS[i], seconds(valued + i - marked), ARGV[5 + valued + i - marked])
+    local at = valued + i - marked
+    pcall('SETEX', KEYS[i], seconds(at), ARGV[at + 5])
 end
 return held
 """

@@ -455,6 +455,16 @@ class CoherentBackendContract(CoherentBasics):
         assert {name: cell[BODY_AT:] for name, cell in answer.cells.items()} == {key(2): body(b"two")}
         assert bodies(backend, key(3), generation) == {generation: b"W-" + ONE}
 
+    def test_a_mark_tells_the_generations(self, backend: CoherentBackend, other: CoherentBackend, key: Key, namespace: str) -> None:
+        """A mark gives the generations that stand, unmarked, and leaves out those that are absent or marked."""
+        labels = ("User", "Order", "Seat")
+        user, order, seat = (f"{namespace}:{label}:" for label in labels)
+        made = [backend.lease_many({key(1, label): None}, fresh_token(), f"{namespace}:{label}:").generation for label in labels[:2]]
+        other.mark_many([], TWO, [order])
+        assert backend.mark_many([key(1)], ONE, [key(2)], [user, order, seat]) == {user: made[0]}
+        assert backend.mark_many([], ONE, [user], [user]) == {}
+        assert backend.mark_many([key(3)], ONE) == {}
+
     @pytest.mark.parametrize("committed", [True, False])
     def test_a_generation_after_its_writers_is_a_new_one(
         self, backend: CoherentBackend, other: CoherentBackend, key: Key, generation: str, committed: bool
