@@ -1,0 +1,265 @@
+"""Triggers for PostgreSQL that note in the outbox what anybody writes: psql, other applications, cascades, functions.
+
+Per table there are four of them, one for each kind of statement. They run once per statement, inside its transaction, and
+insert one row with the keys of all its rows. Nothing depends on the application then but the names and types of its keys.
+"""
+
+# ruff: noqa: S608 - DDL takes no parameters; names are quoted, and key texts have no quotes
+
+import hashlib
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import Column, Connection, Table, text
+from sqlalchemy.orm import Mapper, configure_mappers
+from sqlalchemy.sql import sqltypes
+
+from stockstore.errors import ConfigurationError
+from stockstore.evidence import Outbox
+from stockstore.keys import KeyPlan, keys_of, namespace_text
+from stockstore.keys.declared import identity_class
+from stockstore.keys.encoding import DECIMAL_BELOW
+from stockstore.keys.plans import KEY_LIMIT, key_prefix
+from stockstore.mapped.hydrate import all_mappers
+
+ROWS_LIMIT: Final = 1000
+"""The rows of one statement above which its table's classes are noted instead of keys."""
+SKIP: Final = text("SELECT set_config('stockstore.synced', '1', true)")
+"""What a transaction executes, before it writes, whose writes nobody needs to note."""
+_NAME: Final = "stockstore_outbox_"
+_EVENTS: Final = {
+    "insert": ("REFERENCING NEW TABLE AS new_rows", ("new_rows",)),
+    "update": ("REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows", ("old_rows", "new_rows")),
+    "delete": ("REFERENCING OLD TABLE AS old_rows", ("old_rows",)),
+    "truncate": ("", ()),
+}
+_PLAIN: Final = "[A-Za-z0-9@.+_~-]"
+_INTEGERS: Final = ("smallint", "integer", "bigint")
+_INSTALLED: Final = text(
+    """
+    SELECT CAST(CAST(tgrelid AS regclass) AS text) AS table, tgname AS trigger, CAST(CAST(tgfoid AS regprocedure) AS text) AS function
+    FROM pg_trigger WHERE starts_with(tgname, :name) AND NOT tgisinternal AND (CAST(:table AS text) IS NULL OR tgrelid = CAST(CAST(:table AS text) AS regclass))
+    ORDER BY 1, 2
+    """
+)
+
+
+class Installed(NamedTuple):
+    """A trigger that is there.
+
+    Attributes:
+        table: The table's name, with its schema where the search path needs it.
+        trigger: The trigger's name.
+        function: The function that it calls.
+    """
+
+    table: str
+    trigger: str
+    function: str
+
+
+class _Key(NamedTuple):
+    """How the rows of a table name records of one hierarchy: an SQL expression for each part, or none where SQL cannot tell."""
+
+    plan: KeyPlan
+    columns: tuple[str, ...]
+    parts: tuple[str, ...]
+
+
+def install(
+    connection: Connection, tables: Iterable[str], *, namespaces: Collection[str] = ("stockstore",), outbox: Outbox | None = None
+) -> list[str]:
+    """Make the triggers of tables, or make them anew.
+
+    Args:
+        connection: One of PostgreSQL, whose transaction is the caller's to commit; its role owns the tables, or may make triggers.
+        tables: Names of tables that mapped classes, which are imported already, have their rows in.
+        namespaces: The namespaces of all caches that hold these classes.
+        outbox: The outbox, which is there.
+
+    Returns:
+        The names of the tables.
+
+    Raises:
+        ConfigurationError: It is no PostgreSQL, a table is not there or no class has its rows in it, or there is no outbox.
+    """
+    _refuse_others(connection)
+    configure_mappers()
+    target = _outbox_name(connection, outbox or Outbox())
+    found = [table for name in tables for table in _tables_named(name)]
+    for table in found:
+        _install(connection, table, list(map(namespace_text, namespaces)), target)
+    return list(dict.fromkeys(table.fullname for table in found))
+
+
+def remove(connection: Connection, tables: Iterable[str]) -> list[Installed]:
+    """Drop the triggers of tables and their functions, and give what was there."""
+    gone = installed(connection, tables)
+    for trigger in gone:
+        _run(connection, f"DROP TRIGGER {trigger.trigger} ON {trigger.table}")
+        _run(connection, f"DROP FUNCTION {trigger.function}")
+    return gone
+
+
+def installed(connection: Connection, tables: Iterable[str] | None = None) -> list[Installed]:
+    """Give the triggers that are there, of some tables or of all that can be seen."""
+    _refuse_others(connection)
+    quote = connection.dialect.identifier_preparer.quote
+    names = [None] if tables is None else [_existing(connection, ".".join(map(quote, name.split(".")))) for name in tables]
+    rows = [row for name in names for row in connection.execute(_INSTALLED, {"name": _NAME, "table": name})]
+    return [Installed(*row) for row in rows]
+
+
+def _refuse_others(connection: Connection) -> None:
+    if connection.dialect.name != "postgresql":
+        raise ConfigurationError(f"triggers can be made on PostgreSQL, not on {connection.dialect.name}; call sync.invalidate() there")
+
+
+def _existing(connection: Connection, name: str) -> str:
+    found: str | None = connection.execute(text("SELECT CAST(to_regclass(:name) AS text)"), {"name": name}).scalar()
+    if found is None:
+        raise ConfigurationError(f"the database has no table {name}; give its schema too where that is not in the search path")
+    return found
+
+
+def _outbox_name(connection: Connection, outbox: Outbox) -> str:
+    table = outbox.definition
+    place = text(
+        "SELECT quote_ident(nspname) FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace WHERE pg_class.oid = to_regclass(:name)"
+    )
+    schema = connection.execute(place, {"name": _quoted(connection, table)}).scalar()
+    if schema is None:
+        raise ConfigurationError(
+            f"the database has no table {table.fullname}, which the triggers write to; make it with Outbox().create(engine)"
+        )
+    return f"{schema}.{connection.dialect.identifier_preparer.quote(table.name)}"
+
+
+def _tables_named(name: str) -> list[Table]:
+    tables = {table: None for mapper in all_mappers() for table in mapper.tables if isinstance(table, Table)}
+    found = [table for table in tables if name in {table.fullname, table.name}]
+    if not found:
+        known = ", ".join(sorted({table.fullname for table in tables})) or "none"
+        raise ConfigurationError(f"no mapped class has its rows in a table {name!r}; those imported have theirs in {known}")
+    return found
+
+
+def _install(connection: Connection, table: Table, namespaces: Sequence[str], outbox: str) -> None:
+    name = _quoted(connection, table)
+    _existing(connection, name)
+    keys = list(_keys(connection, table))
+    schema = outbox.rpartition(".")[0]
+    for event, (referencing, sources) in _EVENTS.items():
+        function = f"{schema}.{_NAME}{event}_{hashlib.blake2b(name.encode(), digest_size=6).hexdigest()}"
+        _run(connection, _function(function, _body(keys, sources, namespaces, outbox)))
+        _run(connection, f"DROP TRIGGER IF EXISTS {_NAME}{event} ON {name}")
+        _run(
+            connection,
+            f"CREATE TRIGGER {_NAME}{event} AFTER {event} ON {name} {referencing} FOR EACH STATEMENT EXECUTE FUNCTION {function}()",
+        )
+
+
+def _quoted(connection: Connection, table: Table) -> str:
+    return connection.dialect.identifier_preparer.format_table(table)
+
+
+def _keys(connection: Connection, table: Table) -> Iterator[_Key]:
+    """Give the key of each hierarchy that has rows in a table, by the mapper that knows most of its columns."""
+    types = _types(connection, table)
+    found: dict[KeyPlan, _Key] = {}
+    for mapper in all_mappers():
+        if table in mapper.tables:
+            key = _key(connection, mapper, table, types)
+            if key.parts or key.plan not in found:
+                found[key.plan] = key
+    yield from found.values()
+
+
+def _types(connection: Connection, table: Table) -> dict[str, str]:
+    asked = text("SELECT attname, format_type(atttypid, NULL) AS type FROM pg_attribute WHERE attrelid = to_regclass(:name) AND attnum > 0")
+    return {row.attname: row.type for row in connection.execute(asked, {"name": _quoted(connection, table)})}
+
+
+def _key(connection: Connection, mapper: Mapper[Any], table: Table, types: dict[str, str]) -> _Key:
+    plan = keys_of(identity_class(mapper.class_)).identity
+    columns = [column for name in plan.names if (column := _column(mapper, name, table)) is not None]
+    parts = [_part(column, f"k{number}", types.get(column.name, "")) for number, column in enumerate(columns)]
+    if len(columns) < len(plan.names) or not all(parts):
+        return _Key(plan, (), ())
+    return _Key(plan, tuple(connection.dialect.identifier_preparer.quote(column.name) for column in columns), tuple(parts))
+
+
+def _column(mapper: Mapper[Any], name: str, table: Table) -> Column[Any] | None:
+    mapped = [column for column in mapper.get_property(name).columns if isinstance(column, Column)]
+    own = [column for column in mapped if column.table is table]
+    # A joined table whose key has another name refers to it.
+    return next(iter([*own, *(c for c in table.primary_key if any(c.references(column) for column in mapped))]), None)
+
+
+def _part(column: Column[Any], name: str, actual: str) -> str:
+    """Give SQL for the text of a value as `stockstore.keys` writes it, nothing where only Python knows the value."""
+    declared = column.type
+    if not type(declared).__module__.startswith("sqlalchemy."):
+        return ""
+    if isinstance(declared, sqltypes.Integer) and actual in _INTEGERS:
+        return f"CASE WHEN {name} > -{DECIMAL_BELOW} AND {name} < {DECIMAL_BELOW} THEN 'i' || {name} END"
+    if isinstance(declared, sqltypes.String) and not isinstance(declared, sqltypes.Enum) and actual in {"text", "character varying"}:
+        return f"'s' || {_escaped(f'CAST({name} AS text)')}"
+    if isinstance(declared, sqltypes.Uuid) and declared.as_uuid and actual == "uuid":
+        return f"'u' || replace(CAST({name} AS text), '-', '')"
+    return ""
+
+
+def _escaped(value: str) -> str:
+    each = """regexp_replace(upper(encode(convert_to(c, 'UTF8'), 'hex')), '(..)', E'%\\\\1', 'g')"""
+    return f"""CASE WHEN {value} COLLATE "C" ~ '^{_PLAIN}*$' THEN {value} ELSE (
+                SELECT string_agg(CASE WHEN c COLLATE "C" ~ '{_PLAIN}' THEN c ELSE {each} END, '' ORDER BY n)
+                FROM regexp_split_to_table({value}, '') WITH ORDINALITY AS split (c, n)) END"""
+
+
+def _function(name: str, body: str) -> str:
+    # The one who writes need not have any right to the outbox.
+    return f"""
+CREATE OR REPLACE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $stockstore$
+BEGIN
+    IF current_setting('stockstore.synced', true) = '1' THEN
+        RETURN NULL;
+    END IF;
+{body}
+    RETURN NULL;
+END
+$stockstore$"""
+
+
+def _body(keys: Sequence[_Key], sources: Sequence[str], namespaces: Sequence[str], outbox: str) -> str:
+    classes = "\n".join(f"{space}:{key.plan.label}:" for space in namespaces for key in keys)
+    whole = f"INSERT INTO {outbox} (texts) VALUES ('{classes}');"
+    if not sources:
+        return f"    {whole}"
+    some = " UNION ALL ".join(f"SELECT 1 FROM {source}" for source in sources)
+    texts = "\n        UNION ALL\n".join(_texts(key, sources, space) for space in namespaces for key in keys)
+    return f"""
+    IF (SELECT count(*) FROM (SELECT 1 FROM ({some}) AS changed LIMIT {ROWS_LIMIT + 1}) AS first) > {ROWS_LIMIT} THEN
+        {whole}
+    ELSE
+        INSERT INTO {outbox} (texts) SELECT string_agg(DISTINCT key, E'\\n') FROM (
+{texts}
+        ) AS keys HAVING count(*) > 0;
+    END IF;"""
+
+
+def _texts(key: _Key, sources: Sequence[str], namespace: str) -> str:
+    whole = f"'{namespace}:{key.plan.label}:'"
+    # By names of our own: a column may be called as a variable of PL/pgSQL is.
+    named = [", ".join([f"{source}.{column} AS k{number}" for number, column in enumerate(key.columns)] or ["1"]) for source in sources]
+    rows = " UNION ALL ".join(f"SELECT {columns} FROM {source}" for columns, source in zip(named, sources, strict=True))
+    if not key.parts:
+        return f"        SELECT {whole} AS key FROM ({rows}) AS changed"
+    made = " || ':' || ".join(f"({part})" for part in key.parts)
+    return f"""        SELECT coalesce(CASE WHEN length(made) < {KEY_LIMIT} THEN made END, {whole}) AS key FROM (
+            SELECT '{key_prefix("", key.plan.record_space).replace(":", namespace + ":", 1)}' || {made} AS made FROM ({rows}) AS changed) AS made"""
+
+
+def _run(connection: Connection, statement: str) -> None:
+    # Neither colons nor percent signs mean a parameter here.
+    connection.exec_driver_sql(statement, execution_options={"no_parameters": True})
