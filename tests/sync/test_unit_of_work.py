@@ -53,7 +53,8 @@ def _delete(session: Session) -> None:
 
 
 def _orphan(session: Session) -> None:
-    session.get_one(Customer, 1).orders.clear()
+    customer = session.get_one(Customer, 1)
+    customer.orders.clear()
     session.flush()
 
 
@@ -74,11 +75,9 @@ def _alternate_key(session: Session) -> None:
 
 def _swap_alternate_keys(session: Session) -> None:
     one, two = session.get_one(Customer, 1), session.get_one(Customer, 2)
-    one.email = None
+    one.email = two.email = None
     session.flush()
-    one.email, two.email = "b", None
-    session.flush()
-    two.email = "a"
+    one.email, two.email = "b", "a"
     session.flush()
 
 
