@@ -1,0 +1,123 @@
+"""The command line of the race."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from redis import RedisError
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from stockstore import StockstoreError
+from tests.race.caches import is_cache_url
+from tests.race.job import FAULTS, ON_UNREACHABLE, PROTOCOLS
+from tests.race.report import failing, render
+from tests.race.supervisor import Options, race, running_servers, seeded
+from tests.servers.source import NoServer
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> "None":  # type: ignore[override]
+        """Say what is wrong in one line."""
+        self.exit(2, f"race: {message}\n")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Give the parser of the command line."""
+    made = _Parser(prog="race", description="Races processes over one cache and one database, and judges every read.")
+    made.add_argument("--seconds", type=_positive, default=60.0, help="how long (60)")
+    made.add_argument("--processes", type=_count, default=8, help="how many at the same time (8)")
+    made.add_argument("--cache", type=_cache, default="redis", help="redis or memcached for a server of its own, or a URL")
+    made.add_argument("--database", type=_database, default="postgresql", help="postgresql for a server of its own, or a URL of one")
+    made.add_argument("--protocol", choices=PROTOCOLS, default="strict")
+    made.add_argument("--faults", type=_faults, default=(), help=f"some of {','.join(FAULTS)}")
+    made.add_argument("--keys", type=_count, default=16, help="how many hot rows (16)")
+    made.add_argument("--on-unreachable", choices=ON_UNREACHABLE, help="what writers do that cannot mark")
+    made.add_argument("--no-outbox", dest="outbox", action="store_false", help="write no rows to the outbox")
+    made.add_argument("--releases", type=int, choices=(1, 2), default=1, help="how many releases of the class run at the same time")
+    made.add_argument("--seed", type=int, help="makes the processes' choices the same again, not their timing")
+    made.add_argument("--json", type=Path, help="a file for the figures")
+    made.add_argument("--keep", type=_folder, help="a new folder for the processes' logs, which are dropped otherwise")
+    return made
+
+
+def _folder(text: str) -> Path:
+    path = Path(text)
+    try:
+        path.mkdir()
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} cannot be made: {error.strerror}") from None
+    return path
+
+
+def _positive(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0")
+    return number
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on")
+    return int(text)
+
+
+def _cache(text: str) -> str:
+    if text not in {"redis", "memcached"} and not is_cache_url(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither redis nor memcached nor a URL of either")
+    return text
+
+
+def _database(text: str) -> str:
+    try:
+        fits = text == "postgresql" or make_url(text).get_backend_name() == "postgresql"
+    except ArgumentError:
+        fits = False
+    if not fits:
+        raise argparse.ArgumentTypeError(f"{text!r} is no URL of a PostgreSQL")
+    return text
+
+
+def _faults(text: str) -> tuple[str, ...]:
+    wanted = tuple(dict.fromkeys(name for name in text.split(",") if name))
+    if unknown := set(wanted) - set(FAULTS):
+        raise argparse.ArgumentTypeError(f"no fault is called {', '.join(sorted(unknown))}; there are {', '.join(FAULTS)}")
+    return wanted
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Race, tell, and give 0 where all zeros hold, else 1."""
+    given = parser().parse_args(arguments)
+    options = Options(
+        seconds=given.seconds,
+        processes=given.processes,
+        cache=given.cache,
+        database=given.database,
+        protocol=given.protocol,
+        faults=given.faults,
+        keys=given.keys,
+        on_unreachable=given.on_unreachable,
+        outbox=given.outbox,
+        releases=given.releases,
+        seed=seeded(given.seed),
+        keep=given.keep,
+    )
+    try:
+        with running_servers(options) as (cache, database):
+            report = race(options, cache, database)
+    except (OSError, RedisError, SQLAlchemyError, StockstoreError, NoServer) as error:
+        sys.stderr.write(f"race: a server did not answer, or refused: {' '.join(str(error).split())}\n")
+        return 2
+    sys.stdout.write(render(report))
+    if given.json:
+        given.json.write_text(json.dumps(report, indent=2))
+    return 1 if failing(report) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,103 @@
+"""The protocols that can race: the library's, and those that it is measured against."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.orm import Session, sessionmaker
+
+from stockstore import BackendStore, ChainedStore, RedisStore, SqlAlchemyStore
+from stockstore.cells import is_marker
+from stockstore.keys import keys_of, namespace_text
+from stockstore_ext.sqlalchemy import SessionSync
+from tests.race.failpoints import Failpoints
+from tests.race.job import Job
+from tests.race.log import Log
+from tests.race.models import Seen, item_class
+from tests.race.naive import Driver, MemcachedDriver, NaiveAccess, RedisDriver, seen_of
+
+_BULK_LIMIT: Final = 4
+
+
+def open_access(job: Job, slot: int, points: Failpoints, log: Log) -> Any:
+    """Open what a process reads and writes by, with its failpoints set."""
+    engine = create_engine(job.database, pool_size=job.readers + 2, max_overflow=4, connect_args={"application_name": "stockstore-race"})
+    item = item_class(1 + slot % job.releases)
+    kind: type[Session] = type("RaceSession", (Session,), {})
+    points.in_database(engine, kind)
+    sessions = sessionmaker(engine, class_=kind)
+    return (open_naive if job.is_naive else open_own)(job, engine, item, sessions, points, log)
+
+
+class OwnAccess:
+    """The library's way: a chain that reads, and sessions that the hook follows."""
+
+    def __init__(self, job: Job, engine: Engine, item: Any, sessions: Any, cache: BackendStore) -> None:
+        """Attach the hook."""
+        self.item, self.sessions = item, sessions
+        self._engine, self._cache = engine, cache
+        self._store = ChainedStore([cache, SqlAlchemyStore(engine=engine)])
+        self._sync = SessionSync(
+            self._store,
+            consistency="fast" if job.protocol == "fast" else "strict",
+            on_unreachable=job.on_unreachable,  # type: ignore[arg-type]
+            outbox=job.outbox,
+            bulk_limit=_BULK_LIMIT,
+        ).attach(sessions)
+
+    def read(self, by: str, values: Sequence[Any]) -> list[Seen | None]:
+        """Give rows through the chain."""
+        if len(values) == 1:
+            return [_seen(self._store.get(self.item, {by: values[0]}))]
+        return [_seen(row) for row in self._store.batch_get(self.item, [{by: value} for value in values])]
+
+    def committed(self, rows: Sequence[Seen], gone: Sequence[tuple[int, str]]) -> None:
+        """Do nothing: the hook has heard of it."""
+
+    def cached(self, by: str, values: Sequence[Any]) -> list[Seen | None]:
+        """Give what the cache alone holds."""
+        return [_seen(row) for row in self._cache.batch_get(self.item, [{by: value} for value in values])]
+
+    def markers(self, numbers: Sequence[int]) -> int:
+        """Count the markers in the cells of ids, and in the class's."""
+        plan, namespace = keys_of(self.item).identity, self._cache._namespace()
+        texts = [plan.record_text(namespace, plan.native([number])) for number in numbers]
+        cells = self._cache._backend.get_many([*texts, f"{namespace_text(namespace)}:{plan.label}:"])
+        return sum(map(is_marker, cells.values()))
+
+    def guarantee(self) -> str:
+        """Tell what the hook promises."""
+        return str(self._sync.guarantee)
+
+    def close(self) -> None:
+        """Let go of the servers."""
+        self._sync.detach()
+        self._store.close()
+        self._engine.dispose()
+
+
+def open_own(job: Job, engine: Engine, item: Any, sessions: Any, points: Failpoints, log: Log) -> OwnAccess:
+    """Open the library's protocol."""
+    if urlsplit(job.cache).scheme == "memcached":
+        from stockstore import MemcacheStore
+        from stockstore.backends.memcache import MemcacheBackend
+
+        points.in_backend(MemcacheBackend)
+        cache: BackendStore = MemcacheStore(urlsplit(job.cache).netloc.split(","), namespace=job.namespace)
+    else:
+        from stockstore.backends.redis import RedisBackend
+
+        points.in_backend(RedisBackend)
+        cache = RedisStore(job.cache, namespace=job.namespace)
+    return OwnAccess(job, engine, item, sessions, cache)
+
+
+def _seen(row: Any) -> Seen | None:
+    return None if row is None else seen_of(row)
+
+
+def open_naive(job: Job, engine: Engine, item: Any, sessions: Callable[[], Session], points: Failpoints, log: Log) -> NaiveAccess:
+    """Open a protocol that is in use elsewhere."""
+    driver: Driver = MemcachedDriver(job.cache) if urlsplit(job.cache).scheme == "memcached" else RedisDriver(job.cache)
+    return NaiveAccess(driver, engine, item, sessions, job.namespace, points, log, puts=job.protocol != "naive-delete")

@@ -1,0 +1,181 @@
+"""Judges the history of each register: a key, and the versions that were written and read under it.
+
+A read from ``start`` to ``end`` that gave version v is right if and only if v is no older than what was acknowledged before
+``start``, no older than what any read saw that ended before ``start``, and its commit was attempted before ``end``.
+A read that found nothing saw the oldest deletion that fits.
+"""
+
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from tests.race.log import ABSENT, ACKNOWLEDGED, ATTEMPT, COUNT, LATE, NAMES, READ, Record
+
+STALE, NON_LINEARIZABLE, DIRTY, WRONG_OBJECT = "stale after acknowledgement", "non-linearizable", "dirty", "wrong object"
+_NEVER: Final = 2**63 - 1
+_EXAMPLES: Final = 20
+
+
+class Violation(NamedTuple):
+    """A read that is not right; ``floor`` is the version that it should have seen, known for ``age`` nanoseconds."""
+
+    sort: str
+    register: int
+    version: int
+    floor: int
+    start: int
+    end: int
+    age: int
+
+    def __str__(self) -> str:
+        """Tell it in a line."""
+        late = f", {self.age / 1e6:.1f} ms after its acknowledgement" if self.sort == STALE else ""
+        return f"{self.sort}: register {self.register}, version {self.version} read where {self.floor} was known{late} (at {self.start}..{self.end})"
+
+
+class History:
+    """What happened under one key; it starts with a version that all have."""
+
+    def __init__(self, register: int, first: int = 1) -> None:
+        """Begin with the first version, present."""
+        self.register = register
+        self.starts, self.ends, self.versions = array("q"), array("q"), array("q")
+        self.attempts = {first: -1}
+        self.acknowledged = [(-1, first)]
+        self.deletions: set[int] = set()
+        self.late: dict[int, int] = {}
+        """When what is written past the hook has to be known to all."""
+
+    def add(self, record: Record) -> None:
+        """Take a record of this register."""
+        if record.kind == READ:
+            self.starts.append(record.start)
+            self.ends.append(record.end)
+            self.versions.append(record.version)
+        else:
+            self._write(record)
+
+    def _write(self, record: Record) -> None:
+        if record.absent:
+            self.deletions.add(record.version)
+        if record.kind == ACKNOWLEDGED:
+            self.acknowledged.append((record.end, record.version))
+            if record.version in self.late:
+                self.late[record.version] = record.end
+            return
+        self.attempts[record.version] = min(record.start, self.attempts.get(record.version, _NEVER))
+        if record.kind == LATE:
+            self.late[record.version] = _NEVER
+
+    def newest(self) -> int:
+        """Give the last version that was acknowledged."""
+        return max(version for _, version in self.acknowledged)
+
+    def twice(self) -> int:
+        """Count the versions that two writers were told to be theirs: one of the two is lost."""
+        return len(self.acknowledged) - len({version for _, version in self.acknowledged})
+
+
+@dataclass
+class Verdict:
+    """What was found in one or all histories."""
+
+    reads: int = 0
+    found: dict[str, int] = field(default_factory=lambda: dict.fromkeys((STALE, NON_LINEARIZABLE, DIRTY, WRONG_OBJECT), 0))
+    oldest: int = 0
+    """The longest time, in nanoseconds, that a stale read came after the acknowledgement of what it should have seen."""
+    examples: list[Violation] = field(default_factory=list)
+
+    def add(self, violation: Violation) -> None:
+        """Count a violation."""
+        self.found[violation.sort] += 1
+        if violation.sort == STALE:
+            self.oldest = max(self.oldest, violation.age)
+        if len(self.examples) < _EXAMPLES:
+            self.examples.append(violation)
+
+
+def judge(history: History, verdict: Verdict) -> None:
+    """Add what is wrong in a history, by one sweep over its reads in the order of their starts."""
+    starts, ends, resolved = history.starts, history.ends, array("q", history.versions)
+    verdict.reads += len(starts)
+    order = sorted(range(len(starts)), key=starts.__getitem__)
+    shown = _shown(history)
+    published = sorted(range(len(starts)), key=shown.__getitem__)
+    ages, floors = _floors(history.acknowledged)
+    deletions = sorted(history.deletions)
+    seen, at, last = -1, 0, len(published)
+    for index in order:
+        start, end = starts[index], ends[index]
+        while at < last and shown[published[at]] < start:
+            seen = max(seen, resolved[published[at]])
+            at += 1
+        # The first version was there before all reads.
+        acknowledged = floors[bisect_left(ages, start) - 1]
+        floor = max(acknowledged, seen)
+        version = resolved[index]
+        if version == ABSENT:
+            version = resolved[index] = _deletion(history, deletions, floor, end)
+        if version < 0 or history.attempts.get(version, _NEVER) >= end:
+            resolved[index] = -1
+            verdict.add(Violation(DIRTY, history.register, version, floor, start, end, 0))
+        elif version < acknowledged:
+            age = start - ages[bisect_right(floors, version)]
+            verdict.add(Violation(STALE, history.register, version, acknowledged, start, end, age))
+        elif version < seen:
+            verdict.add(Violation(NON_LINEARIZABLE, history.register, version, seen, start, end, 0))
+
+
+def _shown(history: History) -> Sequence[int]:
+    """Give from when on what each read saw binds the others."""
+    if not history.late:
+        return history.ends
+    return array("q", (max(end, history.late.get(version, 0)) for end, version in zip(history.ends, history.versions, strict=True)))
+
+
+def _floors(acknowledged: Iterable[tuple[int, int]]) -> tuple[list[int], list[int]]:
+    """Give the times at which the newest acknowledged version rose, and to what."""
+    times: list[int] = []
+    floors: list[int] = []
+    for time, version in sorted(acknowledged):
+        if not floors or version > floors[-1]:
+            times.append(time)
+            floors.append(version)
+    return times, floors
+
+
+def _deletion(history: History, deletions: list[int], floor: int, end: int) -> int:
+    """Give the oldest deletion that a read which found nothing may have seen, else the newest that it can have seen, else -1."""
+    at = bisect_left(deletions, floor)
+    if at < len(deletions) and history.attempts.get(deletions[at], _NEVER) < end:
+        return deletions[at]
+    return next((version for version in reversed(deletions[:at]) if history.attempts.get(version, _NEVER) < end), -1)
+
+
+def histories(records: Iterable[Record], registers: int) -> tuple[list[History], dict[str, int], list[Violation]]:
+    """Sort records by their registers, and give the counts and the wrong objects besides."""
+    by_register = [History(register) for register in range(registers)]
+    counts: dict[str, int] = {}
+    wrong: list[Violation] = []
+    for record in _writes_in_order(records, by_register):
+        if record.kind == COUNT:
+            counts[NAMES[record.register]] = counts.get(NAMES[record.register], 0) + record.version
+        else:
+            wrong.append(Violation(WRONG_OBJECT, record.register, 0, 0, record.start, record.end, 0))
+    return by_register, counts, wrong
+
+
+def _writes_in_order(records: Iterable[Record], by_register: list[History]) -> Iterator[Record]:
+    """Hand records to their registers, acknowledgements last, and give those that belong to none."""
+    acknowledgements = []
+    for record in records:
+        if record.kind in {READ, ATTEMPT, LATE}:
+            by_register[record.register].add(record)
+        elif record.kind == ACKNOWLEDGED:
+            acknowledgements.append(record)
+        else:
+            yield record
+    for record in acknowledgements:
+        by_register[record.register].add(record)

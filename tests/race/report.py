@@ -1,0 +1,99 @@
+"""What a race has shown, as text and as numbers."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from tests.race.checker import DIRTY, NON_LINEARIZABLE, STALE, WRONG_OBJECT, Verdict
+from tests.race.drain import Rest
+from tests.race.job import UNREACHABLE
+
+_MILLION: Final = 1_000_000
+GATED: Final = (STALE, NON_LINEARIZABLE, DIRTY, WRONG_OBJECT, "stale at rest", "lost writes", "markers left", "errors", "hung processes")
+"""What has to be zero."""
+
+
+def gates(protocol: str, faults: Sequence[str], on_unreachable: str | None) -> tuple[list[str], str]:
+    """Give what has to be zero in a set-up, and why not all of it."""
+    gated = list(GATED)
+    if UNREACHABLE & set(faults) and on_unreachable != "abort" and not protocol.startswith("naive"):
+        for name in (STALE, NON_LINEARIZABLE):
+            gated.remove(name)
+        return (
+            gated,
+            f"a cache out of reach does not stop commits here (on_unreachable={on_unreachable or 'default'}), so staleness is published, not judged",
+        )
+    if protocol == "fast":
+        gated.remove(NON_LINEARIZABLE)
+        return gated, "fast promises nothing between a COMMIT and its acknowledgement"
+    return gated, ""
+
+
+def numbers(verdict: Verdict, rest: Rest, counts: Mapping[str, int], faults: Mapping[str, int], seconds: float) -> dict[str, Any]:
+    """Give the figures by their names."""
+    asked = counts.get("hits", 0) + counts.get("misses", 0) + counts.get("bypasses", 0)
+    figures: dict[str, Any] = {
+        "seconds": round(seconds, 1),
+        "reads": verdict.reads,
+        "reads per second": round(verdict.reads / seconds),
+        "writes attempted": counts.get("writes attempted", 0),
+        **{name: verdict.found[name] for name in (STALE, NON_LINEARIZABLE, DIRTY, WRONG_OBJECT)},
+        "stale after acknowledgement per million": _per_million(verdict.found[STALE], verdict.reads),
+        "non-linearizable per million": _per_million(verdict.found[NON_LINEARIZABLE], verdict.reads),
+        "largest staleness (ms)": round(verdict.oldest / 1e6, 2),
+        "stale at rest": len(rest.stale),
+        "lost writes": len(rest.lost),
+        "markers left": rest.markers,
+        "hit ratio": round(counts.get("hits", 0) / asked, 4) if asked else 0.0,
+        "bypass ratio": round(counts.get("bypasses", 0) / asked, 4) if asked else 0.0,
+    }
+    figures["counts"] = {name: number for name, number in counts.items() if " " not in name or name.split()[0] not in {"kill", "pause"}}
+    figures["kills by failpoint"] = _after(counts, "kill ")
+    figures["pauses by failpoint"] = _after(counts, "pause ")
+    figures["faults injected"] = dict(faults)
+    return figures
+
+
+def _per_million(number: int, of: int) -> float:
+    return round(number * _MILLION / of, 1) if of else 0.0
+
+
+def _after(counts: Mapping[str, int], prefix: str) -> dict[str, int]:
+    return {name.removeprefix(prefix): number for name, number in counts.items() if name.startswith(prefix)}
+
+
+def failing(report: Mapping[str, Any]) -> list[str]:
+    """Name what should be zero and is not."""
+    return [name for name in report["gated"] if report["figures"].get(name)]
+
+
+def render(report: Mapping[str, Any]) -> str:
+    """Give a report as a table that a person can read."""
+    lines = [report["title"], "=" * len(report["title"]), ""]
+    for name, value in report["figures"].items():
+        if isinstance(value, Mapping):
+            lines += ["", name, *(f"    {key:<36}{number:>12,}" for key, number in sorted(value.items()))]
+        else:
+            lines.append(f"{name:<40}{_shown(value):>12}{_judged(report, name, value)}")
+    lines += ["", *(f"Note: {note}." for note in report["notes"])]
+    lines += [f"Example: {example}" for example in report["examples"]]
+    wrong = failing(report)
+    return "\n".join([*lines, "", f"NOT ZERO: {', '.join(wrong)}" if wrong else "All that has to be zero is zero.", ""])
+
+
+def _shown(value: float) -> str:
+    return f"{value:,}"
+
+
+def _judged(report: Mapping[str, Any], name: str, value: float) -> str:
+    if name not in report["gated"]:
+        return ""
+    return "   <- has to be 0" if value else "   as it has to be"
+
+
+def merged(counts: Sequence[Mapping[str, int]]) -> Counter[str]:
+    """Add counts."""
+    total: Counter[str] = Counter()
+    for some in counts:
+        total.update(some)
+    return total

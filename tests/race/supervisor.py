@@ -1,0 +1,179 @@
+"""Runs a race: servers, processes that are begun anew when they die, faults, and the judgement at the end."""
+
+import contextlib
+import os
+import random
+import signal
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.pool import NullPool
+
+from tests.race import report
+from tests.race.caches import CacheServer, running_cache
+from tests.race.checker import Verdict, histories, judge
+from tests.race.drain import look
+from tests.race.failpoints import Odds
+from tests.race.faults import Faults
+from tests.race.job import Job
+from tests.race.log import records_in
+from tests.race.models import drop_rows, make_rows
+from tests.race.worker import run
+from tests.servers.postgres import running_postgres
+
+_GRACE_SECONDS: Final = 20.0
+_LOOK_SECONDS: Final = 0.02
+_KILL, _PAUSE = 0.002, 0.004
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user asked for."""
+
+    seconds: float = 60.0
+    processes: int = 8
+    cache: str = "redis"
+    database: str = "postgresql"
+    protocol: str = "strict"
+    faults: tuple[str, ...] = ()
+    keys: int = 16
+    on_unreachable: str | None = None
+    outbox: bool = True
+    releases: int = 1
+    seed: int = 0
+    mutation: str | None = None
+    odds: Odds | None = None
+    keep: Path | None = None
+    """An empty folder for the logs, where they are wanted afterwards."""
+
+    def chances(self) -> Odds:
+        """Give the odds at the failpoints."""
+        if self.odds is not None:
+            return self.odds
+        held_up = {"stop", "delay"} & set(self.faults)
+        return Odds(_KILL if "kill" in self.faults else 0.0, _PAUSE if held_up else 0.0)
+
+
+@contextlib.contextmanager
+def running_servers(options: Options) -> Iterator[tuple[CacheServer, str]]:
+    """Give a cache and a database's URL, and run those of them that the user has not named."""
+    with contextlib.ExitStack() as stack:
+        cache = stack.enter_context(running_cache(options.cache, small="evict" in options.faults))
+        database = stack.enter_context(running_postgres()).url if options.database == "postgresql" else options.database
+        yield cache, database
+
+
+def race(options: Options, cache: CacheServer, database: str) -> dict[str, Any]:
+    """Run a race and give its report."""
+    engine = create_engine(database, poolclass=NullPool)
+    with tempfile.TemporaryDirectory(prefix="stockstore-race-") as folder:
+        try:
+            make_rows(engine, options.keys)
+            return _Race(options, cache, engine, options.keep or Path(folder)).run()
+        finally:
+            drop_rows(engine)
+
+
+class _Race:
+    def __init__(self, options: Options, cache: CacheServer, engine: Engine, folder: Path) -> None:
+        self._options, self._cache, self._engine = options, cache, engine
+        database = engine.url.render_as_string(hide_password=False)
+        self._job = Job(
+            folder, cache.url, database, f"race{uuid.uuid4().hex[:8]}", options.protocol, options.keys, 0, options.chances(), options.seed
+        )._replace(outbox=options.outbox, on_unreachable=options.on_unreachable, releases=options.releases, mutation=options.mutation)
+        self._slots: dict[int, ForkServerProcess] = {}
+        self._lives = dict.fromkeys(range(options.processes), 0)
+        self._context = get_context("forkserver")
+        self._context.set_forkserver_preload([run.__module__, "stockstore.stores.redis", "stockstore.stores.sqlalchemy"])
+        self._hung = 0
+        self._lock = threading.Lock()
+
+    def run(self) -> dict[str, Any]:
+        began = time.monotonic()
+        self._job = self._job._replace(until=time.monotonic_ns() + int(self._options.seconds * 1e9))
+        faults = Faults(self._options.faults, self._cache, self._engine, self._pids, self._options.seed)
+        evicted = self._cache.evictions()
+        faults.start()
+        try:
+            self._keep_running()
+        finally:
+            faults.stop()
+            self._wait()
+        return self._judged(faults, time.monotonic() - began, self._cache.evictions() - evicted)
+
+    # -- processes -------------------------------------------------------------------------------
+
+    def _keep_running(self) -> None:
+        while time.monotonic_ns() < self._job.until:
+            for slot in self._lives:
+                process = self._slots.get(slot)
+                if process is None or not process.is_alive():
+                    self._begin(slot)
+            time.sleep(_LOOK_SECONDS)
+
+    def _begin(self, slot: int) -> None:
+        process = self._context.Process(target=run, args=(self._job, slot, self._lives[slot]), daemon=True)
+        process.start()
+        self._lives[slot] += 1
+        with self._lock:
+            self._slots[slot] = process
+
+    def _pids(self) -> list[int]:
+        with self._lock:
+            return [process.pid for process in self._slots.values() if process.pid is not None and process.is_alive()]
+
+    def _wait(self) -> None:
+        deadline = time.monotonic() + _GRACE_SECONDS
+        for process in self._slots.values():
+            process.join(max(0.0, deadline - time.monotonic()))
+            if process.is_alive() and process.pid is not None:
+                self._hung += 1
+                os.kill(process.pid, signal.SIGKILL)
+                process.join()
+
+    # -- judgement -------------------------------------------------------------------------------
+
+    def _judged(self, faults: Faults, seconds: float, evicted: int) -> dict[str, Any]:
+        records = (record for path in sorted(self._job.folder.glob("*.log")) for record in records_in(path))
+        found, counts, wrong = histories(records, 2 * self._options.keys)
+        verdict = Verdict()
+        for history in found:
+            judge(history, verdict)
+        for violation in wrong:
+            verdict.add(violation)
+        rest = look(self._job, self._engine, found)
+        injected = {**faults.injected, "evictions": evicted, "processes begun": sum(self._lives.values())}
+        figures = report.numbers(verdict, rest, counts, injected, seconds)
+        errors = [path.read_text().strip() for path in self._job.folder.glob("*.error")] + faults.errors
+        figures |= {"errors": len(errors), "hung processes": self._hung}
+        gated, note = report.gates(self._options.protocol, self._options.faults, self._options.on_unreachable)
+        left_out = (
+            f"{', '.join(faults.impossible)} left out, which need a server that the race has started itself" if faults.impossible else ""
+        )
+        examples = [*map(str, verdict.examples[:6]), *rest.stale[:5], *rest.lost[:5], *(error[-2000:] for error in errors[:3])]
+        return {
+            "title": self._title(),
+            "figures": figures,
+            "gated": gated,
+            "notes": [x for x in (f"the guarantee is {rest.guarantee}", note, left_out) if x],
+            "examples": examples,
+        }
+
+    def _title(self) -> str:
+        options = self._options
+        faults = ",".join(options.faults) or "none"
+        return f"{options.protocol}: {options.processes} processes, {options.keys} keys, {self._cache.url}, faults {faults}, seed {options.seed}"
+
+
+def seeded(seed: int | None) -> int:
+    """Give a seed, a new one where none was given."""
+    return random.SystemRandom().randrange(10**6) if seed is None else seed

@@ -1,0 +1,159 @@
+"""One process of the race: threads that read, and one that writes, until the time is over."""
+
+import logging
+import random
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol
+
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+
+from stockstore import CacheUnreachable, OriginError
+from tests.race.access import open_access
+from tests.race.failpoints import Failpoints
+from tests.race.job import Job
+from tests.race.log import ABSENT, Log
+from tests.race.models import Seen, slug_of
+from tests.race.workload import WAYS, Work
+
+_FLUSH_SECONDS: Final = 0.25
+_BATCH: Final = 8
+_SWITCH_SECONDS: Final = 0.0002
+
+
+class Access(Protocol):
+    """A cache over a database, by one protocol."""
+
+    item: Any
+    sessions: Callable[[], Session]
+
+    def read(self, by: str, values: Sequence[Any]) -> list[Seen | None]:
+        """Give what the application reads under ids or slugs."""
+
+    def committed(self, rows: Sequence[Seen], gone: Sequence[tuple[int, str]]) -> None:
+        """Hear of a commit, before the writer goes on."""
+
+    def cached(self, by: str, values: Sequence[Any]) -> list[Seen | None]:
+        """Give what the cache alone holds."""
+
+    def markers(self, numbers: Sequence[int]) -> int:
+        """Count the markers in the cells of the rows' ids."""
+
+    def guarantee(self) -> str:
+        """Tell what the protocol promises here."""
+
+    def close(self) -> None:
+        """Let go of the servers."""
+
+
+def run(job: Job, slot: int, life: int) -> None:
+    """Be a process of the race, in its slot, which is begun anew after each death."""
+    # By default a thread that waits for a server waits twice: the second time for the threads that reckon.
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    logging.basicConfig(filename=job.folder / f"{slot}.said", level=logging.WARNING, force=True)
+    log = Log(job.folder / f"{slot}.{life}.log")
+    chance = random.Random(f"{job.seed}.{slot}.{life}")
+    points = Failpoints(log, job.odds, chance)
+    try:
+        access = open_access(job, slot, points, log)
+        loops: list[Callable[[], None]] = [Writer(job, access, log, random.Random(chance.random())).step]
+        loops += [Reader(job, access, log, random.Random(chance.random())).step for _ in range(job.readers)]
+        threads = [threading.Thread(target=_loop, args=(job, slot, loop)) for loop in loops]
+        for thread in threads:
+            thread.start()
+        while any(thread.is_alive() for thread in threads):
+            threads[0].join(_FLUSH_SECONDS)
+            time.sleep(0 if threads[0].is_alive() else _FLUSH_SECONDS / 10)
+            log.flush()
+        access.close()
+    except Exception:  # noqa: BLE001 - told to the supervisor
+        _report(job, slot)
+    log.flush()
+
+
+def _loop(job: Job, slot: int, step: Callable[[], None]) -> None:
+    try:
+        while time.monotonic_ns() < job.until:
+            step()
+    except Exception:  # noqa: BLE001 - told to the supervisor
+        _report(job, slot)
+
+
+def _report(job: Job, slot: int) -> None:
+    with (job.folder / f"{slot}.error").open("a") as file:
+        traceback.print_exc(file=file)
+
+
+class Reader:
+    """Reads hot keys, one or several at a time, by either key."""
+
+    def __init__(self, job: Job, access: Access, log: Log, chance: random.Random) -> None:
+        """Begin."""
+        self._job, self._access, self._log, self._chance = job, access, log, chance
+
+    def step(self) -> None:
+        """Read once."""
+        by = "id" if self._chance.random() < 0.7 else "slug"
+        number = 1 if self._chance.random() < 0.5 else _BATCH
+        asked = self._chance.sample(range(self._job.keys), min(number, self._job.keys))
+        start = time.monotonic_ns()
+        try:
+            found = self._access.read(by, asked if by == "id" else [slug_of(number) for number in asked])
+        except OriginError:
+            self._log.count("reads refused by the database")
+        except CacheUnreachable:
+            self._log.count("reads refused by the cache")
+        else:
+            self._note(by, asked, found, start, time.monotonic_ns())
+
+    def _note(self, by: str, asked: Sequence[int], found: Sequence[Seen | None], start: int, end: int) -> None:
+        noted = []
+        for number, row in zip(asked, found, strict=True):
+            register = number if by == "id" else self._job.keys + number
+            if row is None:
+                noted.append((register, ABSENT))
+            elif row.version < 0 or (row.is_whole and (row.id if by == "id" else row.slug) == (number if by == "id" else slug_of(number))):
+                noted.append((row.id, row.version))
+                noted.append((self._job.keys + int(row.slug[5:]), row.slug_version))
+            else:
+                self._log.wrong(register, start, end)
+        self._log.reads(noted, start, end)
+
+
+class Writer:
+    """Writes hot keys in every way."""
+
+    def __init__(self, job: Job, access: Access, log: Log, chance: random.Random) -> None:
+        """Begin."""
+        self._job, self._access, self._log, self._chance = job, access, log, chance
+        self._ways, self._weights = list(WAYS), list(WAYS.values())
+
+    def step(self) -> None:
+        """Write once, and think."""
+        way = self._chance.choices(self._ways, self._weights)[0]
+        try:
+            with self._access.sessions() as session:
+                work = Work(session, self._access.item, self._job.keys, self._chance)
+                way(work)
+                self._finish(session, work)
+        except DBAPIError:
+            self._log.count("writes refused by the database")
+        except CacheUnreachable:
+            self._log.count("writes refused by the cache")
+        time.sleep(self._chance.random() * 0.02)
+
+    def _finish(self, session: Session, work: Work) -> None:
+        if not work.commits or not work.changes:
+            session.rollback()
+            self._log.count("writes rolled back")
+            return
+        self._log.count("writes attempted")
+        start = time.monotonic_ns()
+        self._log.attempt(work.changes, start)
+        session.commit()
+        self._access.committed(work.rows, work.gone)
+        self._log.acknowledged(work.changes, start, time.monotonic_ns())
