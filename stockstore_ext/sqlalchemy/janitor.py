@@ -113,6 +113,16 @@ class Janitor:
             )
         return drained
 
+    def check(self) -> None:
+        """Ask the database and every cache whether they are there.
+
+        Raises:
+            OriginError: The database did not answer, or has no outbox.
+            CacheUnreachable: A cache did not answer.
+        """
+        self.lag()
+        self._ask_caches()
+
     def lag(self) -> Lag:
         """Tell how many rows wait, and the age of the oldest."""
         with self._connection() as connection:
@@ -171,11 +181,14 @@ class Janitor:
 
     def _alive(self) -> bool:
         try:
-            for backend in self._backends:
-                backend.get_many(["stockstore:janitor:"])
+            self._ask_caches()
         except Exception:  # noqa: BLE001 - the caller has a cause to report
             return False
         return True
+
+    def _ask_caches(self) -> None:
+        for backend in self._backends:
+            backend.get_many(["stockstore:janitor:"])
 
     @contextmanager
     def _connection(self) -> Iterator[Connection]:

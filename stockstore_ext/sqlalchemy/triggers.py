@@ -57,6 +57,11 @@ class Installed(NamedTuple):
     trigger: str
     function: str
 
+    @property
+    def event(self) -> str:
+        """The kind of statement that it notes."""
+        return self.trigger.removeprefix(_NAME)
+
 
 class _Key(NamedTuple):
     """How the rows of a table name records of one hierarchy: an SQL expression for each part, or none where SQL cannot tell."""
