@@ -113,6 +113,10 @@ class CoherentBackend(Backend):
     def invalidate_many(self, keys: Sequence[str]) -> int:
         """Remove values, leases and aliases, and see to it that no value follows on a marker; give how many values there were."""
 
+    def marker_loss(self) -> str | None:
+        """Say why the server may lose markers, and what to do about it; ``None`` where it keeps them. May ask the server."""
+        return None
+
     def set_many(self, items: Sequence[Item]) -> None:
         """Put whole cells in any case, as :meth:`put_many` does with aliases."""
         self.put_many((), items)

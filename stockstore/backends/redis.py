@@ -170,6 +170,13 @@ class RedisBackend(CoherentBackend):
         except CacheUnreachable:
             return None
 
+    def marker_loss(self) -> str | None:
+        """Say which policy of the server evicts markers; it is asked."""
+        policy = self.maxmemory_policy()
+        if policy is None or not policy.startswith("allkeys"):
+            return None
+        return f"maxmemory-policy {policy} lets Redis evict markers; set volatile-lru, or noeviction"
+
     def close(self) -> None:
         """Close the connections, unless the client was given."""
         if self._owned:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, get_args
 
 from stockstore.backends.base import Backend
 from stockstore.backends.coherent import CoherentBackend, Item
-from stockstore.cells import NO_GENERATION, UNCOMPARED
+from stockstore.cells import ALIAS, LEASE, MARKER, NO_GENERATION, UNCOMPARED
 from stockstore.codecs import Codec, MsgpackCodec
 from stockstore.codecs.passes import passes_of
 from stockstore.errors import CacheUnreachable, CodecError, ConfigurationError
@@ -185,6 +185,8 @@ class BackendStore(CacheStore):
         )
 
     def _read_cell(self, reader: CellReader, cell: bytes) -> Snapshot | None:
+        if cell.startswith((LEASE, MARKER, ALIAS)):
+            return None
         found = reader.read(cell)
         if found is Unusable.EXPIRED:
             self._counters.add(expirations=1)

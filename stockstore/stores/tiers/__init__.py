@@ -2,12 +2,15 @@
 
 from typing import cast
 
+from stockstore.backends.coherent import CoherentBackend
 from stockstore.coherence.protocol import Tier
 from stockstore.errors import ConfigurationError
+from stockstore.stores.backed import BackendStore
 from stockstore.stores.base import Store
 from stockstore.stores.local import LocalStore
 from stockstore.stores.snapshots import Snapshot
 from stockstore.stores.threadlocal import ThreadLocalStore
+from stockstore.stores.tiers.backed import BackendTier
 from stockstore.stores.tiers.guarded import GuardedTier
 from stockstore.stores.tiers.local import LocalTier, ThreadLocalTier
 
@@ -46,7 +49,11 @@ def _new_tier(store: Store) -> Tier[Snapshot]:
         return GuardedTier(store)
     if isinstance(store, ThreadLocalStore):
         return ThreadLocalTier(store)
-    return LocalTier(store) if isinstance(store, LocalStore) else GuardedTier(store)
+    if isinstance(store, LocalStore):
+        return LocalTier(store)
+    if isinstance(store, BackendStore) and isinstance(store._backend, CoherentBackend):
+        return BackendTier(store, store._backend)
+    return GuardedTier(store)
 
 
 def _as_it_was(kind: type) -> bool:

@@ -1,0 +1,316 @@
+"""A shared cache as a tier of the coherence protocol."""
+
+import logging
+import secrets
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from stockstore.backends.coherent import CoherentBackend, Item
+from stockstore.cells import NO_GENERATION, TOKEN_SIZE, pack_alias, pack_body
+from stockstore.coherence.protocol import Answer, Record, Standing, Writes
+from stockstore.coherence.recovery import Recovery
+from stockstore.errors import CacheUnreachable, StockstoreError
+from stockstore.keys import Key, KeyPlan, keys_of
+from stockstore.lifetimes import expiry, server_seconds
+from stockstore.stores.backed import BackendStore
+from stockstore.stores.cache import Entry, hidden_from
+from stockstore.stores.generations import generation_text
+from stockstore.stores.snapshots import Snapshot
+from stockstore.stores.tiers.looks import Look, Replaced
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+_log = logging.getLogger(__name__)
+
+
+class Resolving(Protocol):
+    """Takes away the markers of writers that have died."""
+
+    def met(self, tier: "BackendTier", cells: Mapping[str, bytes]) -> object:
+        """Note the markers that a reader has met; never raises."""
+
+
+class BackendLease(NamedTuple):
+    """A key that holds the token of its reader, and the generation that a fill has to carry."""
+
+    text: str
+    token: bytes
+    generation: bytes
+
+
+class BackendPlaces:
+    """The keys of what was written.
+
+    Attributes:
+        namespace: In which they stand.
+        records: The keys of records.
+        wide: The keys of the generations of whole mapped hierarchies.
+        prefixes: What the keys of whole plain classes begin with.
+        roots: The root classes of all.
+        tokens: The generations that values have to carry, as the marks found them.
+    """
+
+    def __init__(self, namespace: str, writes: Writes, store: BackendStore) -> None:
+        """Find the keys; no I/O."""
+        self.namespace = namespace
+        self.roots = {plan: cls for plan, cls in writes.roots.items() if store.holds(cls)}
+        self.records: dict[Record, str] = {
+            (plan, native): plan.record_text(namespace, native) for plan, native in writes.records if plan in self.roots
+        }
+        whole = [plan for plan in writes.classes if plan in self.roots]
+        self.wide = {plan: generation_text(namespace, plan) for plan in whole if self.is_mapped(plan)}
+        plain = [plan for plan in whole if not self.is_mapped(plan)]
+        self.prefixes = {other: generation_text(namespace, other) for plan in plain for other in store._cleared_with(self.roots[plan])}
+        self.roots |= {other: self.roots[plan] for plan in plain for other in self.prefixes if other not in self.roots}
+        self.tokens: dict[KeyPlan, bytes] = {}
+
+    def is_mapped(self, plan: KeyPlan) -> bool:
+        """Whether records under an identity are rows."""
+        return keys_of(self.roots[plan]).mapped
+
+    @property
+    def texts(self) -> list[str]:
+        """The keys of records and generations."""
+        return [*self.records.values(), *self.wide.values()]
+
+    def generations(self) -> dict[KeyPlan, str]:
+        """Give the keys of the generations that values of the records have to carry."""
+        plans = dict.fromkeys(plan for plan, _ in self.records if self.is_mapped(plan) and plan not in self.wide)
+        return {plan: generation_text(self.namespace, plan) for plan in plans}
+
+    def generation_for(self, record: Record) -> bytes | None:
+        """Give the generation for a record's value; ``None`` where no value may follow."""
+        if record not in self.records or record[0] in self.wide or record[0] in self.prefixes:
+            return None
+        return self.tokens.get(record[0]) if self.is_mapped(record[0]) else NO_GENERATION
+
+
+class BackendTier:
+    """A store over a backend that compares and sets.
+
+    Attributes:
+        resolvers: Told of the markers that reads come across.
+    """
+
+    remote = True
+
+    def __init__(self, store: BackendStore, backend: CoherentBackend) -> None:
+        """Serve a store."""
+        self._store = store
+        self._backend = backend
+        self._recovery: Recovery[tuple[str, bytes | None], None] = Recovery()
+        self._replaced = Replaced()
+        self.resolvers: list[Resolving] = []
+
+    def __repr__(self) -> str:
+        """Name the store."""
+        return repr(self._store)
+
+    def standing(self) -> Standing:
+        """Tell whether the server keeps markers; asks it."""
+        loss = self._backend.marker_loss()
+        if loss is None:
+            return Standing("strict", "its server keeps markers until they are released")
+        return Standing("fast", loss)
+
+    def holds(self, cls: type) -> bool:
+        """Whether the store keeps objects of a class."""
+        return self._store.holds(cls)
+
+    def readable(self, cls: type) -> bool:
+        """Whether nothing is owed to the server for a class."""
+        return not self._recovery.owes() or self._recovery.settled(cls, self._store._namespace())
+
+    # -- reading --------------------------------------------------------------------------------
+
+    def lease(self, cls: type, keys: Sequence[Key], *, session: "Session | None" = None) -> list[Answer[Snapshot]]:
+        """Give what is there, and leases on the records that are not, in the positions of the keys.
+
+        A server that does not answer is asked nothing more, and the tiers below are; or the error is raised, as the store's
+        ``on_error`` says.
+        """
+        compiled = keys_of(cls)
+        lookups = [compiled.lookup(key) for key in keys]
+        hidden = hidden_from(session, cls, lookups)
+        visible = [lookup for lookup, hide in zip(lookups, hidden, strict=True) if not hide]
+        answers = iter(self._ask(Look(self._store, cls, visible, self._replaced), len(visible)))
+        return [Answer(None, marked=True) if hide else next(answers) for hide in hidden]
+
+    def _ask(self, look: Look, number: int) -> list[Answer[Snapshot]]:
+        cells = self._cells(look) if number else {}
+        if cells is None:
+            return [Answer(None)] * number
+        look.take(cells)
+        answers = look.answers(self._leases(look))
+        hits = sum(answer.snapshot is not None for answer in answers)
+        self._store._counters.add(hits=hits, misses=len(answers) - hits)
+        self._meet(look.marked)
+        return answers
+
+    def _cells(self, look: Look) -> dict[str, bytes] | None:
+        try:
+            return (self._backend.get_many if look.direct else self._backend.follow_many)(look.texts)
+        except CacheUnreachable as error:
+            if self._store._on_error == "raise":
+                raise
+            self._report("was not read; the tiers below are", error)
+            return None
+
+    def _leases(self, look: Look) -> dict[str, BackendLease]:
+        leases: dict[str, BackendLease] = {}
+        for generation, seen in look.wanted.items():
+            token = secrets.token_bytes(TOKEN_SIZE)
+            try:
+                leased = self._backend.lease_many(seen, token, generation)
+            except CacheUnreachable as error:
+                self._report("gave no leases", error)
+                break
+            look.refuse(generation, leased)
+            if leased.generation is not None:
+                leases |= {text: BackendLease(text, token, leased.generation) for text in leased.granted}
+        return leases
+
+    def _meet(self, marked: Mapping[str, bytes]) -> None:
+        for resolver in self.resolvers if marked else ():
+            resolver.met(self, marked)
+
+    def fill(self, filled: Sequence[tuple[object, Snapshot]]) -> int:
+        """Keep what a lower tier gave, where the lease still stands; give how many were kept."""
+        kept = 0
+        for token, group in _by_token(filled).items():
+            items: list[Item] = []
+            aliases: list[Item] = []
+            for lease, snapshot in group:
+                for entry in self._entries([snapshot] if snapshot.shared else []):
+                    if lease.text == entry.plan.record_text(self._store._namespace(), entry.native):
+                        items.append(self._item(lease.text, entry, lease.generation))
+                        aliases.extend(self._aliases(lease.text, entry))
+            kept += self._fill(items, token, aliases)
+        self._store._counters.add(puts=kept)
+        return kept
+
+    def _fill(self, items: Sequence[Item], token: bytes, aliases: Sequence[Item]) -> int:
+        try:
+            return self._backend.fill_many(items, token, aliases) if items else 0
+        except CacheUnreachable as error:
+            self._report("was not filled", error)
+            return 0
+
+    def _entries(self, snapshots: Sequence[Snapshot]) -> Iterator[Entry]:
+        """Give objects as the store keeps them, but those that it may not or cannot keep."""
+        for snapshot in snapshots:
+            try:
+                (entry,) = self._store._entries([snapshot])
+                snapshot.payload(self._store._codec)
+            except (StockstoreError, TypeError, ValueError) as error:
+                self._report(f"cannot keep a {snapshot.cls.__qualname__}", error)
+                continue
+            if entry.stored:
+                yield entry
+
+    def _item(self, text: str, entry: Entry, generation: bytes) -> Item:
+        body = pack_body(entry.snapshot.payload(self._store._codec), expiry(entry.seconds), generation)
+        return text, body, server_seconds(entry.seconds)
+
+    def _aliases(self, text: str, entry: Entry) -> Iterator[Item]:
+        pointer, keep, namespace = pack_alias(text), server_seconds(entry.seconds), self._store._namespace()
+        return ((plan.alias_text(namespace, native), pointer, keep) for plan, native in entry.aliases)
+
+    # -- writing --------------------------------------------------------------------------------
+
+    def locate(self, writes: Writes) -> BackendPlaces:
+        """Give the keys of writes in the caller's namespace; no I/O."""
+        return BackendPlaces(self._store._namespace(), writes, self._store)
+
+    def texts(self, places: object) -> list[str]:
+        """Give the keys that another process can invalidate."""
+        return _mine(places).texts
+
+    def mark(self, places: object, ticket: bytes) -> None:
+        """Put markers; raises CacheUnreachable."""
+        mine = _mine(places)
+        records, wide, generations = list(mine.records.values()), list(mine.wide.values()), mine.generations()
+        found = self._store._twice(lambda: self._backend.mark_many(records, ticket, wide, list(generations.values())))
+        mine.tokens = {plan: found[text] for plan, text in generations.items() if text in found}
+
+    def release(self, places: object, ticket: bytes, *, committed: bool, snapshots: Sequence[Snapshot] = ()) -> None:
+        """Take markers away, and keep exactly what was committed; raises CacheUnreachable."""
+        mine = _mine(places)
+        values: list[Item] = []
+        aliases: list[Item] = []
+        for entry in self._entries(snapshots if committed else ()):
+            generation = mine.generation_for((entry.plan, entry.native))
+            if generation is not None:
+                text = mine.records[entry.plan, entry.native]
+                values.append(self._item(text, entry, generation))
+                aliases.extend(self._aliases(text, entry))
+        release = partial(self._backend.release_many, mine.texts, ticket, committed=committed, values=values, aliases=aliases)
+        self._store._twice(release)
+        self._clear(mine.prefixes.values() if committed else ())
+        self._store._counters.add(puts=len(values))
+
+    def invalidate(self, places: object) -> None:
+        """Remove what stands at places; raises CacheUnreachable."""
+        mine = _mine(places)
+        self._store._twice(lambda: self._backend.invalidate_many(mine.texts))
+        self._clear(mine.prefixes.values())
+
+    def _clear(self, prefixes: Iterable[str]) -> None:
+        for prefix in prefixes:
+            self._store._twice(partial(self._backend.clear, prefix))
+
+    def resolve(self, texts: Sequence[str], ticket: bytes) -> None:
+        """Take a dead writer's markers away; raises CacheUnreachable."""
+        self._backend.release_many(texts, ticket, committed=False)
+
+    # -- what the server could not be told ------------------------------------------------------
+
+    def owe(self, places: object, ticket: bytes | None = None) -> None:
+        """Invalidate, and release, as soon as the server answers again; until then nothing is read for these classes."""
+        mine = _mine(places)
+        for plan in mine.prefixes:
+            self._owe(mine, plan, None)
+        by_plan: dict[KeyPlan, dict[tuple[str, bytes | None], None]] = {}
+        for plan, text in [(plan, text) for (plan, _), text in mine.records.items()] + list(mine.wide.items()):
+            by_plan.setdefault(plan, {})[text, ticket] = None
+        for plan, items in by_plan.items():
+            self._owe(mine, plan, items)
+
+    def _owe(self, places: BackendPlaces, plan: KeyPlan, items: dict[tuple[str, bytes | None], None] | None) -> None:
+        prefix, mapped = generation_text(places.namespace, plan), places.is_mapped(plan)
+        self._recovery.add(places.roots[plan], places.namespace, items, partial(self._tell, prefix, mapped))
+
+    def _tell(self, prefix: str, mapped: bool, items: "Mapping[tuple[str, bytes | None], None] | None") -> None:
+        if items is None:
+            # Without its generation no row of the hierarchy is read.
+            if mapped:
+                self._backend.invalidate_many([prefix])
+            else:
+                self._backend.clear(prefix)
+            return
+        by_ticket: dict[bytes | None, list[str]] = {}
+        for text, ticket in items:
+            by_ticket.setdefault(ticket, []).append(text)
+        self._backend.invalidate_many(list(dict.fromkeys(text for text, _ in items)))
+        for ticket, texts in by_ticket.items():
+            if ticket is not None:
+                self._backend.release_many(texts, ticket, committed=True)
+
+    def _report(self, what: str, error: Exception) -> None:
+        self._store._counters.add(errors=1)
+        _log.warning("%r %s: %s", self._store, what, error)
+
+
+def _mine(places: object) -> BackendPlaces:
+    assert isinstance(places, BackendPlaces)
+    return places
+
+
+def _by_token(filled: Sequence[tuple[object, Snapshot]]) -> dict[bytes, list[tuple[BackendLease, Snapshot]]]:
+    groups: dict[bytes, list[tuple[BackendLease, Snapshot]]] = {}
+    for lease, snapshot in filled:
+        assert isinstance(lease, BackendLease)
+        groups.setdefault(lease.token, []).append((lease, snapshot))
+    return groups
