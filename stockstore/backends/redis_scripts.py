@@ -118,7 +118,9 @@ _FOLLOW = """
 local cells, id = redis.call('MGET', unpack(KEYS)), ARGV[1]
 local targets, places = {}, {}
 for i, cell in ipairs(cells) do
-    if cell and string.byte(cell) == 65 then
+    if cell and is_foreign(cell, id) then
+        cells[i] = false
+    elseif cell and string.byte(cell) == 65 then
         targets[#targets + 1], places[#places + 1] = string.sub(cell, 2), i
     end
 end
