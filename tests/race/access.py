@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.orm import Session, sessionmaker
 
-from stockstore import BackendStore, ChainedStore, RedisStore, SqlAlchemyStore
+from stockstore import BackendStore, ChainedStore, MemcacheStore, RedisStore, SqlAlchemyStore
 from stockstore.cells import is_marker
 from stockstore.keys import keys_of, namespace_text
 from stockstore_ext.sqlalchemy import SessionSync
@@ -79,18 +79,16 @@ class OwnAccess:
 
 def open_own(job: Job, engine: Engine, item: Any, sessions: Any, points: Failpoints, log: Log) -> OwnAccess:
     """Open the library's protocol."""
+    # A store may keep a backend's methods, so these are wrapped first.
+    points.in_backend(type(cache_of(job)._backend))
+    return OwnAccess(job, engine, item, sessions, cache_of(job))
+
+
+def cache_of(job: Job) -> BackendStore:
+    """Make the library's store for the cache."""
     if urlsplit(job.cache).scheme == "memcached":
-        from stockstore import MemcacheStore
-        from stockstore.backends.memcache import MemcacheBackend
-
-        points.in_backend(MemcacheBackend)
-        cache: BackendStore = MemcacheStore(urlsplit(job.cache).netloc.split(","), namespace=job.namespace)
-    else:
-        from stockstore.backends.redis import RedisBackend
-
-        points.in_backend(RedisBackend)
-        cache = RedisStore(job.cache, namespace=job.namespace)
-    return OwnAccess(job, engine, item, sessions, cache)
+        return MemcacheStore(urlsplit(job.cache).netloc.split(","), namespace=job.namespace)
+    return RedisStore(job.cache, namespace=job.namespace)
 
 
 def _seen(row: Any) -> Seen | None:

@@ -8,7 +8,7 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.context import ForkServerProcess
@@ -27,6 +27,7 @@ from tests.race.faults import Faults
 from tests.race.job import Job
 from tests.race.log import records_in
 from tests.race.models import drop_rows, make_rows
+from tests.race.unseen import clean, janitor_of, make_outbox, write_unseen
 from tests.race.worker import run
 from tests.servers.postgres import running_postgres
 
@@ -55,6 +56,11 @@ class Options:
     keep: Path | None = None
     """An empty folder for the logs, where they are wanted afterwards."""
 
+    @property
+    def has_outbox(self) -> bool:
+        """Whether rows go to the outbox, and a janitor and a writer without a hook take part."""
+        return self.outbox and not self.protocol.startswith("naive")
+
     def chances(self) -> Odds:
         """Give the odds at the failpoints."""
         if self.odds is not None:
@@ -75,23 +81,26 @@ def running_servers(options: Options) -> Iterator[tuple[CacheServer, str]]:
 def race(options: Options, cache: CacheServer, database: str) -> dict[str, Any]:
     """Run a race and give its report."""
     engine = create_engine(database, poolclass=NullPool)
-    with tempfile.TemporaryDirectory(prefix="stockstore-race-") as folder:
-        try:
-            make_rows(engine, options.keys)
-            return _Race(options, cache, engine, options.keep or Path(folder)).run()
-        finally:
-            drop_rows(engine)
+    with tempfile.TemporaryDirectory(prefix="stockstore-race-") as folder, contextlib.ExitStack() as stack:
+        stack.callback(drop_rows, engine)
+        make_rows(engine, options.keys)
+        contest = _Race(options, cache, engine, options.keep or Path(folder))
+        if options.has_outbox:
+            stack.callback(make_outbox(engine, contest.job.namespace))
+        return contest.run()
 
 
 class _Race:
     def __init__(self, options: Options, cache: CacheServer, engine: Engine, folder: Path) -> None:
         self._options, self._cache, self._engine = options, cache, engine
         database = engine.url.render_as_string(hide_password=False)
-        self._job = Job(
+        self.job = Job(
             folder, cache.url, database, f"race{uuid.uuid4().hex[:8]}", options.protocol, options.keys, 0, options.chances(), options.seed
-        )._replace(outbox=options.outbox, on_unreachable=options.on_unreachable, releases=options.releases, mutation=options.mutation)
+        )._replace(outbox=options.has_outbox, on_unreachable=options.on_unreachable, releases=options.releases, mutation=options.mutation)
         self._slots: dict[int, ForkServerProcess] = {}
-        self._lives = dict.fromkeys(range(options.processes), 0)
+        roles = [run] * options.processes + ([clean, write_unseen] if options.has_outbox else [])
+        self._roles: dict[int, Callable[[Job, int, int], None]] = dict(enumerate(roles))
+        self._lives = dict.fromkeys(self._roles, 0)
         self._context = get_context("forkserver")
         self._context.set_forkserver_preload([run.__module__, "stockstore.stores.redis", "stockstore.stores.sqlalchemy"])
         self._hung = 0
@@ -99,7 +108,7 @@ class _Race:
 
     def run(self) -> dict[str, Any]:
         began = time.monotonic()
-        self._job = self._job._replace(until=time.monotonic_ns() + int(self._options.seconds * 1e9))
+        self.job = self.job._replace(until=time.monotonic_ns() + int(self._options.seconds * 1e9))
         faults = Faults(self._options.faults, self._cache, self._engine, self._pids, self._options.seed)
         evicted = self._cache.evictions()
         faults.start()
@@ -113,7 +122,7 @@ class _Race:
     # -- processes -------------------------------------------------------------------------------
 
     def _keep_running(self) -> None:
-        while time.monotonic_ns() < self._job.until:
+        while time.monotonic_ns() < self.job.until:
             for slot in self._lives:
                 process = self._slots.get(slot)
                 if process is None or not process.is_alive():
@@ -121,7 +130,7 @@ class _Race:
             time.sleep(_LOOK_SECONDS)
 
     def _begin(self, slot: int) -> None:
-        process = self._context.Process(target=run, args=(self._job, slot, self._lives[slot]), daemon=True)
+        process = self._context.Process(target=self._roles[slot], args=(self.job, slot, self._lives[slot]), daemon=True)
         process.start()
         self._lives[slot] += 1
         with self._lock:
@@ -143,17 +152,19 @@ class _Race:
     # -- judgement -------------------------------------------------------------------------------
 
     def _judged(self, faults: Faults, seconds: float, evicted: int) -> dict[str, Any]:
-        records = (record for path in sorted(self._job.folder.glob("*.log")) for record in records_in(path))
+        records = (record for path in sorted(self.job.folder.glob("*.log")) for record in records_in(path))
         found, counts, wrong = histories(records, 2 * self._options.keys)
         verdict = Verdict()
         for history in found:
             judge(history, verdict)
         for violation in wrong:
             verdict.add(violation)
-        rest = look(self._job, self._engine, found)
+        if self._options.has_outbox:
+            janitor_of(self.job).run_once()
+        rest = look(self.job, self._engine, found)
         injected = {**faults.injected, "evictions": evicted, "processes begun": sum(self._lives.values())}
         figures = report.numbers(verdict, rest, counts, injected, seconds)
-        errors = [path.read_text().strip() for path in self._job.folder.glob("*.error")] + faults.errors
+        errors = [path.read_text().strip() for path in self.job.folder.glob("*.error")] + faults.errors
         figures |= {"errors": len(errors), "hung processes": self._hung}
         gated, note = report.gates(self._options.protocol, self._options.faults, self._options.on_unreachable)
         left_out = (
