@@ -281,7 +281,7 @@ AUTOCOMMITTED: dict[str, Callable[[Session], object]] = {
     **WRITES,
     "delete": lambda session: (session.delete(session.get_one(Customer, 1)), session.flush()),
     "orm update": lambda session: session.execute(update(Customer).where(Customer.id == 1).values(name="mine")),
-    "insert": lambda session: (session.add(Customer(id=3, email="c")), session.flush()),
+    "insert": lambda session: (session.add(Customer(id=3, email="c", name="cleo")), session.flush()),
 }
 
 
@@ -420,7 +420,7 @@ def test_abort(db: Engine, other: Engine, start_redis: Callable[..., RedisServer
 def test_cache_out_of_reach(db: Engine, other: Engine, start_redis: Callable[..., RedisServer], options: dict[str, Any]) -> None:
     """A commit goes on while a cache is frozen; nothing old is read from it afterwards."""
     server = start_redis()
-    store = ChainedStore([RedisStore(f"{server.url}?socket_timeout=0.2"), SqlAlchemyStore(engine=db)])
+    store = ChainedStore([RedisStore(server.url, read_timeout=0.2), SqlAlchemyStore(engine=db)])
     maker = sessionmaker(db)
     sync = SessionSync(store, **options)
     sync.create_outbox(db)

@@ -106,8 +106,9 @@ def rows(tables: Engine) -> Engine:
         session.add_all(
             [Animal(id=1, name="it"), Dog(id=2, name="rex", bark="w"), Cat(id=3, name="tom"), Versioned(id=1), Unhashable(id=1)]
         )
-        session.add_all([Node(id=1), Label(id=1, tag_name="red")])
+        session.add(Node(id=1))
         session.flush()
+        session.add(Label(id=1, tag_name="red"))
         session.add_all([Passive(id=1, parent_id=1), Passive(id=2, parent_id=1), Passive(id=3, parent_id=2), Node(id=2, parent_id=1)])
         session.flush()
         session.add_all([Grandchild(id=1, passive_id=1), Grandchild(id=2, passive_id=3), Node(id=3, parent_id=2)])

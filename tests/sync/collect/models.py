@@ -184,6 +184,14 @@ class Exact(Base):
     amount: Mapped[Decimal] = mapped_column(Numeric(8, 2), primary_key=True)
 
 
+class Numbered(Base):
+    """Its keys are the database's."""
+
+    __tablename__ = "c_numbered"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str | None] = mapped_column(String(20))
+
+
 class Shadow(Base):
     """Has its rows in the table of another class."""
 

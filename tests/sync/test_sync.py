@@ -1,0 +1,423 @@
+"""Attaching and detaching, options, guarantees, and sessions that work elsewhere."""
+
+import gc
+import logging
+import tracemalloc
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, MetaData, create_engine, event, inspect, text, update
+from sqlalchemy.orm import Session, scoped_session, sessionmaker
+
+from stockstore import ChainedStore, ConfigurationError, MappingStore, ProcessMemoryStore, RedisStore, SqlAlchemyStore, Store
+from stockstore_ext.sqlalchemy import SessionSync
+from tests.servers.redis import RedisServer
+from tests.stores.shop import Customer, create_tables
+from tests.sync.conftest import Attach
+from tests.sync.paths import Path, empty
+
+ON_POSTGRES = pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+ON_REDIS = pytest.mark.parametrize("cache", ["redis"], indirect=True)
+ON_MEMORY = pytest.mark.parametrize("cache", ["memory"], indirect=True)
+
+
+def seed(path: Path) -> Path:
+    """Insert two customers, and have the first cached."""
+    path.seed(Customer(id=1, email="a", name="ann"), Customer(id=2, email="b", name="bob"))
+    path.prove_cached(Customer, 1)
+    return path
+
+
+def rename(session: Session, name: str) -> None:
+    """Change the first customer."""
+    session.get_one(Customer, 1).name = name
+    session.flush()
+
+
+def ann(path: Path) -> object:
+    """Give the name that the chain has for the first customer."""
+    return (path.read(Customer, 1) or {})["name"]
+
+
+# -- attaching --------------------------------------------------------------------------------------
+
+
+@ON_MEMORY
+def test_attached_twice(path: Path) -> None:
+    """Attaching twice is refused, by the same hook and by another one of the same store; after a detach it is not."""
+    with pytest.raises(ConfigurationError, match="attached already"):
+        path.sync.attach(path.maker)
+    with pytest.raises(ConfigurationError, match="another SessionSync of this store"):
+        SessionSync(path.store).attach(path.maker)
+    path.sync.detach()
+    path.sync.detach()
+    assert path.sync.attach(path.maker) is path.sync
+
+
+@ON_MEMORY
+def test_targets(db: Engine, path: Path) -> None:
+    """A Session class, a scoped_session, and every session, can be attached to."""
+
+    class Own(Session):
+        pass
+
+    scoped = scoped_session(sessionmaker(db))
+    seed(path)
+    path.sync.detach()
+    for number, (target, make) in enumerate([(Own, lambda: Own(db)), (scoped, scoped), (None, lambda: Session(db))]):
+        sync = SessionSync(path.store).attach(target)  # type: ignore[arg-type]
+        session = make()
+        rename(session, f"name {number}")
+        session.commit()
+        session.close()
+        assert ann(path) == f"name {number}"
+        path.compare((Customer, 1))
+        sync.detach()
+
+
+@pytest.mark.parametrize("target", ["sessions", Engine, object(), scoped_session(Session)], ids=repr)
+def test_targets_that_are_none(target: Any) -> None:
+    """Anything else is refused."""
+    with pytest.raises(ConfigurationError, match="attach takes"):
+        SessionSync(ProcessMemoryStore()).attach(target)
+
+
+@ON_MEMORY
+def test_detached(path: Path) -> None:
+    """A detached hook does nothing more, also where others have removed its listeners."""
+    seed(path)
+    with path.maker() as session:
+        session.connection()
+        for name, listener in path.sync._engines._listeners.items():
+            event.remove(path.engine, name, listener)
+    for name, listener in path.sync._sessions._listeners.items():
+        event.remove(path.maker, name, listener)
+    path.sync.detach()
+    assert "do_commit" not in path.engine.dialect.__dict__
+    with path.maker() as session:
+        rename(session, "unseen")
+        session.commit()
+    assert ann(path) == "ann"
+
+
+def test_detached_within_a_transaction(path: Path) -> None:
+    """A transaction that was open when the hook was detached is finished as it was begun."""
+    seed(path)
+    with path.maker() as session:
+        rename(session, "changed")
+        path.sync.detach()
+        session.commit()
+    assert ann(path) == "changed"
+    path.compare((Customer, 1))
+    assert "do_commit" not in path.engine.dialect.__dict__
+
+
+def test_engine_listeners_removed_by_others(path: Path) -> None:
+    """A commit of which no listener heard is told afterwards."""
+    seed(path)
+    with path.maker() as session:
+        rename(session, "changed")
+        event.remove(path.engine, "commit", path.sync._engines._listeners["commit"])
+        session.commit()
+    assert ann(path) == "changed"
+    path.compare((Customer, 1))
+
+
+BAD = [
+    ({"consistency": "eventual"}, "'strict', 'fast'"),
+    ({"write": "behind"}, "'through', 'invalidate'"),
+    ({"on_unreachable": "ignore"}, "'outbox', 'commit', 'abort', None"),
+    ({"on_raw_sql": "ignore"}, "'invalidate', 'warn', 'raise'"),
+    ({"require": "fast"}, "'strict', None"),
+    ({"snapshot": "old"}, "'respect', 'latest'"),
+    ({"outbox": 1}, "True, False"),
+    ({"bulk_limit": -1}, "from 0 on"),
+    ({"bulk_limit": "many"}, "from 0 on"),
+    ({"scope": "tenant"}, "callable"),
+]
+
+
+@pytest.mark.parametrize(("options", "said"), BAD, ids=str)
+def test_bad_options(options: dict[str, Any], said: str) -> None:
+    """A bad option is refused with those that exist."""
+    with pytest.raises(ConfigurationError) as caught:
+        SessionSync(ProcessMemoryStore(), **options)
+    assert said in str(caught.value)
+    assert repr(next(iter(options.values()))) in str(caught.value)
+
+
+def test_stores_that_are_no_cache(sqlite_engine: Engine) -> None:
+    """A store without a cache is refused."""
+    database = SqlAlchemyStore(engine=sqlite_engine)
+    for store in (database, ChainedStore([database]), "memory://", None):
+        with pytest.raises(ConfigurationError, match="cache|store"):
+            SessionSync(store)  # type: ignore[arg-type]
+
+
+def test_memory_stays_flat(path: Path) -> None:
+    """Ten thousand transactions that were rolled back leave nothing behind."""
+    seed(path)
+
+    def run(times: int) -> None:
+        for number in range(times):
+            with path.maker() as session:
+                recording = path.sync._recording
+                session.connection()
+                for frame in recording.frames_of(session):
+                    frame.writes().add(Customer, number % 100)
+                session.rollback()
+
+    run(200)
+    gc.collect()
+    tracemalloc.start()
+    before = tracemalloc.take_snapshot()
+    run(10_000)
+    gc.collect()
+    grown = tracemalloc.take_snapshot().compare_to(before, "lineno")
+    tracemalloc.stop()
+    assert sum(line.size_diff for line in grown) < 100_000
+
+
+# -- guarantees -------------------------------------------------------------------------------------
+
+
+@ON_REDIS
+@ON_POSTGRES
+def test_strict_on_postgresql(path: Path) -> None:
+    """PostgreSQL's transaction ids are evidence enough for a shared cache."""
+    guarantee = path.sync.guarantee
+    assert [tier.level for tier in guarantee.tiers] == ["strict"]
+    assert guarantee.is_strict
+    assert guarantee.engines == (path.engine.url.render_as_string(hide_password=True),)
+
+
+@ON_REDIS
+@ON_SQLITE
+def test_fast_on_sqlite_without_outbox(attach: Attach, db: Engine, cache: Store, caplog: pytest.LogCaptureFixture) -> None:
+    """SQLite gives evidence by the outbox alone: without it the hook is fast, says so, and what to do; with it it is strict."""
+    with db.begin() as connection:
+        connection.execute(text("DROP TABLE IF EXISTS stockstore_outbox"))
+    with caplog.at_level(logging.WARNING):
+        path = attach()
+    assert "create_outbox(engine)" in caplog.text
+    assert [tier.level for tier in path.sync.guarantee.tiers] == ["fast"]
+    path.sync.detach()
+    with pytest.raises(ConfigurationError, match=r"require='strict'.*\n.*evidence"):
+        SessionSync(path.store, require="strict").attach(path.maker)
+    path.sync.create_outbox(db)
+    assert [tier.level for tier in path.sync.guarantee.tiers] == ["strict"]
+    SessionSync(path.store, require="strict").attach(path.maker).detach()
+    with db.begin() as connection:
+        connection.execute(text("DROP TABLE stockstore_outbox"))
+
+
+@ON_MEMORY
+def test_fast_by_choice(attach: Attach) -> None:
+    """What was chosen is named as the reason."""
+    (tier,) = attach(consistency="fast").sync.guarantee.tiers
+    assert tier.level == "fast"
+    assert "consistency='fast'" in str(tier)
+
+
+def test_bounded_memory(postgres_engine: Engine) -> None:
+    """Process memory over a database that others write is bounded."""
+    store = ChainedStore([ProcessMemoryStore(), SqlAlchemyStore(engine=postgres_engine)])
+    (tier,) = SessionSync(store).guarantee.tiers
+    assert tier.level == "bounded 1 s"
+
+
+def test_weak_custom_store(postgres_engine: Engine) -> None:
+    """A cache with plain verbs alone is weak, and required strictness refuses it."""
+    store = ChainedStore([MappingStore({}), SqlAlchemyStore(engine=postgres_engine)])
+    (tier,) = SessionSync(store).guarantee.tiers
+    assert tier.level == "weak"
+    with pytest.raises(ConfigurationError, match="weak"):
+        SessionSync(store, require="strict").attach(sessionmaker(postgres_engine))
+
+
+def test_redis_that_evicts_markers(postgres_engine: Engine, start_redis: Callable[..., RedisServer], caplog: pytest.LogCaptureFixture) -> None:
+    """An eviction policy that takes markers is said once, with the fix."""
+    server = start_redis("--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru")
+    store = ChainedStore([RedisStore(server.url), SqlAlchemyStore(engine=postgres_engine)])
+    sync, maker = SessionSync(store), sessionmaker(postgres_engine)
+    with caplog.at_level(logging.WARNING):
+        sync.attach(maker)
+    assert caplog.text.count("maxmemory-policy") == 1
+    assert not sync.guarantee.is_strict
+    sync.detach()
+    with pytest.raises(ConfigurationError, match="maxmemory-policy"):
+        SessionSync(store, require="strict").attach(maker)
+    store.close()
+
+
+def test_database_out_of_reach() -> None:
+    """A database that cannot be asked does not keep the hook from being attached; the guarantee says so."""
+    engine = create_engine("postgresql+psycopg://nobody@127.0.0.1:1/none?connect_timeout=1")
+    sync, maker = SessionSync(ChainedStore([ProcessMemoryStore(), SqlAlchemyStore(engine=engine)])), sessionmaker(engine)
+    sync.attach(maker)
+    sync.detach()
+
+
+def test_outbox_table(db: Engine, path: Path) -> None:
+    """The outbox can be created, twice too, and be given to migrations."""
+    path.sync.create_outbox(db)
+    path.sync.create_outbox(db)
+    assert inspect(db).has_table("stockstore_outbox")
+    metadata = MetaData()
+    assert path.sync.outbox_table(metadata) is metadata.tables["stockstore_outbox"]
+    with db.begin() as connection:
+        connection.execute(text("DROP TABLE stockstore_outbox"))
+
+
+# -- what others wrote ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("keys", [None, [1], [{"id": 1}], [{"email": "a"}], [{"email": "new"}], [{"tenant": 7, "name": "ann"}]], ids=str)
+def test_invalidate(path: Path, keys: list[Any] | None) -> None:
+    """A write that nobody here saw is told by hand: of a class, or by any key, old or new."""
+    seed(path)
+    with path.other.begin() as connection:
+        connection.execute(update(Customer).where(Customer.id == 1).values(email="new"))
+    assert (path.read(Customer, 1) or {})["email"] == "a"
+    path.sync.invalidate(Customer, keys)
+    path.compare((Customer, 1), (Customer, 2))
+    assert path.read(Customer, {"email": "a"}) is None
+
+
+# -- sessions that work elsewhere -------------------------------------------------------------------
+
+
+@ON_POSTGRES
+def test_repeatable_read(attach: Attach, db: Engine) -> None:
+    """A transaction that reads from one snapshot is given nothing newer, unless that is asked for."""
+    for snapshot, expected in (("respect", "ann"), ("latest", "changed")):
+        empty(db)
+        path = seed(attach(engine=db.execution_options(isolation_level="REPEATABLE READ"), snapshot=snapshot))
+        with path.maker() as reader:
+            reader.execute(text("SELECT count(*) FROM customers"))
+            with path.maker() as writer:
+                rename(writer, "changed")
+                writer.commit()
+            assert ann(path) == "changed"
+            found = path.store.get(Customer, 1, session=reader)
+            assert found is not None
+            assert found.name == expected
+        assert ann(path) == "changed"
+        path.compare((Customer, 1))
+        path.sync.detach()
+
+
+@ON_SQLITE
+def test_open_transaction_of_sqlite(path: Path) -> None:
+    """Within a transaction of the driver a session reads the database; in none it reads the caches."""
+    seed(path)
+    with path.other.begin() as connection:
+        connection.execute(update(Customer).where(Customer.id == 1).values(name="unseen"))
+    with path.maker() as session:
+        found = path.store.get(Customer, 1, session=session)
+        assert found is not None
+        assert found.name == "ann"
+    with path.maker() as session:
+        session.get_one(Customer, 2).name = "bobby"
+        session.flush()
+        found = path.store.get(Customer, 1, session=session)
+        assert found is not None
+        assert found.name == "unseen"
+
+
+@pytest.fixture
+def tenant(db: Engine) -> Any:
+    """A second schema with the same tables on PostgreSQL, in which customer 1 is somebody else."""
+    with db.begin() as connection:
+        connection.execute(text("DROP SCHEMA IF EXISTS tenant CASCADE"))
+        connection.execute(text("CREATE SCHEMA tenant"))
+        connection.execute(text("CREATE TABLE tenant.customers (LIKE customers INCLUDING ALL)"))
+        connection.execute(text("INSERT INTO tenant.customers (id, tenant, name, balance) VALUES (1, 8, 'tom', 0)"))
+    yield
+    with db.begin() as connection:
+        connection.execute(text("DROP SCHEMA tenant CASCADE"))
+
+
+def _by_engine(path: Path) -> Session:
+    return path.maker(bind=path.engine.execution_options(schema_translate_map={None: "tenant"}))
+
+
+def _by_connection(path: Path) -> Session:
+    session = path.maker()
+    session.connection(execution_options={"schema_translate_map": {None: "tenant"}})
+    return session
+
+
+def _by_search_path(path: Path) -> Session:
+    session = path.maker()
+    session.execute(text("SET LOCAL search_path TO tenant"))
+    return session
+
+
+@ON_POSTGRES
+@pytest.mark.parametrize("make", [_by_engine, _by_connection, _by_search_path])
+def test_tenants_of_other_schemas(path: Path, tenant: None, make: Callable[[Path], Session]) -> None:
+    """A session that works in another schema sees its own rows, and nothing of it gets into the caches."""
+    seed(path)
+    with make(path) as session:
+        found = path.store.get(Customer, 1, session=session)
+        assert found is not None
+        assert found.name == "tom"
+        assert ann(path) == "ann"
+        found.name = "timothy"
+        session.commit()
+    assert ann(path) == "ann"
+    path.compare((Customer, 1))
+
+
+@ON_POSTGRES
+def test_search_path_that_outlives_its_transaction(path: Path, tenant: None) -> None:
+    """A connection whose search_path was set stays apart when the next session gets it from the pool."""
+    seed(path)
+    with path.maker() as session:
+        session.execute(text("SET search_path TO tenant"))
+        session.commit()
+        process = session.scalar(text("SELECT pg_backend_pid()"))
+    with path.maker() as session:
+        assert session.scalar(text("SELECT pg_backend_pid()")) == process
+        found = path.store.get(Customer, 1, session=session)
+        assert found is not None
+        assert found.name == "tom"
+        found.name = "timothy"
+        session.commit()
+    path.engine.dispose()
+    assert ann(path) == "ann"
+    path.compare((Customer, 1))
+
+
+def test_other_database(path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A session on another database sees that one's rows, and puts none of them into the caches."""
+    seed(path)
+    second = create_engine(f"sqlite:///{tmp_path_factory.mktemp('second') / 'second.db'}")
+    create_tables(second)
+    with Session(second) as session:
+        session.add(Customer(id=1, email="z", name="zoe"))
+        session.commit()
+    with path.maker(bind=second) as session:
+        found = path.store.get(Customer, 1, session=session)
+        assert found is not None
+        assert found.name == "zoe"
+        found.name = "zora"
+        session.commit()
+    assert ann(path) == "ann"
+    path.compare((Customer, 1))
+    second.dispose()
+
+
+def test_other_engine_of_the_same_database(path: Path) -> None:
+    """Another engine on the origin's database is the same database."""
+    seed(path)
+    with path.maker(bind=path.other) as session:
+        rename(session, "changed")
+        session.commit()
+    assert ann(path) == "changed"
+    with path.other.begin() as connection:
+        connection.execute(text("UPDATE customers SET name = 'unseen' WHERE id = 1"))
+    assert ann(path) == "changed"
