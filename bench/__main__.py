@@ -19,6 +19,7 @@ SUBJECTS: Final = {
     "memcached": "memcached_batches",
     "peers": "remote_peers",
     "hydration": "hydration",
+    "commits": "session_commits",
     "size": "memory_size",
     "hit-ratio": "hit_ratios",
 }
