@@ -41,7 +41,7 @@ def store(request: pytest.FixtureRequest) -> Iterator[Store]:
     if kind == "redis":
         made: Store = RedisStore(request.getfixturevalue("redis_url"), namespace=uuid4().hex)
     else:
-        made = {"memory": ProcessMemoryStore, "guarded": PickleStore, "dict": lambda: BackendStore(DictBackend())}[kind]()
+        made = BackendStore(DictBackend()) if kind == "dict" else ProcessMemoryStore() if kind == "memory" else PickleStore()
     with made:
         yield made
 
