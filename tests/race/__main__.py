@@ -11,6 +11,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from stockstore import StockstoreError
 from tests.race.caches import is_cache_url
+from tests.race.defences import check
 from tests.race.job import FAULTS, ON_UNREACHABLE, PROTOCOLS
 from tests.race.report import failing, render
 from tests.race.supervisor import Options, race, running_servers, seeded
@@ -37,6 +38,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--no-outbox", dest="outbox", action="store_false", help="write no rows to the outbox")
     made.add_argument("--releases", type=int, choices=(1, 2), default=1, help="how many releases of the class run at the same time")
     made.add_argument("--seed", type=int, help="makes the processes' choices the same again, not their timing")
+    made.add_argument("--mutate", action="store_true", help="take each defence away in turn, for at most --seconds, until the race sees it")
     made.add_argument("--json", type=Path, help="a file for the figures")
     made.add_argument("--keep", type=_folder, help="a new folder for the processes' logs, which are dropped otherwise")
     return made
@@ -109,6 +111,8 @@ def main(arguments: list[str] | None = None) -> int:
     )
     try:
         with running_servers(options) as (cache, database):
+            if given.mutate:
+                return check(options, cache, database)
             report = race(options, cache, database)
     except (OSError, RedisError, SQLAlchemyError, StockstoreError, NoServer) as error:
         sys.stderr.write(f"race: a server did not answer, or refused: {' '.join(str(error).split())}\n")

@@ -1,11 +1,12 @@
 """What is left when everything has come to rest."""
 
+import json
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, create_engine, select
 from sqlalchemy.orm import Session
 
 from tests.race.access import open_access
@@ -14,7 +15,9 @@ from tests.race.failpoints import Failpoints, Odds
 from tests.race.job import Job
 from tests.race.log import Log
 from tests.race.models import GRAVES, Seen, item_class, slug_of
+from tests.race.mutations import take_away
 from tests.race.naive import seen_of
+from tests.race.unseen import janitor_of
 
 _RESOLVE_SECONDS: Final = 1.2
 """What a process waits from its first sight of a marker until it doubts the writer, and some more."""
@@ -30,21 +33,28 @@ class Rest(NamedTuple):
     """What the library says of itself in this set-up."""
 
 
-def look(job: Job, engine: Engine, histories: Sequence[History]) -> Rest:
+def look(in_child: Callable[..., None], job: Job, engine: Engine, histories: Sequence[History]) -> Rest:
+    """Give what is wrong; the caches are looked at by a process of its own, which does without what all others do without."""
+    in_child(_look_at_caches, job)
+    stale, markers, guarantee = json.loads((job.folder / "rest.json").read_text())
+    return Rest(stale, markers, _lost(engine, _rows(engine), histories, job.keys), guarantee)
+
+
+def _look_at_caches(job: Job) -> None:
     """Read every key, twice as a resolver needs it, and compare what the cache holds with the database."""
+    take_away(job.mutation)
+    if job.outbox:
+        janitor_of(job).run_once()
     log = Log(job.folder / "drain.log")
-    access = open_access(job._replace(odds=Odds(), mutation=None), 1, Failpoints(log, Odds(), random.Random(0)), log)
+    access = open_access(job._replace(odds=Odds()), 1, Failpoints(log, Odds(), random.Random(0)), log)
     ids, slugs = list(range(job.keys)), [slug_of(number) for number in range(job.keys)]
-    try:
-        for pause in (_RESOLVE_SECONDS, 0):
-            for by, values in (("id", ids), ("slug", slugs)):
-                access.read(by, values)
-            time.sleep(0 if job.is_naive else pause)
-        rows = _rows(engine)
-        stale = [wrong for by, values in (("id", ids), ("slug", slugs)) for wrong in _differing(access, by, values, rows)]
-        return Rest(stale, access.markers(ids), _lost(engine, rows, histories, job.keys), access.guarantee())
-    finally:
-        access.close()
+    for pause in (_RESOLVE_SECONDS, 0):
+        for by, values in (("id", ids), ("slug", slugs)):
+            access.read(by, values)
+        time.sleep(0 if job.is_naive else pause)
+    rows = _rows(create_engine(job.database))
+    stale = [wrong for by, values in (("id", ids), ("slug", slugs)) for wrong in _differing(access, by, values, rows)]
+    (job.folder / "rest.json").write_text(json.dumps([stale, access.markers(ids), access.guarantee()]))
 
 
 def _rows(engine: Engine) -> list[Seen]:

@@ -108,6 +108,7 @@ class Failpoints:
         return cells
 
     def _leasing(self, step: Callable[..., Any], keys: Mapping[str, bytes | None], _: object) -> Any:
+        self.reach("before lease")
         leased = step(keys)
         self._log.count("misses", len(keys))
         self._log.count("leases refused", len(keys) - len(leased.granted))

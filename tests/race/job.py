@@ -1,5 +1,6 @@
 """What a race is run with."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -32,6 +33,9 @@ class Job(NamedTuple):
     releases: int = 1
     """How many releases of the application run at the same time."""
     mutation: str | None = None
+    """A defence that the processes do without."""
+    ways: Mapping[str, int] | None = None
+    """The ways to write, with their weights; all of them by default."""
 
     @property
     def is_naive(self) -> bool:

@@ -21,6 +21,7 @@ POINTS: Final = (
     "after commit",
     "mid-release",
     "after release",
+    "before lease",
     "after lease",
     "after read",
     "before fill",

@@ -8,7 +8,7 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.context import ForkServerProcess
@@ -27,7 +27,7 @@ from tests.race.faults import Faults
 from tests.race.job import Job
 from tests.race.log import records_in
 from tests.race.models import drop_rows, make_rows
-from tests.race.unseen import clean, janitor_of, make_outbox, write_unseen
+from tests.race.unseen import clean, make_outbox, write_unseen
 from tests.race.worker import run
 from tests.servers.postgres import running_postgres
 
@@ -53,6 +53,7 @@ class Options:
     seed: int = 0
     mutation: str | None = None
     odds: Odds | None = None
+    ways: Mapping[str, int] | None = None
     keep: Path | None = None
     """An empty folder for the logs, where they are wanted afterwards."""
 
@@ -96,7 +97,13 @@ class _Race:
         database = engine.url.render_as_string(hide_password=False)
         self.job = Job(
             folder, cache.url, database, f"race{uuid.uuid4().hex[:8]}", options.protocol, options.keys, 0, options.chances(), options.seed
-        )._replace(outbox=options.has_outbox, on_unreachable=options.on_unreachable, releases=options.releases, mutation=options.mutation)
+        )._replace(
+            outbox=options.has_outbox,
+            on_unreachable=options.on_unreachable,
+            releases=options.releases,
+            mutation=options.mutation,
+            ways=options.ways,
+        )
         self._slots: dict[int, ForkServerProcess] = {}
         roles = [run] * options.processes + ([clean, write_unseen] if options.has_outbox else [])
         self._roles: dict[int, Callable[[Job, int, int], None]] = dict(enumerate(roles))
@@ -149,6 +156,11 @@ class _Race:
                 os.kill(process.pid, signal.SIGKILL)
                 process.join()
 
+    def _in_child(self, target: Callable[..., None], *arguments: object) -> None:
+        process = self._context.Process(target=target, args=arguments, daemon=True)
+        process.start()
+        process.join()
+
     # -- judgement -------------------------------------------------------------------------------
 
     def _judged(self, faults: Faults, seconds: float, evicted: int) -> dict[str, Any]:
@@ -159,9 +171,7 @@ class _Race:
             judge(history, verdict)
         for violation in wrong:
             verdict.add(violation)
-        if self._options.has_outbox:
-            janitor_of(self.job).run_once()
-        rest = look(self.job, self._engine, found)
+        rest = look(self._in_child, self.job, self._engine, found)
         injected = {**faults.injected, "evictions": evicted, "processes begun": sum(self._lives.values())}
         figures = report.numbers(verdict, rest, counts, injected, seconds)
         errors = [path.read_text().strip() for path in self.job.folder.glob("*.error")] + faults.errors

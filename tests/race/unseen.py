@@ -17,6 +17,7 @@ from tests.race.access import cache_of
 from tests.race.job import Job
 from tests.race.log import Log
 from tests.race.models import item_class
+from tests.race.mutations import take_away
 from tests.race.workload import Work, change_in_bulk, change_in_core
 
 _EVERY: Final = 0.02
@@ -50,6 +51,7 @@ def janitor_of(job: Job) -> Janitor:
 
 def clean(job: Job, slot: int, life: int) -> None:
     """Be a janitor until the time is over."""
+    take_away(job.mutation)
     over = threading.Event()
     threading.Timer(max(0.0, (job.until - time.monotonic_ns()) / 1e9), over.set).start()
     janitor_of(job).run(over)

@@ -18,6 +18,7 @@ from tests.race.failpoints import Failpoints
 from tests.race.job import Job
 from tests.race.log import ABSENT, Log
 from tests.race.models import Seen, slug_of
+from tests.race.mutations import take_away
 from tests.race.workload import WAYS, Work
 
 _FLUSH_SECONDS: Final = 0.25
@@ -59,6 +60,7 @@ def run(job: Job, slot: int, life: int) -> None:
     chance = random.Random(f"{job.seed}.{slot}.{life}")
     points = Failpoints(log, job.odds, chance)
     try:
+        take_away(job.mutation)
         access = open_access(job, slot, points, log)
         loops: list[Callable[[], None]] = [Writer(job, access, log, random.Random(chance.random())).step]
         loops += [Reader(job, access, log, random.Random(chance.random())).step for _ in range(job.readers)]
@@ -130,7 +132,8 @@ class Writer:
     def __init__(self, job: Job, access: Access, log: Log, chance: random.Random) -> None:
         """Begin."""
         self._job, self._access, self._log, self._chance = job, access, log, chance
-        self._ways, self._weights = list(WAYS), list(WAYS.values())
+        weights = WAYS if job.ways is None else {way: job.ways[way.__name__] for way in WAYS if way.__name__ in job.ways}
+        self._ways, self._weights = list(weights), list(weights.values())
 
     def step(self) -> None:
         """Write once, and think."""

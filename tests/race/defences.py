@@ -1,0 +1,88 @@
+"""Takes each defence of the protocol away in turn, and looks who sees it: the race, or the model."""
+
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Final, NamedTuple
+
+from tests.model.machine import explore
+from tests.race.caches import CacheServer
+from tests.race.failpoints import Odds
+from tests.race.mutations import MUTATIONS, Mutation
+from tests.race.report import failing
+from tests.race.supervisor import Options, race
+
+_ROUND_SECONDS: Final = 8.0
+
+
+class Caught(NamedTuple):
+    """By what it was seen that a defence is missing, and after how many seconds; ``None`` where it was not."""
+
+    by_race: str | None
+    race_seconds: float
+    by_model: str | None
+    model_seconds: float
+
+
+def check_all(options: Options, cache: CacheServer, database: str) -> Iterator[tuple[str, Caught]]:
+    """Take each defence away in turn."""
+    for name, mutation in MUTATIONS.items():
+        began = time.monotonic()
+        by_race = _by_race(options, name, mutation, cache, database)
+        ended = time.monotonic()
+        by_model = _by_model(mutation)
+        yield name, Caught(by_race, ended - began, by_model, time.monotonic() - ended)
+
+
+def all_hold(options: Options, cache: CacheServer, database: str) -> list[str]:
+    """Give what goes wrong with all defences in place, under all that the mutations are run with."""
+    raised = {point: chance for mutation in MUTATIONS.values() for point, chance in mutation.raised.items()}
+    changed = replace(
+        options, seconds=_ROUND_SECONDS, faults=("kill", "restart"), odds=Odds(0.005, 0.0, 0.1, raised), on_unreachable="abort"
+    )
+    return failing(race(changed, cache, database))
+
+
+def _by_race(options: Options, name: str, mutation: Mutation, cache: CacheServer, database: str) -> str | None:
+    deadline = time.monotonic() + options.seconds
+    changed = replace(
+        options,
+        seconds=min(_ROUND_SECONDS, options.seconds),
+        mutation=name,
+        faults=mutation.faults,
+        odds=Odds(mutation.kill, 0.0, 0.1, mutation.raised),
+        outbox=mutation.outbox,
+        ways=mutation.ways,
+        on_unreachable="abort",
+        protocol="strict",
+    )
+    while time.monotonic() < deadline:
+        report = race(changed, cache, database)
+        if wrong := failing(report):
+            return ", ".join(f"{name} {report['figures'][name]}" for name in wrong)
+        changed = replace(changed, seed=changed.seed + 1)
+    return None
+
+
+def _by_model(mutation: Mutation) -> str | None:
+    if mutation.defect is None:
+        return None
+    protocol, writers, faults = mutation.model
+    broken = replace(protocol, **{mutation.defect: not getattr(protocol, mutation.defect)})
+    return ", ".join(explore(broken, writers, faults)) or None
+
+
+def check(options: Options, cache: CacheServer, database: str) -> int:
+    """Print a table of all defences, and give 0 where each is needed, and nothing goes wrong with all of them."""
+    wrong = all_hold(options, cache, database)
+    sys.stdout.write(f"with all defences: {', '.join(wrong) or 'nothing wrong'}\n\n{'without':<58}caught by\n")
+    for name, caught in check_all(options, cache, database):
+        race_says = f"race in {caught.race_seconds:.0f} s: {caught.by_race}" if caught.by_race else "not by the race"
+        model_says = f"model in {caught.model_seconds:.1f} s: {caught.by_model}" if caught.by_model else "not by the model"
+        sys.stdout.write(f"{name:<58}{race_says}\n{'':<58}{model_says}\n")
+        sys.stdout.flush()
+        if not (caught.by_race or caught.by_model):
+            wrong.append(name)
+    sys.stdout.write(f"\n{'NOT AS IT HAS TO BE: ' + ', '.join(wrong) if wrong else 'Each defence is needed.'}\n")
+    return 1 if wrong else 0

@@ -1,0 +1,175 @@
+"""The defences of the protocol, each of which can be taken away from the processes of a race.
+
+Their scripts and methods are patched in the processes, never in files. A patch that does not fit any more is an error.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final, NamedTuple
+
+from tests.model.machine import INVISIBLE, KEYED, WIDE, WIDE_ELSEWHERE, Faults
+from tests.model.protocols import STRICT, STRICT_OUTBOX, Protocol
+
+
+def _in_script(name: str, *changes: tuple[str, str]) -> None:
+    """Change the text of a step's script, wherever it is used."""
+    from stockstore.backends import redis, redis_exchange, redis_scripts
+
+    step = getattr(redis_scripts, name)
+    text = step.on_server.text
+    for old, new in changes:
+        if text.count(old) != 1:
+            raise LookupError(f"the script {name} does not have {old!r} once, so that this defence cannot be taken away")
+        text = text.replace(old, new)
+    changed = redis_scripts._step(text)
+    for module in (redis, redis_exchange, redis_scripts):
+        for known in [known for known, value in vars(module).items() if value is step]:
+            setattr(module, known, changed)
+
+
+def _fill_unleased() -> None:
+    _in_script("FILL", ("elseif cells[i] == lease then", "else"))
+
+
+def _lease_over_markers() -> None:
+    _in_script("LEASE", ("local free = not cell or", "local free = not cell or tag == 87 or"))
+
+
+def _always_value() -> None:
+    _in_script("RELEASE", ("if old == mine then", "if is_marker(old) then"))
+
+
+def _no_mark() -> None:
+    from stockstore.backends.redis import RedisBackend
+
+    def mark_many(
+        self: RedisBackend, keys: Sequence[str], ticket: bytes, shared: Sequence[str] = (), generations: Sequence[str] = ()
+    ) -> Any:
+        return {}
+
+    RedisBackend.mark_many = mark_many  # type: ignore[method-assign]
+
+
+def _blind_mark() -> None:
+    _in_script("MARK", ("if not failed(old) and is_marker(old) then old = pcall('SET', key, joined(old, ticket)) end", ""))
+
+
+def _delete_for_invalidate() -> None:
+    _in_script("INVALIDATE", ("if is_marker(cell) then", "if false then"))
+
+
+def _keep_where_marker_was_lost() -> None:
+    _in_script(
+        "RELEASE",
+        ("elseif cell and committed then\n        call('DEL', key)", ""),
+        ("call('SET', key, old) else call('DEL', key) end", "call('SET', key, old) elseif old then call('SET', key, old) end"),
+    )
+
+
+def _no_server_id() -> None:
+    from stockstore.backends import redis_exchange
+
+    for name in ("FOLLOW", "LEASE", "MARK", "INVALIDATE"):
+        _in_script(name, ("return (tag == 86 or tag == 76)", "return false and (tag == 86 or tag == 76)"))
+
+    def usable_cells(keys: Sequence[str], cells: Sequence[bytes | None], life: bytes) -> dict[str, bytes]:
+        return {key: cell for key, cell in zip(keys, cells, strict=True) if cell is not None}
+
+    redis_exchange.usable_cells = usable_cells
+
+
+def _generation_of_the_release() -> None:
+    from stockstore.backends.redis import RedisBackend
+    from stockstore.cells import generation_of
+
+    release = RedisBackend.release_many
+
+    def release_many(self: RedisBackend, keys: Sequence[str], ticket: bytes, *, values: Sequence[Any] = (), **options: Any) -> int:
+        changed = []
+        for key, body, lasts in values:
+            name = ":".join(key.split(":")[:2]) + ":"
+            token = generation_of(self.get_many([name]).get(name))
+            changed += [(key, body[:9] + token + body[17:], lasts)] if token else []
+        return release(self, keys, ticket, values=changed, **options)
+
+    RedisBackend.release_many = release_many  # type: ignore[method-assign]
+
+
+def _no_resolver() -> None:
+    from stockstore.coherence.resolver import Resolver
+
+    Resolver.met = lambda *_: 0  # type: ignore[method-assign]
+
+
+class Mutation(NamedTuple):
+    """A defence, how it is taken away, and under what the race is run that is to tell.
+
+    Attributes:
+        take_away: Patches the process that calls it.
+        faults: What is injected.
+        raised: The points at which processes are held up.
+        outbox: Whether the outbox is in use, which makes good what some defences are for.
+        ways: The ways to write, with their weights, where not all are used.
+        defect: What it is called in the model.
+        model: What the model check is run with.
+    """
+
+    take_away: Callable[[], None]
+    faults: tuple[str, ...]
+    raised: Mapping[str, float]
+    defect: str | None
+    model: tuple[Protocol, tuple[str, ...], Faults] = (STRICT, (KEYED, KEYED), Faults())
+    outbox: bool = False
+    ways: Mapping[str, int] | None = None
+    kill: float = 0.0
+
+
+_SLOW_COMMIT: Final = {"after mark": 0.1, "after commit": 0.1}
+MUTATIONS: Final[dict[str, Mutation]] = {
+    "a fill looks for its lease": Mutation(_fill_unleased, (), {"before fill": 0.2}, "unleased"),
+    "no lease over a marker": Mutation(_lease_over_markers, (), {"before lease": 0.2, **_SLOW_COMMIT}, "leases_over_markers"),
+    "a value for a sole marker only": Mutation(
+        _always_value,
+        (),
+        {"after commit": 0.3},
+        "releases_always_with_value",
+        outbox=True,
+    ),
+    "a mark before the commit": Mutation(_no_mark, (), {"after commit": 0.2}, "marks"),
+    "a mark joins the marks of others": Mutation(
+        _blind_mark,
+        (),
+        {"after mark": 0.3, "after commit": 0.3},
+        "blind_generation",
+        (STRICT, (WIDE, WIDE_ELSEWHERE), Faults()),
+        ways={"change_widely": 3, "change_by_text": 3},
+    ),
+    "invalidate leaves markers": Mutation(
+        _delete_for_invalidate, (), _SLOW_COMMIT, "janitor_deletes", (STRICT_OUTBOX, (KEYED, INVISIBLE), Faults()), outbox=True
+    ),
+    "a release removes what stands where its marker was lost": Mutation(
+        _keep_where_marker_was_lost,
+        ("flush",),
+        {"after mark": 0.3, "before fill": 0.2},
+        "keeps_where_marker_was_lost",
+        (replace(STRICT, pinned=False), (KEYED,), Faults(evictions=1)),
+    ),
+    "nothing is believed of an earlier life of the server": Mutation(_no_server_id, ("restart",), {}, None),
+    "a released value has the generation of the mark": Mutation(
+        _generation_of_the_release,
+        (),
+        {"after commit": 0.3},
+        "generation_of_the_release",
+        (STRICT, (KEYED, WIDE), Faults()),
+        ways={"change_objects": 6, "change_widely": 2},
+    ),
+    "dead writers' markers are resolved": Mutation(
+        _no_resolver, ("kill",), {}, "resolver", (STRICT, (KEYED,), Faults(crashes=1)), kill=0.02
+    ),
+}
+
+
+def take_away(name: str | None) -> None:
+    """Take a defence away from this process."""
+    if name is not None:
+        MUTATIONS[name].take_away()
