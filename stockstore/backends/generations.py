@@ -1,16 +1,19 @@
 """How memcached, which cannot list its keys, forgets all keys of a prefix.
 
-Each server keeps a cell with a random token for each ``"namespace:"`` and ``"namespace:class label:"``.
-A value starts with the tokens of both its prefixes, and is present only while they are still those of the
-cells; to clear a prefix is to put a fresh token into its cell. Tokens are never used again, so a cell that
-was evicted, or a server that was flushed, makes values absent and never brings one back.
+Each server keeps a cell with a random token for each ``"namespace:"`` and ``"namespace:class label:"``. The
+*stamp* of a class on a server is a digest of both tokens and of what tells this life of the server from others.
+It stands in every cell, and a cell is present only while that is the stamp of the moment; to clear a prefix is
+to put a fresh token. Tokens are never used again, so one that was evicted, or a server that was flushed, makes
+cells absent and never brings one back.
 
-A cell's key is the prefix itself, which is shorter than any key of a value.
+The tokens stand under ``"namespace:"`` and ``"namespace:class label"``, which are no keys of anything else.
 """
 
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
+from hashlib import blake2b
 
+from stockstore.cells import ID_SIZE
 from stockstore.errors import ConfigurationError
 
 TOKEN_SIZE = 8
@@ -33,43 +36,40 @@ def head_of(key: str) -> str:
     return key[:end]
 
 
-def heads_of(keys: Iterable[str]) -> list[str]:
+def heads_of(keys: Collection[str]) -> list[str]:
     """Give the head of each key; a batch is mostly of one class, which makes this fast."""
-    heads: list[str] = []
-    head = "\n"
-    for key in keys:
-        if not key.startswith(head):
-            head = head_of(key)
-        heads.append(head)
-    return heads
+    if not keys:
+        return []
+    first, last = min(keys), max(keys)
+    head = head_of(first)
+    if last.startswith(head):  # then whatever lies between them does, too
+        return [head] * len(keys)
+    return [head := head if key.startswith(head) else head_of(key) for key in keys]
 
 
-def cells_of(head: str) -> tuple[str, str]:
-    """Give the keys of the cells for a head.
+def token_key(prefix: str) -> str:
+    """Give the key under which the token of a prefix stands.
 
-    >>> cells_of("shop:User:")
-    ('shop:', 'shop:User:')
+    >>> token_key("shop:"), token_key("shop:User:")
+    ('shop:', 'shop:User')
     """
-    return head[: head.find(":") + 1], head
+    return prefix if prefix.count(":") == 1 else prefix[:-1]
 
 
-def all_cells(heads: Iterable[str]) -> list[str]:
-    """Give each cell of some heads once."""
-    return list(dict.fromkeys(cell for head in dict.fromkeys(heads) for cell in cells_of(head)))
+def token_keys(heads: Iterable[str]) -> list[str]:
+    """Give the key of each token that some heads need, once."""
+    return list(dict.fromkeys(key for head in dict.fromkeys(heads) for key in _pair(head)))
 
 
-def stamps_of(heads: Iterable[str], tokens: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Give what the values under each head start with; a head without both tokens has none."""
-    pairs = {head: [tokens.get(cell) for cell in cells_of(head)] for head in heads}
-    return {head: b"".join(token for token in pair if token) for head, pair in pairs.items() if all(pair)}
+def stamps_of(heads: Iterable[str], tokens: Mapping[str, bytes], life: bytes) -> dict[str, bytes]:
+    """Give the stamp of each head, but of one without both tokens."""
+    pairs = {head: [tokens.get(key) for key in _pair(head)] for head in dict.fromkeys(heads)}
+    return {head: _stamp(life, *filter(None, pair)) for head, pair in pairs.items() if all(pair)}
 
 
-def live_values(keys: Sequence[str], heads: Sequence[str], found: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Give the values of the keys that are present, from an answer that holds values and cells."""
-    stamps = stamps_of(set(heads), found)
-    live: dict[str, bytes] = {}
-    for key, head in zip(keys, heads, strict=True):
-        value, stamp = found.get(key), stamps.get(head)
-        if value is not None and stamp is not None and value.startswith(stamp):
-            live[key] = value[len(stamp) :]
-    return live
+def _pair(head: str) -> tuple[str, str]:
+    return head[: head.find(":") + 1], head[:-1]
+
+
+def _stamp(*parts: bytes) -> bytes:
+    return blake2b(b"".join(parts), digest_size=ID_SIZE).digest()

@@ -1,10 +1,11 @@
 """memcached as a backend."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar, Union, cast
 
-from stockstore.backends.base import Backend, checked_timeouts
+from stockstore.backends.base import checked_timeouts, target_of
+from stockstore.backends.coherent import CoherentBackend, Item, Leased
 from stockstore.errors import CacheUnreachable, ConfigurationError
 
 try:
@@ -13,10 +14,14 @@ except ModuleNotFoundError as exc:
     raise ConfigurationError('memcached needs its driver, which is missing: pip install "pymemcache>=4"') from exc
 
 from stockstore.backends.memcache_connection import Connection, Pool
-from stockstore.backends.memcache_exchange import Job, run
-from stockstore.backends.memcache_requests import Steps, clear_steps, delete_steps, get_steps, set_steps
+from stockstore.backends.memcache_exchange import Job, Steps, run
+from stockstore.backends.memcache_leases import Held, Leases, fill_steps, lease_steps, withdraw_steps
+from stockstore.backends.memcache_looks import get_steps
+from stockstore.backends.memcache_marks import invalidate_steps, mark_steps, release_steps
+from stockstore.backends.memcache_puts import clear_steps, put_steps, set_steps
 from stockstore.backends.memcache_servers import Server, servers_of, servers_of_client
 from stockstore.backends.rendezvous import router
+from stockstore.cells import ALIAS, NO_GENERATION, VALUE, generation_of
 
 if TYPE_CHECKING:
     from pymemcache.client.base import Client, PooledClient
@@ -24,6 +29,7 @@ if TYPE_CHECKING:
 
 _Result = TypeVar("_Result")
 _Part = TypeVar("_Part")
+_MANY_LEASES = 1000
 
 
 class Node:
@@ -34,8 +40,8 @@ class Node:
         self.tokens: dict[str, bytes] = {}
 
 
-class MemcacheBackend(Backend):
-    """Keeps bytes on one memcached server or several.
+class MemcacheBackend(CoherentBackend):
+    """Keeps cells on one memcached server or several; memcached 1.6 or later.
 
     Args:
         servers: ``"host:port"``, ``"host"`` (port 11211), ``"unix:/path"``, ``"/path"``, or a list of them.
@@ -50,8 +56,8 @@ class MemcacheBackend(Backend):
 
     No connection is opened before the first operation. Threads and forked processes may share a backend.
     Each key has its server by rendezvous hashing; a server that is down keeps its keys, and operations on
-    them raise. :meth:`clear` replaces a token that every value carries (see ``generations``): a process
-    that writes elsewise into the same keys is not seen.
+    them raise. :meth:`clear` replaces a token that every cell depends on (see ``generations``): a process
+    that writes elsewise into the same keys is not seen. What a server held before a restart is absent.
     """
 
     def __init__(
@@ -70,38 +76,137 @@ class MemcacheBackend(Backend):
         else:
             listed = servers_of_client(client, connect_timeout, timeout)
         self._nodes = [Node(server) for server in listed]
+        self._held: dict[bytes, dict[Node, Held]] = {}
         self._route = router([server.name for server in listed])
 
     def __repr__(self) -> str:
         return f"MemcacheBackend({[node.pool.server.name for node in self._nodes]!r})"
 
     def get_many(self, keys: Sequence[str]) -> dict[str, bytes]:
-        """Give the values of those keys that are present; one round trip, to all nodes at once."""
+        """Give the cells of those keys that are present; one round trip, to all nodes at once."""
         groups = self._by_node(keys, keys)
         found: dict[str, bytes] = {}
         for part in self._run({node: partial(get_steps, keys=group) for node, group in groups.items()}):
             found |= part
         return found
 
-    def set_many(self, items: Sequence[tuple[str, bytes, int]]) -> None:
-        """Keep values; one round trip, to all nodes at once.
+    def follow_many(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """Give cells and follow aliases; two round trips where there are any."""
+        found = self.get_many(keys)
+        targets = {key: target_of(cell) for key, cell in found.items() if cell.startswith(ALIAS)}
+        records = self.get_many(list(dict.fromkeys(filter(None, targets.values()))))
+        values = {key: records.get(target, b"") for key, target in targets.items()}
+        return found | {key: cell for key, cell in values.items() if cell.startswith(VALUE)}
 
-        The first write to a class on a node, and the first one after :meth:`clear` by another process, takes
-        two round trips more. A value that a server refuses, being too large, is an error, and its key is
-        absent then.
+    def lease_many(self, seen: Mapping[str, bytes | None], token: bytes, generation: str) -> Leased:
+        """Take leases and ask for the generation in one round trip, to all nodes at once.
+
+        What was seen, or is of an earlier life of the server, takes one round trip more.
         """
-        groups = self._by_node(items, [key for key, _, _ in items])
-        self._run({node: partial(set_steps, items=group, known=node.tokens) for node, group in groups.items()})
+        if not seen:
+            return Leased({}, frozenset(), NO_GENERATION)
+        asked = self._leases(seen, token, generation)
+        held = self._run({node: partial(lease_steps, leases=leases, known=node.tokens) for node, leases in asked.items()})
+        cells = {key: cell for leases in asked.values() for key, cell in leases.cells.items()}
+        granted = frozenset(key for leases in asked.values() for key in leases.grants)
+        known = (
+            generation_of(next((leases.generation for leases in asked.values() if leases.generation), None))
+            if generation
+            else NO_GENERATION
+        )
+        if known is None:
+            self._withdraw(granted, token)
+            return Leased(cells, frozenset(), None)
+        self._hold(token, dict(zip(asked, held, strict=True)))
+        return Leased(cells, granted, known)
 
-    def delete_many(self, keys: Sequence[str]) -> int:
-        """Drop keys and tell how many of them were there; one round trip, to all nodes at once."""
-        groups = self._by_node(keys, keys)
-        return sum(self._run({node: partial(delete_steps, keys=group) for node, group in groups.items()}))
+    def fill_many(self, items: Sequence[Item], token: bytes, aliases: Sequence[Item] = ()) -> int:
+        """Fill leases, to all nodes at once: one round trip where the connections that took them are free, else two."""
+        held = self._held.pop(token, {})
+        values, pointers = self._items_by_node(items), self._items_by_node(aliases)
+        work = {
+            node: partial(
+                fill_steps,
+                items=values.get(node, ()),
+                token=token,
+                aliases=pointers.get(node, ()),
+                held=held.get(node),
+                known=node.tokens,
+            )
+            for node in values | pointers
+        }
+        return sum(self._run(work, {node: leases.connection for node, leases in held.items()}))
+
+    def put_many(self, items: Sequence[Item], aliases: Sequence[Item] = ()) -> None:
+        """Put values in two round trips, aliases alone in one, to all nodes at once.
+
+        The first write to a class on a node takes one more, and so may the first one after :meth:`clear` by
+        another process. A value that a server refuses, being too large, is an error, and its key is absent then.
+        """
+        values, pointers = self._items_by_node(items), self._items_by_node(aliases)
+        work = {
+            node: partial(put_steps, items=values[node], aliases=pointers.get(node, ()), known=node.tokens)
+            if node in values
+            else partial(set_steps, items=pointers[node], known=node.tokens)
+            for node in values | pointers
+        }
+        self._run(work)
+
+    def mark_many(
+        self, keys: Sequence[str], ticket: bytes, shared: Sequence[str] = (), generations: Sequence[str] = ()
+    ) -> dict[str, bytes]:
+        """Mark keys in one round trip, shared ones in two, to all nodes at once.
+
+        On several nodes generations take one more, since they are to be looked at after every mark.
+        """
+        own, joint = self._keys_by_node(keys), self._keys_by_node(shared)
+        nodes = own | joint
+        at_once = generations if nodes.keys() == self._keys_by_node(generations).keys() and len(nodes) == 1 else ()
+        work = {
+            node: partial(
+                mark_steps,
+                keys=own.get(node, ()),
+                ticket=ticket,
+                shared=joint.get(node, ()),
+                generations=at_once,
+                known=node.tokens,
+            )
+            for node in nodes
+        }
+        found = self._run(work)
+        if at_once or not generations:
+            return found[0] if at_once else {}
+        cells = self.get_many([key for key in generations if key not in shared])
+        return {key: token for key, cell in cells.items() if (token := generation_of(cell)) is not None}
+
+    def release_many(
+        self, keys: Sequence[str], ticket: bytes, *, committed: bool, values: Sequence[Item] = (), aliases: Sequence[Item] = ()
+    ) -> int:
+        """Release in two round trips, to all nodes at once; more where others change the same cells."""
+        own, bodies = self._keys_by_node(keys), self._items_by_node(values)
+        pointers = self._items_by_node(aliases if committed else ())
+        work = {
+            node: partial(
+                release_steps,
+                keys=own.get(node, ()),
+                ticket=ticket,
+                values=bodies.get(node, ()) if committed else None,
+                aliases=pointers.get(node, ()),
+                known=node.tokens,
+            )
+            for node in own | pointers
+        }
+        return sum(self._run(work))
+
+    def invalidate_many(self, keys: Sequence[str]) -> int:
+        """Invalidate in two round trips, to all nodes at once; more where others change the same cells."""
+        groups = self._keys_by_node(keys)
+        return sum(self._run({node: partial(invalidate_steps, keys=group, known=node.tokens) for node, group in groups.items()}))
 
     def clear(self, prefix: str) -> None:
-        """Make every key that starts with ``"namespace:"`` or ``"namespace:class label:"`` absent.
+        """Make every cell under ``"namespace:"`` or ``"namespace:class label:"`` absent, but markers, which no value follows.
 
-        The servers drop the values themselves when they need the room.
+        The servers drop the cells themselves when they need the room.
         """
         self._run({node: partial(clear_steps, prefix=prefix, known=node.tokens) for node in self._nodes})
 
@@ -119,8 +224,35 @@ class MemcacheBackend(Backend):
             groups[position].append(part)
         return {node: group for node, group in zip(self._nodes, groups, strict=True) if group}
 
-    def _run(self, work: Mapping[Node, Callable[[Connection], Steps[_Result]]]) -> list[_Result]:
-        jobs = [Job(node.pool, steps) for node, steps in work.items()]
+    def _keys_by_node(self, keys: Iterable[str]) -> dict[Node, Sequence[str]]:
+        once = list(dict.fromkeys(keys))
+        return self._by_node(once, once)
+
+    def _items_by_node(self, items: Sequence[Item]) -> dict[Node, Sequence[Item]]:
+        return self._by_node(items, [item[0] for item in items])
+
+    def _leases(self, seen: Mapping[str, bytes | None], token: bytes, generation: str) -> dict[Node, Leases]:
+        groups = self._keys_by_node(seen)
+        homes = self._keys_by_node([generation] if generation else [])
+        return {
+            node: Leases({key: seen[key] for key in groups.get(node, ())}, token, generation if node in homes else "")
+            for node in groups | homes
+        }
+
+    def _withdraw(self, keys: Collection[str], token: bytes) -> None:
+        groups = self._keys_by_node(keys)
+        self._run({node: partial(withdraw_steps, keys=group, token=token) for node, group in groups.items()})
+
+    def _hold(self, token: bytes, held: dict[Node, Held]) -> None:
+        if len(self._held) >= _MANY_LEASES:
+            self._held.clear()  # to look again costs a fill one round trip
+        self._held[token] = held
+
+    def _run(
+        self, work: Mapping[Node, Callable[[Connection], Steps[_Result]]], preferred: Mapping[Node, Connection] | None = None
+    ) -> list[_Result]:
+        wanted = preferred or {}
+        jobs = [Job(node.pool, steps, wanted.get(node)) for node, steps in work.items()]
         run(jobs)
         for job in jobs:
             if job.error:

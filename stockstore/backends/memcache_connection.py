@@ -1,8 +1,10 @@
 """One connection to one memcached server, and the pool of them."""
 
+import contextlib
 import os
 import select
 import socket
+from hashlib import blake2b
 
 from pymemcache.exceptions import MemcacheUnexpectedCloseError, MemcacheUnknownError
 
@@ -19,6 +21,9 @@ class Connection:
 
     It is our own, not pymemcache's: that has no requests of several commands, and tries only the first
     address of a name (``localhost`` is two).
+
+    Attributes:
+        life: What tells the server's process from those before it, which may have left it their values (``-e``).
     """
 
     def __init__(self, server: Server) -> None:
@@ -27,6 +32,11 @@ class Connection:
         self._patience = server.timeout * 1000
         self._buffer = b""
         self._at = 0
+        try:
+            self.life = self._ask_life()
+        except BaseException:
+            self.close()
+            raise
 
     def send(self, request: bytes) -> None:
         """Send a whole request, also where the server does not read on before its answers are read."""
@@ -43,12 +53,12 @@ class Connection:
 
     def values(self) -> dict[str, bytes]:
         """Read the answer to one ``get``."""
-        found: dict[str, bytes] = {}
-        self._at, missing = _take_items(self._buffer, self._at, found)
-        while missing:
-            self._receive(missing)
-            self._at, missing = _take_items(self._buffer, self._at, found)
-        return found
+        return self._items(None)
+
+    def unique_values(self) -> tuple[dict[str, bytes], dict[str, bytes]]:
+        """Read the answer to one ``gets``: values, and what a ``cas`` has to name."""
+        uniques: dict[str, bytes] = {}
+        return self._items(uniques), uniques
 
     def fresh(self) -> bool:
         """Whether the connection is open and nothing is left to read on it."""
@@ -57,6 +67,28 @@ class Connection:
     def close(self) -> None:
         """Close the socket."""
         self._socket.close()
+
+    def _items(self, uniques: dict[str, bytes] | None) -> dict[str, bytes]:
+        found: dict[str, bytes] = {}
+        self._at, missing = _take_items(self._buffer, self._at, found, uniques)
+        while missing:
+            self._receive(missing)
+            self._at, missing = _take_items(self._buffer, self._at, found, uniques)
+        return found
+
+    def _ask_life(self) -> bytes:
+        # A warm restart keeps the moment of the first start, and a container the process number.
+        self.send(b"stats\r\n")
+        facts: dict[bytes, bytes] = {}
+        while (line := self.lines(1)[0]) not in (b"END", b"ERROR"):  # the latter from a proxy, which is no server
+            try:
+                tag, name, fact = line.split(b" ", 2)
+            except ValueError:
+                tag = name = fact = b""
+            if tag != b"STAT":
+                raise MemcacheUnknownError(f"it answered {line[:80]!r} to stats")
+            facts[name] = fact
+        return _digest(facts)
 
     def _receive(self, at_least: int = 1) -> None:
         parts = [self._buffer[self._at :]]
@@ -89,9 +121,17 @@ class Pool:
         self._idle: list[Connection] = []
         self._process = os.getpid()
 
-    def take(self) -> Connection:
-        """Give a connection to one thread: an idle one that the server has not closed since, or a new one."""
+    def take(self, preferred: Connection | None = None) -> Connection:
+        """Give a connection to one thread: an idle one that the server has not closed since, or a new one.
+
+        Args:
+            preferred: The one to give, where it is idle.
+        """
         self._leave_the_parent_its_own()
+        if preferred in self._idle:
+            with contextlib.suppress(ValueError):  # another thread was faster
+                self._idle.remove(preferred)
+                self._idle.append(preferred)
         while self._idle:
             try:
                 connection = self._idle.pop()
@@ -116,6 +156,14 @@ class Pool:
         if self._process != os.getpid():
             self._idle = []
             self._process = os.getpid()
+
+
+def _digest(facts: dict[bytes, bytes]) -> bytes:
+    try:
+        start = int(facts.get(b"time", 0)) - int(facts.get(b"uptime", 0))
+    except ValueError as exc:
+        raise MemcacheUnknownError("its stats tell no time") from exc
+    return blake2b(b"%b %d" % (facts.get(b"pid", b""), start), digest_size=8).digest()
 
 
 def _connect(server: Server) -> socket.socket:
@@ -151,14 +199,16 @@ def _poll(connection: socket.socket, events: int) -> "select.poll":
     return poll
 
 
-def _take_items(buffer: bytes, at: int, found: dict[str, bytes]) -> tuple[int, int]:
+def _take_items(buffer: bytes, at: int, found: dict[str, bytes], uniques: dict[str, bytes] | None) -> tuple[int, int]:
     """Move whole items from a buffer; gives the place reached, and the least number of bytes that are still to come."""
     while (end := buffer.find(_LINE, at)) >= 0:
         line, start = buffer[at:end], end + len(_LINE)
         if line == b"END":
             return start, 0
         try:
-            tag, key, _, size = line.split(b" ")
+            tag, key, _, size = line.split(b" ", 3)
+            if uniques is not None:
+                size, unique = size.split(b" ")
             stop = start + int(size)
         except ValueError:
             tag, stop = b"", start
@@ -166,6 +216,9 @@ def _take_items(buffer: bytes, at: int, found: dict[str, bytes]) -> tuple[int, i
             raise MemcacheUnknownError(f"it answered {line[:80]!r} to a get")
         if stop + len(_LINE) > len(buffer):
             return at, stop + len(_LINE) - len(buffer)
-        found[key.decode("latin-1")] = buffer[start:stop]
+        name = key.decode("latin-1")
+        found[name] = buffer[start:stop]
+        if uniques is not None:
+            uniques[name] = unique
         at = stop + len(_LINE)
     return at, 1

@@ -1,30 +1,32 @@
 """Batches to several nodes at once, on plain blocking sockets."""
 
-from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
+from collections.abc import Callable, Generator, Sequence
+from typing import Generic, TypeAlias, TypeVar
 
 from pymemcache.exceptions import MemcacheError
 
 from stockstore.backends.memcache_connection import Connection, Pool
-from stockstore.backends.memcache_requests import Steps
 
 _Result = TypeVar("_Result")
+Steps: TypeAlias = Generator[bytes, None, _Result]
+"""What yields a request each time, and is resumed to read its answer."""
 
 
 class Job(Generic[_Result]):
     """The steps of one node on one connection, which goes back to its pool only when all went well."""
 
-    def __init__(self, pool: Pool, steps: Callable[[Connection], Steps[_Result]]) -> None:
+    def __init__(self, pool: Pool, steps: Callable[[Connection], Steps[_Result]], preferred: Connection | None = None) -> None:
         self.pool = pool
         self.result: _Result | None = None
         self.error: Exception | None = None
         self.running = True
         self._make_steps = steps
+        self._preferred = preferred
         self._connection: Connection | None = None
 
     def start(self) -> None:
         """Get a connection and the first request."""
-        self._connection = self.pool.take()
+        self._connection = self.pool.take(self._preferred)
         self._steps = self._make_steps(self._connection)
         self._request = next(self._steps)
 

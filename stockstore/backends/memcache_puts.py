@@ -1,0 +1,157 @@
+"""Puts on one memcached node, and clears."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from pymemcache.exceptions import MemcacheUnknownError
+
+from stockstore.backends.coherent import Item
+from stockstore.backends.generations import fresh_token, heads_of, stamps_of, token_key, token_keys
+from stockstore.backends.memcache_connection import Connection
+from stockstore.backends.memcache_exchange import Steps
+from stockstore.backends.memcache_looks import RAW, known_stamps, remember
+from stockstore.backends.memcache_texts import (
+    MARKED,
+    NEVER,
+    TOO_LARGE,
+    UNMARKED,
+    attempts,
+    complain,
+    delete,
+    expiry,
+    get,
+    glance,
+    put,
+    refusals,
+    remove,
+    swap,
+)
+from stockstore.cells import VALUE
+
+_ABSENT = b"EN"
+_PRESENT = b"HD f%d c" % UNMARKED
+_MARKER = b"HD f%d c" % MARKED
+_THERE = (_PRESENT, _MARKER)
+
+
+class Written(NamedTuple):
+    """What became of a batch of writes.
+
+    Attributes:
+        answers: The answers to the writes that went ahead.
+        refused: The keys of the others that the server would not keep, with its answers.
+        stamps: The stamps, after the writes, of the heads asked for.
+    """
+
+    answers: list[bytes]
+    refused: dict[str, bytes]
+    stamps: dict[str, bytes]
+
+
+def set_steps(connection: Connection, items: Sequence[Item], known: dict[str, bytes]) -> Steps[None]:
+    """Put whole cells, whatever stands there; one round trip."""
+    refused = (yield from write_steps(connection, items, known)).refused
+    if refused:
+        yield delete(refused)
+        refusals(list(refused), connection.lines(len(refused)))
+        complain(refused, TOO_LARGE)
+
+
+def write_steps(
+    connection: Connection, items: Sequence[Item], known: dict[str, bytes], ahead: Sequence[bytes] = (), heads_ahead: Sequence[str] = ()
+) -> Steps[Written]:
+    """Put whole cells, along with other writes that go ahead of them.
+
+    What is written with known tokens is followed, in the same request, by a look at them. Where they differ, the
+    cells just written are unreadable for good, since tokens are never used again, and are written anew.
+    """
+    keys = [key for key, _, _ in items]
+    heads = heads_of(keys)
+    own, tokens = token_keys(heads), token_keys([*heads, *heads_ahead])
+    answers: list[bytes] = []
+    for _ in attempts():
+        stamps = yield from known_stamps(connection, heads, known)
+        yield b"".join(ahead) + _sets(items, heads, stamps) + (get(tokens) if tokens else b"")
+        answers += connection.lines(len(ahead))
+        refused = refusals(keys, connection.lines(len(keys)))
+        found = connection.values() if tokens else {}
+        remember(known, own, found)
+        if stamps_of(heads, found, connection.life) == stamps:
+            break
+        ahead = ()
+    return Written(answers, refused, stamps_of(heads_ahead, found, connection.life))
+
+
+def put_steps(connection: Connection, items: Sequence[Item], aliases: Sequence[Item], known: dict[str, bytes]) -> Steps[None]:
+    """Put values where no marker stands, and aliases anywhere, in two round trips.
+
+    The server knows no conditions but those of ``add`` and ``cas``, so a glance has to tell first what is there.
+    """
+    values = {item[0]: item for item in items}
+    rejected: dict[str, bytes] = {}
+    removals: list[bytes] = []
+    for _ in attempts():
+        uniques, stamps = yield from _glance_steps(connection, list(values), known)
+        written = yield from write_steps(connection, aliases, known, _swaps(values, uniques, stamps))
+        aliases, answers = (), written.answers
+        large = refusals(list(uniques), answers)
+        removals += [remove(key, uniques[key]) for key in large if uniques[key]]
+        rejected |= written.refused | large
+        values = {key: values[key] for key, answer in zip(uniques, answers, strict=True) if answer != b"STORED" and key not in large}
+        if not values:
+            break
+    if removals:
+        yield b"".join(removals)
+        connection.lines(len(removals))
+    complain(rejected, TOO_LARGE)
+
+
+def clear_steps(connection: Connection, prefix: str, known: dict[str, bytes]) -> Steps[None]:
+    """Make every cell under a prefix unreadable, but markers."""
+    key = token_key(prefix)
+    known[key] = token = fresh_token()
+    yield put(b"set", key, token, NEVER)
+    complain(refusals([key], connection.lines(1)), "nothing was cleared; give it more memory (-m)")
+
+
+def _glance_steps(connection: Connection, keys: Sequence[str], known: dict[str, bytes]) -> Steps[tuple[dict[str, bytes], dict[str, bytes]]]:
+    """Give what a ``cas`` of each key has to name, nothing for absent, but of markers; and the stamps."""
+    heads = heads_of(keys)
+    tokens = token_keys(heads)
+    for _ in attempts():
+        yield from known_stamps(connection, heads, known)
+        yield glance(keys) + get(tokens)
+        lines = connection.lines(len(keys))
+        found = connection.values()
+        if remember(known, tokens, found):
+            break
+    return _uniques(keys, lines), stamps_of(heads, found, connection.life)
+
+
+def _uniques(keys: Sequence[str], lines: Sequence[bytes]) -> dict[str, bytes]:
+    skip = len(_PRESENT)
+    uniques = {
+        key: line[skip:] if line.startswith(_PRESENT) else b""
+        for key, line in zip(keys, lines, strict=True)
+        if not line.startswith(_MARKER)
+    }
+    if strange := next((line for line in lines if line != _ABSENT and not line.startswith(_THERE)), None):
+        raise MemcacheUnknownError(f"it answered {strange[:80]!r} to a meta get; memcached 1.6 or later is needed")
+    return uniques
+
+
+def _swaps(values: Mapping[str, Item], uniques: Mapping[str, bytes], stamps: Mapping[str, bytes]) -> list[bytes]:
+    items = [values[key] for key in uniques]
+    expiries = {lifetime: expiry(lifetime) for _, _, lifetime in items}
+    begins = {head: VALUE + stamp for head, stamp in stamps.items()}
+    return [
+        swap(key, unique, begins[head] + body, expiries[lifetime])
+        for (key, body, lifetime), unique, head in zip(items, uniques.values(), heads_of(uniques), strict=True)
+    ]
+
+
+def _sets(items: Sequence[Item], heads: Sequence[str], stamps: Mapping[str, bytes]) -> bytes:
+    expiries = {lifetime: expiry(lifetime) for _, _, lifetime in items}
+    begins = {head: RAW + stamp for head, stamp in stamps.items()}
+    sets = [put(b"set", key, begins[head] + cell, expiries[lifetime]) for (key, cell, lifetime), head in zip(items, heads, strict=True)]
+    return b"".join(sets)
