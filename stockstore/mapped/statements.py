@@ -40,13 +40,11 @@ class Reading(NamedTuple):
     Attributes:
         harmless: It changes no row.
         opaque: It does not tell what it changes.
-        cascades: It may change rows of tables that refer to those it names.
         words: The words in it, in lower case.
     """
 
     harmless: bool
     opaque: bool
-    cascades: bool
     words: frozenset[str]
 
 
@@ -88,8 +86,6 @@ total_changes sqlite_version found_rows row_count last_insert_id connection_id g
 """
 _SAFE_CALLS: Final = frozenset((_WORDS_BEFORE_BRACKETS + _FUNCTIONS).split())
 """What stands before a bracket and changes nothing."""
-_SPREADING: Final = _WRITING - {"insert"} | {"replace", "truncate", "cascade"}
-"""Verbs that may change rows of other tables along."""
 _LOCKING: Final = re.compile(r"\bfor\s+(?:no\s+key\s+)?update\b")
 _QUIET: Final = re.compile(r"'(?:[^']|'')*'|/\*(?!!).*?\*/|--\s[^\n]*|\$(\w*)\$.*?\$\1\$", re.DOTALL)
 _ROUTINE: Final = re.compile(r"\s*create\b[^;(]*\b(?:trigger|function|procedure)\b")
@@ -114,7 +110,7 @@ def reading_of(sql: str) -> Reading:
     pieces = [bare] if _ROUTINE.match(bare) else [piece for piece in bare.split(";") if piece.strip()]
     judged = {_judged(piece) for piece in pieces}
     words = frozenset(_WORD.findall(bare))
-    return Reading(judged <= {"harmless"}, "opaque" in judged, not words.isdisjoint(_SPREADING), words)
+    return Reading(judged <= {"harmless"}, "opaque" in judged, words)
 
 
 def _judged(piece: str) -> str:
@@ -124,6 +120,6 @@ def _judged(piece: str) -> str:
         return "harmless"
     if first not in _ASKING and first not in _TELLING:
         return "opaque"
-    if first in _CALLING and not _SAFE_CALLS.issuperset(_CALL.findall(_COLUMNS.sub(" ", piece))):
+    if first in _CALLING and not _SAFE_CALLS.issuperset(_CALL.findall(_COLUMNS.sub(" , ", piece))):
         return "opaque"
     return "telling" if first in _TELLING or "into" in words or not _WRITING.isdisjoint(words) else "harmless"

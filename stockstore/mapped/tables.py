@@ -6,6 +6,7 @@ A class is named by its root: all tables of a hierarchy lead to it. Tables match
 import re
 import weakref
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from typing import Any, Final, NamedTuple
 from weakref import WeakSet
 
@@ -13,10 +14,12 @@ from sqlalchemy import MetaData, Table, event
 from sqlalchemy.orm import Mapper
 from sqlalchemy.sql.expression import TableClause
 
-from stockstore.mapped.foreign_keys import target_name
+from stockstore.mapped.foreign_keys import acting_keys, dependents, target_name
 from stockstore.mapped.hydrate import constructed_mappers, identity_class
 
 _PLAIN: Final = re.compile(r"\w+")
+_DELETING: Final = frozenset(("delete", "replace", "merge"))
+_CHANGING: Final = frozenset(("update", "replace", "merge"))
 Roots = frozenset[type]
 _NONE: Final[Roots] = frozenset()
 
@@ -113,23 +116,34 @@ def all_roots() -> Roots:
     return roots_named(index.places)
 
 
-def roots_in_text(sql: str, words: Iterable[str], *, referrers: bool) -> Roots:
-    """Give the roots of whose tables a text names one.
+def roots_in_text(sql: str, words: AbstractSet[str]) -> Roots:
+    """Give the roots of whose tables a text that writes names one, and those of which the database changes rows along.
 
     Args:
         sql: The text.
         words: The words in it, in lower case.
-        referrers: Take in the tables that refer to those named by a foreign key, and those that refer to them.
     """
     index, text = _current(), sql.lower()
     odd = (name for name in index.places if not _PLAIN.fullmatch(name) and name in text)
     names = {*words, *odd}
-    return roots_named(_with_referrers(names, index.metadatas) if referrers else names)
+    tables = [table for metadata in list(index.metadatas) for table in list(metadata.tables.values())]
+    along = (_changed_along(table, words) for table in tables if table.name.lower() in names)
+    if "cascade" in words:
+        names |= _referrers(names, tables)
+    return roots_named(names.union(*along))
 
 
-def _with_referrers(names: set[str], metadatas: Iterable[MetaData]) -> set[str]:
+def _changed_along(table: Table, words: AbstractSet[str]) -> frozenset[str]:
+    deleted = dependents(table, "ondelete") if not words.isdisjoint(_DELETING) else frozenset[str]()
+    referred = {key.column.name.lower() for key in acting_keys(table, "onupdate")}
+    changes = not words.isdisjoint(_CHANGING) and not referred.isdisjoint(words)
+    return deleted | dependents(table, "onupdate") if changes else deleted
+
+
+def _referrers(names: AbstractSet[str], tables: Iterable[Table]) -> set[str]:
+    """Give the names of the tables that refer to some, and of those that refer to them."""
     referrers: dict[str, set[str]] = {}
-    for table in (table for metadata in list(metadatas) for table in list(metadata.tables.values())):
+    for table in tables:
         for key in table.foreign_keys:
             referrers.setdefault(target_name(key).lower(), set()).add(table.name.lower())
     found, waiting = set(names), list(names)

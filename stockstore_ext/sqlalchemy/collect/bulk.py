@@ -56,6 +56,11 @@ class _Work:
         parameters: Any = self.execution.parameters
         return parameters if isinstance(parameters, list) else [parameters] if parameters else []
 
+    @property
+    def key_names(self) -> list[str]:
+        """The attributes of the primary key."""
+        return [self.mapper.get_property_by_column(column).key for column in self.mapper.primary_key]
+
     def told(self) -> Any:
         """Give the statement with the mark that its rows are noted here."""
         return self.dml.execution_options(**{TOLD: True})
@@ -79,8 +84,7 @@ def _is_alone(dml: Any, mapper: Mapper[Any], root: type) -> bool:
 def _note_insert(work: _Work) -> None:
     if not is_plain_insert(work.dml):
         return
-    names = [work.mapper.get_property_by_column(column).key for column in work.mapper.primary_key]
-    known = [tuple([row.get(name) for name in names]) for row in work.listed]
+    known = [tuple([row.get(name) for name in work.key_names]) for row in work.listed]
     if not known or len(known) > work.limit or any(None in identity for identity in known):
         # A new row makes nothing wrong that a cache holds; it has only to be kept from reading its own.
         work.notes.inserted([work.root])
@@ -102,15 +106,17 @@ def _note_change(work: _Work) -> Any:
     keys = columns_of_identity(work.mapper, table)
     if keys is None or _is_odd(work, keys) or commits_at_once(work.connection, "update"):
         return None
-    dialect, is_update = work.connection.dialect, isinstance(work.dml, Update)
-    returns = dialect.update_returning and dialect.update_returning_multifrom if is_update else _can_delete_returning(dialect)
-    if returns and table.implicit_returning:
+    dialect = work.connection.dialect
+    if table.implicit_returning and _can_return(dialect, work.dml):
         return _returning(work, keys)
     return None if dialect.name == "sqlite" else _locking(work, keys)
 
 
-def _can_delete_returning(dialect: Any) -> bool:
-    return bool(dialect.delete_returning and dialect.delete_returning_multifrom)
+def _can_return(dialect: Any, dml: Any) -> bool:
+    """Whether RETURNING goes with every form of the statement; with several tables MariaDB has it not, and SQLite no DELETE."""
+    if isinstance(dml, Update):
+        return bool(dialect.update_returning and dialect.update_returning_multifrom)
+    return bool(dialect.delete_returning and (dialect.delete_returning_multifrom or dialect.name == "sqlite"))
 
 
 def _changes_others(work: _Work, table: Any) -> bool:
@@ -118,8 +124,14 @@ def _changes_others(work: _Work, table: Any) -> bool:
     if isinstance(work.dml, Delete):
         work.notes.whole(roots_named(dependents(table, "ondelete")))
         return False
-    work.notes.whole(roots_named(changed_along(work.dml, table, [name for row in work.listed for name in row])))
+    work.notes.whole(roots_named(changed_along(work.dml, table, _given_names(work))))
     return any(getattr(column, "table", table) is not table for column in _set_columns(work))
+
+
+def _given_names(work: _Work) -> set[str]:
+    """What the parameters may set; of a list of rows not the keys, by which they are found."""
+    names = {name for row in work.listed for name in row}
+    return names - set(work.key_names) if isinstance(work.execution.parameters, list) else names
 
 
 def _set_columns(work: _Work) -> list[Any]:
@@ -146,8 +158,7 @@ def _is_odd(work: _Work, keys: Sequence[Any]) -> bool:
 def _note_listed(work: _Work) -> None:
     """Note the rows of an UPDATE by primary key."""
     strategy = work.execution.execution_options.get("dml_strategy", "auto")
-    names = [work.mapper.get_property_by_column(column).key for column in work.mapper.primary_key]
-    known = [tuple([row.get(name) for name in names]) for row in work.listed]
+    known = [tuple([row.get(name) for name in work.key_names]) for row in work.listed]
     if isinstance(work.dml, Update) and strategy in {"auto", "bulk"} and len(known) <= work.limit and not any(None in i for i in known):
         work.notes.asked_for(work.root, known, work.connection.dialect)
         work.execution.statement = work.told()

@@ -136,7 +136,7 @@ def _note_text(sql: str, notes: Notes, collecting: Collecting) -> None:
     if reading.harmless:
         return
     if not reading.opaque:
-        notes.whole(roots_in_text(sql, reading.words, referrers=reading.cascades))
+        notes.whole(roots_in_text(sql, reading.words))
         return
     if collecting.policy == "raise":
         raise StockstoreError(

@@ -7,7 +7,7 @@ from weakref import WeakKeyDictionary, WeakSet
 from sqlalchemy import inspect
 from sqlalchemy.orm import InstanceState, Mapper, Session, UOWTransaction
 
-from stockstore.mapped import flushed_states
+from stockstore.mapped import flushed_states, plan_of
 from stockstore.mapped.hydrate import identity_class
 from stockstore.mapped.tables import roots_of
 from stockstore_ext.sqlalchemy.collect.cascades import note_deleted_along, roots_changed_along, roots_deleted_along
@@ -47,16 +47,31 @@ def flushed(session: Session, flush_context: UOWTransaction, writes_of: WritesOf
     """Note the identities, old and new, of the rows that a flush has written. To be called in ``after_flush``; emits no SQL."""
     written: dict[Mapper[Any], tuple[_States, _States]] = {}
     for state, deleted in flushed_states(flush_context):
-        written.setdefault(state.mapper, ([], []))[deleted].append(state)
+        if deleted or _may_be_written(state):
+            written.setdefault(state.mapper, ([], []))[deleted].append(state)
     for mapper in written:
         writes_of(mapper).drop_tentative()
     followed = _followed.pop(session, frozenset[InstanceState[Any]]())
     for mapper, (changed, deleted_states) in written.items():
         notes = Notes(writes_of(mapper), collecting)
         _note_rows(session, mapper, changed, deleted_states, notes)
-        notes.whole(roots_changed_along(mapper, changed))
+        notes.whole(roots_changed_along(mapper, [state for state in changed if state.key is not None]))
         if any(state not in followed for state in deleted_states):
             notes.whole(roots_deleted_along(mapper))
+
+
+def _may_be_written(state: InstanceState[Any]) -> bool:
+    """Whether a flush may have written a row; not where an object has changed in its collections alone.
+
+    Such a row is not to be locked: transactions that add children to the same parents would wait for one another.
+    """
+    mapper, values = state.mapper, state.dict
+    if state.key is None or mapper.eager_defaults is True:
+        return True
+    # A column that was set to an SQL expression is not loaded any more.
+    return any(
+        name in state.committed_state or not (name in values or mapper.column_attrs[name].deferred) for name in plan_of(mapper.class_).attrs
+    )
 
 
 def _note_rows(session: Session, mapper: Mapper[Any], changed: _States, deleted: _States, notes: Notes) -> None:

@@ -31,6 +31,11 @@ from tests.sync.collect.models import (
 )
 
 
+def is_ours(root: type) -> bool:
+    """Whether a class is one of these tests' own."""
+    return issubclass(root, Base)
+
+
 class Watch:
     """A session's writes, by listeners as a hook has them."""
 
@@ -48,6 +53,11 @@ class Watch:
         self._listeners = listeners
         for listener in listeners:
             event.listen(*listener)
+
+    @staticmethod
+    def every() -> Collecting:
+        """Give the settings that note all of these tests' classes."""
+        return Collecting(holds=is_ours)
 
     def _of(self, _mapper: object) -> Writes:
         return self.writes
@@ -82,7 +92,8 @@ class Watch:
         """Listen no more."""
         self.session.close()
         for listener in self._listeners:
-            event.remove(*listener)
+            if event.contains(*listener):
+                event.remove(*listener)
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +136,7 @@ def watching(rows: Engine) -> Iterator[Watching]:
     made: list[Watch] = []
 
     def watch(**settings: Any) -> Watch:
-        made.append(Watch(rows, Collecting(**settings)))
+        made.append(Watch(rows, Collecting(**{"holds": is_ours, **settings})))
         return made[-1]
 
     yield watch
@@ -137,3 +148,15 @@ def watching(rows: Engine) -> Iterator[Watching]:
 def watch(watching: Watching) -> Watch:
     """A watched session with the default settings."""
     return watching()
+
+
+@pytest.fixture
+def postgres_watch(postgres_engine: Engine) -> Iterator[Watch]:
+    """A watched session on PostgreSQL, with empty tables."""
+    Base.metadata.create_all(postgres_engine)
+    with postgres_engine.begin() as connection:
+        for table in reversed(Base.metadata.sorted_tables):
+            connection.execute(table.delete())
+    watch = Watch(postgres_engine, Watch.every())
+    yield watch
+    watch.close()

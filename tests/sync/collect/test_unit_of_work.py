@@ -227,7 +227,7 @@ def test_failed_flush(watch: Watch) -> None:
 def test_held_classes_only(watching: Watching) -> None:
     """Classes that no cache holds are not noted."""
     watch = watching(holds=lambda root: root is Tag)
-    watch.session.add_all([Tag(name="x"), Club()])
+    watch.session.add_all([Tag(name="x"), Numbered()])
     watch.session.delete(watch.session.get_one(Parent, 1))
     watch.session.execute(update(Vehicle).values(wheels=3))
     watch.session.execute(update(Vehicle.__table__).values(wheels=3))  # type: ignore[arg-type]
