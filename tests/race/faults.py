@@ -19,7 +19,7 @@ from tests.race.caches import CacheServer
 NEED_PROCESS: Final = frozenset({"freeze", "evict", "restart", "oom"})
 """Faults that need a server that was started for the race."""
 _EVERY: Final = {
-    "kill": 0.5,
+    "kill": 1.5,
     "stop": 0.4,
     "freeze": 6.0,
     "evict": 0.05,

@@ -33,7 +33,7 @@ from tests.servers.postgres import running_postgres
 
 _GRACE_SECONDS: Final = 20.0
 _LOOK_SECONDS: Final = 0.02
-_KILL, _PAUSE = 0.002, 0.004
+_KILL, _PAUSE = 0.01, 0.004
 
 
 @dataclass(frozen=True)
