@@ -7,6 +7,7 @@ from sqlalchemy import Engine, create_engine
 from sqlalchemy.orm import Session, sessionmaker
 
 from stockstore import ChainedStore, ProcessMemoryStore, RedisStore, SqlAlchemyStore, Store
+from stockstore.evidence import Outbox
 from stockstore_ext.sqlalchemy import SessionSync
 from tests.stores.shop import create_tables
 from tests.sync.paths import Path, empty
@@ -21,8 +22,9 @@ def shop_tables(engine: Engine) -> Engine:
 
 @pytest.fixture
 def db(shop_tables: Engine) -> Engine:
-    """The engine of a database in which the shop's tables are empty."""
+    """The engine of a database in which the shop's tables are empty, and which has the outbox, without which SQLite would be fast."""
     empty(shop_tables)
+    Outbox().create(shop_tables)
     return shop_tables
 
 

@@ -15,7 +15,7 @@ from stockstore_ext.sqlalchemy import SessionSync
 from tests.servers.redis import RedisServer
 from tests.stores.shop import Customer, create_tables
 from tests.sync.conftest import Attach
-from tests.sync.paths import Path, empty
+from tests.sync.paths import Path
 
 ON_POSTGRES = pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
 ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -290,23 +290,21 @@ def test_invalidate(path: Path, keys: list[Any] | None) -> None:
 
 
 @ON_POSTGRES
-def test_repeatable_read(attach: Attach, db: Engine) -> None:
+@pytest.mark.parametrize(("snapshot", "expected"), [("respect", "ann"), ("latest", "changed")])
+def test_repeatable_read(attach: Attach, db: Engine, snapshot: str, expected: str) -> None:
     """A transaction that reads from one snapshot is given nothing newer, unless that is asked for."""
-    for snapshot, expected in (("respect", "ann"), ("latest", "changed")):
-        empty(db)
-        path = seed(attach(engine=db.execution_options(isolation_level="REPEATABLE READ"), snapshot=snapshot))
-        with path.maker() as reader:
-            reader.execute(text("SELECT count(*) FROM customers"))
-            with path.maker() as writer:
-                rename(writer, "changed")
-                writer.commit()
-            assert ann(path) == "changed"
-            found = path.store.get(Customer, 1, session=reader)
-            assert found is not None
-            assert found.name == expected
+    path = seed(attach(engine=db.execution_options(isolation_level="REPEATABLE READ"), snapshot=snapshot))
+    with path.maker() as reader:
+        reader.execute(text("SELECT count(*) FROM customers"))
+        with path.maker() as writer:
+            rename(writer, "changed")
+            writer.commit()
         assert ann(path) == "changed"
-        path.compare((Customer, 1))
-        path.sync.detach()
+        found = path.store.get(Customer, 1, session=reader)
+        assert found is not None
+        assert found.name == expected
+    assert ann(path) == "changed"
+    path.compare((Customer, 1))
 
 
 @ON_SQLITE
@@ -376,6 +374,7 @@ def test_tenants_of_other_schemas(path: Path, tenant: None, make: Callable[[Path
 def test_search_path_that_outlives_its_transaction(path: Path, tenant: None) -> None:
     """A connection whose search_path was set stays apart when the next session gets it from the pool."""
     seed(path)
+    path.engine.dispose()
     with path.maker() as session:
         session.execute(text("SET search_path TO tenant"))
         session.commit()
