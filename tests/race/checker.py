@@ -2,7 +2,8 @@
 
 A read from ``start`` to ``end`` that gave version v is right if and only if v is no older than what was acknowledged before
 ``start``, no older than what any read saw that ended before ``start``, and its commit was attempted before ``end``.
-A read that found nothing saw the oldest deletion that fits.
+A read that found nothing saw the oldest deletion that fits. What a read by one key shows of the other one binds the reads that
+follow, and is judged by its own key alone.
 """
 
 from array import array
@@ -41,7 +42,7 @@ class History:
     def __init__(self, register: int, first: int = 1) -> None:
         """Begin with the first version, present."""
         self.register = register
-        self.starts, self.ends, self.versions = array("q"), array("q"), array("q")
+        self.starts, self.ends, self.versions, self.aside = array("q"), array("q"), array("q"), array("b")
         self.attempts = {first: -1}
         self.acknowledged = [(-1, first)]
         self.deletions: set[int] = set()
@@ -54,6 +55,7 @@ class History:
             self.starts.append(record.start)
             self.ends.append(record.end)
             self.versions.append(record.version)
+            self.aside.append(record.absent)
         else:
             self._write(record)
 
@@ -100,7 +102,7 @@ class Verdict:
 def judge(history: History, verdict: Verdict) -> None:
     """Add what is wrong in a history, by one sweep over its reads in the order of their starts."""
     starts, ends, resolved = history.starts, history.ends, array("q", history.versions)
-    verdict.reads += len(starts)
+    verdict.reads += len(starts) - sum(history.aside)
     order = sorted(range(len(starts)), key=starts.__getitem__)
     shown = _shown(history)
     published = sorted(range(len(starts)), key=shown.__getitem__)
@@ -118,8 +120,12 @@ def judge(history: History, verdict: Verdict) -> None:
         version = resolved[index]
         if version == ABSENT:
             version = resolved[index] = _deletion(history, deletions, floor, end)
-        if version < 0 or history.attempts.get(version, _NEVER) >= end:
+        dirty = version < 0 or history.attempts.get(version, _NEVER) >= end
+        if dirty:
             resolved[index] = -1
+        if history.aside[index]:
+            continue
+        if dirty:
             verdict.add(Violation(DIRTY, history.register, version, floor, start, end, 0))
         elif version < acknowledged:
             age = start - ages[bisect_right(floors, version)]

@@ -57,7 +57,16 @@ class Change(NamedTuple):
 
 
 class Record(NamedTuple):
-    """One line of a log; times are nanoseconds of the machine's monotonic clock."""
+    """One line of a log; times are nanoseconds of the machine's monotonic clock.
+
+    Attributes:
+        kind: What it is.
+        absent: Of a write, whether there is no object afterwards; of a read, whether it was by another key.
+        register: The key; of a count, its name.
+        version: The version; of a count, the number.
+        start: When it began, or the COMMIT was sent.
+        end: When it was over.
+    """
 
     kind: int
     absent: int
@@ -76,9 +85,9 @@ class Log:
         self._counts: dict[str, int] = {}
         self._lock = threading.Lock()
 
-    def reads(self, found: Iterable[tuple[int, int]], start: int, end: int) -> None:
-        """Note the versions that one call has given."""
-        self._write(RECORD.pack(READ, 0, register, version, start, end) for register, version in found)
+    def reads(self, found: Iterable[tuple[int, int]], start: int, end: int, *, aside: bool = False) -> None:
+        """Note the versions that one call has given; ``aside``: of keys that were not asked for."""
+        self._write(RECORD.pack(READ, aside, register, version, start, end) for register, version in found)
 
     def attempt(self, changes: Iterable[Change], start: int, *, late: bool = False) -> None:
         """Note that a COMMIT is about to be sent; of a late one nobody need hear before it is acknowledged."""

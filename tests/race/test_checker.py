@@ -101,6 +101,14 @@ def test_a_dirty_read_binds_nobody() -> None:
     assert found(read(2, 5, 9), read(1, 10, 11), *written(2, 20, 30)) == {DIRTY: 1}
 
 
+def test_what_a_read_shows_of_another_key_binds_later_reads_and_is_not_judged_itself() -> None:
+    """A row that was read by its slug tells that the slug was not free then."""
+    aside = read(3, 21, 22)._replace(absent=1)
+    history = [*written(2, 10, 20, absent=True), attempted(3, 20)]
+    assert found(*history, aside, read(ABSENT, 23, 24)) == {NON_LINEARIZABLE: 1}
+    assert found(*history, *written(4, 30, 40), aside._replace(start=41, end=42)) == {}
+
+
 def test_the_age_is_that_since_the_first_newer_version() -> None:
     """The longest time that a stale read came after the acknowledgement."""
     verdict = verdict_of(*written(2, 10, 20), *written(3, 30, 40), read(1, 25, 26), read(1, 70, 71), read(2, 71, 72))

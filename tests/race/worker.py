@@ -113,17 +113,19 @@ class Reader:
             self._note(by, asked, found, start, time.monotonic_ns())
 
     def _note(self, by: str, asked: Sequence[int], found: Sequence[Seen | None], start: int, end: int) -> None:
-        noted = []
+        noted, aside = [], []
         for number, row in zip(asked, found, strict=True):
             register = number if by == "id" else self._job.keys + number
             if row is None:
                 noted.append((register, ABSENT))
             elif row.version < 0 or (row.is_whole and (row.id if by == "id" else row.slug) == (number if by == "id" else slug_of(number))):
                 noted.append((row.id, row.version))
-                noted.append((self._job.keys + int(row.slug[5:]), row.slug_version))
+                if by == "slug":
+                    aside.append((register, row.slug_version))
             else:
                 self._log.wrong(register, start, end)
         self._log.reads(noted, start, end)
+        self._log.reads(aside, start, end, aside=True)
 
 
 class Writer:
