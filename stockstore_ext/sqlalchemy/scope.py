@@ -54,9 +54,8 @@ class Scopes:
 
     def of(self, session: Session, connection: Connection, frame: Frame, context: ExecutionContext | None = None) -> Scope:
         """Give the scope of what a session writes on a connection."""
-        named = self.named(session)
-        if named is not None:
-            return named
+        if self.named(session) is not None:
+            return FOREIGN
         options = connection.get_execution_options() if context is None else context.execution_options
         elsewhere = frame.foreign or _KEY in connection.info or bool(options.get("schema_translate_map"))
         return FOREIGN if elsewhere or not self._is_origin(connection.engine) else None
@@ -81,6 +80,8 @@ class Scopes:
 
     def hides(self, session: Session, root: type, frames: list[Frame]) -> bool:
         """Whether a session has to read a class from its own connection, and must fill nothing from it."""
+        if self.named(session) is not None:
+            return True
         bind = session.get_bind(root)
         if bind.get_execution_options().get("schema_translate_map") or not self._is_origin(bind.engine):
             return True
