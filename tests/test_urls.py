@@ -239,6 +239,8 @@ def test_a_chain_from_urls_works_on_servers(redis_url: str, memcached_address: s
     )
     with chain:
         chain.put(User(1, "Ann"))
+        assert chain.tiers[0].get(User, 1) is None  # a thread's own write ends what it has read
+        assert chain.get(User, 1) == chain.tiers[1].get(User, 1)
         found = [tier.get(User, 1) for tier in chain.tiers]
         assert [user and user.name for user in found] == ["Ann"] * 4
         assert chain.delete(User, 1)

@@ -1,8 +1,9 @@
-"""How writes and fills reach the cache tiers of a chain: the one way there is.
+"""How reads fill the cache tiers above an origin, and writes go through them: leases, markers, and their release.
 
-What stands here now is right for one writer at a time.
+The one way there is: chains and session hooks use it alike.
 """
 
-from stockstore.coherence.write_through import Tier, WriteThrough
+from stockstore.coherence.reader import Reader
+from stockstore.coherence.writer import Located, WriteThrough
 
-__all__ = ["Tier", "WriteThrough"]
+__all__ = ["Located", "Reader", "WriteThrough"]

@@ -180,8 +180,11 @@ class Tier(Protocol[S]):
     def mark(self, places: object, ticket: bytes) -> None:
         """Put markers; raises CacheUnreachable."""
 
-    def release(self, places: object, ticket: bytes, *, committed: bool, snapshots: Sequence[S] = ()) -> None:
-        """Take markers away, and keep exactly what was committed; raises CacheUnreachable."""
+    def release(self, places: object, ticket: bytes, *, committed: bool, snapshots: Sequence[S] = ()) -> int | None:
+        """Take markers away, and keep exactly what was committed; raises CacheUnreachable.
+
+        Gives how many could be kept, where others were not for want of a generation; ``None``: all that nobody else wrote.
+        """
 
     def invalidate(self, places: object) -> None:
         """Remove what stands at places; raises CacheUnreachable."""

@@ -1,11 +1,12 @@
 """The read of a chain: from the top down with a lease on what each tier lacks, then filled from the origin outward."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeAlias, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
 from stockstore.coherence.protocol import Portable, Record, Tier
 from stockstore.errors import StockstoreError
+from stockstore.instrumentation import unasked
 from stockstore.keys import Key, KeyPlan, Native, keys_of
 
 if TYPE_CHECKING:
@@ -25,8 +26,14 @@ class Found(Portable, Protocol):
 
 
 F = TypeVar("F", bound=Found)
-Fetch: TypeAlias = Callable[[type, Sequence[Key]], Sequence[F | None]]
-"""Asks the origin for keys of a class, and gives what it has in their positions."""
+F_co = TypeVar("F_co", bound=Found, covariant=True)
+
+
+class Fetch(Protocol[F_co]):
+    """Asks the origin for keys of a class."""
+
+    def __call__(self, cls: type, keys: Sequence[Key], *, session: "Session | None" = None) -> Sequence[F_co | None]:
+        """Give what it has, in the positions of the keys."""
 
 
 class Reader(Generic[F]):
@@ -52,7 +59,8 @@ class Reader(Generic[F]):
     def _keep(self, cls: type, keys: Mapping[Record, Key], session: "Session | None") -> None:
         # What was found is right already: only the caches gain by this.
         try:
-            self._search(cls, keys, session)
+            with unasked():
+                self._search(cls, keys, session)
         except Exception as error:  # noqa: BLE001 - an origin may be anybody's class
             _report("the tiers above could not be filled", error)
 
@@ -62,7 +70,7 @@ class Reader(Generic[F]):
             if search.missing and tier.holds(cls) and tier.readable(cls):
                 search.ask(tier, cls, session)
         if search.missing:
-            search.take(self._origin(cls, list(search.missing.values())))
+            search.take(self._origin(cls, list(search.missing.values()), session=session))
         return search
 
 

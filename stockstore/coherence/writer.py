@@ -17,7 +17,7 @@ S_contra = TypeVar("S_contra", bound=Portable, contravariant=True)
 class Place(Generic[S]):
     """What a transaction has written, as it stands in one tier, and what was done about it so far."""
 
-    __slots__ = ("at", "failed", "ticket", "tier")
+    __slots__ = ("at", "cold", "failed", "ticket", "tier")
 
     def __init__(self, tier: Tier[S], at: object) -> None:
         """Note nothing but where."""
@@ -27,6 +27,8 @@ class Place(Generic[S]):
         """Under which markers may stand; ``None``: there are none."""
         self.failed = False
         """Whether the markers could not all be set."""
+        self.cold = False
+        """Whether values could not be kept, though nobody else wrote them."""
 
 
 class Located(Generic[S]):
@@ -42,9 +44,9 @@ class Located(Generic[S]):
         return [text for place in self.places for text in place.tier.texts(place.at)]
 
     @property
-    def fast(self) -> list[Tier[S]]:
-        """The tiers that are without markers: they lose what was written after the commit, and keep no value of it."""
-        return [place.tier for place in self.places if place.ticket is None or place.failed]
+    def cold(self) -> list[Tier[S]]:
+        """The tiers that were without markers, or without what a value needs: they have lost what was written, and kept no value of it."""
+        return [place.tier for place in self.places if place.ticket is None or place.failed or place.cold]
 
 
 class WriteThrough(Generic[S]):
@@ -74,8 +76,10 @@ class WriteThrough(Generic[S]):
         """
         own = ticket or uuid4().hex.encode()
         errors = [error for place in located.places if ticket or not place.tier.remote for error in _mark(place, own)]
-        if errors:
-            raise errors[0]
+        for error in errors:
+            if isinstance(error, CacheUnreachable):
+                raise error
+            raise CacheUnreachable(f"a cache tier could not be marked: {error!r}") from error
 
     def settle(self, located: Located[S], outcome: Outcome, snapshots: Sequence[S] = ()) -> None:
         """Release what was marked and invalidate what was not, the lowest tier first.
@@ -93,12 +97,13 @@ class WriteThrough(Generic[S]):
         self.settle(self.locate(writes), Outcome.COMMITTED)
 
 
-def _mark(place: Place[S], ticket: bytes) -> list[CacheUnreachable]:
+def _mark(place: Place[S], ticket: bytes) -> list[Exception]:
     # First the note: of a mark that is cut off, any part may have been done.
     place.ticket, place.failed = ticket, True
     try:
         place.tier.mark(place.at, ticket)
-    except CacheUnreachable as error:
+    except Exception as error:  # noqa: BLE001 - a tier may be anybody's class
+        _report(place, error)
         return [error]
     place.failed = False
     return []
@@ -131,7 +136,11 @@ def _unknown(place: Place[S], snapshots: Sequence[S]) -> None:
 
 
 def _release(place: Place[S], ticket: bytes, committed: bool, snapshots: Sequence[S]) -> None:
-    _try(place, ticket, lambda: place.tier.release(place.at, ticket, committed=committed, snapshots=snapshots))
+    def release() -> None:
+        kept = place.tier.release(place.at, ticket, committed=committed, snapshots=snapshots)
+        place.cold = kept is not None and kept < len(snapshots)
+
+    _try(place, ticket, release)
 
 
 def _try(place: Place[S], ticket: bytes | None, step: Callable[[], None]) -> None:
@@ -141,12 +150,14 @@ def _try(place: Place[S], ticket: bytes | None, step: Callable[[], None]) -> Non
         place.tier.owe(place.at, ticket)
         if not isinstance(error, Exception):
             raise
-        _log.warning(
-            "%r could not be told of a write (it is not read for this class until it was): %s",
-            place.tier,
-            error,
-            exc_info=not isinstance(error, StockstoreError),
-        )
+        _report(place, error)
+
+
+def _report(place: Place[S], error: Exception) -> None:
+    expected = isinstance(error, StockstoreError)
+    _log.warning(
+        "%r could not be told of a write; once it is done, the tier is not read before it was: %s", place.tier, error, exc_info=not expected
+    )
 
 
 def _all(steps: Sequence[Callable[[], None]]) -> None:

@@ -1,5 +1,5 @@
 """What a store counts."""
 
-from stockstore.instrumentation.stats import Counters, Stats
+from stockstore.instrumentation.stats import Counters, Stats, unasked
 
-__all__ = ["Counters", "Stats"]
+__all__ = ["Counters", "Stats", "unasked"]

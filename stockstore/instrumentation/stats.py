@@ -1,6 +1,22 @@
 """Counters of a store, and the immutable snapshot of them that users see."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Final
+
+_unasked: Final = ContextVar("stockstore.unasked", default=False)
+
+
+@contextmanager
+def unasked() -> Iterator[None]:
+    """Count no hits and misses in here: what is read is read for no caller."""
+    token = _unasked.set(True)
+    try:
+        yield
+    finally:
+        _unasked.reset(token)
 
 
 @dataclass(frozen=True)
@@ -51,8 +67,9 @@ class Counters:
         self, *, hits: int = 0, misses: int = 0, puts: int = 0, deletes: int = 0, evictions: int = 0, expirations: int = 0, errors: int = 0
     ) -> None:
         """Add to counters by name."""
-        self._hits += hits
-        self._misses += misses
+        if (hits or misses) and not _unasked.get():
+            self._hits += hits
+            self._misses += misses
         self._puts += puts
         self._deletes += deletes
         self._evictions += evictions

@@ -163,6 +163,10 @@ class BackendStore(CacheStore):
             _log.warning("%r did not answer a read; it counts as a miss", self, exc_info=True)
             return {}
 
+    def raises(self, error: Exception) -> bool:
+        """Whether an error of a read is one that the store was told to raise."""
+        return self._on_error == "raise" and isinstance(error, CacheUnreachable)
+
     def _first_fit(self, cls: type, lookup: Lookup, cells: Sequence[bytes], reader: CellReader) -> Snapshot | None:
         for cell in cells:
             snapshot = self._read_cell(reader, cell)

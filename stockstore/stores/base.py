@@ -6,10 +6,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from stockstore.errors import UnknownKeyError
-from stockstore.instrumentation import Counters, Stats
-from stockstore.keys import Key, keys_of
+from stockstore.instrumentation import Counters, Stats, unasked
+from stockstore.keys import Key, Lookup, keys_of
 from stockstore.stores.arguments import MISSING, call_loader, one_key
-from stockstore.stores.outcome import Outcome
+from stockstore.stores.outcome import NOTHING, BeforeCommit, Outcome
 from stockstore.stores.snapshots import Snapshot, snapshot_of
 from stockstore.stores.watching import Watch, watch_of, watching
 
@@ -106,6 +106,11 @@ class Store(ABC):
         known = {_place(snapshot): snapshot for snapshot in watch.found}
         return [None if obj is None else _as_found(snapshot_of(obj), known, session) for obj in found]
 
+    def known(self, cls: type, lookups: Sequence[Lookup]) -> list[Snapshot]:
+        """Give what is there under some keys, without counting that as reads."""
+        with unasked():
+            return [row for row in self.batch_fetch(cls, lookups) if row is not None]
+
     def _fetch_for(self, session: "Session", cls: type, keys: Sequence[Key]) -> list[Snapshot | None]:
         from stockstore.stores.cache import written_by
 
@@ -127,22 +132,26 @@ class Store(ABC):
             with watching(Watch(self, lifetimes={id(obj): row.lifetime for obj, row in zip(kept, lasting, strict=True)})):
                 self.batch_put(kept)
 
-    def batch_store(self, objects: Sequence[object], before_commit: "Callable[[list[Snapshot]], None] | None" = None) -> Outcome:
+    def batch_store(self, objects: Sequence[object], before_commit: BeforeCommit | None = None) -> Outcome:
         """Store objects and tell what is now stored.
 
         Args:
             objects: What to store.
-            before_commit: Called with the snapshots before anything becomes visible; what it raises undoes the write.
+            before_commit: Called before anything becomes visible; what it raises undoes the write.
         """
         if before_commit is not None and not self._watched:
-            before_commit([snapshot_of(obj) for obj in objects])
+            before_commit(None, Outcome(len(objects), [snapshot_of(obj) for obj in objects], [], frozenset()))
         with watching(Watch(self, before_commit)) as watch:
             self.batch_put(objects)
         return watch.outcome(len(objects), [watch.stored.get(id(obj)) or snapshot_of(obj) for obj in objects])
 
-    def batch_erase(self, targets: Iterable[object] | type, keys: Iterable[Key] | None = None) -> Outcome:
-        """Delete as ``batch_delete`` does, and tell what else was changed by it."""
-        with watching(Watch(self)) as watch:
+    def batch_erase(
+        self, targets: Iterable[object] | type, keys: Iterable[Key] | None = None, before_commit: BeforeCommit | None = None
+    ) -> Outcome:
+        """Delete as ``batch_delete`` does, and tell what else was changed by it; ``before_commit`` as for :meth:`batch_store`."""
+        if before_commit is not None and not self._watched:
+            before_commit(None, NOTHING)
+        with watching(Watch(self, before_commit)) as watch:
             count = self.batch_delete(targets, keys)
         return watch.outcome(count, [])
 
@@ -168,8 +177,9 @@ class Store(ABC):
     def _erased(self, targets: Iterable[object] | type, keys: Iterable[Key] | None) -> int:
         if not self._watched:
             return self.batch_erase(targets, keys).count
-        outcome: Outcome = self._own_way("batch_erase")(self, targets, keys)
-        if watch := watch_of(self):
+        watch = watch_of(self)
+        outcome: Outcome = self._own_way("batch_erase")(self, targets, keys, watch.before_commit if watch else None)
+        if watch:
             watch.outcomes.append(outcome)
         return outcome.count
 

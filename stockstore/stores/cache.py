@@ -11,7 +11,7 @@ from stockstore.keys import ClassKeys, Key, KeyPlan, Lookup, Native, alias_plans
 from stockstore.lifetimes import Lifetime, LifetimeRule, shorter
 from stockstore.stores.arguments import keys_in, objects_of
 from stockstore.stores.base import Store
-from stockstore.stores.outcome import Outcome
+from stockstore.stores.outcome import BeforeCommit, Outcome
 from stockstore.stores.snapshots import ObjectSnapshot, RowSnapshot, Snapshot, snapshot_of
 from stockstore.stores.watching import watch_of
 
@@ -108,14 +108,14 @@ class CacheStore(Store):
         """Store objects under all of their keys."""
         self._stored(objects_of(objects))
 
-    def batch_store(self, objects: Sequence[object], before_commit: Callable[[list[Snapshot]], None] | None = None) -> Outcome:
+    def batch_store(self, objects: Sequence[object], before_commit: BeforeCommit | None = None) -> Outcome:
         """Store objects and give them as they are now stored, with the lifetimes they got."""
         snapshots = [snapshot_of(obj) for obj in objects]
         if self._watched and (watch := watch_of(self)):
             for obj, snapshot in zip(objects, snapshots, strict=True):
                 snapshot.lifetime = watch.lifetimes.get(id(obj))
         if before_commit is not None:
-            before_commit(snapshots)
+            before_commit(None, Outcome(len(snapshots), snapshots, [], frozenset()))
         for snapshot, entry in zip(snapshots, self._store(snapshots), strict=True):
             snapshot.lifetime = entry.seconds
         return Outcome(len(snapshots), snapshots, [], frozenset())
@@ -140,6 +140,10 @@ class CacheStore(Store):
         deleted = self._remove(list(dict.fromkeys(records))) if records else 0
         self._counters.add(deletes=deleted)
         return deleted
+
+    def known(self, cls: type, lookups: Sequence[Lookup]) -> list[Snapshot]:
+        """Give what is there, for a look that is no use of it; a server that does not answer raises."""
+        return super().known(cls, lookups) if self._watched else [row for row in self._peek(cls, lookups) if row is not None]
 
     def check(self, snapshots: Sequence[Snapshot]) -> None:
         """Raise what filling with these snapshots would raise for their own sake."""

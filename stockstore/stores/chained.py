@@ -1,25 +1,27 @@
 """Several stores as one: read from the top down, written from the bottom up."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
-from stockstore.coherence import WriteThrough
 from stockstore.errors import ConfigurationError
 from stockstore.instrumentation import Stats
-from stockstore.keys import Key, KeyPlan, Lookup, Native, keys_of
+from stockstore.keys import Key, Lookup, keys_of
 from stockstore.stores.arguments import MISSING, keys_in, objects_of
 from stockstore.stores.base import Store
-from stockstore.stores.cache import CacheStore, restore_all
-from stockstore.stores.outcome import Outcome, UnconfirmedError
+from stockstore.stores.cache import restore_all
+from stockstore.stores.chain_writes import ChainWrite
+from stockstore.stores.memory import ProcessMemoryStore
+from stockstore.stores.origin import Origin
+from stockstore.stores.outcome import BeforeCommit, Outcome
 from stockstore.stores.snapshots import Snapshot, snapshot_of
+from stockstore.stores.tiers import tier_of
+from stockstore.stores.tiers.local import LocalTier
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
 T = TypeVar("T")
-_Place: TypeAlias = tuple[KeyPlan, Native]
 
 
 class ChainedStore(Store):
@@ -51,8 +53,15 @@ class ChainedStore(Store):
             raise ConfigurationError(
                 "a chain needs at least one store, the fastest first, e.g. ChainedStore([ProcessMemoryStore(), SqlAlchemyStore(url)])"
             )
-        self._through: WriteThrough[Snapshot] = WriteThrough(self._tiers)
-        self._origins: dict[type, int] = {}
+        self._levels: dict[type, int] = {}
+        self._origins: dict[int, Origin] = {}
+        self._quick = self._quick_tier()
+
+    def _quick_tier(self) -> ProcessMemoryStore | None:
+        """Give the first tier where a hit of it is the chain's, and it knows a faster way to one."""
+        first = self._tiers[0]
+        above = isinstance(first, ProcessMemoryStore) and len(self._tiers) > 1 and not self._watched
+        return cast("ProcessMemoryStore", first) if above and isinstance(tier_of(first), LocalTier) else None
 
     @property
     def tiers(self) -> tuple[Store, ...]:
@@ -63,14 +72,13 @@ class ChainedStore(Store):
 
     def get(self, cls: type[T], key: Key = MISSING, *, session: "Session | None" = None, **names: object) -> T | None:
         """Give the object of a key from the first tier that has it, or ``None``."""
-        first = self._tiers[0]
-        if self._watched or not isinstance(first, CacheStore) or not self._through.readable(0, cls):
-            return super().get(cls, key, session=session, **names)
-        found = first.get(cls, key, session=session, **names)
-        if found is not None:
-            return found
-        below = self._fetch(cls, [names or key], session, 1)[0]
-        return None if below is None else cast("T", below.restore(session))
+        if self._quick is not None:
+            found = self._quick.get(cls, key, session=session, **names)
+            if found is not None:
+                return found
+            # It is asked again, for a lease.
+            self._quick._counters.add(misses=-1)  # noqa: SLF001 - a store as this one
+        return super().get(cls, key, session=session, **names)
 
     def batch_get(self, cls: type[T], keys: Iterable[Key], *, session: "Session | None" = None) -> list[T | None]:
         """Give the objects of these keys, in their positions, ``None`` where no tier has one."""
@@ -78,25 +86,11 @@ class ChainedStore(Store):
 
     def batch_fetch(self, cls: type, keys: Sequence[Key], *, session: "Session | None" = None) -> list[Snapshot | None]:
         """Give snapshots in the positions of the keys; each tier is asked only for what is still missing."""
-        return self._fetch(cls, keys, session, 0)
-
-    def _fetch(self, cls: type, keys: Sequence[Key], session: "Session | None", level: int) -> list[Snapshot | None]:
         compiled = keys_of(cls)
         places = [compiled.lookup(key)[:2] for key in keys]
-        distinct = dict(zip(places, keys, strict=True))
-        self._origin(cls)
-        found: dict[_Place, Snapshot] = {}
-        for at in range(level, len(self._tiers)):
-            missing = {place: key for place, key in distinct.items() if place not in found}
-            if missing and self._through.readable(at, cls):
-                found.update(self._ask(at, cls, missing, session))
+        found = self._origin(cls).reader.read(cls, dict(zip(places, keys, strict=True)), session=session) if places else {}
         self._counters.add(misses=sum(place not in found for place in places))
         return [found.get(place) for place in places]
-
-    def _ask(self, level: int, cls: type, keys: "Mapping[_Place, Key]", session: "Session | None") -> "Iterator[tuple[_Place, Snapshot]]":
-        answers = self._tiers[level].batch_fetch(cls, list(keys.values()), session=session)
-        self._through.fill(level, [answer for answer in answers if answer is not None])
-        return ((place, answer) for place, answer in zip(keys, answers, strict=True) if answer is not None)
 
     # -- writing --------------------------------------------------------------------------------
 
@@ -104,50 +98,29 @@ class ChainedStore(Store):
         """Store objects in their origin, then in the tiers above it; nothing is written where one cannot be encoded."""
         self._stored(objects_of(objects))
 
-    def batch_store(self, objects: Sequence[object], before_commit: Callable[[list[Snapshot]], None] | None = None) -> Outcome:
+    def batch_store(self, objects: Sequence[object], before_commit: BeforeCommit | None = None) -> Outcome:
         """Store objects and tell what is now stored."""
         groups = self._by_origin(objects)
-        self._check_caches(groups, before_commit)
+        self._check_caches(groups)
         outcomes = {level: self._store(level, groups[level], before_commit) for level in sorted(groups, reverse=True)}
         self._counters.add(puts=len(objects))
         return _joined(groups, outcomes, objects)
 
-    def _store(self, level: int, objects: Sequence[object], before_commit: Callable[[list[Snapshot]], None] | None) -> Outcome:
-        def check(snapshots: list[Snapshot]) -> None:
-            if before_commit is not None:
-                before_commit(snapshots)
-            self._check_above(level, snapshots)
-
-        tier = self._tiers[level]
-        with self._doubting(level):
-            outcome = tier.batch_store(objects, check if tier.is_origin else None)
-        self._spread(level, outcome)
+    def _store(self, level: int, objects: Sequence[object], before_commit: BeforeCommit | None) -> Outcome:
+        write = self._write(level, before_commit)
+        with write.around():
+            outcome = self._tiers[level].batch_store(objects, write.before_commit)
+        write.done(outcome)
         return outcome
 
-    @contextmanager
-    def _doubting(self, level: int) -> Iterator[None]:
-        """Drop from the caches what a database may have changed that was lost while it committed."""
-        try:
-            yield
-        except UnconfirmedError as error:
-            for cls in error.outcome.swept:
-                self._through.sweep(level, cls)
-            self._through.distrust(level, [*error.outcome.snapshots, *error.outcome.others])
-            raise
+    def _write(self, level: int, before_commit: BeforeCommit | None) -> ChainWrite:
+        return ChainWrite(self._at(level), lambda snapshots: self._check_above(level, snapshots), before_commit)
 
-    def _spread(self, level: int, outcome: Outcome) -> None:
-        for cls in outcome.swept:
-            self._through.sweep(level, cls)
-        self._through.spread(level, [*outcome.snapshots, *outcome.others])
-
-    def _check_caches(self, groups: Mapping[int, Sequence[object]], before_commit: Callable[[list[Snapshot]], None] | None) -> None:
+    def _check_caches(self, groups: Mapping[int, Sequence[object]]) -> None:
         """A database has its rows checked before it commits; all else is checked before the first tier is written."""
         for level, objects in groups.items():
             if not self._tiers[level].is_origin:
-                snapshots = [snapshot_of(obj) for obj in objects]
-                self._check_above(level + 1, snapshots)
-                if before_commit is not None:
-                    before_commit(snapshots)
+                self._check_above(level + 1, [snapshot_of(obj) for obj in objects])
 
     def _check_above(self, level: int, snapshots: Sequence[Snapshot]) -> None:
         for tier in self._tiers[:level]:
@@ -156,45 +129,52 @@ class ChainedStore(Store):
     def _by_origin(self, objects: Iterable[object]) -> dict[int, list[object]]:
         groups: dict[int, list[object]] = {}
         for obj in objects:
-            groups.setdefault(self._origin(type(obj)), []).append(obj)
+            groups.setdefault(self._level(type(obj)), []).append(obj)
         return groups
 
     def batch_delete(self, targets: Iterable[object] | type, keys: Iterable[Key] | None = None) -> int:
         """Delete from the origin, then from the tiers above it; where the origin refuses, nothing was deleted."""
         return self._erased(targets, keys)
 
-    def batch_erase(self, targets: Iterable[object] | type, keys: Iterable[Key] | None = None) -> Outcome:
+    def batch_erase(
+        self, targets: Iterable[object] | type, keys: Iterable[Key] | None = None, before_commit: BeforeCommit | None = None
+    ) -> Outcome:
         """Delete as ``batch_delete`` does, and tell what else was changed by it."""
         if isinstance(targets, type):
-            outcomes = [self._erase_keys(targets, keys_in(keys))]
+            outcomes = [self._erase_keys(targets, keys_in(keys), before_commit)]
         else:
-            outcomes = [self._erase_objects(level, group) for level, group in self._by_origin(objects_of(targets, keys)).items()]
+            groups = self._by_origin(objects_of(targets, keys))
+            outcomes = [self._erase_objects(level, group, before_commit) for level, group in groups.items()]
         count = sum(outcome.count for outcome in outcomes)
         self._counters.add(deletes=count)
         return Outcome(count, [], [row for o in outcomes for row in o.others], frozenset().union(*(o.swept for o in outcomes)))
 
-    def _erase_objects(self, level: int, objects: Sequence[object]) -> Outcome:
-        # The keys first: the origin may change the objects.
-        keys: dict[type, list[dict[str, object]]] = {}
+    def _erase_objects(self, level: int, objects: Sequence[object], before_commit: BeforeCommit | None) -> Outcome:
+        write = self._write(level, before_commit)
         for snapshot in map(snapshot_of, objects):
-            keys.setdefault(snapshot.cls, []).extend(snapshot.former_keys())
-        with self._doubting(level):
-            outcome = self._tiers[level].batch_erase(objects)
-        for cls, gone in keys.items():
-            self._through.forget(level, cls, gone)
-        self._spread(level, outcome)
+            write.expect(snapshot.cls, snapshot.former_keys())
+        with write.around():
+            outcome = self._tiers[level].batch_erase(objects, None, write.before_commit)
+        write.done(outcome)
         return outcome
 
-    def _erase_keys(self, cls: type, keys: Sequence[Key]) -> Outcome:
-        level, lookups = self._origin(cls), [keys_of(cls).lookup(key) for key in keys]
-        others = [key for key, lookup in zip(keys, lookups, strict=True) if lookup.plan is not keys_of(cls).identity]
-        # A cache may hold a record without the alias that is asked for: the origin knows its identity.
-        found = [row for row in self._tiers[level].batch_fetch(cls, others) if row is not None] if others else []
-        with self._doubting(level):
-            outcome = self._tiers[level].batch_erase(cls, keys)
-        self._through.forget(level, cls, [*map(_as_dict, lookups), *(row.key() for row in found)])
-        self._spread(level, outcome)
+    def _erase_keys(self, cls: type, keys: Sequence[Key], before_commit: BeforeCommit | None) -> Outcome:
+        level = self._level(cls)
+        write = self._write(level, before_commit)
+        write.expect(cls, self._identities(level, cls, [keys_of(cls).lookup(key) for key in keys]))
+        with write.around():
+            outcome = self._tiers[level].batch_erase(cls, keys, write.before_commit)
+        write.done(outcome)
         return outcome
+
+    def _identities(self, level: int, cls: type, lookups: Sequence[Lookup]) -> list[Key]:
+        """Give the identities that keys mean, to a cache that is the origin, or as caches above it believe."""
+        identity = keys_of(cls).identity
+        others = [lookup for lookup in lookups if lookup.plan is not identity]
+        found = [row for tier in self._tiers[:level] for row in _believed(tier, cls, others)] if others else []
+        if others and not self._tiers[level].is_origin:
+            found += self._tiers[level].known(cls, others)
+        return [*(lookup for lookup in lookups if lookup.plan is identity), *(row.key() for row in found)]
 
     def clear(self, cls: type | None = None) -> None:
         """Clear every cache tier, the lowest first; an origin's rows stay."""
@@ -203,8 +183,15 @@ class ChainedStore(Store):
 
     # -- tiers ----------------------------------------------------------------------------------
 
-    def _origin(self, cls: type) -> int:
-        level = self._origins.get(cls)
+    def _origin(self, cls: type) -> Origin:
+        return self._at(self._level(cls))
+
+    def _at(self, level: int) -> Origin:
+        origin = self._origins.get(level)
+        return origin or self._origins.setdefault(level, Origin(self._tiers[level], self._tiers[:level]))
+
+    def _level(self, cls: type) -> int:
+        level = self._levels.get(cls)
         if level is None:
             keys_of(cls)
             holding = [at for at, tier in enumerate(self._tiers) if tier.holds(cls)]
@@ -212,7 +199,7 @@ class ChainedStore(Store):
                 raise ConfigurationError(
                     f"no tier of {self!r} holds {keys_of(cls).name}; a plain class needs a cache tier, a mapped one the database or a cache"
                 )
-            level = self._origins[cls] = holding[-1]
+            level = self._levels[cls] = holding[-1]
         return level
 
     def holds(self, cls: type) -> bool:
@@ -263,8 +250,12 @@ def _flat(stores: Iterable[Store]) -> Iterator[Store]:
             yield store
 
 
-def _as_dict(lookup: Lookup) -> dict[str, object]:
-    return dict(zip(lookup.plan.names, lookup.values, strict=True))
+def _believed(tier: Store, cls: type, lookups: Sequence[Lookup]) -> list[Snapshot]:
+    """Give what a cache has; nothing, where it cannot tell: then it will be known to be out of reach."""
+    try:
+        return tier.known(cls, lookups) if tier.holds(cls) else []
+    except Exception:  # noqa: BLE001 - a tier may be anybody's class
+        return []
 
 
 def _joined(groups: Mapping[int, Sequence[object]], outcomes: Mapping[int, Outcome], objects: Sequence[object]) -> Outcome:

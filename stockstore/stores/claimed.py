@@ -132,9 +132,9 @@ class ClaimedSpaces(LocalSpaces):
         ticket: bytes,
         values: "Mapping[Record, Kept] | None",
         limit: float | None,
-    ) -> None:
-        """Take a writer's marker away, and keep values where it was the only one; ``None`` for them: nothing was committed."""
-        self.cells.alone(self._release, namespace, records, classes, ticket, values, limit)
+    ) -> int:
+        """Take a writer's marker away, keep values where it was the only one, and give how many; ``None`` for them: nothing was committed."""
+        return self.cells.alone(self._release, namespace, records, classes, ticket, values, limit)
 
     def _release(
         self,
@@ -146,7 +146,7 @@ class ClaimedSpaces(LocalSpaces):
         values: "Mapping[Record, Kept] | None",
         limit: float | None,
     ) -> int:
-        committed = values is not None
+        committed, count = values is not None, 0
         for plan in classes:
             if not self.claims.release_all((namespace, plan), ticket) and committed:
                 self._invalidate_class(dropped, namespace, plan)
@@ -157,7 +157,8 @@ class ClaimedSpaces(LocalSpaces):
             kept = values.get((plan, native)) if values else None
             if released.since is not None and kept is not None:
                 self._keep(dropped, namespace, kept, released.since, limit)
-        return 0
+                count += 1
+        return count
 
     def _lost(self, dropped: list[object], namespace: str, plan: KeyPlan, native: Native) -> None:
         """Remove what came after a marker was lost."""

@@ -1,9 +1,14 @@
 """What a write has done besides what it was asked for, or may have done."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from stockstore.errors import OriginError
 from stockstore.stores.snapshots import Snapshot
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 
 @dataclass(frozen=True)
@@ -15,18 +20,21 @@ class Outcome:
         snapshots: The objects as they are now stored, in the order given; a deleted one has a lifetime of zero.
         others: Rows that were written or deleted along with them, such as by an ORM cascade.
         swept: Classes of which the database itself may have changed any row, such as by ``ON DELETE CASCADE``.
+        exact: Those of the rows that were read back, under their locks, just as they will be committed.
     """
 
     count: int
     snapshots: list[Snapshot]
     others: list[Snapshot]
     swept: frozenset[type]
+    exact: Sequence[Snapshot] = ()
+
+
+NOTHING: Final = Outcome(0, [], [], frozenset())
+BeforeCommit: TypeAlias = Callable[["Connection | None", Outcome], None]
+"""Called after the last statement of a write and before its commit, with the connection of the database that will commit
+(``None`` where there is none) and what the write has done; what it raises undoes the write."""
 
 
 class UnconfirmedError(OriginError):
-    """The connection was lost while the database committed: it may or may not have written this outcome."""
-
-    def __init__(self, message: str, outcome: Outcome) -> None:
-        """Hold what would be written."""
-        super().__init__(message)
-        self.outcome = outcome
+    """The connection was lost while the database committed: it may or may not have written anything."""

@@ -1,23 +1,32 @@
 """Objects to rows: add or merge, delete, and what the session did along with it."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import event, inspect
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy import Connection, event, inspect
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import InstanceState, Mapper, Session, UOWTransaction, make_transient_to_detached, object_session
 from sqlalchemy.orm.attributes import set_committed_value
 
 from stockstore.errors import OriginError
+from stockstore.keys import keys_of
 from stockstore.mapped import UNLOADED, classes_beside, dependent_classes, flushed_states, plan_of
-from stockstore.stores.outcome import Outcome, UnconfirmedError
+from stockstore.mapped.reread import is_exact, reread
+from stockstore.stores.outcome import BeforeCommit, Outcome, UnconfirmedError
 from stockstore.stores.snapshots import RowSnapshot, Snapshot
 from stockstore.stores.sql_copies import copy_into, former_key
 from stockstore.stores.sql_reads import load, lookups_of_identities
 
 GONE = 0.0
 """The lifetime of what is no longer there."""
+
+
+class _Rows(NamedTuple):
+    """What was read back: rows by the ids of their objects, and those that are exactly what will be committed."""
+
+    of: dict[int, RowSnapshot]
+    exact: list[RowSnapshot]
 
 
 class Recorder:
@@ -63,7 +72,7 @@ def _changes_a_referenced_column(obj: object) -> bool:
     return any(column.key in referenced or column.name in referenced for prop in changed for column in prop.columns)
 
 
-def store(session: Session, objects: Sequence[object], before_commit: Callable[[list[Snapshot]], None] | None) -> Outcome:
+def store(session: Session, objects: Sequence[object], before_commit: BeforeCommit | None) -> Outcome:
     """Write copies of objects, commit, and give their generated values back to the caller's objects."""
     recorder = Recorder(session)
     copies = copy_into(session, objects)
@@ -72,31 +81,31 @@ def store(session: Session, objects: Sequence[object], before_commit: Callable[[
     along = {id(c.copy): c.copy for c in copies.values()} | recorder.written
     others = [obj for key, obj in along.items() if key not in targets and key not in recorder.deleted]
     rows = _reread(session, [*(copies[id(obj)].copy for obj in objects), *others], recorder)
-    outcome = _outcome([rows[id(copies[id(obj)].copy)] for obj in objects], [rows[id(obj)] for obj in others], recorder)
-    if before_commit is not None:
-        before_commit([*outcome.snapshots, *outcome.others])
-    _commit(session, outcome)
+    outcome = _outcome([rows.of[id(copies[id(obj)].copy)] for obj in objects], [rows.of[id(obj)] for obj in others], rows.exact, recorder)
+    _commit(session, outcome, before_commit)
     for given, copy in copies.values():
-        if id(copy) in rows:
-            _give_back(given, rows[id(copy)])
+        if id(copy) in rows.of:
+            _give_back(given, rows.of[id(copy)])
     return outcome
 
 
-def _outcome(targets: list[Snapshot], others: list[Snapshot], recorder: Recorder) -> Outcome:
+def _outcome(targets: Sequence[Snapshot], others: Sequence[Snapshot], exact: Sequence[Snapshot], recorder: Recorder) -> Outcome:
     gone: list[Snapshot] = [_gone(obj) for obj in recorder.deleted.values()]
     swept = dependent_classes(_mappers(recorder.moved), "onupdate") | dependent_classes(_mappers(recorder.deleted.values()), "ondelete")
     beside = (classes_beside(mapper, tables) for mapper, tables in recorder.tables.items())
-    return Outcome(len(targets), targets, others + gone, swept.union(*beside))
+    return Outcome(len(targets), list(targets), [*others, *gone], swept.union(*beside), exact)
 
 
-def _commit(session: Session, outcome: Outcome) -> None:
+def _commit(session: Session, outcome: Outcome, before_commit: BeforeCommit | None) -> None:
+    if before_commit is not None:
+        before_commit(session.connection(), outcome)
     try:
         session.commit()
-    except IntegrityError:
-        raise
-    except SQLAlchemyError as error:
-        reason = str(getattr(error, "orig", None) or error).strip().split("\n", 1)[0]
-        raise UnconfirmedError(f"the commit was not confirmed, and may have been done: {reason}", outcome) from error
+    except DBAPIError as error:
+        if not error.connection_invalidated:
+            raise
+        reason = str(error.orig).strip().split("\n", 1)[0]
+        raise UnconfirmedError(f"the commit was not confirmed, and may have been done: {reason}") from error
 
 
 def _mappers(objects: Iterable[object]) -> set[Mapper[Any]]:
@@ -108,26 +117,52 @@ def _gone(obj: object) -> RowSnapshot:
     return RowSnapshot(plan, plan.dehydrate(obj), GONE, former=former_key(obj))
 
 
-def _reread(session: Session, objects: Sequence[object], recorder: Recorder) -> dict[int, Snapshot]:
-    """Give the rows as the database now has them: the object as put may differ by defaults, triggers and types."""
+def _reread(session: Session, objects: Sequence[object], recorder: Recorder) -> _Rows:
+    """Give the rows as the database will have them: the object as put may differ by defaults, triggers and types."""
+    by_root: dict[type, dict[int, object]] = {}
+    for obj in objects:
+        by_root.setdefault(plan_of(type(obj)).root, {})[id(obj)] = obj
+    rows = _Rows({}, [])
+    for root, group in by_root.items():
+        found = _exact_rows(session.connection(), root, list(group.values()))
+        rows.exact.extend(found.values())
+        found.update(_loaded(session, [obj for key, obj in group.items() if key not in found]))
+        for key, obj in group.items():
+            rows.of[key] = found[key]
+            rows.of[key].former = recorder.former.get(id(obj))
+    return rows
+
+
+def _exact_rows(connection: Connection, root: type, objects: Sequence[object]) -> dict[int, RowSnapshot]:
+    """Give the rows that nobody else can change any more, by the ids of their objects."""
+    identity = keys_of(root).identity
+    if not is_exact(connection, root):
+        return {}
+    values = {id(obj): tuple([getattr(obj, name) for name in identity.names]) for obj in objects}
+    rows = {row.native(identity): row for row in (RowSnapshot(*found) for found in reread(connection, root, list(values.values())))}
+    found = {key: rows.get(identity.native(value)) for key, value in values.items()}
+    return {key: row for key, row in found.items() if row is not None}
+
+
+def _loaded(session: Session, objects: Sequence[object]) -> dict[int, RowSnapshot]:
+    """Give the rows that a re-read does not give: of odd mappings, and under keys equal by the database's rules alone."""
     by_class: dict[type, list[object]] = {}
-    for obj in {id(obj): obj for obj in objects}.values():
+    for obj in objects:
         by_class.setdefault(type(obj), []).append(obj)
-    rows: dict[int, Snapshot] = {}
+    rows: dict[int, RowSnapshot] = {}
     for cls, group in by_class.items():
         lookups = lookups_of_identities(cls, group)
         for obj in group:
             session.expire(obj, [name for name in plan_of(cls).attrs if name in obj.__dict__])
-        for obj, row in zip(group, load(session, cls, lookups), strict=True):
-            rows[id(obj)] = _row(obj, row, recorder)
+        rows.update((id(obj), _row(obj, row)) for obj, row in zip(group, load(session, cls, lookups), strict=True))
     return rows
 
 
-def _row(obj: object, row: object | None, recorder: Recorder) -> Snapshot:
+def _row(obj: object, row: object | None) -> RowSnapshot:
     if row is None:
         raise OriginError(f"the row of {obj!r} cannot be read back; a trigger or a policy of the database hides it")
     plan = plan_of(type(row))
-    return RowSnapshot(plan, plan.dehydrate(row), former=recorder.former.get(id(obj)))
+    return RowSnapshot(plan, plan.dehydrate(row))
 
 
 def _give_back(obj: object, snapshot: Snapshot) -> None:
@@ -144,14 +179,14 @@ def _give_back(obj: object, snapshot: Snapshot) -> None:
         state.key = state.mapper.identity_key_from_instance(obj)
 
 
-def erase(session: Session, rows: Sequence[object]) -> Outcome:
+def erase(session: Session, targets: Sequence[object], before_commit: BeforeCommit | None) -> Outcome:
     """Delete instances of the session with all that its cascades delete, and commit."""
     recorder = Recorder(session)
-    for row in {id(row): row for row in rows}.values():
+    for row in {id(row): row for row in targets}.values():
         session.delete(row)
     session.flush()
     changed = [obj for key, obj in recorder.written.items() if key not in recorder.deleted]
-    snapshots = list(_reread(session, changed, recorder).values())
-    outcome = _outcome([], snapshots, recorder)
-    _commit(session, outcome)
-    return replace(outcome, count=len({id(row) for row in rows}))
+    rows = _reread(session, changed, recorder)
+    outcome = _outcome([], list(rows.of.values()), rows.exact, recorder)
+    _commit(session, outcome, before_commit)
+    return replace(outcome, count=len({id(row) for row in targets}))

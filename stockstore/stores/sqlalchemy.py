@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TypeVar, cast
 from weakref import WeakSet
@@ -18,7 +18,7 @@ from stockstore.mapped import plan_of
 from stockstore.stores.arguments import keys_in, objects_of
 from stockstore.stores.base import Store
 from stockstore.stores.cache import restore_all, written_by
-from stockstore.stores.outcome import Outcome, UnconfirmedError
+from stockstore.stores.outcome import NOTHING, BeforeCommit, Outcome, UnconfirmedError
 from stockstore.stores.snapshots import RowSnapshot, Snapshot, snapshot_of
 from stockstore.stores.sql_reads import load
 from stockstore.stores.sql_writes import erase, store
@@ -142,12 +142,12 @@ class SqlAlchemyStore(Store):
         """Add or merge objects, and commit; where one is refused, nothing is written."""
         self._stored(objects_of(objects))
 
-    def batch_store(self, objects: Sequence[object], before_commit: Callable[[list[Snapshot]], None] | None = None) -> Outcome:
+    def batch_store(self, objects: Sequence[object], before_commit: BeforeCommit | None = None) -> Outcome:
         """Add or merge objects, commit, and give the rows as the database has them now."""
         for obj in objects:
             self._keys(type(obj))
         if not objects:
-            return Outcome(0, [], [], frozenset())
+            return NOTHING
         with self._session() as session, self._mapped_errors():
             outcome = store(session, objects, before_commit)
         self._counters.add(puts=len(objects))
@@ -157,12 +157,14 @@ class SqlAlchemyStore(Store):
         """Delete rows with all that the mapping's cascades delete, and commit; where one is refused, nothing is deleted."""
         return self._erased(targets, keys)
 
-    def batch_erase(self, targets: Iterable[object] | type, keys: Iterable[Key] | None = None) -> Outcome:
-        """Delete rows, commit, and give what was deleted and changed."""
+    def batch_erase(
+        self, targets: Iterable[object] | type, keys: Iterable[Key] | None = None, before_commit: BeforeCommit | None = None
+    ) -> Outcome:
+        """Delete rows, commit, and give what was deleted and changed; ``before_commit`` is called where there are any."""
         wanted = self._targets(targets, keys)
         with self._session() as session, self._mapped_errors():
             rows = [row for cls, lookups in wanted.items() for row in load(session, cls, lookups) if row is not None]
-            outcome = erase(session, rows) if rows else Outcome(0, [], [], frozenset())
+            outcome = erase(session, rows, before_commit) if rows else NOTHING
         self._counters.add(deletes=outcome.count)
         return outcome
 
@@ -221,7 +223,7 @@ class SqlAlchemyStore(Store):
         try:
             yield
         except UnconfirmedError as error:
-            raise UnconfirmedError(f"{self!r}: {error}", error.outcome) from error.__cause__
+            raise UnconfirmedError(f"{self!r}: {error}") from error.__cause__
         except StockstoreError:
             raise
         except refused as error:

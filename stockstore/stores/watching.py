@@ -1,12 +1,12 @@
 """What a subclass's own verb does with the verb that it overrides, for the chain that asks for more than the verb tells."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from stockstore.stores.outcome import Outcome
+from stockstore.stores.outcome import BeforeCommit, Outcome
 from stockstore.stores.snapshots import Snapshot
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ class Watch:
     """One call of an overridden verb: what to pass on to the verb below it, and what came back."""
 
     store: "Store"
-    before_commit: Callable[[list[Snapshot]], None] | None = None
+    before_commit: BeforeCommit | None = None
     lifetimes: dict[int, float | None] = field(default_factory=dict)
     found: list[Snapshot] = field(default_factory=list)
     stored: dict[int, Snapshot] = field(default_factory=dict)

@@ -39,6 +39,7 @@ class DictTier:
         self.down: BaseException | None = None
         self.owed: list[tuple[frozenset[Record], bytes | None]] = []
         self.deaf = False
+        self.kept: int | None = None
 
     def standing(self) -> Standing:
         """Tell that it is one process's."""
@@ -110,7 +111,7 @@ class DictTier:
             before = cell.tickets if isinstance(cell, Marker) else ()
             self.cells[record] = Marker((*before, ticket), bool(before))
 
-    def release(self, places: object, ticket: bytes, *, committed: bool, snapshots: Sequence[Snapshot] = ()) -> None:
+    def release(self, places: object, ticket: bytes, *, committed: bool, snapshots: Sequence[Snapshot] = ()) -> int | None:
         """Take a marker; a value follows on the only one."""
         self._note("release", committed, [snapshot.key() for snapshot in snapshots])
         values = {_record(snapshot): snapshot for snapshot in snapshots}
@@ -127,6 +128,7 @@ class DictTier:
                 del self.cells[record]
                 if committed and not cell.joined and record in values:
                     self._keep(values[record])
+        return self.kept
 
     def invalidate(self, places: object) -> None:
         """Remove values and leases; keep markers, without a value to follow."""

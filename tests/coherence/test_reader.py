@@ -31,7 +31,7 @@ class Origin:
         self.after: Callable[[], object] = lambda: None
         self.shared = True
 
-    def fetch(self, cls: type, keys: Sequence[Key]) -> list[Snapshot | None]:
+    def fetch(self, cls: type, keys: Sequence[Key], *, session: object = None) -> list[Snapshot | None]:
         """Give what is there now, then let the test go on."""
         self.asked.append(list(keys))
         found = [self._find(cls, key) for key in keys]

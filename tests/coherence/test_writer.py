@@ -80,7 +80,7 @@ def test_without_a_ticket_a_remote_tier_is_fast(case: Case) -> None:
     assert isinstance(case.cells()[0], Marker)
     case.through.settle(located, Outcome.COMMITTED, NEW)
     assert case.cells() == ["new", None]
-    assert located.fast == [case.server]
+    assert located.cold == [case.server]
 
 
 def test_tickets_of_process_memory_differ(case: Case) -> None:
@@ -124,8 +124,25 @@ def test_a_tier_that_cannot_be_marked(case: Case, outcome: Outcome) -> None:
     case.through.settle(located, outcome, NEW)
     ticket = None if outcome is Outcome.UNKNOWN else b"t"
     assert case.server.owed == [(frozenset([case.record]), ticket)]
-    assert located.fast == [case.server]
+    assert located.cold == [case.server]
     assert case.local.owed == []
+
+
+def test_a_tier_that_could_not_keep_a_value(case: Case) -> None:
+    """A tier that tells that it kept less than it was given is told apart from those that kept all."""
+    located = marked(case)
+    case.server.kept = 0
+    case.through.settle(located, Outcome.COMMITTED, NEW)
+    assert located.cold == [case.server]
+
+
+def test_a_tier_of_somebodys_own_that_cannot_be_marked(case: Case) -> None:
+    """Whatever it raises is told as a cache that is out of reach, with what it raised."""
+    case.local.down = ZeroDivisionError("the cache")
+    with pytest.raises(CacheUnreachable, match="could not be marked: ZeroDivisionError") as caught:
+        marked(case)
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+    assert isinstance(case.cells()[1], Marker)
 
 
 def test_a_tier_that_cannot_be_released(case: Case, caplog: pytest.LogCaptureFixture) -> None:

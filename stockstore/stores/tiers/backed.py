@@ -235,8 +235,8 @@ class BackendTier:
         found = self._store._twice(lambda: self._backend.mark_many(records, ticket, wide, list(generations.values())))
         mine.tokens = {plan: found[text] for plan, text in generations.items() if text in found}
 
-    def release(self, places: object, ticket: bytes, *, committed: bool, snapshots: Sequence[Snapshot] = ()) -> None:
-        """Take markers away, and keep exactly what was committed; raises CacheUnreachable."""
+    def release(self, places: object, ticket: bytes, *, committed: bool, snapshots: Sequence[Snapshot] = ()) -> int:
+        """Take markers away, keep exactly what was committed, and give how many had a generation; raises CacheUnreachable."""
         mine = _mine(places)
         values: list[Item] = []
         aliases: list[Item] = []
@@ -250,6 +250,7 @@ class BackendTier:
         self._store._twice(release)
         self._clear(mine.prefixes.values() if committed else ())
         self._store._counters.add(puts=len(values))
+        return len(values)
 
     def invalidate(self, places: object) -> None:
         """Remove what stands at places; raises CacheUnreachable."""

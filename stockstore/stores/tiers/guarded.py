@@ -14,6 +14,7 @@ from stockstore.coherence.recovery import Recovery
 from stockstore.errors import CacheUnreachable, CodecError, NotKeyedError, StockstoreError
 from stockstore.keys import Key, KeyPlan, Lookup, Native, keys_of
 from stockstore.locks import fork_safe_lock
+from stockstore.stores.backed import BackendStore
 from stockstore.stores.base import Store
 from stockstore.stores.cache import hidden_from
 from stockstore.stores.null import NullStore
@@ -60,7 +61,7 @@ class _Flight:
 class GuardedTier:
     """A store that cannot compare and set: what this process fills and writes is in order, other processes' fills are not.
 
-    Everything goes through the store's public verbs. No error of theirs reaches a reader.
+    Everything goes through the store's public verbs. No error of theirs reaches a reader, but where the store was told so.
     """
 
     remote = False
@@ -112,7 +113,9 @@ class GuardedTier:
         try:
             partition = self._store.partition
             found = list(zip(lookups, self._store.batch_fetch(cls, keys, session=session), strict=True))
-        except Exception as error:  # noqa: BLE001 - anybody's class
+        except Exception as error:
+            if isinstance(self._store, BackendStore) and self._store.raises(error):
+                raise
             self._report("was not read; the tiers below are", error)
             return [Answer(None)] * len(lookups)
         with self._lock:

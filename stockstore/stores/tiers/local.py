@@ -167,7 +167,7 @@ class LocalTier:
         """Take markers away, and keep exactly what was committed."""
         spaces, namespace, records, classes = _mine(places)
         values = {_record(snapshot): kept for snapshot in snapshots for kept in self._kept(snapshot)} if committed else None
-        spaces.release(namespace, records, classes, ticket, values, self._limit)
+        self._store._counters.add(puts=spaces.release(namespace, records, classes, ticket, values, self._limit))
 
     def invalidate(self, places: object) -> None:
         """Remove what stands at places."""

@@ -1,0 +1,147 @@
+"""A chain's writes: the origin first, with markers above it before its commit and their release after."""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final, TypeAlias, cast
+
+from stockstore.coherence.commit import Prepared
+from stockstore.coherence.protocol import Outcome as Ended
+from stockstore.coherence.protocol import Record, Tier, Writes
+from stockstore.coherence.writer import Located
+from stockstore.errors import OriginError, StockstoreError
+from stockstore.instrumentation import unasked
+from stockstore.keys import Key, keys_of
+from stockstore.stores.origin import Origin
+from stockstore.stores.outcome import BeforeCommit, Outcome
+from stockstore.stores.snapshots import Snapshot
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+Check: TypeAlias = Callable[[Sequence[Snapshot]], None]
+_log: Final = logging.getLogger(__name__)
+
+
+class ChainWrite:
+    """One write at one origin.
+
+    Args:
+        origin: Where it goes.
+        check: Raises where a cache tier could not keep a row.
+        outer: The hook of a chain around this one.
+    """
+
+    def __init__(self, origin: Origin, check: Check, outer: BeforeCommit | None) -> None:
+        """Ask for the evidence first: the question must not wait for the write's own transaction."""
+        self._origin = origin
+        self._check = check
+        self._outer = outer
+        self._commit = origin.commit()
+        self._asked, self._marked = Writes(), Writes()
+        self._prepared: Prepared[Located[Snapshot], Snapshot] | None = None
+        self._exact = False
+        self._cold: list[Tier[Snapshot]] = []
+
+    def expect(self, cls: type, keys: Iterable[Key]) -> None:
+        """Note identities that the write may change, whether the origin tells of them or not."""
+        _note(self._asked, cls, keys)
+
+    def before_commit(self, connection: "Connection | None", outcome: Outcome) -> None:
+        """Mark what the origin is about to commit."""
+        # A subclass may write a batch in several parts: the part before has committed.
+        self._finish(Ended.COMMITTED)
+        if self._outer is not None:
+            self._outer(connection, outcome)
+        self._check([*outcome.snapshots, *_kept(outcome.others)])
+        writes = _writes_of(outcome)
+        writes.update(self._asked)
+        self._exact = connection is not None
+        self._prepared = self._commit.prepare(cast("Connection", connection), writes, list(outcome.exact))
+        if self._prepared is not None:
+            self._marked.update(writes)
+
+    @contextmanager
+    def around(self) -> Iterator[None]:
+        """Release the markers where the write fails that happens in here."""
+        try:
+            yield
+        except BaseException as error:
+            self._finish(Ended.ROLLED_BACK if self._exact and _was_refused(error) else Ended.UNKNOWN)
+            raise
+
+    def done(self, outcome: Outcome) -> None:
+        """Release what was marked, with what is stored now, and see to it that the next read of it is a hit."""
+        if self._prepared is not None and not self._exact:
+            self._prepared.snapshots = list(_kept(outcome.snapshots))
+        self._finish(Ended.COMMITTED)
+        rows = [*_kept(outcome.snapshots), *_kept(outcome.others)]
+        unmarked = self._unmarked(outcome)
+        if unmarked:
+            self._origin.through.invalidate(unmarked)
+        if unmarked or (self._exact and len(outcome.exact) < len({id(row) for row in rows})):
+            self._cold = list(self._origin.tiers)
+        if self._cold:
+            self._warm(rows)
+
+    def _unmarked(self, outcome: Outcome) -> Writes:
+        """Give what the origin has told of only now, such as keys that it generated."""
+        writes = _writes_of(outcome)
+        writes.update(self._asked)
+        for known in self._marked.records:
+            writes.records.pop(known, None)
+        for plan in self._marked.classes:
+            writes.classes.pop(plan, None)
+        return writes
+
+    def _finish(self, ended: Ended) -> None:
+        prepared, self._prepared = self._prepared, None
+        if prepared is not None:
+            self._commit.finish(prepared, ended)
+            self._cold += prepared.located.cold
+
+    def _warm(self, rows: Iterable[Snapshot]) -> None:
+        """Read what was written through the tiers that were not given it: only a lease may fill them."""
+        wanted: dict[type, dict[Record, Key]] = {}
+        for row in rows:
+            key = row.key()
+            wanted.setdefault(row.cls, {})[keys_of(row.cls).lookup(key)[:2]] = key
+        for cls, keys in wanted.items():
+            self._warm_class(cls, keys)
+
+    def _warm_class(self, cls: type, keys: dict[Record, Key]) -> None:
+        cold = (tier for tier in self._origin.tiers if tier in self._cold and tier.holds(cls) and tier.readable(cls))
+        for tier in cold:
+            try:
+                with unasked():
+                    self._origin.below(tier).read(cls, keys)
+            except Exception as error:  # noqa: BLE001 - the origin has committed
+                _log.warning("what was written could not be read back: %s", error, exc_info=not isinstance(error, StockstoreError))
+            return
+
+
+def _note(writes: Writes, cls: type, keys: Iterable[Key]) -> None:
+    compiled = keys_of(cls)
+    for lookup in map(compiled.lookup, keys):
+        # A row without a primary key is not there yet.
+        if not (compiled.mapped and lookup.plan.has_none(lookup.native)):
+            writes.add(cls, lookup)
+
+
+def _writes_of(outcome: Outcome) -> Writes:
+    writes = Writes()
+    for row in (*outcome.snapshots, *outcome.others):
+        _note(writes, row.cls, row.former_keys())
+    for cls in outcome.swept:
+        writes.add_class(cls)
+    return writes
+
+
+def _kept(rows: Iterable[Snapshot]) -> Iterator[Snapshot]:
+    """Give the rows that are there, and may be kept."""
+    return (row for row in rows if row.lifetime is None or row.lifetime > 0)
+
+
+def _was_refused(error: BaseException) -> bool:
+    """Whether the database has said that it has not committed."""
+    return isinstance(error, OriginError) and getattr(error.__cause__, "connection_invalidated", None) is False

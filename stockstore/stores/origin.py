@@ -1,0 +1,105 @@
+"""One tier of a chain as an origin: what stands above it, and what its database tells of writers."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from stockstore.coherence.commit import Commit
+from stockstore.coherence.protocol import Tier
+from stockstore.coherence.reader import Reader
+from stockstore.coherence.resolver import Resolvable, Resolver
+from stockstore.coherence.writer import Located, WriteThrough
+from stockstore.stores.base import Store
+from stockstore.stores.local import LocalStore
+from stockstore.stores.mapping import MappingStore
+from stockstore.stores.null import NullStore
+from stockstore.stores.snapshots import Snapshot
+from stockstore.stores.tiers import tier_of
+from stockstore.stores.tiers.local import LocalTier
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+ChainCommit: TypeAlias = Commit[Located[Snapshot], Snapshot]
+_log: Final = logging.getLogger(__name__)
+
+
+class Origin:
+    """The bottom-most tier that holds some classes, with the cache tiers above it.
+
+    Attributes:
+        store: The tier.
+        tiers: The cache tiers above it, from the top down, those left out that keep nothing.
+        reader: Reads through the tiers.
+        through: Takes writes through them.
+    """
+
+    def __init__(self, store: Store, above: Sequence[Store]) -> None:
+        """Join a store and those above it, given from the top down."""
+        self.store = store
+        self.tiers: tuple[Tier[Snapshot], ...] = tuple(tier_of(cache) for cache in above if type(cache) is not NullStore)
+        self.reader: Reader[Snapshot] = Reader(self.tiers, store.batch_fetch)
+        self.through: WriteThrough[Snapshot] = WriteThrough(self.tiers)
+        self._fast: ChainCommit = Commit(self.through, None, None, on_unreachable="commit")
+        self._engine = _engine_of(store)
+        remote = [tier for tier in self.tiers if tier.remote] if self._engine is not None else []
+        self._commit = None if remote else self._fast
+        self._resolver: Resolver | None = None
+        self._join(remote)
+
+    def _join(self, remote: "Sequence[Any]") -> None:
+        for tier in self.tiers:
+            if isinstance(tier, LocalTier):
+                tier.bound_to(_has_other_writers(self.store))
+        for tier in remote:
+            tier.resolvers.append(self)
+
+    def below(self, tier: Tier[Snapshot]) -> Reader[Snapshot]:
+        """Give a reader that starts at one of the tiers."""
+        return Reader(self.tiers[self.tiers.index(tier) :], self.store.batch_fetch)
+
+    # -- writers' transactions ------------------------------------------------------------------
+
+    def commit(self) -> ChainCommit:
+        """Give what takes a write through; before the first one the database is asked how it tells of its transactions."""
+        if self._commit is None:
+            self._learn()
+        return self._commit or self._fast
+
+    def met(self, tier: Resolvable, cells: Mapping[str, bytes]) -> None:
+        """Resolve the markers of writers that have died, which a reader has met."""
+        self.commit()
+        if self._resolver is not None:
+            self._resolver.met(tier, cells)
+
+    def _learn(self) -> None:
+        from stockstore.evidence import Outbox, PostgresEvidence, evidence_of
+
+        assert self._engine is not None
+        outbox = Outbox()
+        try:
+            evidence = evidence_of(self._engine, outbox=outbox)
+        except Exception as error:  # noqa: BLE001 - of a driver; whether the write can be done it will tell itself
+            _log.warning("%r does not tell how its transactions end; its caches are invalidated after them: %s", self.store, error)
+            return
+        if evidence is not None:
+            self._resolver = Resolver(evidence)
+        used = None if evidence is None or isinstance(evidence, PostgresEvidence) else outbox
+        self._commit = Commit(self.through, evidence, used, on_unreachable="commit")
+
+
+def _engine_of(store: Any) -> "Engine | None":
+    """Give the engine of a database, also of one that is the end of a chain."""
+    while tiers := getattr(store, "tiers", None):
+        store = tiers[-1]
+    return getattr(store, "engine", None) if isinstance(store, Store) and store.is_origin else None
+
+
+def _has_other_writers(store: Store) -> bool:
+    """Whether another process can write what a store holds."""
+    engine = _engine_of(store)
+    if engine is None:
+        return not isinstance(store, (LocalStore, MappingStore, NullStore))
+    from stockstore.evidence.aside import is_private
+
+    return not is_private(engine)
