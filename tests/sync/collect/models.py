@@ -192,6 +192,14 @@ class Numbered(Base):
     name: Mapped[str | None] = mapped_column(String(20))
 
 
+class Folded(Base):
+    """Its key is compared without case, on SQLite."""
+
+    __tablename__ = "c_folded"
+    name: Mapped[str] = mapped_column(String().with_variant(String(collation="NOCASE"), "sqlite"), primary_key=True)
+    uses: Mapped[int] = mapped_column(default=0)
+
+
 class Shadow(Base):
     """Has its rows in the table of another class."""
 

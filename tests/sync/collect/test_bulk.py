@@ -256,6 +256,13 @@ def test_autocommit(watching: Watching) -> None:
     assert noted == [{"Tag"}]
 
 
+def test_keys_that_equal_others(watch: Watch) -> None:
+    """A list of keys is not believed where the database takes them for equal to others."""
+    watch.session.execute(insert(Folded), [{"name": "a"}])
+    watch.session.execute(update(Folded), [{"name": "A" if watch.engine.dialect.name == "sqlite" else "a", "uses": 1}])
+    watch.expect(("Folded", "a"), classes={"Folded"} if watch.engine.dialect.name == "sqlite" else set())
+
+
 # -- databases without RETURNING --------------------------------------------------------------------
 
 
