@@ -228,12 +228,13 @@ class CoherentBackendContract(CoherentBasics):
 
     def test_a_commit_whose_marker_was_lost_leaves_nothing(self, backend: CoherentBackend, other: CoherentBackend, key: Key) -> None:
         """Values and leases that came after a marker was lost are removed by the release, and no value is put."""
-        other.put_many([item(key(1), b"old")])
-        token = lease(other, key(2))
-        values = [item(name, b"new") for name in (key(1), key(2), key(3))]
-        assert backend.release_many([key(1), key(2), key(3)], ONE, committed=True, values=values) == 0
-        assert backend.get_many([key(1), key(2), key(3)]) == {}
-        assert other.fill_many([item(key(2), b"old")], token) == 0
+        other.put_many([item(key(1), b"old"), item(key(4), b"old")], [alias(key(6), key(1))])
+        token = lease(other, key(2), key(5))
+        keys = [key(number) for number in range(1, 7)]
+        values = [item(name, b"new") for name in keys[:3]]
+        assert backend.release_many(keys, ONE, committed=True, values=values) == 0
+        assert backend.get_many(keys) == {}
+        assert other.fill_many([item(key(2), b"old"), item(key(5), b"old")], token) == 0
 
     def test_a_rollback_whose_marker_was_lost_leaves_what_is_there(
         self, backend: CoherentBackend, other: CoherentBackend, key: Key

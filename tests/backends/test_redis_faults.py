@@ -10,12 +10,26 @@ from redis.sentinel import Sentinel
 
 from stockstore.backends import RedisBackend
 from stockstore.errors import CacheUnreachable
-from tests.backends.faults import ITEM, KEY, OPERATIONS, TIMEOUT, Faults
+from tests.backends.faults import ITEM, KEY, OPERATIONS, TIMEOUT, Faults, Operation
 from tests.servers.redis import RedisServer
 from tests.servers.server import folder
 
+STEPS: dict[str, Callable[[RedisBackend], object]] = {
+    "lease": lambda backend: backend.lease_many({KEY: None}, bytes(16), "n:C:"),
+    "fill": lambda backend: backend.fill_many([ITEM], bytes(16)),
+    "put": lambda backend: backend.put_many([ITEM]),
+    "mark": lambda backend: backend.mark_many([KEY], b"t"),
+    "release": lambda backend: backend.release_many([KEY], b"t", committed=True),
+}
+
 
 class TestRedisFaults(Faults):
+    @pytest.fixture(params=[*OPERATIONS.values(), *STEPS.values()], ids=[*OPERATIONS, *STEPS])
+    def operation(self, request: pytest.FixtureRequest) -> Operation:
+        """Each operation and each step in turn."""
+        operation: Operation = request.param
+        return operation
+
     @pytest.fixture
     def server(self, start_redis: Callable[..., RedisServer]) -> RedisServer:
         """A server to hurt."""

@@ -308,18 +308,45 @@ def test_a_connection_lost_in_the_middle_is_asked_again_for_its_life(start_redis
         assert backend.get_many([LEASED]) == {}
 
 
-def test_a_ping_that_makes_the_connection_anew_is_seen(start_redis: START, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("read", [RedisBackend.get_many, RedisBackend.follow_many])
+def test_a_ping_that_makes_the_connection_anew_is_seen(
+    start_redis: START, monkeypatch: pytest.MonkeyPatch, read: Callable[[RedisBackend, list[str]], dict[str, bytes]]
+) -> None:
     """redis-py's own check of a connection may reach another life just before a command: its answer is not mixed with the old id."""
     server = start_redis("--appendonly", "yes", "--appendfsync", "always")
     with Redis.from_url(server.url, health_check_interval=1, retry=Retry(NoBackoff(), 1)) as client:
         backend = RedisBackend(client=client)
         backend.put_many([item(VALUE, b"old")])
+        assert set(read(backend, [VALUE])) == {VALUE}
         (connection,) = client.connection_pool._available_connections
         monkeypatch.setattr(connection, "can_read", lambda *_: False)
         connection.next_health_check = 0.0
         server.restart()
-        assert backend.get_many([VALUE]) == {}
-        assert backend.get_many([VALUE]) == {}
+        assert read(backend, [VALUE]) == {}
+        assert client.exists(VALUE)
+
+
+def test_an_interrupted_connection_is_closed_before_another_thread_may_have_it(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever ends an exchange, its connection goes back to the pool without an answer that is still to come."""
+    with Redis.from_url(redis_url) as client:
+        backend = RedisBackend(client=client)
+        backend.get_many([VALUE])
+        original, released = client.connection_pool.release, []
+
+        def release(connection: Any) -> None:
+            released.append(connection._sock)
+            original(connection)
+
+        monkeypatch.setattr(client.connection_pool, "release", release)
+        monkeypatch.setattr(client, "parse_response", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            backend.get_many([VALUE])
+        assert released == [None]
+
+
+def interrupt(*_: object) -> None:
+    """Do as a signal's handler may."""
+    raise KeyboardInterrupt
 
 
 def test_no_policy_is_told_by_a_server_that_is_gone(start_redis: START) -> None:
