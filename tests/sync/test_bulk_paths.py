@@ -8,8 +8,9 @@ from sqlalchemy import delete, insert, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
+from stockstore import RedisStore
 from tests.mapped.models import table_of
-from tests.stores.shop import Animal, Car, Cat, Circle, Customer, Dog, Note, Order, Place, Shape, Tag, Van, Vehicle
+from tests.stores.shop import Car, Cat, Circle, Customer, Dog, Note, Order, Place, Shape, Tag, Van, Vehicle
 from tests.sync.conftest import Attach
 from tests.sync.paths import Path, Watched
 
@@ -34,7 +35,7 @@ def seed(path: Path) -> Path:
         Van(id=6, plate="V6", load=4),
         Dog(id=7, name="rex", bark="w"),
         Cat(id=8, name="tom"),
-        Shape(id=1, colour="red"),
+        Shape(id=2, colour="red"),
         Circle(id=1, colour="red", radius=2),
     )
     return path
@@ -47,6 +48,22 @@ TAGS: tuple[Watched, ...] = ((Tag, "red"), (Tag, "blue"))
 
 def _upsert(session: Session, cls: type) -> Any:
     return (postgresql if session.get_bind().dialect.name == "postgresql" else sqlite).insert(cls)
+
+
+def _orphan(session: Session) -> None:
+    customer = session.get_one(Customer, 1)
+    customer.orders.pop(0)
+    session.flush()
+
+
+def _delete(session: Session) -> None:
+    session.delete(session.get_one(Customer, 1))
+    session.flush()
+
+
+def _rename(session: Session) -> None:
+    session.get_one(Customer, 1).name = "x"
+    session.flush()
 
 
 WRITES: dict[str, tuple[Write, tuple[Watched, ...]]] = {
@@ -90,8 +107,8 @@ WRITES: dict[str, tuple[Write, tuple[Watched, ...]]] = {
     "bulk_update_mappings": (lambda s: s.bulk_update_mappings(Customer, [{"id": 1, "name": "x"}]), CUSTOMERS),
     "bulk_insert_mappings": (lambda s: s.bulk_insert_mappings(Customer, [{"id": 3, "name": "x"}]), ((Customer, 3), *CUSTOMERS)),
     "bulk_save_objects": (lambda s: s.bulk_save_objects([Customer(id=3, name="x")]), ((Customer, 3), *CUSTOMERS)),
-    "core update": (lambda s: s.execute(update(table_of(Customer)).values(name="x")), CUSTOMERS),
-    "core update on the connection": (lambda s: s.connection().execute(update(table_of(Customer)).values(name="x")), CUSTOMERS),
+    "core update": (lambda s: s.execute(update(table_of(Customer)).values(status="x")), CUSTOMERS),
+    "core update on the connection": (lambda s: s.connection().execute(update(table_of(Customer)).values(status="x")), CUSTOMERS),
     "core delete": (lambda s: s.execute(delete(table_of(Order)).where(table_of(Order).c.id == 10)), ((Order, 10), (Order, 11))),
     "core delete with cascades": (
         lambda s: (s.execute(delete(table_of(Order))), s.execute(delete(table_of(Customer)).where(table_of(Customer).c.id == 1))),
@@ -100,18 +117,18 @@ WRITES: dict[str, tuple[Write, tuple[Watched, ...]]] = {
     "core insert": (lambda s: s.execute(insert(table_of(Customer)).values(id=3, name="x")), ((Customer, 3), *CUSTOMERS)),
     "text": (lambda s: s.execute(text("UPDATE customers SET name = :n WHERE id = 1"), {"n": "x"}), CUSTOMERS),
     "text of the driver": (lambda s: s.connection().exec_driver_sql("DELETE FROM orders WHERE id = 10"), ((Order, 10), (Order, 11))),
-    "orphan": (lambda s: (s.get_one(Customer, 1).orders.pop(0), s.flush()), ((Order, 10), (Order, 11), *CUSTOMERS)),
-    "database-side cascade": (lambda s: (s.delete(s.get_one(Customer, 1)), s.flush()), (*CUSTOMERS, *NOTES, (Order, 10))),
+    "orphan": (_orphan, ((Order, 10), (Order, 11), *CUSTOMERS)),
+    "database-side cascade": (_delete, (*CUSTOMERS, *NOTES, (Order, 10))),
     "database-side cascade of a bulk delete": (
         lambda s: s.execute(delete(Customer).where(Customer.id == 2), execution_options={"synchronize_session": False}),
         (*CUSTOMERS, *NOTES),
     ),
-    "joined, the base": (lambda s: s.execute(update(Vehicle).where(Vehicle.id == 5).values(plate="x")), ((Car, 5), (Vehicle, 6))),
-    "joined, the subclass": (lambda s: s.execute(update(Car).values(doors=9)), ((Vehicle, 5), (Van, 6))),
-    "joined, core": (lambda s: s.execute(update(table_of(Car)).values(doors=9)), ((Vehicle, 5), (Van, 6))),
-    "joined, by primary key": (lambda s: s.execute(update(Van), [{"id": 6, "plate": "x", "load": 1}]), ((Vehicle, 5), (Van, 6))),
-    "single": (lambda s: s.execute(update(Dog).values(name="x")), ((Dog, 7), (Animal, 8))),
-    "concrete": (lambda s: s.execute(update(Circle).values(radius=9)), ((Circle, 1), (Shape, 1))),
+    "joined, the base": (lambda s: s.execute(update(Vehicle).where(Vehicle.id == 5).values(plate="x")), ((Car, 5), (Van, 6))),
+    "joined, the subclass": (lambda s: s.execute(update(Car).values(doors=9)), ((Car, 5), (Van, 6))),
+    "joined, core": (lambda s: s.execute(update(table_of(Car)).values(doors=9)), ((Car, 5), (Van, 6))),
+    "joined, by primary key": (lambda s: s.execute(update(Van), [{"id": 6, "plate": "x", "load": 1}]), ((Car, 5), (Van, 6))),
+    "single": (lambda s: s.execute(update(Dog).values(name="x")), ((Dog, 7), (Cat, 8))),
+    "concrete": (lambda s: s.execute(update(table_of(Circle)).values(radius=9)), ((Circle, 1), (Shape, 2))),
     "trigger": (lambda s: s.execute(update(Customer).where(Customer.id == 1).values(name="stamped")), CUSTOMERS),
     "dml in a statement that reads": (
         lambda s: s.scalars(select(Customer).from_statement(update(Customer).values(status="y").returning(Customer))).all(),
@@ -136,7 +153,7 @@ def test_above_the_limit(attach: Attach, name: str) -> None:
 
 def test_trigger_that_changes_the_row(seeded: Path) -> None:
     """What a trigger made of the row is what is read from the cache afterwards."""
-    seeded.check(lambda session: (setattr(session.get_one(Customer, 1), "name", "x"), session.flush()), *CUSTOMERS)
+    seeded.check(_rename, *CUSTOMERS)
     assert (seeded.read(Customer, 1) or {})["stamp"] == "X"
     seeded.prove_cached(Customer, 1)
 
@@ -147,6 +164,8 @@ def test_trigger_that_changes_the_row(seeded: Path) -> None:
 def test_exact_rows_are_kept(seeded: Path, name: str) -> None:
     """After a commit of known rows the cache has them, as the database has them."""
     write, watched = WRITES[name]
+    if seeded.engine.dialect.name == "sqlite" and isinstance(seeded.store.tiers[0], RedisStore):
+        seeded.sync.create_outbox(seeded.engine)  # without which no value may follow a commit on this database
     with seeded.maker() as session:
         write(session)
         session.commit()

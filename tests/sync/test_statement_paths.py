@@ -52,7 +52,10 @@ def _cte(session: Session) -> object:
 WRITES: dict[str, tuple[Callable[[Session], Any], list[Watched]]] = {
     "orm update": (lambda s: s.execute(update(Customer).where(Customer.name == "ann").values(name="bulk")), ONE),
     "orm update of all": (lambda s: s.execute(update(Customer).values(name=Customer.name + "!")), ONE),
-    "orm update, returning": (lambda s: s.scalars(update(Customer).where(Customer.id == 1).values(name="bulk").returning(Customer.name)).all(), ONE),
+    "orm update, returning": (
+        lambda s: s.scalars(update(Customer).where(Customer.id == 1).values(name="bulk").returning(Customer.name)).all(),
+        ONE,
+    ),
     "orm update by primary key": (lambda s: s.execute(update(Customer), [{"id": 1, "name": "one"}, {"id": 2, "name": "two"}]), ONE),
     "orm update of an alternate key": (lambda s: s.execute(update(Customer).where(Customer.id == 1).values(email="z")), ONE),
     "orm delete": (lambda s: s.execute(delete(Order).where(Order.number == "A1")), [(Order, 10), (Customer, 1)]),
@@ -62,7 +65,10 @@ WRITES: dict[str, tuple[Callable[[Session], Any], list[Watched]]] = {
         lambda s: s.execute(insert(Customer), [{"id": 3, "email": "c", "name": "x"}, {"id": 4, "email": "d", "name": "y"}]),
         [(Customer, 3), (Customer, 4)],
     ),
-    "orm insert, returning": (lambda s: s.scalars(insert(Order).values(id=11, number="N", customer_id=1).returning(Order)).all(), [(Order, 11)]),
+    "orm insert, returning": (
+        lambda s: s.scalars(insert(Order).values(id=11, number="N", customer_id=1).returning(Order)).all(),
+        [(Order, 11)],
+    ),
     "upsert": (_upsert, ONE),
     "Query.update": (lambda s: s.query(Customer).filter(Customer.id == 1).update({"name": "query"}), ONE),
     "Query.delete": (lambda s: s.query(Order).filter(Order.id == 10).delete(), [(Order, 10)]),

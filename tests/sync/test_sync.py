@@ -237,7 +237,9 @@ def test_weak_custom_store(postgres_engine: Engine) -> None:
         SessionSync(store, require="strict").attach(sessionmaker(postgres_engine))
 
 
-def test_redis_that_evicts_markers(postgres_engine: Engine, start_redis: Callable[..., RedisServer], caplog: pytest.LogCaptureFixture) -> None:
+def test_redis_that_evicts_markers(
+    postgres_engine: Engine, start_redis: Callable[..., RedisServer], caplog: pytest.LogCaptureFixture
+) -> None:
     """An eviction policy that takes markers is said once, with the fix."""
     server = start_redis("--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru")
     store = ChainedStore([RedisStore(server.url), SqlAlchemyStore(engine=postgres_engine)])

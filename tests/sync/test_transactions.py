@@ -302,7 +302,9 @@ def test_autocommit(attach: Attach, db: Engine, write: str, end: str) -> None:
 def test_statement_that_sqlite_commits_at_once(seeded: Path) -> None:
     """The driver begins a transaction before INSERT, UPDATE and DELETE alone: a statement that begins otherwise is committed by itself."""
     with seeded.maker() as session:
-        session.connection().exec_driver_sql("WITH one AS (SELECT 1 AS id) UPDATE customers SET name = 'mine' WHERE id IN (SELECT id FROM one)")
+        session.connection().exec_driver_sql(
+            "WITH one AS (SELECT 1 AS id) UPDATE customers SET name = 'mine' WHERE id IN (SELECT id FROM one)"
+        )
         assert (seeded.row(Customer, 1) or {})["name"] == "mine"
         assert ann(seeded) == "mine"
         session.rollback()
