@@ -94,6 +94,8 @@ def test_a_rows_marker_is_taken_and_another_stays(any_engine: Engine, outbox: Ou
     noted(any_engine, outbox, (b"mine", [record(1), record(3)]), (None, [record(2)]))
     assert Janitor(any_engine, [store], outbox=outbox).run_once() == 2
     assert backend.get_many([record(1), record(2), record(3)]) == {record(2): b"W+mine", record(3): b"W+other"}
+    for ticket in (b"mine", b"other"):
+        backend.release_many([record(2), record(3)], ticket, committed=False)
 
 
 def test_a_cache_of_another_make_loses_keys_and_classes(any_engine: Engine, outbox: Outbox) -> None:
