@@ -54,7 +54,9 @@ def attach(db: Engine, other: Engine, cache: Store) -> Iterator[Attach]:
 
     def attached(*, engine: Engine = db, expire_on_commit: bool = True, twophase: bool = False, **options: object) -> Path:
         store = ChainedStore([cache, SqlAlchemyStore(engine=db)])
-        maker = sessionmaker(engine, expire_on_commit=expire_on_commit, twophase=twophase, class_=type("Watched", (Session,), {}))
+        maker: sessionmaker[Session] = sessionmaker(
+            engine, expire_on_commit=expire_on_commit, twophase=twophase, class_=type("Watched", (Session,), {})
+        )
         sync = SessionSync(store, **options)  # type: ignore[arg-type]
         sync.attach(maker)
         made.append(Path(db, other, store, maker, sync))

@@ -30,16 +30,18 @@ class Notes:
     """Stands for a hook: keeps what was to be done, and how it ended."""
 
     def __init__(self) -> None:
-        self.prepared: list[list[int]] = []
-        self.ended: list[tuple[list[int], Outcome]] = []
+        self.prepared: list[list[object]] = []
+        self.ended: list[tuple[list[object], Outcome]] = []
         self.late: list[Outcome] = []
 
     def prepare(self, connection: Connection, writes: dict[Scope, Writes], pending: list[Finish]) -> None:
-        keys = [native for part in writes.values() for _, native in part.records]
+        """Note what was written, and how it ends."""
+        keys: list[object] = [native for part in writes.values() for _, native in part.records]
         self.prepared.append(keys)
         pending.append(lambda outcome: self.ended.append((keys, outcome)))
 
     def afterwards(self, writes: dict[Scope, Writes]) -> list[Finish]:
+        """Note how an unprepared commit ends."""
         return [self.late.append]
 
 
@@ -149,7 +151,7 @@ def test_savepoints(engine: Engine, notes: Notes, begun: bool) -> None:
             outer.rollback()
         write(connection, notes, 7)
         connection.commit()
-    told = sorted(key for keys, outcome in notes.ended for key in keys if outcome is Outcome.COMMITTED)
+    told = [key for keys, outcome in notes.ended for key in keys if outcome is Outcome.COMMITTED]
     assert told == rows(engine) == ([1] if begun else []) + [2, 4, 7]
 
 
@@ -274,7 +276,7 @@ def test_finishing_that_raises(engine: Engine, notes: Notes, monkeypatch: pytest
     """Nothing is raised out of a commit that succeeded."""
 
     def prepare(_connection: Connection, _writes: object, pending: list[Finish]) -> None:
-        pending.append(lambda _outcome: 1 / 0)  # type: ignore[arg-type, return-value]
+        pending.append(lambda _outcome: 1 / 0)  # type: ignore[arg-type]
         pending.append(lambda outcome: notes.ended.append(([], outcome)))
 
     monkeypatch.setattr(notes, "prepare", prepare)
@@ -291,7 +293,7 @@ def test_joined_session(engine: Engine, notes: Notes) -> None:
         with engine.connect() as connection:
             caller = connection.begin()
             connection.execute(insert(Row), {"id": 2})  # without it SQLite would commit at the release of the session's savepoint
-            with Session(connection, join_transaction_mode=mode) as session:  # type: ignore[arg-type]
+            with Session(connection, join_transaction_mode=mode) as session:
                 write(session.connection(), notes, 1)
                 session.commit()
             if mode == "control_fully":
@@ -396,4 +398,4 @@ def test_two_phase_verbs(engine: Engine, notes: Notes, prepared: bool, end: str)
 
 
 def _two_phase_is_allowed(connection: Connection) -> bool:
-    return connection.scalar(text("SHOW max_prepared_transactions")) != "0"
+    return bool(connection.scalar(text("SHOW max_prepared_transactions")) != "0")

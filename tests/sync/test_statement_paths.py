@@ -49,6 +49,11 @@ def _cte(session: Session) -> object:
     return session.execute(select(changed.c.id)).all()
 
 
+def _delete(session: Session) -> None:
+    session.delete(session.get_one(Customer, 2))
+    session.flush()
+
+
 WRITES: dict[str, tuple[Callable[[Session], Any], list[Watched]]] = {
     "orm update": (lambda s: s.execute(update(Customer).where(Customer.name == "ann").values(name="bulk")), ONE),
     "orm update of all": (lambda s: s.execute(update(Customer).values(name=Customer.name + "!")), ONE),
@@ -85,7 +90,7 @@ WRITES: dict[str, tuple[Callable[[Session], Any], list[Watched]]] = {
     "common table expression": (_cte, ONE),
     "cascade of the database": (lambda s: s.execute(delete(Customer).where(Customer.id == 2)), [(Customer, 2), (Note, 21), (Note, 20)]),
     "cascade of the database, by the unit of work": (
-        lambda s: (s.delete(s.get_one(Customer, 2)), s.flush()),
+        _delete,
         [(Customer, 2), (Note, 21), (Note, 20)],
     ),
     "joined inheritance": (lambda s: s.execute(update(Car).where(Car.id == 5).values(doors=5)), [(Car, 5)]),

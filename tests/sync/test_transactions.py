@@ -277,11 +277,22 @@ def test_connection_killed_in_commit(seeded: Path) -> None:
 
 # -- AUTOCOMMIT -------------------------------------------------------------------------------------
 
+
+def _delete(session: Session) -> None:
+    session.delete(session.get_one(Customer, 1))
+    session.flush()
+
+
+def _insert(session: Session) -> None:
+    session.add(Customer(id=3, email="c", name="cleo"))
+    session.flush()
+
+
 AUTOCOMMITTED: dict[str, Callable[[Session], object]] = {
     **WRITES,
-    "delete": lambda session: (session.delete(session.get_one(Customer, 1)), session.flush()),
+    "delete": _delete,
     "orm update": lambda session: session.execute(update(Customer).where(Customer.id == 1).values(name="mine")),
-    "insert": lambda session: (session.add(Customer(id=3, email="c", name="cleo")), session.flush()),
+    "insert": _insert,
 }
 
 

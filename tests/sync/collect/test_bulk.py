@@ -19,6 +19,7 @@ from tests.sync.collect.models import (
     Club,
     Code,
     Dog,
+    Folded,
     Label,
     Numbered,
     Pair,
