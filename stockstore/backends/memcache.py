@@ -17,7 +17,7 @@ from stockstore.backends.memcache_connection import Connection, Pool
 from stockstore.backends.memcache_exchange import Job, Steps, run
 from stockstore.backends.memcache_leases import Held, Leases, fill_steps, lease_steps, withdraw_steps
 from stockstore.backends.memcache_looks import get_steps
-from stockstore.backends.memcache_marks import invalidate_steps, mark_steps, release_steps
+from stockstore.backends.memcache_marks import invalidate_steps, loss_steps, mark_steps, release_steps
 from stockstore.backends.memcache_puts import clear_steps, put_steps, set_steps
 from stockstore.backends.memcache_servers import Server, servers_of, servers_of_client
 from stockstore.backends.rendezvous import router
@@ -209,6 +209,14 @@ class MemcacheBackend(CoherentBackend):
         The servers drop the cells themselves when they need the room.
         """
         self._run({node: partial(clear_steps, prefix=prefix, known=node.tokens) for node in self._nodes})
+
+    def marker_loss(self) -> str | None:
+        """Say whether a server evicts markers, or may come back from a restart unnoticed; all are asked."""
+        try:
+            losses = self._run(dict.fromkeys(self._nodes, loss_steps))
+        except CacheUnreachable:
+            return None
+        return next(filter(None, losses), None)
 
     def close(self) -> None:
         """Close the idle connections."""

@@ -14,6 +14,7 @@ _RECEIVE = 65536
 _RECEIVE_MOST = 2**24
 _TOO_LARGE = 2**31  # memcached keeps no values of more than a gigabyte
 _LINE = b"\r\n"
+STATS = b"stats\r\n"
 
 
 class Connection:
@@ -33,7 +34,9 @@ class Connection:
         self._buffer = b""
         self._at = 0
         try:
-            self.life = self._ask_life()
+            # A warm restart keeps the moment of the first start, a container the number of its process.
+            self.send(STATS)
+            self.life = _life(self.facts())
         except BaseException:
             self.close()
             raise
@@ -60,6 +63,19 @@ class Connection:
         uniques: dict[str, bytes] = {}
         return self._items(uniques), uniques
 
+    def facts(self) -> dict[bytes, bytes]:
+        """Read the answer to one ``stats``; empty from a proxy, which does not know it."""
+        found: dict[bytes, bytes] = {}
+        while (line := self.lines(1)[0]) not in (b"END", b"ERROR"):
+            try:
+                tag, name, fact = line.split(b" ", 2)
+            except ValueError:
+                tag = name = fact = b""
+            if tag != b"STAT":
+                raise MemcacheUnknownError(f"it answered {line[:80]!r} to stats")
+            found[name] = fact
+        return found
+
     def fresh(self) -> bool:
         """Whether the connection is open and nothing is left to read on it."""
         return self._at == len(self._buffer) and not self._arrivals.poll(0)
@@ -75,20 +91,6 @@ class Connection:
             self._receive(missing)
             self._at, missing = _take_items(self._buffer, self._at, found, uniques)
         return found
-
-    def _ask_life(self) -> bytes:
-        # A warm restart keeps the moment of the first start, and a container the process number.
-        self.send(b"stats\r\n")
-        facts: dict[bytes, bytes] = {}
-        while (line := self.lines(1)[0]) not in (b"END", b"ERROR"):  # the latter from a proxy, which is no server
-            try:
-                tag, name, fact = line.split(b" ", 2)
-            except ValueError:
-                tag = name = fact = b""
-            if tag != b"STAT":
-                raise MemcacheUnknownError(f"it answered {line[:80]!r} to stats")
-            facts[name] = fact
-        return _digest(facts)
 
     def _receive(self, at_least: int = 1) -> None:
         parts = [self._buffer[self._at :]]
@@ -158,7 +160,7 @@ class Pool:
             self._process = os.getpid()
 
 
-def _digest(facts: dict[bytes, bytes]) -> bytes:
+def _life(facts: dict[bytes, bytes]) -> bytes:
     try:
         start = int(facts.get(b"time", 0)) - int(facts.get(b"uptime", 0))
     except ValueError as exc:

@@ -5,7 +5,7 @@ from typing import NamedTuple, TypeAlias
 
 from stockstore.backends.coherent import Item
 from stockstore.backends.generations import heads_of, token_keys
-from stockstore.backends.memcache_connection import Connection
+from stockstore.backends.memcache_connection import STATS, Connection
 from stockstore.backends.memcache_exchange import Steps
 from stockstore.backends.memcache_looks import Look, Seen, known_stamps, pack_marker, read_look, remember, stamp_of_marker
 from stockstore.backends.memcache_puts import write_steps
@@ -121,6 +121,17 @@ def invalidate_steps(connection: Connection, keys: Sequence[str], known: dict[st
     yield from batch.steps(connection, known)
     complain(batch.refused, TOO_LARGE)
     return sum(cell != b"" and not cell.startswith(_NO_VALUE) for cell in batch.replaced.values())
+
+
+def loss_steps(connection: Connection) -> Steps[str | None]:
+    """Say why the server may lose markers, if it may."""
+    yield STATS + b"stats settings\r\n"
+    facts = connection.facts() | connection.facts()
+    if facts.get(b"evictions") == b"on":
+        return "memcached evicts markers, too, when it is full; see to it that it never is, or start it with -M"
+    if facts.get(b"memory_file") and facts.get(b"pid") == b"1":
+        return "a memcached that restarts with its memory (-e) inside a container cannot be told from before; start it without -e"
+    return None
 
 
 class Batch:

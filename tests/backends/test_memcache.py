@@ -9,6 +9,7 @@ from pymemcache.client.retrying import RetryingClient
 
 from stockstore.backends import MemcacheBackend
 from stockstore.errors import CacheUnreachable, ConfigurationError
+from stockstore.testing.coherent_basics import bodies, item
 from stockstore.testing.coherent_contract import CoherentBackendContract
 from tests.servers.memcached import MemcachedServer, running_memcached
 
@@ -20,6 +21,12 @@ class TestMemcache(CoherentBackendContract):
     @pytest.fixture
     def backend(self, memcached_address: str) -> Iterator[MemcacheBackend]:
         """On one server."""
+        with contextlib.closing(MemcacheBackend(memcached_address)) as backend:
+            yield backend
+
+    @pytest.fixture
+    def other(self, memcached_address: str) -> Iterator[MemcacheBackend]:
+        """As another process has it."""
         with contextlib.closing(MemcacheBackend(memcached_address)) as backend:
             yield backend
 
@@ -46,30 +53,26 @@ class TestThreeMemcacheds(CoherentBackendContract):
         with contextlib.closing(MemcacheBackend(three_addresses)) as backend:
             yield backend
 
-
-class TestPymemcacheClient(CoherentBackendContract):
     @pytest.fixture
-    def backend(self, memcached_address: str) -> Iterator[MemcacheBackend]:
-        """On a client's server."""
-        with contextlib.closing(MemcacheBackend(client=Client(memcached_address))) as backend:
+    def other(self, three_addresses: list[str]) -> Iterator[MemcacheBackend]:
+        """As another process has it, which lists the servers in another order."""
+        with contextlib.closing(MemcacheBackend(three_addresses[::-1])) as backend:
             yield backend
 
 
-class TestPymemcachePool(CoherentBackendContract):
-    @pytest.fixture
-    def backend(self, memcached_address: str) -> Iterator[MemcacheBackend]:
-        """On a pool's server."""
-        with contextlib.closing(MemcacheBackend(client=PooledClient(memcached_address))) as backend:
-            yield backend
-
-
-class TestPymemcacheHash(CoherentBackendContract):
-    @pytest.fixture
-    def backend(self, memcached_address: str, memcached_unix_path: str) -> Iterator[MemcacheBackend]:
-        """On the servers of a client that hashes."""
-        client = HashClient([memcached_address, memcached_unix_path])
-        with contextlib.closing(MemcacheBackend(client=client)) as backend:
-            yield backend
+@pytest.mark.parametrize("kind", ["client", "pool", "hash"])
+def test_the_servers_of_a_client_are_used(memcached_address: str, memcached_unix_path: str, namespace: str, kind: str) -> None:
+    """A client of each kind tells where the cells stand."""
+    clients: dict[str, Client | PooledClient | HashClient] = {
+        "client": Client(memcached_address),
+        "pool": PooledClient(memcached_address),
+        "hash": HashClient([memcached_address, memcached_unix_path]),
+    }
+    servers = [memcached_address, memcached_unix_path] if kind == "hash" else [memcached_address]
+    items = [item(f"{namespace}:C:id:i{number}", b"%d" % number) for number in range(100)]
+    with contextlib.closing(MemcacheBackend(client=clients[kind])) as given, contextlib.closing(MemcacheBackend(servers)) as own:
+        given.put_many(items)
+        assert bodies(own, *[key for key, _, _ in items]) == {key: body for key, body, _ in items}
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,28 @@ class TestSeveral:
         servers[1].thaw()
         assert len(backend.get_many(KEYS)) == 100
 
+    def test_a_mark_fails_with_one_server_and_marks_on_the_others(self, servers: list[MemcachedServer], backend: MemcacheBackend) -> None:
+        """A writer is told that not all of its keys are marked; those that are can be released."""
+        servers[0].stop()
+        with pytest.raises(CacheUnreachable, match=servers[0].address):
+            backend.mark_many(KEYS, b"db.1", [], ["n:C:"])
+        marked = [key for key in KEYS if _reaches(backend, key, b"W-db.1")]
+        assert 20 < len(marked) < 90
+        assert backend.release_many(marked, b"db.1", committed=False) == len(marked)
+
+    def test_a_marked_generation_leaves_no_lease_on_any_server(self, backend: MemcacheBackend) -> None:
+        """Leases that other servers granted meanwhile are given back."""
+        backend.mark_many([], b"db.1", ["n:C:"])
+        answer = backend.lease_many(dict.fromkeys(KEYS), b"0123456789abcdef", "n:C:")
+        assert (answer.cells, answer.granted, answer.generation) == ({}, frozenset(), None)
+        assert backend.get_many(KEYS) == {}
+
+    def test_a_mark_gives_the_generation_of_another_server(self, backend: MemcacheBackend) -> None:
+        """The generation is that of the class, wherever its keys are."""
+        made = backend.lease_many(dict.fromkeys(KEYS), b"0123456789abcdef", "n:C:").generation
+        assert backend.mark_many(KEYS, b"db.1", [], ["n:C:"]) == {"n:C:": made}
+        assert backend.mark_many(KEYS, b"db.1", ["n:C:"], ["n:C:"]) == {}
+
     def test_a_flushed_server_loses_its_own_keys_only(self, servers: list[MemcachedServer], backend: MemcacheBackend) -> None:
         """The tokens of one server say nothing about the others."""
         backend.set_many(ITEMS)
@@ -139,7 +161,7 @@ class TestClear:
         """Without its cell a value cannot be told from a cleared one."""
         one, _, observer = pair
         one.set_many([ITEM])
-        observer.delete("n:C:")
+        assert observer.delete("n:C")
         assert one.get_many([KEY]) == {}
 
     def test_a_known_token_costs_no_round_trip(self, pair: tuple[MemcacheBackend, MemcacheBackend, Client]) -> None:
@@ -192,11 +214,12 @@ def test_a_full_server_is_unreachable(start_memcached: Callable[..., MemcachedSe
         backend.set_many(items)
 
 
+@pytest.mark.parametrize("before", [(), (b"END\r\n",)], ids=["at first", "later"])
 @pytest.mark.parametrize("answer", [b"nonsense\r\n", b"VALUE a b c\r\n", b"VALUE n:C:id:i1 0 5\r\n12345678\r\nEND\r\n", b"ERROR\r\n", b""])
-def test_nonsense_for_an_answer_is_unreachable(answer: bytes) -> None:
+def test_nonsense_for_an_answer_is_unreachable(answer: bytes, before: tuple[bytes, ...]) -> None:
     """A server that does not speak memcached's protocol is an error of the cache."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=_answer_once, args=(listener, answer))
+        thread = threading.Thread(target=_answer, args=(listener, *before, answer))
         thread.start()
         backend = MemcacheBackend(f"127.0.0.1:{listener.getsockname()[1]}", timeout=TIMEOUT)
         with contextlib.closing(backend), pytest.raises(CacheUnreachable):
@@ -212,7 +235,7 @@ def test_a_connection_that_timed_out_is_not_used_again() -> None:
         with pytest.raises(CacheUnreachable):
             backend.get_many([KEY])
         with listener.accept()[0], contextlib.closing(backend):
-            thread = threading.Thread(target=_answer_once, args=(listener, b"END\r\n"))
+            thread = threading.Thread(target=_answer, args=(listener, b"END\r\n", b"END\r\n"))
             thread.start()
             assert backend.get_many([KEY]) == {}
             thread.join()
@@ -227,15 +250,16 @@ def test_a_batch_larger_than_all_buffers_goes_through(memcached_unix_path: str, 
         assert backend.delete_many(keys) == 20_000
 
 
-def _reaches(backend: MemcacheBackend, key: str) -> bool:
+def _reaches(backend: MemcacheBackend, key: str, cell: bytes | None = None) -> bool:
     try:
-        return backend.get_many([key]) == {key: b"V" + key.encode()}
+        return backend.get_many([key]) == {key: cell or b"V" + key.encode()}
     except CacheUnreachable:
         return False
 
 
-def _answer_once(listener: socket.socket, answer: bytes) -> None:
+def _answer(listener: socket.socket, *answers: bytes) -> None:
     connection, _ = listener.accept()
     with connection:
-        connection.recv(1000)
-        connection.sendall(answer)
+        for answer in answers:
+            connection.recv(1000)
+            connection.sendall(answer)
