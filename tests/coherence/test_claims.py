@@ -84,7 +84,12 @@ def test_a_mark_takes_the_lease_and_grants_none(claims: Claims) -> None:
     lease = leased(claims)
     claims.mark(USERS, 1, b"one")
     assert not claims.stands(lease)
-    assert (claims.marked(USERS, 1), claims.marked(USERS, 2), claims.marked(ORDERS, 1), claims.marked(OTHERS, 1)) == (True, False, False, False)
+    assert (claims.marked(USERS, 1), claims.marked(USERS, 2), claims.marked(ORDERS, 1), claims.marked(OTHERS, 1)) == (
+        True,
+        False,
+        False,
+        False,
+    )
     assert claims.lease(USERS, 1) is None
     claims.release(USERS, 1, b"one")
     assert not claims.stands(lease)
