@@ -9,7 +9,6 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from stockstore import RedisStore
-from tests.mapped.models import table_of
 from tests.stores.shop import Car, Cat, Circle, Customer, Dog, Note, Order, Place, Shape, Tag, Van, Vehicle
 from tests.sync.conftest import Attach
 from tests.sync.paths import Path, Watched
@@ -35,7 +34,7 @@ def seed(path: Path) -> Path:
         Van(id=6, plate="V6", load=4),
         Dog(id=7, name="rex", bark="w"),
         Cat(id=8, name="tom"),
-        Shape(id=2, colour="red"),
+        Shape(id=2, colour="blue"),
         Circle(id=1, colour="red", radius=2),
     )
     return path
@@ -44,6 +43,11 @@ def seed(path: Path) -> Path:
 CUSTOMERS: tuple[Watched, ...] = ((Customer, 1), (Customer, 2))
 NOTES: tuple[Watched, ...] = ((Note, 20), (Note, 21))
 TAGS: tuple[Watched, ...] = ((Tag, "red"), (Tag, "blue"))
+
+
+def table_of(cls: Any) -> Any:
+    """Give a class's own table."""
+    return cls.__table__
 
 
 def _upsert(session: Session, cls: type) -> Any:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import CHAR, Dialect, Float, Numeric, String, inspect
+from sqlalchemy import CHAR, Dialect, Float, Numeric, inspect
 from sqlalchemy.orm import Mapper
 from sqlalchemy.types import TypeEngine
 
@@ -31,7 +31,6 @@ class _Part:
         self.python = kind.enum_class if isinstance(kind, Members) else _python(kind)
         # CHAR is padded, a number rounded to its scale.
         self.rounded = isinstance(self.type, CHAR | Numeric | Float)
-        self.folded = isinstance(self.type, String) and (self.type.collation is not None or type(self.type).__name__ == "CITEXT")
 
     def as_stored(self, value: object, dialect: Dialect) -> object:
         """Give a value as it comes back from the database; ValueError where that cannot be told."""
@@ -43,7 +42,10 @@ class _Part:
 
     def is_told_apart(self, dialect: Dialect) -> bool:
         """Whether an equal value in a WHERE is the same value."""
-        return not (self.folded or self.rounded) and (self.python is not str or dialect.name in _EXACT_TEXT)
+        if self.rounded or self.python is not str:
+            return not self.rounded
+        impl: Any = self.type.dialect_impl(dialect)
+        return dialect.name in _EXACT_TEXT and impl.collation is None and type(impl).__name__ != "CITEXT"
 
 
 def _python(kind: object) -> type | None:
