@@ -16,7 +16,6 @@ from stockstore.cells import LEASE, NO_ID, VALUE
 T = TypeVar("T")
 CHUNK = 1000  # bounds how long one script holds the server, and stays far below Lua's limit for unpack
 _CELLS = frozenset({bytes, type(None)})
-_FORMER = b"V\x01"
 
 
 class Call(NamedTuple):
@@ -167,7 +166,7 @@ def usable_cells(keys: Sequence[str], cells: Sequence[bytes | None], life: bytes
     return {
         key: cell
         for key, cell in zip(keys, cells, strict=True)
-        if cell is not None and (cell.startswith(life, 1) or not cell.startswith((VALUE, LEASE)) or cell.startswith(_FORMER))
+        if cell is not None and (cell.startswith(life, 1) or not cell.startswith((VALUE, LEASE)))
     }
 
 

@@ -34,7 +34,7 @@ def _step(*parts: str) -> Step:
 
 # A process has a run_id of its own, which survives a demotion and a return to office. The replication id is new with each
 # promotion, so that what a primary held before others took its place is not believed afterwards. The first byte is above
-# 127, which no cell of an earlier format has there.
+# 127: no id is that of zeros, nor begins as a cell of format 1 did.
 _LIFE = """
 local function life()
     local match, info = string.match, redis.call
@@ -102,7 +102,7 @@ end
 _LIVES = """
 local function is_foreign(cell, id)
     local tag = string.byte(cell)
-    return (tag == 86 or tag == 76) and string.sub(cell, 2, 9) ~= id and string.byte(cell, 2) ~= 1
+    return (tag == 86 or tag == 76) and string.sub(cell, 2, 9) ~= id
 end
 """
 
