@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
+from textwrap import indent
 
 from sqlalchemy import inspect, select
 from sqlalchemy.orm import Session
@@ -11,6 +12,7 @@ from examples.shop.measure import hit_ratios, times
 from examples.shop.models import Base, Customer, Order, Product, Status, customers, orders, products
 from examples.shop.table import mark, show_table
 from examples.shop.tiers import Tiers
+from examples.shop.writes import Writers, eventually
 
 Key = dict[str, object]
 
@@ -27,17 +29,26 @@ class Reading:
 def show(tiers: Tiers) -> bool:
     """Run the job and print its tables; give whether every value was the right one."""
     print("The chain:", " > ".join(tiers.names), flush=True)
-    readings = list(Shop(tiers).job())
-    show_table("Who answers a read", ["", "answered by", "right?"], [[r.what, r.answered, mark(right=r.right)] for r in readings])
+    shop = Shop(tiers)
+    readings = list(shop.job())
+    show_readings("Who answers a read", readings)
+    written = list(shop.sessions())
+    show_readings("What sessions write, with the hook attached", written)
+    print(f"\n  What holds here:\n{indent(shop.guarantee, '    ')}")
     hit_ratios(tiers)
     times(tiers)
     print("\nright?: the same values and types as plain SQLAlchemy reads from the database.")
-    return all(reading.right for reading in readings)
+    return all(reading.right for reading in readings + written)
+
+
+def show_readings(title: str, readings: "list[Reading]") -> None:
+    show_table(title, ["", "answered by", "right?"], [[r.what, r.answered, mark(right=r.right)] for r in readings])
 
 
 class Shop:
     def __init__(self, tiers: Tiers) -> None:
         self.tiers, self.store, self.names = tiers, tiers.chain, tiers.names
+        self.guarantee = ""
 
     def job(self) -> Iterator[Reading]:
         self.store.batch_put([*customers(), *products()])
@@ -83,6 +94,32 @@ class Shop:
         yield self.read("  by primary key", Product, id=42)
         self.store.batch_delete(Order, [{"id": number} for number in range(1, 51)])
         yield self.read_batch("50 of 99 orders deleted, then read all", Order, range(1, 100))
+
+    def sessions(self) -> Iterator[Reading]:
+        """The application writes by its own sessions, and reads through the chain."""
+        writers = Writers(self.tiers)
+        yield self.read("read before a session writes", Customer, id=12)
+        writers.savepoints()
+        yield self.read("changed in a savepoint that was released", Customer, id=11)
+        yield self.read("changed in a savepoint that was rolled back", Customer, id=12)
+        self.store.get(Customer, 13)
+        writers.rollback()
+        yield self.read("changed, flushed and rolled back", Customer, id=13)
+        self.store.get(Product, 5)
+        writers.bulk()
+        yield self.read("20 prices changed by one UPDATE", Product, id=5)
+        yield self.read("  one read by SKU", Product, sku="SKU-00006")
+        self.store.get(Customer, 14)
+        writers.killed()
+        yield self.read("a writer killed in its commit", Customer, id=14)
+        yield self.read_once_resolved("  once its transaction is known to be over", Customer, id=14)
+        self.guarantee = str(writers.sync.guarantee)
+        writers.close()
+
+    def read_once_resolved(self, what: str, cls: type[Base], **key: object) -> Reading:
+        """Read until a cache answers again."""
+        eventually(lambda: self.read(what, cls, **key).answered != self.names[-1])
+        return self.read(what, cls, **key)
 
     def read(self, what: str, cls: type[Base], **key: object) -> Reading:
         before = self.hits()

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -19,11 +20,29 @@ LIFETIME = 600
 """Seconds after which a server forgets the demo's entries, were it killed before it could clear them."""
 
 
+class Places(NamedTuple):
+    """Where the tiers are: all that another process needs to open the same ones."""
+
+    redis: str | None
+    memcached: str | None
+    database: str
+    namespace: str
+
+    def stores(self) -> dict[str, Store]:
+        remote: dict[str, Store] = {}
+        if self.redis is not None:
+            remote["Redis"] = RedisStore(self.redis, namespace=self.namespace, lifetime=LIFETIME, on_error="raise")
+        if self.memcached is not None:
+            remote["memcached"] = MemcacheStore(self.memcached, namespace=self.namespace, lifetime=LIFETIME, on_error="raise")
+        return remote
+
+
 @dataclass(frozen=True)
 class Tiers:
     memory: ProcessMemoryStore
     remote: dict[str, Store]
     database: SqlAlchemyStore
+    places: "Places"
 
     @property
     def chain(self) -> ChainedStore:
@@ -39,20 +58,18 @@ class Tiers:
 def opened(redis: str | None, memcached: str | None, database: str | None) -> Iterator[Tiers]:
     """Open the tiers, check that each answers, and leave nothing behind."""
     with ExitStack() as stack:
-        namespace = f"stockstore-demo-{secrets.token_hex(4)}"
-        remote: dict[str, Store] = {}
-        if redis is not None:
-            remote["Redis"] = stack.enter_context(RedisStore(redis, namespace=namespace, lifetime=LIFETIME, on_error="raise"))
-        if memcached is not None:
-            remote["memcached"] = stack.enter_context(MemcacheStore(memcached, namespace=namespace, lifetime=LIFETIME, on_error="raise"))
         if database is None:
             database = f"sqlite:///{stack.enter_context(tempfile.TemporaryDirectory())}/shop.db"
+        places = Places(redis, memcached, database, f"stockstore-demo-{secrets.token_hex(4)}")
+        remote = places.stores()
+        for store in remote.values():
+            stack.callback(store.close)
         origin = stack.enter_context(SqlAlchemyStore(database))
         for store in remote.values():
             store.contains(Customer, 0)
             stack.callback(quietly, store.clear)
         stack.enter_context(tables(origin.engine))
-        yield Tiers(ProcessMemoryStore(), remote, origin)
+        yield Tiers(ProcessMemoryStore(), remote, origin, places)
 
 
 @contextmanager

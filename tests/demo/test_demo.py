@@ -71,6 +71,9 @@ def test_the_embedded_demo_shows_who_answered_how_often_and_how_fast() -> None:
     assert ["in a new process, its memory is empty", "SQLite", "✓"] in readings
     assert ["a batch: 100 orders, one does not exist", "1 process memory, 98 SQLite, 1 none: no such row", "✓"] in readings
     assert ["by the old one", "none: no such row", "✓"] in readings
+    written = rows_of(result.stdout, "What sessions write")
+    assert {row[-1] for row in written} == {"✓"}
+    assert written[-1] == ["once its transaction is known to be over", "process memory", "✓"]
     ratios = rows_of(result.stdout, "Hit ratios")
     assert [row[0] for row in ratios] == ["process memory", "SQLite"]
     assert sum(int(row[2].replace(",", "")) for row in ratios) == int(ratios[0][1].replace(",", ""))
@@ -91,6 +94,10 @@ def test_the_demo_runs_on_real_servers(redis_url: str, memcached_address: str, p
     readings = rows_of(result.stdout, "Who answers a read")
     assert {row[-1] for row in readings} == {"✓"}
     assert {row[1] for row in readings} >= {"process memory", "Redis", "memcached", "PostgreSQL"}
+    written = rows_of(result.stdout, "What sessions write")
+    assert {row[-1] for row in written} == {"✓"}
+    assert written[-2] == ["a writer killed in its commit", "PostgreSQL", "✓"]
+    assert written[-1][1] != "PostgreSQL"
     assert inspect(engine).get_table_names() == ["orders"]
     with Redis.from_url(redis_url) as client:
         assert client.keys() == [b"mine"]
