@@ -98,21 +98,23 @@ def get_steps(connection: Connection, keys: Sequence[str]) -> Steps[dict[str, by
 def known_stamps(connection: Connection, heads: Sequence[str], known: dict[str, bytes]) -> Steps[dict[str, bytes]]:
     """Give stamps by the tokens last seen on this node; where one was never seen, or is gone, read or make it."""
     keys = token_keys(heads)
-    if not all(key in known for key in keys):
+    tokens = {key: known.get(key, b"") for key in keys}  # other threads change what is known
+    if not all(tokens.values()):
         # Only a fresh token may be added: one seen before may have been cleared since.
         yield b"".join([put(b"add", key, fresh_token(), NEVER) for key in keys]) + get(keys)
         refusals(keys, connection.lines(len(keys)))
-        if not remember(known, keys, connection.values()):
+        tokens = connection.values()
+        if not remember(known, keys, tokens):
             raise MemcacheServerError("it does not keep even a few bytes; give it more memory (-m)")
-    return stamps_of(heads, known, connection.life)
+    return stamps_of(heads, tokens, connection.life)
 
 
 def remember(known: dict[str, bytes], keys: Iterable[str], found: dict[str, bytes]) -> bool:
     """Note the tokens as they are now, and tell whether all are there."""
     if len(known) > _MANY_TOKENS:
         known.clear()
-    tokens = {key: found[key] for key in keys if key in found}
-    for key in keys:
+    missing = [key for key in keys if key not in found]
+    known.update({key: found[key] for key in keys if key in found})
+    for key in missing:
         known.pop(key, None)
-    known.update(tokens)
-    return all(key in tokens for key in keys)
+    return not missing

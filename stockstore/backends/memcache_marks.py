@@ -96,8 +96,8 @@ def release_steps(
             return None
         if len(tickets) > 1:
             return _mark(pack_marker(JOINED, stamp, [other for other in tickets if other != ticket]))
-        # A stamp that is not that of the mark any more tells of a clear, or of a life that has ended.
-        value = batch.values.get(key) if cell.startswith(SOLE, 1) and stamp == seen.stamp else None
+        # Under the stamp of the mark nobody reads the value if there was a clear, or another life began, since then.
+        value = batch.values.get(key) if cell.startswith(SOLE, 1) else None
         return _GONE if value is None else Change(VALUE + stamp + value[1], expiry(value[2]), UNMARKED)
 
     batch = Batch(keys, replace)
@@ -127,6 +127,8 @@ def loss_steps(connection: Connection) -> Steps[str | None]:
     """Say why the server may lose markers, if it may."""
     yield STATS + b"stats settings\r\n"
     facts = connection.facts() | connection.facts()
+    if facts.get(b"cas_enabled") == b"no":
+        return "memcached runs without comparison (-C), so that it keeps no marker from being overwritten; start it without -C"
     if facts.get(b"evictions") == b"on":
         return "memcached evicts markers, too, when it is full; see to it that it never is, or start it with -M"
     if facts.get(b"memory_file") and facts.get(b"pid") == b"1":

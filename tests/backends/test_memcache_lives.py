@@ -164,6 +164,11 @@ def test_a_server_that_never_evicts_keeps_markers(start_memcached: Start, connec
     assert backend.marker_loss() is None
 
 
+def test_a_server_without_comparison_is_named(start_memcached: Start, connect: Connect) -> None:
+    """Such a server takes any comparison for one that holds."""
+    assert "without -C" in (connect(start_memcached("-M", "-C")).marker_loss() or "")
+
+
 def test_a_mark_without_memory_removes_what_is_there(start_memcached: Start, connect: Connect) -> None:
     """A full server that may not evict refuses the mark, and nothing old is left under the key."""
     backend = connect(start_memcached("-M", "-m", "2"))
