@@ -11,8 +11,10 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from stockstore import StockstoreError
 from tests.race.caches import is_cache_url
-from tests.race.defences import check
+from tests.race.defences import check, without
 from tests.race.job import FAULTS, ON_UNREACHABLE, PROTOCOLS
+from tests.race.log import POINTS
+from tests.race.mutations import MUTATIONS
 from tests.race.report import failing, render
 from tests.race.supervisor import Options, race, running_servers, seeded
 from tests.servers.source import NoServer
@@ -39,6 +41,10 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--releases", type=int, choices=(1, 2), default=1, help="how many releases of the class run at the same time")
     made.add_argument("--seed", type=int, help="makes the processes' choices the same again, not their timing")
     made.add_argument("--mutate", action="store_true", help="take each defence away in turn, for at most --seconds, until the race sees it")
+    made.add_argument("--without", choices=list(MUTATIONS), metavar="DEFENCE", help=f"take one away, and race: {'; '.join(MUTATIONS)}")
+    made.add_argument(
+        "--pause", type=_pause, action="append", default=[], metavar="POINT:CHANCE", help=f"where to hold processes up: {', '.join(POINTS)}"
+    )
     made.add_argument("--json", type=Path, help="a file for the figures")
     made.add_argument("--keep", type=_folder, help="a new folder for the processes' logs, which are dropped otherwise")
     return made
@@ -85,6 +91,17 @@ def _database(text: str) -> str:
     return text
 
 
+def _pause(text: str) -> tuple[str, float]:
+    point, _, chance = text.rpartition(":")
+    try:
+        fits = point in POINTS and 0 <= float(chance) <= 1
+    except ValueError:
+        fits = False
+    if not fits:
+        raise argparse.ArgumentTypeError(f"{text!r} is no point and chance, such as 'after commit:0.1'; the points are {', '.join(POINTS)}")
+    return point, float(chance)
+
+
 def _faults(text: str) -> tuple[str, ...]:
     wanted = tuple(dict.fromkeys(name for name in text.split(",") if name))
     if unknown := set(wanted) - set(FAULTS):
@@ -108,7 +125,10 @@ def main(arguments: list[str] | None = None) -> int:
         releases=given.releases,
         seed=seeded(given.seed),
         keep=given.keep,
+        pauses=dict(given.pause),
     )
+    if given.without:
+        options = without(options, given.without)
     try:
         with running_servers(options) as (cache, database):
             if given.mutate:

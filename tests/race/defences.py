@@ -29,7 +29,7 @@ def check_all(options: Options, cache: CacheServer, database: str) -> Iterator[t
     """Take each defence away in turn."""
     for name, mutation in MUTATIONS.items():
         began = time.monotonic()
-        by_race = _by_race(options, name, mutation, cache, database)
+        by_race = _by_race(options, name, cache, database)
         ended = time.monotonic()
         by_model = _by_model(mutation)
         yield name, Caught(by_race, ended - began, by_model, time.monotonic() - ended)
@@ -44,19 +44,25 @@ def all_hold(options: Options, cache: CacheServer, database: str) -> list[str]:
     return failing(race(changed, cache, database))
 
 
-def _by_race(options: Options, name: str, mutation: Mutation, cache: CacheServer, database: str) -> str | None:
-    deadline = time.monotonic() + options.seconds
-    changed = replace(
+def without(options: Options, name: str) -> Options:
+    """Give a race without a defence, under what is apt to show it."""
+    mutation = MUTATIONS[name]
+    return replace(
         options,
-        seconds=min(_ROUND_SECONDS, options.seconds),
         mutation=name,
         faults=mutation.faults,
         odds=Odds(mutation.kill, 0.0, 0.1, mutation.raised),
         outbox=mutation.outbox,
         ways=mutation.ways,
+        keys=mutation.keys,
         on_unreachable="abort",
         protocol="strict",
     )
+
+
+def _by_race(options: Options, name: str, cache: CacheServer, database: str) -> str | None:
+    deadline = time.monotonic() + options.seconds
+    changed = replace(without(options, name), seconds=min(_ROUND_SECONDS, options.seconds))
     while time.monotonic() < deadline:
         report = race(changed, cache, database)
         if wrong := failing(report):

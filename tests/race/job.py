@@ -1,5 +1,6 @@
 """What a race is run with."""
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -12,6 +13,8 @@ ON_UNREACHABLE: Final = ("outbox", "commit", "abort")
 UNREACHABLE: Final = frozenset({"freeze", "restart", "oom", "drop"})
 """Faults that keep writers from marking."""
 
+_FOR_EVER: Final = 10**18
+
 
 class Job(NamedTuple):
     """What every process of a race is told."""
@@ -22,8 +25,6 @@ class Job(NamedTuple):
     namespace: str
     protocol: str
     keys: int
-    until: int
-    """When to stop, by the machine's monotonic clock in nanoseconds."""
     odds: Odds
     seed: int
     outbox: bool = False
@@ -36,6 +37,33 @@ class Job(NamedTuple):
     """A defence that the processes do without."""
     ways: Mapping[str, int] | None = None
     """The ways to write, with their weights; all of them by default."""
+
+    def end_at(self, end: int) -> None:
+        """Tell all processes when to stop, by the machine's monotonic clock in nanoseconds."""
+        path = self.folder / "end"
+        path.with_suffix(".new").write_bytes(end.to_bytes(8, "big"))
+        path.with_suffix(".new").rename(path)
+
+    def nanoseconds_left(self) -> int:
+        """Tell how long to go on; for ever, until it was told."""
+        try:
+            end = int.from_bytes((self.folder / "end").read_bytes(), "big")
+        except FileNotFoundError:
+            return _FOR_EVER
+        return end - time.monotonic_ns()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether to stop."""
+        return self.nanoseconds_left() <= 0
+
+    def is_ready(self, slot: int) -> bool:
+        """Whether a process has begun."""
+        return (self.folder / f"{slot}.ready").exists()
+
+    def ready(self, slot: int) -> None:
+        """Tell that a process has begun."""
+        (self.folder / f"{slot}.ready").touch()
 
     @property
     def is_naive(self) -> bool:

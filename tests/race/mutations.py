@@ -110,6 +110,8 @@ class Mutation(NamedTuple):
         raised: The points at which processes are held up.
         outbox: Whether the outbox is in use, which makes good what some defences are for.
         ways: The ways to write, with their weights, where not all are used.
+        keys: How many hot rows there are.
+        kill: How likely it is to die at a point.
         defect: What it is called in the model.
         model: What the model check is run with.
     """
@@ -121,6 +123,7 @@ class Mutation(NamedTuple):
     model: tuple[Protocol, tuple[str, ...], Faults] = (STRICT, (KEYED, KEYED), Faults())
     outbox: bool = False
     ways: Mapping[str, int] | None = None
+    keys: int = 16
     kill: float = 0.0
 
 
@@ -131,21 +134,29 @@ MUTATIONS: Final[dict[str, Mutation]] = {
     "a value for a sole marker only": Mutation(
         _always_value,
         (),
-        {"after commit": 0.3},
+        {"after commit": 0.5},
         "releases_always_with_value",
-        outbox=True,
+        keys=4,
+        ways={"change_objects": 1},
     ),
     "a mark before the commit": Mutation(_no_mark, (), {"after commit": 0.2}, "marks"),
     "a mark joins the marks of others": Mutation(
         _blind_mark,
-        (),
-        {"after mark": 0.3, "after commit": 0.3},
+        ("kill",),
+        {"after mark": 0.3, "after commit": 0.5, "before fill": 0.3},
         "blind_generation",
         (STRICT, (WIDE, WIDE_ELSEWHERE), Faults()),
         ways={"change_widely": 3, "change_by_text": 3},
+        kill=0.02,
     ),
     "invalidate leaves markers": Mutation(
-        _delete_for_invalidate, (), _SLOW_COMMIT, "janitor_deletes", (STRICT_OUTBOX, (KEYED, INVISIBLE), Faults()), outbox=True
+        _delete_for_invalidate,
+        (),
+        {"after mark": 0.3, "after commit": 0.3, "before fill": 0.3},
+        "janitor_deletes",
+        (STRICT_OUTBOX, (KEYED, INVISIBLE), Faults()),
+        keys=4,
+        outbox=True,
     ),
     "a release removes what stands where its marker was lost": Mutation(
         _keep_where_marker_was_lost,
@@ -158,9 +169,10 @@ MUTATIONS: Final[dict[str, Mutation]] = {
     "a released value has the generation of the mark": Mutation(
         _generation_of_the_release,
         (),
-        {"after commit": 0.3},
+        {"after commit": 0.5},
         "generation_of_the_release",
         (STRICT, (KEYED, WIDE), Faults()),
+        keys=10,
         ways={"change_objects": 6, "change_widely": 2},
     ),
     "dead writers' markers are resolved": Mutation(

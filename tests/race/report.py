@@ -63,8 +63,9 @@ def _after(counts: Mapping[str, int], prefix: str) -> dict[str, int]:
 
 
 def failing(report: Mapping[str, Any]) -> list[str]:
-    """Name what should be zero and is not."""
-    return [name for name in report["gated"] if report["figures"].get(name)]
+    """Name what should be zero and is not; a race in which nothing happened shows nothing."""
+    idle = [f"no {name}" for name in ("reads", "writes attempted") if not report["figures"][name]]
+    return idle + [name for name in report["gated"] if report["figures"].get(name)]
 
 
 def render(report: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing import get_context
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -32,6 +32,7 @@ from tests.race.worker import run
 from tests.servers.postgres import running_postgres
 
 _GRACE_SECONDS: Final = 20.0
+_START_SECONDS: Final = 60.0
 _LOOK_SECONDS: Final = 0.02
 _KILL, _PAUSE = 0.01, 0.004
 
@@ -54,6 +55,7 @@ class Options:
     mutation: str | None = None
     odds: Odds | None = None
     ways: Mapping[str, int] | None = None
+    pauses: Mapping[str, float] = field(default_factory=dict)
     keep: Path | None = None
     """An empty folder for the logs, where they are wanted afterwards."""
 
@@ -67,7 +69,7 @@ class Options:
         if self.odds is not None:
             return self.odds
         held_up = {"stop", "delay"} & set(self.faults)
-        return Odds(_KILL if "kill" in self.faults else 0.0, _PAUSE if held_up else 0.0)
+        return Odds(_KILL if "kill" in self.faults else 0.0, _PAUSE if held_up else 0.0, raised=self.pauses)
 
 
 @contextlib.contextmanager
@@ -96,7 +98,7 @@ class _Race:
         self._options, self._cache, self._engine = options, cache, engine
         database = engine.url.render_as_string(hide_password=False)
         self.job = Job(
-            folder, cache.url, database, f"race{uuid.uuid4().hex[:8]}", options.protocol, options.keys, 0, options.chances(), options.seed
+            folder, cache.url, database, f"race{uuid.uuid4().hex[:8]}", options.protocol, options.keys, options.chances(), options.seed
         )._replace(
             outbox=options.has_outbox,
             on_unreachable=options.on_unreachable,
@@ -114,27 +116,42 @@ class _Race:
         self._lock = threading.Lock()
 
     def run(self) -> dict[str, Any]:
-        began = time.monotonic()
-        self.job = self.job._replace(until=time.monotonic_ns() + int(self._options.seconds * 1e9))
+        """Race; the time is taken from when all processes have begun."""
         faults = Faults(self._options.faults, self._cache, self._engine, self._pids, self._options.seed)
-        evicted = self._cache.evictions()
-        faults.start()
         try:
+            self._begin_all()
+            began, evicted = time.monotonic(), self._cache.evictions()
+            faults.start()
+            self.job.end_at(time.monotonic_ns() + int(self._options.seconds * 1e9))
             self._keep_running()
+            seconds = time.monotonic() - began
         finally:
+            self.job.end_at(0)
             faults.stop()
             self._wait()
-        return self._judged(faults, time.monotonic() - began, self._cache.evictions() - evicted)
+        return self._judged(faults, seconds, self._cache.evictions() - evicted)
 
     # -- processes -------------------------------------------------------------------------------
 
-    def _keep_running(self) -> None:
-        while time.monotonic_ns() < self.job.until:
-            for slot in self._lives:
-                process = self._slots.get(slot)
-                if process is None or not process.is_alive():
-                    self._begin(slot)
+    def _begin_all(self) -> None:
+        for slot in self._roles:
+            self._begin(slot)
+        deadline = time.monotonic() + _START_SECONDS
+        while not all(map(self.job.is_ready, self._roles)):
+            if time.monotonic() > deadline:
+                return  # what they have met is told in the report
+            self._begin_dead()
             time.sleep(_LOOK_SECONDS)
+
+    def _keep_running(self) -> None:
+        while not self.job.is_over:
+            self._begin_dead()
+            time.sleep(_LOOK_SECONDS)
+
+    def _begin_dead(self) -> None:
+        for slot in self._roles:
+            if not self._slots[slot].is_alive():
+                self._begin(slot)
 
     def _begin(self, slot: int) -> None:
         process = self._context.Process(target=self._roles[slot], args=(self.job, slot, self._lives[slot]), daemon=True)
@@ -160,6 +177,8 @@ class _Race:
         process = self._context.Process(target=target, args=arguments, daemon=True)
         process.start()
         process.join()
+        if process.exitcode:
+            raise RuntimeError(f"{target.__name__} ended with {process.exitcode}; what it said stands above")
 
     # -- judgement -------------------------------------------------------------------------------
 

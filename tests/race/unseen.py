@@ -53,15 +53,23 @@ def clean(job: Job, slot: int, life: int) -> None:
     """Be a janitor until the time is over."""
     take_away(job.mutation)
     over = threading.Event()
-    threading.Timer(max(0.0, (job.until - time.monotonic_ns()) / 1e9), over.set).start()
+    threading.Thread(target=_wait, args=(job, over), daemon=True).start()
+    job.ready(slot)
     janitor_of(job).run(over)
+
+
+def _wait(job: Job, over: threading.Event) -> None:
+    while not job.is_over:
+        time.sleep(_EVERY)
+    over.set()
 
 
 def write_unseen(job: Job, slot: int, life: int) -> None:
     """Be a writer without a hook until the time is over; its writes bind readers once the janitor has told the caches."""
     log, chance = Log(job.folder / f"{slot}.{life}.log"), random.Random(f"{job.seed}.{slot}.{life}")
+    job.ready(slot)
     engine, item = create_engine(job.database, connect_args={"application_name": "stockstore-race"}), item_class(1)
-    while time.monotonic_ns() < job.until:
+    while not job.is_over:
         try:
             with Session(engine) as session:
                 work = Work(session, item, job.keys, chance)
@@ -79,7 +87,7 @@ def _finish(session: Session, work: Work, log: Log, job: Job) -> None:
     log.count("writes attempted")
     log.attempt(work.changes, start, late=True)
     session.commit()
-    while time.monotonic_ns() < job.until:
+    while not job.is_over:
         if not session.scalar(_LEFT, {"ids": ids}):
             log.acknowledged(work.changes, start, time.monotonic_ns())
             return

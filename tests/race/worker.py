@@ -23,6 +23,7 @@ from tests.race.workload import WAYS, Work
 
 _FLUSH_SECONDS: Final = 0.25
 _BATCH: Final = 8
+_STEPS: Final = 4
 _SWITCH_SECONDS: Final = 0.0002
 
 
@@ -67,6 +68,7 @@ def run(job: Job, slot: int, life: int) -> None:
         threads = [threading.Thread(target=_loop, args=(job, slot, loop)) for loop in loops]
         for thread in threads:
             thread.start()
+        job.ready(slot)
         while any(thread.is_alive() for thread in threads):
             threads[0].join(_FLUSH_SECONDS)
             time.sleep(0 if threads[0].is_alive() else _FLUSH_SECONDS / 10)
@@ -79,8 +81,9 @@ def run(job: Job, slot: int, life: int) -> None:
 
 def _loop(job: Job, slot: int, step: Callable[[], None]) -> None:
     try:
-        while time.monotonic_ns() < job.until:
-            step()
+        while not job.is_over:
+            for _ in range(_STEPS):
+                step()
     except Exception:  # noqa: BLE001 - told to the supervisor
         _report(job, slot)
 

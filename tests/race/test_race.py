@@ -1,0 +1,97 @@
+"""A short race of each sort: the library's protocol is right, others and one with a defence less are found wrong."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.race.checker import STALE
+from tests.race.mutations import MUTATIONS, take_away
+from tests.race.report import failing
+
+# The races themselves take seconds; beginning their processes takes what the machine leaves them.
+pytestmark = pytest.mark.timeout(400)
+
+
+def race(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Run the race as a user does."""
+    return subprocess.run([sys.executable, "-m", "tests.race", *arguments], capture_output=True, text=True, check=False)
+
+
+def figures(path: Path, *arguments: str) -> dict[str, Any]:
+    """Race and give the figures; what went wrong in the processes is shown."""
+    done = race("--processes", "4", "--keys", "8", "--json", str(path), *arguments)
+    assert path.exists(), done.stderr
+    report = json.loads(path.read_text())
+    assert report["figures"]["errors"] == 0, done.stdout
+    assert done.returncode == (1 if failing(report) else 0)
+    found: dict[str, Any] = report["figures"]
+    return found
+
+
+def is_found(path: Path, *arguments: str) -> bool:
+    """Race until a stale read is found, for a busy machine at most five times."""
+    return any(figures(path, *arguments, "--seconds", "2")[STALE] for _ in range(5))
+
+
+def test_strict_is_right_while_writers_are_killed(redis_url: str, postgres_schema_url: str, tmp_path: Path) -> None:
+    """No read is stale, and nothing is stale, lost or marked at rest, though processes die at every point of the protocol."""
+    servers = ["--cache", redis_url, "--database", postgres_schema_url]
+    done = race(*servers, "--seconds", "6", "--processes", "4", "--faults", "kill,stop,drop", "--on-unreachable", "abort")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "All that has to be zero is zero." in done.stdout
+
+
+@pytest.mark.sa_agnostic
+@pytest.mark.parametrize("protocol", ["naive", "naive-delete"])
+def test_the_naive_ways_are_found_stale(protocol: str, redis_url: str, postgres_schema_url: str, tmp_path: Path) -> None:
+    """The same race sees the staleness of a cache that is written after the commit."""
+    late = ["--pause", "after read:0.5", "--pause", "before fill:0.5", "--pause", "after commit:0.3"]
+    servers = ["--cache", redis_url, "--database", postgres_schema_url]
+    assert is_found(tmp_path / "race.json", *servers, *late, "--protocol", protocol)
+
+
+@pytest.mark.sa_agnostic
+def test_a_protocol_without_a_defence_is_found_wrong(redis_url: str, postgres_schema_url: str, tmp_path: Path) -> None:
+    """The same race sees what leases are for."""
+    servers = ["--cache", redis_url, "--database", postgres_schema_url]
+    assert is_found(tmp_path / "race.json", *servers, "--without", "a fill looks for its lease")
+
+
+@pytest.mark.sa_agnostic
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_each_defence_can_be_taken_away(name: str) -> None:
+    """What a mutation changes is still there to be changed."""
+    child = os.fork()
+    if not child:
+        try:
+            take_away(name)
+        except BaseException:  # noqa: BLE001 - the parent's assertion tells
+            os._exit(1)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+@pytest.mark.sa_agnostic
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--seconds", "x"], "'x' is no number of seconds above 0"),
+        (["--processes", "0"], "'0' is no number from 1 on"),
+        (["--cache", "http://localhost"], "'http://localhost' is neither redis nor memcached nor a URL of either"),
+        (["--database", "sqlite://"], "'sqlite://' is no URL of a PostgreSQL"),
+        (["--faults", "kill,fire"], "no fault is called fire; there are kill,"),
+        (["--pause", "lunch:1"], "'lunch:1' is no point and chance"),
+        (["--cache", "redis://127.0.0.1:1", "--database", "postgresql+psycopg://127.0.0.1:1/x"], "a server did not answer, or refused"),
+    ],
+)
+def test_bad_arguments_are_told_in_one_line(arguments: list[str], told: str) -> None:
+    """They end it with status 2."""
+    done = race(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert told in done.stderr
+    assert done.stderr.count("\n") == 1
