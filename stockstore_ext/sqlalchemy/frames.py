@@ -87,6 +87,9 @@ class Frame:
     @property
     def written(self) -> bool:
         """Whether anything is noted."""
+        # Most transactions only read, and are asked this.
+        if len(self._levels) == 1 and not self._levels[0].writes:
+            return False
         return any(writes for level in self._levels for writes in level.writes.values())
 
     def writes(self, scope: Scope = None) -> Writes:
@@ -125,10 +128,10 @@ class Frame:
 
     def prepare(self, connection: Connection) -> None:
         """Do what comes before COMMIT, once."""
-        if self._pending is None and (writes := self.all_writes()):
+        if self._pending is None and self.written:
             self._pending = []
             with self.silence():
-                self._prepare(connection, writes, self._pending)
+                self._prepare(connection, self.all_writes(), self._pending)
 
     def _prepare(self, connection: Connection, writes: dict[Scope, Writes], pending: list[Finish]) -> None:
         try:

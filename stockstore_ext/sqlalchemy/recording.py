@@ -24,7 +24,7 @@ from stockstore.stores.snapshots import RowSnapshot, Snapshot
 from stockstore_ext.sqlalchemy.collect import Collecting, WritesOf, may_write, statement
 from stockstore_ext.sqlalchemy.drivers import commits_at_once, is_aborted
 from stockstore_ext.sqlalchemy.engine_events import base_engine
-from stockstore_ext.sqlalchemy.frames import FOREIGN, Finish, Frame, Scope, open_frame
+from stockstore_ext.sqlalchemy.frames import FOREIGN, Finish, Frame, Scope, frame_on, open_frame
 from stockstore_ext.sqlalchemy.scope import Scopes, turns_foreign
 
 Consistency: TypeAlias = Literal["strict", "fast"]
@@ -66,17 +66,23 @@ class Recording:
         self._means: WeakKeyDictionary[Engine, Means] = WeakKeyDictionary()
         self._frames: WeakSet[Frame] = WeakSet()
         self._leave: Callable[[], None] | None = None
-        self._using: WeakKeyDictionary[Session, WeakSet[Frame]] = WeakKeyDictionary()
+        self._using: WeakKeyDictionary[Session, list[Frame]] = WeakKeyDictionary()
 
     # -- sessions --------------------------------------------------------------------------------
 
     def begin(self, session: Session, connection: Connection) -> None:
         """Tie a session to the frame of a connection that it uses from now on."""
-        frame = open_frame(connection.info, self)
+        frame = frame_on(connection.info, self)
+        if frame is None:
+            frame = open_frame(connection.info, self)
+            self._frames.add(frame)
         frame.resume()
+        using = self._using.get(session)
+        if using is None:
+            self._using[session] = [frame]
+        elif frame not in using:
+            using.append(frame)
         frame.sessions.add(session)
-        self._frames.add(frame)
-        self._using.setdefault(session, WeakSet()).add(frame)
         if frame.written:  # by another session of the caller's transaction
             note(session, {root for writes in frame.all_writes().values() for root in writes.roots.values()})
 
