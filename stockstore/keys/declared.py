@@ -41,6 +41,18 @@ def declared_names(cls: type) -> tuple[Names, ...]:
     return tuple(found.values())
 
 
+def is_cached(cls: type) -> bool:
+    """Tell whether a class lets caches keep its objects.
+
+    Raises:
+        ConfigurationError: Its ``__cache__`` is neither True nor False.
+    """
+    said = getattr(cls, "__cache__", True)
+    if type(said) is not bool:
+        raise ConfigurationError(f"{class_name(cls)}.__cache__ is True or False, not {said!r}")
+    return said
+
+
 def _from_bases(cls: type) -> Iterator[Names]:
     for base in cls.__mro__:
         if "__keys__" in base.__dict__:

@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeAlias, cast
 from weakref import WeakKeyDictionary
 
 from stockstore.errors import NotKeyedError, UnknownKeyError
-from stockstore.keys.declared import Names, class_name, declared_names, declaring_class, identity_class, key_bases, mapper_of
+from stockstore.keys.declared import Names, class_name, declared_names, declaring_class, identity_class, is_cached, key_bases, mapper_of
 from stockstore.keys.encoding import DECIMAL_BELOW, Canonical, canonical, escape, is_plain, text_of
 
 Native: TypeAlias = Canonical | tuple[Canonical, ...]
@@ -115,6 +115,7 @@ class ClassKeys:
         plans: Every key, in the order declared.
         canonical: The key that a bare value means.
         alternates: The keys that are aliases of the identity.
+        cached: Whether caches may keep its objects: not where the root of its hierarchy says ``__cache__ = False``.
     """
 
     def __init__(self, cls: type) -> None:
@@ -126,6 +127,7 @@ class ClassKeys:
         self.identity: KeyPlan = KeyPlan(cls, _identity_names(cls, names)) if root is cls else keys_of(root).identity
         self.plans = tuple(self._plan_for(cls, n) for n in names)
         self.canonical = self.plans[0]
+        self.cached: bool = is_cached(root)
         self._declared = names
         self.alternates = tuple(plan for plan in self.plans if plan is not self.identity)
         self._by_names = {frozenset(plan.names): plan for plan in self.plans}

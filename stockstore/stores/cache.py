@@ -58,6 +58,10 @@ class CacheStore(Store):
             import_module("stockstore.mapped")
         self._shapes: dict[type, tuple[ClassKeys, tuple[KeyPlan, ...]]] = {}
 
+    def holds(self, cls: type) -> bool:
+        """Whether a class lets caches keep its objects."""
+        return keys_of(cls).cached
+
     # -- what a kind of cache implements --------------------------------------------------------
 
     @abstractmethod
