@@ -5,10 +5,11 @@ from typing import Any, Final
 
 import msgspec
 
+from stockstore.cells import PAYLOAD_AT
 from stockstore.keys import key_text, keys_of
 
 # Cell header, the store's fingerprint, the codec's format byte and fingerprint: what comes before the attributes.
-_HEAD: Final = 10 + 8 + 1 + 8
+_HEAD: Final = PAYLOAD_AT + 8 + 1 + 8
 _decode: Final = msgspec.msgpack.Decoder(tuple[int, str, str, int]).decode
 
 
