@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, ForeignKey, delete, update
+from sqlalchemy import Engine, ForeignKey, delete, insert, update
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from stockstore import CacheUnreachable, ChainedStore, MemcacheStore, OriginError, ProcessMemoryStore, RedisStore, SqlAlchemyStore, Store
+from stockstore.stores.tiers import cache_tiers
 from tests.servers.postgres import PostgresServer
 from tests.stores.shop import Customer, Note, count_of
 
@@ -41,7 +42,8 @@ class Halting(SqlAlchemyStore):
         return outcome
 
     def _halt(self, where: str) -> None:
-        step, _ = getattr(self, where), setattr(self, where, None)
+        step = getattr(self, where)
+        setattr(self, where, None)
         if step is not None:
             step()
 
@@ -154,12 +156,13 @@ def test_a_reader_before_the_commit(chain: ChainedStore, origin: Halting, db: En
 
 
 def test_a_reader_after_the_commit(chain: ChainedStore, origin: Halting, db: Engine) -> None:
-    """Who reads between a put's commit and its end gets a value that was there meanwhile, and the caches have the new one."""
+    """Who reads between a put's commit and its end gets the new value; in a shared cache without evidence the old one at the most."""
     name_of(chain)
     seen: list[str | None] = []
     origin.after_commit = lambda: seen.append(name_of(chain))
     chain.put(Customer(id=1, email="a", name="new"))
-    assert seen in (["new"], ["old"])
+    fast = db.dialect.name == "sqlite" and any(tier.remote for tier in cache_tiers(chain))
+    assert seen == ["new"] or (fast and seen == ["old"])
     assert_cached(chain, db, "new")
 
 
@@ -201,7 +204,7 @@ def nodes(postgres_engine: Engine) -> Iterator[Engine]:
     Base.metadata.create_all(postgres_engine)
     with postgres_engine.begin() as connection:
         connection.execute(delete(Node))
-        connection.execute(Node.__table__.insert(), {"id": 1, "name": "old"})
+        connection.execute(insert(Node), {"id": 1, "name": "old"})
     yield postgres_engine
     Base.metadata.drop_all(postgres_engine)
 
@@ -210,7 +213,7 @@ def test_a_commit_that_the_database_refuses(nodes: Engine, caches: Sequence[Stor
     """A constraint that fails at the commit is an error of a write that was not done: no marker is left, and the row is cached again."""
     chain = ChainedStore([*caches, SqlAlchemyStore(engine=nodes)])
     assert chain.get(Node, 1) is not None
-    with pytest.raises(OriginError, match="refused: .*foreign key"):
+    with pytest.raises(OriginError, match=r"refused: .*foreign key"):
         chain.put(Node(id=1, name="new", parent_id=404))
     for _ in range(2):
         node = chain.get(Node, 1)
