@@ -176,7 +176,7 @@ class MemcacheBackend(CoherentBackend):
         found = self._run(work)
         if at_once or not generations:
             return found[0] if at_once else {}
-        cells = self.get_many([key for key in generations if key not in shared])
+        cells = self.get_many(generations)
         return {key: token for key, cell in cells.items() if (token := generation_of(cell)) is not None}
 
     def release_many(

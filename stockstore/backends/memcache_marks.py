@@ -113,14 +113,14 @@ def invalidate_steps(connection: Connection, keys: Sequence[str], known: dict[st
 
     def remove(_: str, seen: Seen) -> Change | None:
         if not is_marker(seen.cell):
-            return _GONE if seen.wire else None
+            return _GONE if seen.cell else None
         joined = pack_marker(JOINED, stamp_of_marker(seen.wire), tickets_of(seen.cell))
         return _mark(joined) if seen.cell.startswith(SOLE, 1) else None
 
     batch = Batch(keys, remove)
     yield from batch.steps(connection, known)
     complain(batch.refused, TOO_LARGE)
-    return sum(cell != b"" and not cell.startswith(_NO_VALUE) for cell in batch.replaced.values())
+    return sum(not cell.startswith(_NO_VALUE) for cell in batch.replaced.values())
 
 
 def loss_steps(connection: Connection) -> Steps[str | None]:
