@@ -16,7 +16,7 @@ from stockstore.coherence.protocol import Outcome, Writes
 
 Finish: TypeAlias = Callable[[Outcome], None]
 Scope: TypeAlias = Hashable
-"""Where keys stand: ``None`` for the namespace as it is, a text for a tenant's, ``FOREIGN`` for writes to another database."""
+"""Whose rows were written: ``None`` for those that the caches hold, ``FOREIGN`` for those of another database, schema or tenant."""
 
 FOREIGN: Final = ("foreign",)
 _KEY: Final = "stockstore.frames"

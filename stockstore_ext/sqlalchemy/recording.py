@@ -155,10 +155,9 @@ class Recording:
     def _prepared_statement(self, connection: Connection, scope: Scope, writes: Writes) -> Finish:
         means = self._means_for(connection, scope)
         if means is None:
-            return self._afterwards(scope, writes)
-        with self.scopes.entered(scope):
-            prepared = means.commit.prepare_statement(connection, writes)
-        return partial(self._finish, scope, means.commit, prepared)
+            return self._afterwards(writes)
+        prepared = means.commit.prepare_statement(connection, writes)
+        return partial(self._finish, means.commit, prepared)
 
     # -- commits ---------------------------------------------------------------------------------
 
@@ -172,10 +171,9 @@ class Recording:
     def _prepared(self, connection: Connection, scope: Scope, writes: Writes) -> Finish:
         means = self._means_for(connection, scope)
         if means is None:
-            return self._afterwards(scope, writes)
-        with self.scopes.entered(scope):
-            prepared = means.commit.prepare(connection, writes, self._snapshots(connection, scope, writes))
-        return partial(self._finish, scope, means.commit, prepared)
+            return self._afterwards(writes)
+        prepared = means.commit.prepare(connection, writes, self._snapshots(connection, scope, writes))
+        return partial(self._finish, means.commit, prepared)
 
     def _means_for(self, connection: Connection, scope: Scope) -> Means | None:
         strict = self.settings.consistency == "strict" and scope is not FOREIGN
@@ -188,21 +186,19 @@ class Recording:
         exact = ((root, keys) for root, keys in writes.by_root() if is_exact(connection, root))
         return [RowSnapshot(plan, state) for root, keys in exact for plan, state in reread(connection, root, keys)]
 
-    def _finish(self, scope: Scope, commit: "Commit[Any, Snapshot]", prepared: "Prepared[Any, Snapshot] | None", outcome: Outcome) -> None:
+    def _finish(self, commit: "Commit[Any, Snapshot]", prepared: "Prepared[Any, Snapshot] | None", outcome: Outcome) -> None:
         if prepared is not None:
-            with self.scopes.entered(scope):
-                commit.finish(prepared, outcome)
+            commit.finish(prepared, outcome)
         self._leave_if_idle()
 
     def afterwards(self, writes: dict[Scope, Writes]) -> list[Finish]:
         """Give what is to follow a COMMIT for which nothing was prepared."""
-        return [self._afterwards(scope, part) for scope, part in writes.items()]
+        return [self._afterwards(part) for part in writes.values()]
 
-    def _afterwards(self, scope: Scope, writes: Writes) -> Finish:
+    def _afterwards(self, writes: Writes) -> Finish:
         def finish(outcome: Outcome) -> None:
             if outcome is not Outcome.ROLLED_BACK:
-                with self.scopes.entered(scope):
-                    self.through.invalidate(writes)
+                self.through.invalidate(writes)
             self._leave_if_idle()
 
         return finish

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 from weakref import WeakKeyDictionary
@@ -14,7 +13,6 @@ from sqlalchemy.orm import Session
 
 from stockstore.errors import ConfigurationError
 from stockstore.evidence.aside import aside, is_private
-from stockstore.stores.scoping import scoped
 from stockstore_ext.sqlalchemy.drivers import has_transaction
 from stockstore_ext.sqlalchemy.frames import FOREIGN, Frame, Scope
 
@@ -72,11 +70,6 @@ class Scopes:
         if named is None or (isinstance(named, str) and named):
             return named
         raise ConfigurationError(f"scope= gives a text that is not empty, or None, not {named!r}")
-
-    @staticmethod
-    def entered(scope: Scope) -> AbstractContextManager[object]:
-        """Let keys stand in a scope meanwhile."""
-        return scoped(scope) if isinstance(scope, str) else nullcontext()
 
     def hides(self, session: Session, root: type, frames: list[Frame]) -> bool:
         """Whether a session has to read a class from its own connection, and must fill nothing from it."""

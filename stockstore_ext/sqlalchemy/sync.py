@@ -46,7 +46,8 @@ class SessionSync:
         require: ``"strict"`` refuses to attach where the guarantee is less.
         snapshot: Whether a session's transaction that reads from one snapshot throughout is given what is newer (``"latest"``)
             or reads the database then (``"respect"``).
-        scope: Gives for a session the name of its tenant, where tenants have tables of their own; it becomes a part of the keys.
+        scope: Gives for a session the name of its tenant, where tenants have rows of their own; such a session neither reads nor
+            fills the caches, and what it writes is removed from them.
 
     Raises:
         ConfigurationError: The store has no cache, or an option is none of those that exist.
