@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-from redis import Redis, RedisError
+from redis import Redis
 
 from tests.servers.memcached import running_memcached
 from tests.servers.redis import running_redis
@@ -92,9 +92,7 @@ class RedisServerOf(CacheServer):
 
     def save(self) -> bool:
         """SAVE."""
-        with contextlib.suppress(RedisError):
-            self._client.save()
-        return True
+        return bool(self._client.save())
 
 
 class MemcachedServerOf(CacheServer):

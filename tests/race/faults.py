@@ -24,7 +24,7 @@ _EVERY: Final = {
     "freeze": 6.0,
     "evict": 0.05,
     "flush": 1.0,
-    "restart": 4.0,
+    "restart": 2.5,
     "oom": 2.0,
     "drop": 0.7,
     "delay": 0.5,
@@ -127,14 +127,13 @@ class Faults:
         self.injected["flush"] += 1
 
     def _restart(self, chance: random.Random) -> None:
-        """What the server comes back with is as old as the last save, half of the time."""
+        """What the server comes back with is as old as the last save, most of the time."""
         assert self._cache.process is not None
         with self._server:
-            if chance.random() < 0.5:
-                self._cache.save()
-                time.sleep(chance.random())
+            old = chance.random() < 0.8 and self._cache.save()
+            time.sleep(chance.random() if old else 0)
             self._cache.process.restart()
-        self.injected["restart"] += 1
+        self.injected["restart with old data" if old else "restart"] += 1
 
     def _oom(self, chance: random.Random) -> None:
         if not self._cache.fill_up(full=True):

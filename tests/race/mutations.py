@@ -165,7 +165,7 @@ MUTATIONS: Final[dict[str, Mutation]] = {
         "keeps_where_marker_was_lost",
         (replace(STRICT, pinned=False), (KEYED,), Faults(evictions=1)),
     ),
-    "nothing is believed of an earlier life of the server": Mutation(_no_server_id, ("restart",), {}, None),
+    "nothing is believed of an earlier life of the server": Mutation(_no_server_id, ("restart",), {}, None, ways={"change_objects": 1}),
     "a released value has the generation of the mark": Mutation(
         _generation_of_the_release,
         (),
