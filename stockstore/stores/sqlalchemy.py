@@ -3,7 +3,7 @@
 import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import TypeVar, cast
 from weakref import WeakSet
 
@@ -205,8 +205,15 @@ class SqlAlchemyStore(Store):
             connection = self._engine.connect()
         try:
             self._refuse_shared(connection.connection.dbapi_connection)
-            with Session(connection, expire_on_commit=False, autoflush=False, info={ORIGIN_MARK: True}) as session:
+            session = Session(connection, expire_on_commit=False, autoflush=False, info={ORIGIN_MARK: True})
+            try:
                 yield session
+            except BaseException:
+                with suppress(SQLAlchemyError):
+                    session.close()
+                raise
+            with self._mapped_errors():
+                session.close()
         finally:
             connection.close()
 

@@ -138,7 +138,10 @@ class Frame:
             self.committing.prepare(connection, writes, pending)
         except BaseException:
             # SQLAlchemy takes the transaction for ended now, and may give the connection to others as it is.
-            connection.dialect.do_rollback(connection.connection)
+            try:
+                connection.dialect.do_rollback(connection.connection)
+            except Exception as broken:  # noqa: BLE001 - whatever the driver raises: the caller is told why the commit failed
+                connection.invalidate(broken)
             raise
 
     @contextmanager
