@@ -10,6 +10,8 @@ from stockstore.backends import MappingBackend
 from stockstore.errors import CacheUnreachable
 from stockstore.testing.backend_contract import BackendContract
 
+pytestmark = pytest.mark.sa_agnostic
+
 
 class TestMappingBackend(BackendContract):
     expires = False

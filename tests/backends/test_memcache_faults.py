@@ -14,6 +14,8 @@ from stockstore.errors import CacheUnreachable
 from tests.backends.faults import ITEM, KEY, OTHER, TIMEOUT, Faults
 from tests.servers.memcached import MemcachedServer
 
+pytestmark = pytest.mark.sa_agnostic
+
 KEYS = [f"n:C:id:i{number}" for number in range(100)]
 ITEMS = [(key, b"V" + key.encode(), 60) for key in KEYS]
 

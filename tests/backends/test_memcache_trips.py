@@ -12,6 +12,8 @@ from stockstore.errors import CacheUnreachable
 from stockstore.testing.coherent_basics import alias, bodies, body, fresh_token, item, lease
 from tests.backends.memcache_relay import Relay, cut, relay_to
 
+pytestmark = pytest.mark.sa_agnostic
+
 ONE, TWO = b"db.1", b"db.2"
 Key = Callable[..., str]
 

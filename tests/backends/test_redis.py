@@ -12,6 +12,8 @@ from stockstore.testing import CoherentBackendContract
 from tests.backends.relay import relayed
 from tests.servers.redis import RedisServer
 
+pytestmark = pytest.mark.sa_agnostic
+
 
 class TestRedis(CoherentBackendContract):
     @pytest.fixture

@@ -14,6 +14,8 @@ from tests.backends.faults import ITEM, KEY, OPERATIONS, TIMEOUT, Faults, Operat
 from tests.servers.redis import RedisServer
 from tests.servers.server import folder
 
+pytestmark = pytest.mark.sa_agnostic
+
 STEPS: dict[str, Callable[[RedisBackend], object]] = {
     "lease": lambda backend: backend.lease_many({KEY: None}, bytes(16), "n:C:"),
     "fill": lambda backend: backend.fill_many([ITEM], bytes(16)),

@@ -19,6 +19,8 @@ from tests.backends.test_redis_faults import SentinelServer
 from tests.servers.redis import RedisServer
 from tests.servers.server import folder, wait_until
 
+pytestmark = pytest.mark.sa_agnostic
+
 VALUE, LEASED, MARKED, JOINED, ALIAS, GENERATION = [f"n:C:id:i{number}" for number in range(5)] + ["n:C:"]
 START = Callable[..., RedisServer]
 ONE, TWO = b"db.1", b"db.2"

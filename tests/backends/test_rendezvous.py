@@ -4,6 +4,8 @@ import pytest
 
 from stockstore.backends.rendezvous import router
 
+pytestmark = pytest.mark.sa_agnostic
+
 NODES = [f"cache{number}:11211" for number in range(5)]
 KEYS = [f"n:C:id:i{number}" for number in range(10_000)]
 

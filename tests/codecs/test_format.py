@@ -16,6 +16,8 @@ from stockstore.codecs.values import dumps, loads
 from tests.codecs.same import same
 from tests.codecs.samples import Address, Color, Mode, Pair, Plain, Right, Slotted, User
 
+pytestmark = pytest.mark.sa_agnostic
+
 BERLIN = dt.datetime(2024, 10, 27, 2, 30, tzinfo=zoneinfo.ZoneInfo("Europe/Berlin"), fold=1)
 STORED = [
     (None, b"\xc0"),

@@ -15,6 +15,8 @@ from stockstore.errors import CodecError
 from tests.codecs.samples import Address, Color, Drawing, Right, Struct, User
 from tests.codecs.test_values import anything
 
+pytestmark = pytest.mark.sa_agnostic
+
 CODEC = MsgpackCodec()
 
 

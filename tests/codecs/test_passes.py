@@ -18,6 +18,8 @@ from tests.codecs.same import same
 from tests.codecs.test_quick import MAKERS, state
 from tests.codecs.test_values import anything
 
+pytestmark = pytest.mark.sa_agnostic
+
 CODEC = MsgpackCodec()
 PASSES = passes_of(CODEC)
 

@@ -13,6 +13,8 @@ from stockstore.codecs import Codec, PickleCodec
 from stockstore.errors import CodecError, ConfigurationError
 from tests.codecs import samples as s
 
+pytestmark = pytest.mark.sa_agnostic
+
 KEY = bytes(range(32))
 CODEC = PickleCodec(key=KEY)
 

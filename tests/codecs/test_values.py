@@ -22,6 +22,8 @@ from stockstore.errors import CodecError
 from tests.codecs.same import same
 from tests.codecs.samples import Color, Level, Mode, Outer, Pair, Right, Unit
 
+pytestmark = pytest.mark.sa_agnostic
+
 ZONES = ["UTC", "Europe/Berlin", "America/Argentina/Buenos_Aires", "Etc/GMT+5"]
 offsets = st.timedeltas(min_value=dt.timedelta(hours=-23, minutes=-59), max_value=dt.timedelta(hours=23, minutes=59))
 zones = st.one_of(

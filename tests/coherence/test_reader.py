@@ -13,6 +13,8 @@ from stockstore.keys import Key, keys_of
 from stockstore.stores.snapshots import ObjectSnapshot, Snapshot
 from tests.coherence.dict_tier import DOWN, DictTier, Lease
 
+pytestmark = pytest.mark.sa_agnostic
+
 
 @dataclass
 class User:

@@ -11,6 +11,8 @@ from stockstore.errors import CacheUnreachable
 from stockstore.stores.snapshots import ObjectSnapshot
 from tests.coherence.dict_tier import DOWN, DictTier, Marker
 
+pytestmark = pytest.mark.sa_agnostic
+
 
 @dataclass
 class User:
