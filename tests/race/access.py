@@ -55,6 +55,14 @@ class OwnAccess:
     def committed(self, rows: Sequence[Seen], gone: Sequence[tuple[int, str]]) -> None:
         """Do nothing: the hook has heard of it."""
 
+    def put(self, row: Any) -> None:
+        """Put an object through the chain."""
+        self._store.put(row)
+
+    def delete(self, number: int) -> None:
+        """Delete an object through the chain, by its id."""
+        self._store.delete(self.item, number)
+
     def cached(self, by: str, values: Sequence[Any]) -> list[Seen | None]:
         """Give what the cache alone holds."""
         return [_seen(row) for row in self._cache.batch_get(self.item, [{by: value} for value in values])]

@@ -17,6 +17,7 @@ from tests.race.log import Log
 from tests.race.models import GRAVES, Seen, item_class, slug_of
 from tests.race.mutations import take_away
 from tests.race.naive import seen_of
+from tests.race.puts import PUTS
 from tests.race.unseen import janitor_of
 
 _RESOLVE_SECONDS: Final = 1.2
@@ -80,6 +81,9 @@ def _lost(engine: Engine, rows: Sequence[Seen], histories: Sequence[History], ke
         for grave in connection.execute(select(GRAVES)):
             final[grave.id] = grave.version
             final[keys + int(grave.slug.rpartition("-")[2])] = grave.slug_version
+        for put in connection.execute(select(PUTS)):
+            final.setdefault(put.id, put.version)
+            final.setdefault(keys + put.id, put.version)
     return [
         f"register {history.register}: {history.newest()} acknowledged, {final.get(history.register)} in the database, {history.twice()} twice"
         for history in histories

@@ -25,6 +25,8 @@ class Job(NamedTuple):
     namespace: str
     protocol: str
     keys: int
+    session_keys: int
+    """How many of them, the first ones, are written by sessions; the rest by puts."""
     odds: Odds
     seed: int
     outbox: bool = False

@@ -129,6 +129,14 @@ class NaiveAccess:
         if stale := old if self._puts else [*old, *cells]:
             quietly(lambda: self._driver.delete_many(stale))
 
+    def put(self, row: Any) -> None:
+        """There is no such verb."""
+        raise NotImplementedError
+
+    def delete(self, number: int) -> None:
+        """There is no such verb."""
+        raise NotImplementedError
+
     def cached(self, by: str, values: Sequence[Any]) -> list[Seen | None]:
         """Give what the cache alone holds."""
         keys = [self._key(by, value) for value in values]

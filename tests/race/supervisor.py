@@ -24,9 +24,10 @@ from tests.race.checker import Verdict, histories, judge
 from tests.race.drain import look
 from tests.race.failpoints import Odds
 from tests.race.faults import Faults
-from tests.race.job import Job
+from tests.race.job import UNREACHABLE, Job
 from tests.race.log import records_in
 from tests.race.models import drop_rows, make_rows
+from tests.race.puts import PUTS, make_puts
 from tests.race.unseen import clean, make_outbox, write_unseen
 from tests.race.worker import run
 from tests.servers.postgres import running_postgres
@@ -34,6 +35,7 @@ from tests.servers.postgres import running_postgres
 _GRACE_SECONDS: Final = 20.0
 _START_SECONDS: Final = 60.0
 _LOOK_SECONDS: Final = 0.02
+_SHOWN: Final = 2000
 _KILL, _PAUSE = 0.01, 0.004
 
 
@@ -64,6 +66,12 @@ class Options:
         """Whether rows go to the outbox, and a janitor and a writer without a hook take part."""
         return self.outbox and not self.protocol.startswith("naive")
 
+    @property
+    def session_keys(self) -> int:
+        """How many rows sessions write; a chain's put goes on where a cache cannot be marked, so it takes no part in races with such faults."""
+        can_put = not self.protocol.startswith("naive") and not UNREACHABLE & set(self.faults) and self.ways is None
+        return self.keys - (self.keys // 8 if can_put else 0)
+
     def chances(self) -> Odds:
         """Give the odds at the failpoints."""
         if self.odds is not None:
@@ -86,7 +94,9 @@ def race(options: Options, cache: CacheServer, database: str) -> dict[str, Any]:
     engine = create_engine(database, poolclass=NullPool)
     with tempfile.TemporaryDirectory(prefix="stockstore-race-") as folder, contextlib.ExitStack() as stack:
         stack.callback(drop_rows, engine)
+        stack.callback(PUTS.drop, engine, checkfirst=True)
         make_rows(engine, options.keys)
+        make_puts(engine, range(options.session_keys, options.keys))
         contest = _Race(options, cache, engine, options.keep or Path(folder))
         if options.has_outbox:
             stack.callback(make_outbox(engine, contest.job.namespace))
@@ -98,7 +108,15 @@ class _Race:
         self._options, self._cache, self._engine = options, cache, engine
         database = engine.url.render_as_string(hide_password=False)
         self.job = Job(
-            folder, cache.url, database, f"race{uuid.uuid4().hex[:8]}", options.protocol, options.keys, options.chances(), options.seed
+            folder,
+            cache.url,
+            database,
+            f"race{uuid.uuid4().hex[:8]}",
+            options.protocol,
+            options.keys,
+            options.session_keys,
+            options.chances(),
+            options.seed,
         )._replace(
             outbox=options.has_outbox,
             on_unreachable=options.on_unreachable,
@@ -199,7 +217,7 @@ class _Race:
         left_out = (
             f"{', '.join(faults.impossible)} left out, which need a server that the race has started itself" if faults.impossible else ""
         )
-        examples = [*map(str, verdict.examples[:6]), *rest.stale[:5], *rest.lost[:5], *(error[-2000:] for error in errors[:3])]
+        examples = [*map(str, verdict.examples[:6]), *rest.stale[:5], *rest.lost[:5], *(_shortened(error) for error in errors[:3])]
         return {
             "title": self._title(),
             "figures": figures,
@@ -217,3 +235,8 @@ class _Race:
 def seeded(seed: int | None) -> int:
     """Give a seed, a new one where none was given."""
     return random.SystemRandom().randrange(10**6) if seed is None else seed
+
+
+def _shortened(error: str) -> str:
+    """Give the beginning and the end of a traceback."""
+    return error if len(error) < 2 * _SHOWN else f"{error[:_SHOWN]}\n...\n{error[-_SHOWN:]}"

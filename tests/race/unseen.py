@@ -72,7 +72,7 @@ def write_unseen(job: Job, slot: int, life: int) -> None:
     while not job.is_over:
         try:
             with Session(engine) as session:
-                work = Work(session, item, job.keys, chance)
+                work = Work(session, item, job.session_keys, job.keys, chance)
                 chance.choice([change_in_core, change_in_bulk])(work)
                 _finish(session, work, log, job)
         except DBAPIError:

@@ -19,10 +19,12 @@ from tests.race.job import Job
 from tests.race.log import ABSENT, Log
 from tests.race.models import Seen, slug_of
 from tests.race.mutations import take_away
+from tests.race.puts import Putter
 from tests.race.workload import WAYS, Work
 
 _FLUSH_SECONDS: Final = 0.25
-_BATCH: Final = 8
+_BATCH: Final = 16
+_PUTS: Final = 0.15
 _STEPS: Final = 4
 _SWITCH_SECONDS: Final = 0.0002
 
@@ -38,6 +40,12 @@ class Access(Protocol):
 
     def committed(self, rows: Sequence[Seen], gone: Sequence[tuple[int, str]]) -> None:
         """Hear of a commit, before the writer goes on."""
+
+    def put(self, row: Any) -> None:
+        """Put an object through the chain."""
+
+    def delete(self, number: int) -> None:
+        """Delete an object through the chain, by its id."""
 
     def cached(self, by: str, values: Sequence[Any]) -> list[Seen | None]:
         """Give what the cache alone holds."""
@@ -139,16 +147,20 @@ class Writer:
         self._job, self._access, self._log, self._chance = job, access, log, chance
         weights = WAYS if job.ways is None else {way: job.ways[way.__name__] for way in WAYS if way.__name__ in job.ways}
         self._ways, self._weights = list(weights), list(weights.values())
+        self._putter = Putter(job, access, log, chance) if job.session_keys < job.keys else None
 
     def step(self) -> None:
         """Write once, and think."""
         way = self._chance.choices(self._ways, self._weights)[0]
         try:
+            if self._putter and self._chance.random() < _PUTS:
+                self._putter.step()
+                return
             with self._access.sessions() as session:
-                work = Work(session, self._access.item, self._job.keys, self._chance)
+                work = Work(session, self._access.item, self._job.session_keys, self._job.keys, self._chance)
                 way(work)
                 self._finish(session, work)
-        except DBAPIError:
+        except (DBAPIError, OriginError):
             self._log.count("writes refused by the database")
         except CacheUnreachable:
             self._log.count("writes refused by the cache")
