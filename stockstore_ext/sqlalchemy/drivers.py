@@ -3,7 +3,7 @@
 import re
 from typing import Any, Final
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine
 
 _IN_ERROR: Final = 3
 """libpq's PQTRANS_INERROR."""
@@ -29,7 +29,19 @@ def commits_at_once(connection: Connection, sql: str) -> bool:
     level = connection.get_execution_options().get("isolation_level")
     if level is not None:
         return bool(level == "AUTOCOMMIT")
-    return getattr(_driver(connection), "autocommit", False) is True
+    return _autocommits(_driver(connection))
+
+
+def autocommits(engine: Engine) -> bool:
+    """Whether an engine was made for AUTOCOMMIT."""
+    made: object = getattr(engine.dialect, "_on_connect_isolation_level", None)
+    return "AUTOCOMMIT" in (engine.get_execution_options().get("isolation_level"), made)
+
+
+def _autocommits(driver: Any) -> bool:
+    # With MySQL's drivers it is a method that sets it.
+    ask = getattr(driver, "get_autocommit", None)
+    return getattr(driver, "autocommit", False) is True if ask is None else bool(ask())
 
 
 def _begins(driver: Any, sql: str) -> bool:

@@ -6,11 +6,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Engine
 
+from stockstore_ext.sqlalchemy.drivers import autocommits
+
 if TYPE_CHECKING:
     from stockstore_ext.sqlalchemy.recording import Means, Recording
 
 STRICT: Final = "strict"
-_RANKS: Final = {STRICT: 0, "bounded": 1, "fast": 2, "weak": 3}
+REACHABLE: Final = "strict while reachable"
+_RANKS: Final = {STRICT: 0, REACHABLE: 1, "bounded": 2, "fast": 3, "weak": 4}
+
+_LATER: Final = "a cache that is out of reach at a commit is told later, by this process alone (on_unreachable='commit')"
+_FIX: Final = "make the outbox table, sync.create_outbox(engine), and let on_unreachable be 'outbox', its default then; or choose 'abort'"
 
 
 @dataclass(frozen=True)
@@ -20,7 +26,8 @@ class TierGuarantee:
     Attributes:
         tier: Its name, without passwords.
         level: ``"strict"``: no stale read after a commit was acknowledged, and none that goes back, whatever dies when.
-            ``"bounded 1 s"``: in other processes old for so long at most. ``"fast"``: others may read the old row until just after the
+            ``"strict while reachable"``: so as long as the cache can be told at each commit; one that could not, and comes back as it
+            was, may give others old rows until this process has told it. ``"bounded 1 s"``: in other processes old for so long at most. ``"fast"``: others may read the old row until just after the
             commit, and longer where this process dies in between. ``"weak"``: no more than the tier's own verbs promise.
         reasons: Why it is so.
     """
@@ -76,7 +83,7 @@ def _tier(tier: Any, recording: "Recording", means: "Iterable[tuple[Engine, Mean
 
 
 def _rank(level: str) -> int:
-    return _RANKS.get(level.split(maxsplit=1)[0], max(_RANKS.values()))
+    return _RANKS.get(level, _RANKS.get(level.split(maxsplit=1)[0], max(_RANKS.values())))
 
 
 def _of_settings(recording: "Recording") -> Iterator[tuple[str, str]]:
@@ -90,8 +97,15 @@ def _of_engine(engine: Engine, means: "Means | None") -> Iterator[tuple[str, str
         return
     if means.evidence is None:
         yield "fast", f"{_name(engine)} gives no evidence of how a dead writer's transaction ended"
+    elif autocommits(engine) and means.evidence.needs_row:
+        yield "fast", f"{_name(engine)} commits each statement by itself, so no row in the outbox can be its evidence"
+    elif autocommits(engine) and means.on_unreachable != "abort":
+        yield (
+            REACHABLE,
+            f"{_name(engine)} commits each statement by itself, so the outbox cannot be told with it; choose on_unreachable='abort'",
+        )
     if means.on_unreachable == "commit":
-        yield "strict", "but where the cache is out of reach at a commit: on_unreachable='commit'"
+        yield REACHABLE, f"{_name(engine)}: {_LATER}; {_FIX}"
 
 
 def _remarks(recording: "Recording", tiers: Iterable[TierGuarantee], means: "Sequence[tuple[Engine, Means | None]]") -> Iterator[str]:
@@ -110,10 +124,7 @@ def _remarks(recording: "Recording", tiers: Iterable[TierGuarantee], means: "Seq
 def _unreachable(engine: Engine, means: "Means") -> str:
     if means.on_unreachable == "outbox":
         return f"{_name(engine)}: where a cache is out of reach at a commit, the invalidation is left in the outbox"
-    return (
-        f"{_name(engine)}: where a cache is out of reach at a commit, the commit goes on and this process tells the cache later; "
-        "make the outbox table, sync.create_outbox(engine), to have that survive the process"
-    )
+    return f"{_name(engine)}: {_LATER}; {_FIX}"
 
 
 def _name(engine: Engine) -> str:

@@ -11,6 +11,7 @@ from sqlalchemy import Engine, MetaData, create_engine, event, inspect, text, up
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 from stockstore import ChainedStore, ConfigurationError, MappingStore, ProcessMemoryStore, RedisStore, SqlAlchemyStore, Store
+from stockstore.evidence import Outbox
 from stockstore_ext.sqlalchemy import SessionSync
 from tests.servers.redis import RedisServer
 from tests.stores.shop import Customer, create_tables
@@ -184,14 +185,47 @@ def test_memory_stays_flat(path: Path) -> None:
 # -- guarantees -------------------------------------------------------------------------------------
 
 
+REACHABLE = [
+    ({}, True, "strict"),
+    ({"on_unreachable": "outbox"}, True, "strict"),
+    ({"on_unreachable": "abort"}, True, "strict"),
+    ({"on_unreachable": "abort"}, False, "strict"),
+    ({}, False, "strict while reachable"),
+    ({"on_unreachable": "commit"}, True, "strict while reachable"),
+]
+
+
 @ON_REDIS
 @ON_POSTGRES
-def test_strict_on_postgresql(path: Path) -> None:
-    """PostgreSQL's transaction ids are evidence enough for a shared cache."""
+@pytest.mark.parametrize(("options", "outbox", "level"), REACHABLE, ids=str)
+def test_strict_on_postgresql(attach: Attach, db: Engine, options: dict[str, Any], outbox: bool, level: str) -> None:
+    """PostgreSQL's transaction ids are evidence enough; what a commit does without the cache decides whether it is strict for ever."""
+    if not outbox:
+        Outbox().table(MetaData()).drop(db)
+    path = attach(**options)
     guarantee = path.sync.guarantee
-    assert [tier.level for tier in guarantee.tiers] == ["strict"]
-    assert guarantee.is_strict
+    assert [tier.level for tier in guarantee.tiers] == [level]
+    assert guarantee.is_strict is (level == "strict")
     assert guarantee.engines == (path.engine.url.render_as_string(hide_password=True),)
+
+
+@ON_REDIS
+@ON_POSTGRES
+def test_strict_while_reachable(attach: Attach, db: Engine, caplog: pytest.LogCaptureFixture) -> None:
+    """Commits that go on without the cache are less than strict: that is said once, is refused where strict is required, and names the fix."""
+    Outbox().table(MetaData()).drop(db)
+    with caplog.at_level(logging.WARNING):
+        path = attach()
+    assert caplog.text.count("on_unreachable='commit'") == 1
+    (tier,) = path.sync.guarantee.tiers
+    assert "create_outbox(engine)" in str(tier)
+    assert "'abort'" in str(tier)
+    path.sync.detach()
+    with pytest.raises(ConfigurationError, match=r"require='strict'.*\n.*strict while reachable.*create_outbox"):
+        SessionSync(path.store, require="strict").attach(path.maker)
+    path.sync.create_outbox(db)
+    assert path.sync.guarantee.is_strict
+    SessionSync(path.store, require="strict").attach(path.maker).detach()
 
 
 @ON_REDIS
@@ -212,6 +246,24 @@ def test_fast_on_sqlite_without_outbox(attach: Attach, db: Engine, cache: Store,
     SessionSync(path.store, require="strict").attach(path.maker).detach()
     with db.begin() as connection:
         connection.execute(text("DROP TABLE stockstore_outbox"))
+
+
+@pytest.mark.parametrize(
+    ("url", "options", "level"),
+    [
+        ("sqlite_url", {}, "fast"),
+        ("postgres_schema_url", {}, "strict while reachable"),
+        ("postgres_schema_url", {"on_unreachable": "abort"}, "strict"),
+    ],
+)
+def test_autocommit(request: pytest.FixtureRequest, redis_url: str, url: str, options: dict[str, Any], level: str) -> None:
+    """An engine made for AUTOCOMMIT has no outbox whose rows commit with the data."""
+    engine = create_engine(request.getfixturevalue(url), isolation_level="AUTOCOMMIT")
+    sync = SessionSync(ChainedStore([RedisStore(redis_url), SqlAlchemyStore(engine=engine)]), **options)
+    sync.create_outbox(engine)
+    (tier,) = sync.guarantee.tiers
+    assert tier.level == level
+    engine.dispose()
 
 
 @ON_MEMORY
