@@ -165,6 +165,9 @@ class Tier(Protocol[S]):
     def readable(self, cls: type) -> bool:
         """Whether it may be asked for a class; not while it owes removals that it could not be told of."""
 
+    def passed_by(self, cls: type, count: int) -> None:
+        """Note reads that it was not asked for, as it was not readable."""
+
     def lease(self, cls: type, keys: Sequence[Key], *, session: "Session | None" = None) -> list[Answer[S]]:
         """Give what is there, and leases on what is not, in the positions of the keys."""
 

@@ -67,7 +67,7 @@ class Reader(Generic[F]):
     def _search(self, cls: type, keys: Mapping[Record, Key], session: "Session | None") -> "_Search[F]":
         search: _Search[F] = _Search(keys)
         for tier in self._tiers:
-            if search.missing and tier.holds(cls) and tier.readable(cls):
+            if search.missing and tier.holds(cls):
                 search.ask(tier, cls, session)
         if search.missing:
             search.take(self._origin(cls, list(search.missing.values()), session=session))
@@ -84,7 +84,10 @@ class _Search(Generic[F]):
         self._unfilled: dict[Record, None] = {}
 
     def ask(self, tier: Tier[F], cls: type, session: "Session | None") -> None:
-        """Ask a tier for what is missing, and take leases there."""
+        """Ask a tier for what is missing, and take leases there; not one that owes removals."""
+        if not tier.readable(cls):
+            tier.passed_by(cls, len(self.missing))
+            return
         answers = tier.lease(cls, list(self.missing.values()), session=session)
         granted: dict[Record, object] = {}
         for place, answer in zip(self.missing, answers, strict=True):

@@ -1,10 +1,16 @@
 """Counters of a store, and the immutable snapshot of them that users see."""
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
+
+from stockstore.instrumentation.events import Kind
+
+READS: Final = frozenset[Kind](("hit", "miss", "bypass"))
+"""The events that tell of somebody's read."""
 
 _unasked: Final = ContextVar("stockstore.unasked", default=False)
 
@@ -19,6 +25,11 @@ def unasked() -> Iterator[None]:
         _unasked.reset(token)
 
 
+def is_unasked() -> bool:
+    """Whether what is read now is read for no caller."""
+    return _unasked.get()
+
+
 @dataclass(frozen=True)
 class Stats:
     """What a store has counted since it was made.
@@ -27,7 +38,10 @@ class Stats:
         name: The store, without passwords.
         hits: Reads that it answered with an object.
         misses: Reads that it could not answer.
+        bypasses: Reads that went past it although it may have had an answer, by the reason, such as ``"marked"``.
         puts: Objects written, fills included.
+        fills: Objects that it kept of what a tier below had.
+        refused_fills: Objects that it did not keep, since somebody else had to do with them meanwhile, or its server did not answer.
         deletes: Objects deleted.
         evictions: Objects dropped to make room.
         expirations: Entries found to have outlived their lifetime.
@@ -44,10 +58,13 @@ class Stats:
     expirations: int = 0
     errors: int = 0
     tiers: "tuple[Stats, ...]" = ()
+    fills: int = 0
+    refused_fills: int = 0
+    bypasses: Mapping[str, int] = field(default_factory=dict, hash=False)
 
     @property
     def hit_ratio(self) -> float:
-        """Hits per read, 0.0 before the first read."""
+        """Hits per read that it was asked for, 0.0 before the first one."""
         reads = self.hits + self.misses
         return self.hits / reads if reads else 0.0
 
@@ -62,6 +79,8 @@ class Counters:
     def __init__(self) -> None:
         """Start at zero."""
         self._hits = self._misses = self._puts = self._deletes = self._evictions = self._expirations = self._errors = 0
+        self._fills = self._refused_fills = 0
+        self._bypasses: defaultdict[str, int] = defaultdict(int)
 
     def add(
         self, *, hits: int = 0, misses: int = 0, puts: int = 0, deletes: int = 0, evictions: int = 0, expirations: int = 0, errors: int = 0
@@ -76,6 +95,23 @@ class Counters:
         self._expirations += expirations
         self._errors += errors
 
+    def note(self, kind: Kind, count: int, reason: str = "") -> None:
+        """Count what happened, if it is of a kind that is counted."""
+        if kind == "fill":
+            self._fills += count
+        elif kind == "refused fill":
+            self._refused_fills += count
+        elif kind in READS and not _unasked.get():
+            self._note_read(kind, count, reason)
+
+    def _note_read(self, kind: Kind, count: int, reason: str) -> None:
+        if kind == "hit":
+            self._hits += count
+        elif kind == "miss":
+            self._misses += count
+        else:
+            self._bypasses[reason] += count
+
     def snapshot(self, name: str, tiers: tuple[Stats, ...] = (), hits: int = 0) -> Stats:
         """Give the counts as they are now, with hits that are counted elsewhere added."""
         return Stats(
@@ -88,4 +124,7 @@ class Counters:
             expirations=self._expirations,
             errors=self._errors,
             tiers=tiers,
+            fills=self._fills,
+            refused_fills=self._refused_fills,
+            bypasses=dict(self._bypasses),
         )

@@ -20,7 +20,8 @@ from stockstore.mapped.hydrate import all_mappers, flushed_states, is_flushing
 from stockstore.mapped.statements import dml_in, plain_table, reading_of, text_in, unwrapped
 
 _Row = tuple[type, tuple[Any, ...]]
-Rule: TypeAlias = Callable[[Session, type], bool]
+Rule: TypeAlias = Callable[[Session, type], str]
+_OWN: Final = "own write"
 _NOTHING: Final = frozenset[str]()
 
 
@@ -52,10 +53,10 @@ _journals: Final[WeakKeyDictionary[Session, _Journal]] = WeakKeyDictionary()
 _rules: Final[list[Rule]] = []
 
 
-def bypasses(session: Session, root: type, identity: tuple[Any, ...] | None) -> bool:
-    """Tell whether the session has to read this row from the database, because it may have changed it.
+def bypasses(session: Session, root: type, identity: tuple[Any, ...] | None) -> str:
+    """Tell why the session has to read this row from the database, such as that it may have changed it; ``""``: it need not.
 
-    True when, in its open transaction, the session flushed a change of the row, used a bulk method, or executed a statement that
+    It may have when, in its open transaction, the session flushed a change of the row, used a bulk method, or executed a statement that
     wrote to a table of the hierarchy or that does not tell where it wrote (``text()``); and within a flush. A rolled back savepoint
     changes nothing about that; the end of the transaction does.
 
@@ -69,11 +70,11 @@ def bypasses(session: Session, root: type, identity: tuple[Any, ...] | None) -> 
             f"session= takes a sqlalchemy.orm.Session, not {session!r}; of a scoped_session give scoped(), of an AsyncSession its sync_session"
         )
     if is_flushing(session):
-        return True
+        return _OWN
     journal = _journals.get(session)
     if journal is not None and journal.holds(root, identity):
-        return True
-    return any(rule(session, root) for rule in _rules)
+        return _OWN
+    return next(filter(None, (rule(session, root) for rule in _rules)), "")
 
 
 def note(session: Session, roots: Iterable[type]) -> None:
@@ -84,7 +85,7 @@ def note(session: Session, roots: Iterable[type]) -> None:
 
 
 def add_rule(rule: Rule) -> None:
-    """Let a rule say of which roots a session reads all rows from the database."""
+    """Let a rule say why a session reads all rows of a root from the database, ``""`` where it need not."""
     _rules.append(rule)
 
 

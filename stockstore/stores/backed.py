@@ -96,7 +96,7 @@ class BackendStore(CacheStore):
         else:
             found = objects_in(cls, cells, self._passes, plan, values)
         missing = self._get_others(cls, plan, values, cells, found, tokens, session)
-        self._counters.add(hits=len(found) - missing, misses=missing)
+        self._note_reads(cls, len(found) - missing, missing)
         return found
 
     def _get_others(

@@ -6,8 +6,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from stockstore.errors import UnknownKeyError
-from stockstore.instrumentation import Counters, Stats, unasked
-from stockstore.keys import Key, Lookup, keys_of
+from stockstore.instrumentation import Counters, Kind, Stats, emit, listening, unasked
+from stockstore.keys import Key, KeyPlan, Lookup, keys_of
 from stockstore.stores.arguments import MISSING, call_loader, one_key
 from stockstore.stores.outcome import NOTHING, BeforeCommit, Outcome
 from stockstore.stores.snapshots import Snapshot, snapshot_of
@@ -115,7 +115,8 @@ class Store(ABC):
         from stockstore.stores.cache import written_by
 
         compiled = keys_of(cls)
-        hidden = [compiled.mapped and written_by(session, cls, compiled.lookup(key)) for key in keys]
+        hidden = [written_by(session, cls, compiled.lookup(key)) if compiled.mapped else "" for key in keys]
+        self._note_hidden(cls, hidden)
         asked = [key for key, hide in zip(keys, hidden, strict=True) if not hide]
         found = iter(self.batch_fetch(cls, asked) if asked else [])
         return [None if hide else next(found) for hide in hidden]
@@ -254,6 +255,27 @@ class Store(ABC):
         self.batch_put([loaded])
 
     # -- housekeeping ---------------------------------------------------------------------------
+
+    def _note(self, kind: Kind, plan: KeyPlan, count: int, reason: str = "") -> None:
+        """Count what happened to objects that are kept under an identity, and tell the hooks."""
+        if count:
+            self._counters.note(kind, count, reason)
+            if listening:
+                emit(kind, self, plan.label, count, reason)
+
+    def _note_reads(self, cls: type, hits: int, misses: int) -> None:
+        self._counters.add(hits=hits, misses=misses)
+        self._tell_reads(cls, hits, misses)
+
+    def _tell_reads(self, cls: type, hits: int, misses: int) -> None:
+        if listening:
+            emit("hit", self, keys_of(cls).identity.label, hits)
+            emit("miss", self, keys_of(cls).identity.label, misses)
+
+    def _note_hidden(self, cls: type, hidden: Sequence[str]) -> None:
+        """Note the reads that a session had to go past this store for, by the reasons; an empty one is none."""
+        for reason in {*hidden} - {""}:
+            self._note("bypass", keys_of(cls).identity, hidden.count(reason), reason)
 
     def stats(self) -> Stats:
         """Give an immutable snapshot of the store's counts."""

@@ -88,17 +88,23 @@ class CacheStore(Store):
         lookups = [compiled.lookup(key) for key in keys]
         if not lookups:
             return []
-        found = self._read(cls, lookups) if session is None or not compiled.mapped else self._read_for(session, cls, lookups)
-        self._count(found)
+        if session is not None and compiled.mapped:
+            return self._read_for(session, cls, lookups)
+        return self._read_counted(cls, lookups)
+
+    def _read_counted(self, cls: type, lookups: Sequence[Lookup]) -> list[Snapshot | None]:
+        found = self._read(cls, lookups)
+        self._count(cls, found)
         return found
 
-    def _count(self, found: Sequence[Snapshot | None]) -> None:
+    def _count(self, cls: type, found: Sequence[Snapshot | None]) -> None:
         misses = found.count(None)
-        self._counters.add(hits=len(found) - misses, misses=misses)
+        self._note_reads(cls, len(found) - misses, misses)
 
     def _read_for(self, session: "Session", cls: type, lookups: Sequence[Lookup]) -> list[Snapshot | None]:
         hidden = hidden_from(session, cls, lookups)
-        found = iter(self._read(cls, [lookup for lookup, hide in zip(lookups, hidden, strict=True) if not hide]))
+        self._note_hidden(cls, hidden)
+        found = iter(self._read_counted(cls, [lookup for lookup, hide in zip(lookups, hidden, strict=True) if not hide]))
         return [None if hide else next(found) for hide in hidden]
 
     def batch_get(self, cls: type[T], keys: Iterable[Key], *, session: "Session | None" = None) -> list[T | None]:
@@ -236,8 +242,8 @@ class CacheStore(Store):
         return _valid_namespace(setting()) if callable(setting) else setting
 
 
-def written_by(session: "Session", cls: type, lookup: Lookup | None) -> bool:
-    """Whether a session may have changed, in its open transaction, what a lookup of a mapped class finds, or any row of it."""
+def written_by(session: "Session", cls: type, lookup: Lookup | None) -> str:
+    """Tell why a session must not be given what a lookup of a mapped class finds in a cache, or any row of it; ``""``: it may be."""
     from stockstore.mapped import bypasses, plan_of
 
     identity = keys_of(cls).identity
@@ -247,10 +253,10 @@ def written_by(session: "Session", cls: type, lookup: Lookup | None) -> bool:
     return bypasses(session, plan_of(cls).root, tuple(given[name] for name in identity.declared))
 
 
-def hidden_from(session: "Session | None", cls: type, lookups: Sequence[Lookup]) -> list[bool]:
-    """Tell of each lookup whether a session may have changed, in its open transaction, what it finds."""
+def hidden_from(session: "Session | None", cls: type, lookups: Sequence[Lookup]) -> list[str]:
+    """Tell of each lookup why a session must not be given what a cache has; ``""``: it may be."""
     if session is None or not keys_of(cls).mapped:
-        return [False] * len(lookups)
+        return [""] * len(lookups)
     return [written_by(session, cls, lookup) for lookup in lookups]
 
 

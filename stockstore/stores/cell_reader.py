@@ -1,7 +1,7 @@
 """Cells of one class to snapshots, or to what is the matter with them."""
 
 from collections.abc import Callable, Iterator, Mapping
-from enum import Enum, auto
+from enum import Enum
 from typing import TypeAlias
 
 from stockstore.cells import NO_GENERATION, unpack_value
@@ -18,14 +18,14 @@ FINGERPRINT_SIZE = 8
 class Unusable(Enum):
     """Why a value is a miss."""
 
-    EXPIRED = auto()
-    OUTDATED = auto()
+    EXPIRED = "expired"
+    OUTDATED = "generation"
     """Of another generation: a writer too wide for keys has been there."""
-    OTHER_SHAPE = auto()
+    OTHER_SHAPE = "shape"
     """Of another release of the application, which may still run."""
-    OTHER_CLASS = auto()
+    OTHER_CLASS = "class"
     """Sound, but not of the class asked for."""
-    DAMAGED = auto()
+    DAMAGED = "damaged"
 
 
 Generations: TypeAlias = Mapping[KeyPlan, bytes | None]

@@ -1,11 +1,12 @@
 """Several stores as one: read from the top down, written from the bottom up."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from stockstore.errors import ConfigurationError
-from stockstore.instrumentation import Stats
+from stockstore.instrumentation import Stats, listening, watch_hooks
 from stockstore.keys import Key, Lookup, keys_of
 from stockstore.stores.arguments import MISSING, keys_in, objects_of
 from stockstore.stores.base import Store
@@ -55,7 +56,12 @@ class ChainedStore(Store):
             )
         self._levels: dict[type, int] = {}
         self._origins: dict[int, Origin] = {}
-        self._quick = self._quick_tier()
+        self._quick: ProcessMemoryStore | None = None
+        watch_hooks(self)
+
+    def switch_hooks(self) -> None:
+        """Take the faster way to hits of the first tier only where nobody has to hear of them."""
+        self._quick = None if listening else self._quick_tier()
 
     def _quick_tier(self) -> ProcessMemoryStore | None:
         """Give the first tier where a hit of it is the chain's, and it knows a faster way to one."""
@@ -223,6 +229,9 @@ class ChainedStore(Store):
         return replace(
             own,
             hits=sum(tier.hits for tier in tiers),
+            fills=sum(tier.fills for tier in tiers),
+            refused_fills=sum(tier.refused_fills for tier in tiers),
+            bypasses=dict(sum((Counter(tier.bypasses) for tier in tiers), Counter())),
             evictions=sum(tier.evictions for tier in tiers),
             expirations=sum(tier.expirations for tier in tiers),
             errors=sum(tier.errors for tier in tiers),

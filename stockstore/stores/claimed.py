@@ -132,9 +132,11 @@ class ClaimedSpaces(LocalSpaces):
         ticket: bytes,
         values: "Mapping[Record, Kept] | None",
         limit: float | None,
-    ) -> int:
-        """Take a writer's marker away, keep values where it was the only one, and give how many; ``None`` for them: nothing was committed."""
-        return self.cells.alone(self._release, namespace, records, classes, ticket, values, limit)
+    ) -> list[Record]:
+        """Take a writer's marker away, keep values where it was the only one, and give which; ``None`` for them: nothing was committed."""
+        done: list[Record] = []
+        self.cells.alone(self._release, namespace, records, classes, ticket, values, limit, done)
+        return done
 
     def _release(
         self,
@@ -145,8 +147,9 @@ class ClaimedSpaces(LocalSpaces):
         ticket: bytes,
         values: "Mapping[Record, Kept] | None",
         limit: float | None,
+        done: list[Record],
     ) -> int:
-        committed, count = values is not None, 0
+        committed = values is not None
         for plan in classes:
             if not self.claims.release_all((namespace, plan), ticket) and committed:
                 self._invalidate_class(dropped, namespace, plan)
@@ -157,8 +160,8 @@ class ClaimedSpaces(LocalSpaces):
             kept = values.get((plan, native)) if values else None
             if released.since is not None and kept is not None:
                 self._keep(dropped, namespace, kept, released.since, limit)
-                count += 1
-        return count
+                done.append((plan, native))
+        return 0
 
     def _lost(self, dropped: list[object], namespace: str, plan: KeyPlan, native: Native) -> None:
         """Remove what came after a marker was lost."""

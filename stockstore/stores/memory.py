@@ -1,12 +1,12 @@
 """Process memory: the fastest tier, shared by all threads."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from stockstore.errors import CodecError, NotKeyedError
-from stockstore.instrumentation import Stats
+from stockstore.instrumentation import Stats, listening, watch_hooks
 from stockstore.keys import Key, KeyPlan, Lookup, keys_of
 from stockstore.lifetimes import Lifetime
 from stockstore.stores.arguments import MISSING, keys_in, one_key
@@ -14,7 +14,6 @@ from stockstore.stores.cache import CacheStore, Namespace
 from stockstore.stores.claimed import ClaimedSpaces
 from stockstore.stores.hits import Hits, compile_hits, exact_values
 from stockstore.stores.local import LocalStore
-from stockstore.stores.snapshots import Snapshot
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -73,11 +72,18 @@ class ProcessMemoryStore(LocalStore):
         self._batch_hits: dict[type, Callable[[list[Any], Callable[[Any], None]], None]] = {}
         self._by_name: dict[type, dict[str, Callable[[Any], Any]]] = {}
         # Not a method: the store would refer to itself, and wait for the garbage collector.
-        self._shelves.cells.on_expiring = partial(_forget, [*self._hits.values(), self._batch_hits, self._by_name])
+        self._forget_hits = partial(_forget, [*self._hits.values(), self._batch_hits, self._by_name])
+        self._shelves.cells.on_expiring = self._forget_hits
+        watch_hooks(self)
 
     @property
     def _spaces(self) -> ClaimedSpaces:
         return self._shelves
+
+    def switch_hooks(self) -> None:
+        """Forget the ways to hits that tell of nothing; while there is a hook none are learned."""
+        with self._shelves.cells.lock:
+            self._forget_hits()
 
     def get(self, cls: type[T], key: Key = MISSING, *, session: "Session | None" = None, **names: object) -> T | None:
         """Give the object of a key, or ``None``; see ``Store.get``."""
@@ -112,7 +118,9 @@ class ProcessMemoryStore(LocalStore):
             self._learn(cls)
         found = self._find_plain(cls, lookup)
         if found is None:
-            self._counters.add(misses=1)
+            self._note_reads(cls, 0, 1)
+        else:
+            self._tell_reads(cls, 1, 0)
         return found
 
     def _find_plain(self, cls: type[T], lookup: Lookup) -> T | None:
@@ -150,8 +158,9 @@ class ProcessMemoryStore(LocalStore):
         if compiled.mapped and not self._watched and compiled.canonical is compiled.identity:
             found = self._rows(cls, compiled.identity, keys, session)
             if found is not None:
+                self._tell_reads(cls, len(found), 0)
                 return found
-        if compiled.mapped or self._copy or self._watched or not keys:
+        if compiled.mapped or self._copy or self._watched or not keys or listening:
             return super().batch_get(cls, keys, session=session)
         return [ProcessMemoryStore.get(self, cls, key, session=session) for key in keys]
 
@@ -180,7 +189,8 @@ class ProcessMemoryStore(LocalStore):
         lock = self._shelves.cells.lock
         if lock.acquire(blocking=False):
             try:
-                if self._shelves.cells.expiring is expiring:
+                # A hook wants to hear of each hit.
+                if self._shelves.cells.expiring is expiring and not listening:
                     self._keep_learned(cls, keys.identity, learned)
             finally:
                 lock.release()
@@ -192,8 +202,10 @@ class ProcessMemoryStore(LocalStore):
             self._batch_hits[cls] = hits.batch
         self._by_name[cls] = {plan.names[0]: hits.named for plan, hits in learned}
 
-    def _count(self, found: Sequence[Snapshot | None]) -> None:
-        self._counters.add(misses=found.count(None))
+    def _note_reads(self, cls: type, hits: int, misses: int) -> None:
+        # Hits are counted on the entries.
+        self._counters.add(misses=misses)
+        self._tell_reads(cls, hits, misses)
 
     def stats(self) -> Stats:
         """Give an immutable snapshot of the store's counts; hits are counted on the entries, so it visits each."""

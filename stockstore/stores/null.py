@@ -26,7 +26,7 @@ class NullStore(Store):
         del session
         compiled = keys_of(cls)
         lookups = [compiled.lookup(key) for key in keys_in(keys)]
-        self._counters.add(misses=len(lookups))
+        self._note_reads(cls, 0, len(lookups))
         return [None] * len(lookups)
 
     def batch_delete(self, targets: Iterable[object] | type, keys: Iterable[Key] | None = None) -> int:

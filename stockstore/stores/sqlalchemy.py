@@ -99,11 +99,11 @@ class SqlAlchemyStore(Store):
         rows = [next(theirs) if hide else next(own) for hide in private]
         if session is not None:
             rows = [self._as_written(session, row) for row in rows]
-        self._counters.add(hits=len(rows) - rows.count(None), misses=rows.count(None))
+        self._note_reads(cls, len(rows) - rows.count(None), rows.count(None))
         return rows
 
     def _is_private(self, session: Session, cls: type, lookup: Lookup) -> bool:
-        return written_by(session, cls, lookup) or self._shares_connection(session, cls)
+        return bool(written_by(session, cls, lookup)) or self._shares_connection(session, cls)
 
     def _as_written(self, session: Session, row: Snapshot | None) -> Snapshot | None:
         """Give a row that was found by a key equal by the database's rules alone as the session, which wrote it, sees it."""

@@ -95,8 +95,8 @@ class Recording:
         """Give the frames of the connections that a session uses."""
         return list(self._using.get(session, ()))
 
-    def hides(self, session: Session, root: type) -> bool:
-        """Whether a session has to read a class from its own connection, and must fill nothing from it."""
+    def hides(self, session: Session, root: type) -> str:
+        """Tell why a session has to read a class from its own connection, and must fill nothing from it; ``""``: it need not."""
         return self.scopes.hides(session, root, self.frames_of(session))
 
     def attach(self) -> None:

@@ -20,6 +20,7 @@ ScopeOf: TypeAlias = Callable[[Session], str | None]
 SnapshotRule: TypeAlias = Literal["respect", "latest"]
 
 _KEY: Final = "stockstore.foreign"
+_SCOPE: Final = "scope"
 _TURNS: Final = re.compile(
     r"\b(?:re)?set\s+(?:(local|session)\s+)?(?:search_path|role|schema|session\s+authorization)\b"
     r"|\bset_config\s*\(\s*'(?:search_path|role)'"
@@ -71,23 +72,26 @@ class Scopes:
             return named
         raise ConfigurationError(f"scope= gives a text that is not empty, or None, not {named!r}")
 
-    def hides(self, session: Session, root: type, frames: list[Frame]) -> bool:
-        """Whether a session has to read a class from its own connection, and must fill nothing from it."""
+    def hides(self, session: Session, root: type, frames: list[Frame]) -> str:
+        """Tell why a session has to read a class from its own connection, and must fill nothing from it; ``""``: it need not."""
         if self.named(session) is not None:
-            return True
+            return _SCOPE
         bind = session.get_bind(root)
         if bind.get_execution_options().get("schema_translate_map") or not self._is_origin(bind.engine):
-            return True
+            return _SCOPE
         if isinstance(bind, Connection) and _KEY in bind.info:
-            return True
-        return bool(frames) and session.in_transaction() and self._is_elsewhere(session.connection(bind_arguments={"mapper": root}), frames)
+            return _SCOPE
+        if not frames or not session.in_transaction():
+            return ""
+        return self._is_elsewhere(session.connection(bind_arguments={"mapper": root}), frames)
 
-    def _is_elsewhere(self, connection: Connection, frames: list[Frame]) -> bool:
+    def _is_elsewhere(self, connection: Connection, frames: list[Frame]) -> str:
         if connection.get_execution_options().get("schema_translate_map") or _KEY in connection.info:
-            return True
+            return _SCOPE
         if any(frame.foreign for frame in frames):
-            return True
-        return self._snapshot == "respect" and any(_is_pinned(connection, frame) for frame in frames)
+            return _SCOPE
+        pinned = self._snapshot == "respect" and any(_is_pinned(connection, frame) for frame in frames)
+        return "snapshot" if pinned else ""
 
     def _is_origin(self, engine: Engine) -> bool:
         if self._origin is None or engine is self._origin:

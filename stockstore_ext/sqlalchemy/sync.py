@@ -168,9 +168,9 @@ class SessionSync:
             engines.insert(0, self._origin)
         return guarantee_of(self._recording, engines)
 
-    def _hides(self, session: Session, root: type) -> bool:
+    def _hides(self, session: Session, root: type) -> str:
         if is_origin(session) or not isinstance(session, _class_of(self._target)):
-            return False
+            return ""
         return self._recording.hides(session, root)
 
     def __repr__(self) -> str:

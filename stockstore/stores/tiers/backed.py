@@ -11,6 +11,7 @@ from stockstore.cells import NO_GENERATION, TOKEN_SIZE, pack_alias, pack_body
 from stockstore.coherence.protocol import Answer, Record, Standing, Writes
 from stockstore.coherence.recovery import Recovery
 from stockstore.errors import CacheUnreachable, StockstoreError
+from stockstore.instrumentation import emit, listening
 from stockstore.keys import Key, KeyPlan, keys_of
 from stockstore.lifetimes import expiry, server_seconds
 from stockstore.stores.backed import BackendStore
@@ -18,6 +19,7 @@ from stockstore.stores.cache import Entry, hidden_from
 from stockstore.stores.generations import generation_text
 from stockstore.stores.snapshots import Snapshot
 from stockstore.stores.tiers.looks import Look, Replaced
+from stockstore.stores.tiers.telling import tell_end, tell_places
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -123,6 +125,10 @@ class BackendTier:
         """Whether nothing is owed to the server for a class."""
         return not self._recovery.owes() or self._recovery.settled(cls, self._store._namespace())
 
+    def passed_by(self, cls: type, count: int) -> None:
+        """Note reads that went past it for what is owed."""
+        self._store._note("bypass", keys_of(cls).identity, count, "owed")
+
     # -- reading --------------------------------------------------------------------------------
 
     def lease(self, cls: type, keys: Sequence[Key], *, session: "Session | None" = None) -> list[Answer[Snapshot]]:
@@ -134,18 +140,22 @@ class BackendTier:
         compiled = keys_of(cls)
         lookups = [compiled.lookup(key) for key in keys]
         hidden = hidden_from(session, cls, lookups)
+        self._store._note_hidden(cls, hidden)
         visible = [lookup for lookup, hide in zip(lookups, hidden, strict=True) if not hide]
-        answers = iter(self._ask(Look(self._store, cls, visible, self._replaced), len(visible)))
+        answers = iter(self._ask(cls, Look(self._store, cls, visible, self._replaced), len(visible)))
         return [Answer(None, marked=True) if hide else next(answers) for hide in hidden]
 
-    def _ask(self, look: Look, number: int) -> list[Answer[Snapshot]]:
-        cells = self._cells(look) if number else {}
+    def _ask(self, cls: type, look: Look, number: int) -> list[Answer[Snapshot]]:
+        plan, cells = keys_of(cls).identity, self._cells(look) if number else {}
         if cells is None:
+            self._store._note("bypass", plan, number, "unreachable")
             return [Answer(None)] * number
         look.take(cells)
         answers = look.answers(self._leases(look))
-        hits = sum(answer.snapshot is not None for answer in answers)
-        self._store._counters.add(hits=hits, misses=len(answers) - hits)
+        nothing = look.reasons(answers)
+        self._store._note("hit", plan, len(answers) - sum(nothing.values()))
+        for (kind, reason), count in nothing.items():
+            self._store._note(kind, plan, count, reason)
         self._meet(look.marked)
         return answers
 
@@ -182,21 +192,27 @@ class BackendTier:
         for token, group in _by_token(filled).items():
             items: list[Item] = []
             aliases: list[Item] = []
+            plans: list[KeyPlan] = []
             for lease, snapshot in group:
                 for entry in self._entries([snapshot] if snapshot.shared else []):
                     if lease.text == entry.plan.record_text(self._store._namespace(), entry.native):
                         items.append(self._item(lease.text, entry, lease.generation))
+                        plans.append(entry.plan)
                         aliases.extend(self._aliases(lease.text, entry))
-            kept += self._fill(items, token, aliases)
+            kept += self._fill(plans[0], items, token, aliases) if plans else 0
         self._store._counters.add(puts=kept)
         return kept
 
-    def _fill(self, items: Sequence[Item], token: bytes, aliases: Sequence[Item]) -> int:
+    def _fill(self, plan: KeyPlan, items: Sequence[Item], token: bytes, aliases: Sequence[Item]) -> int:
+        kept, refusal = 0, "lease"
         try:
-            return self._backend.fill_many(items, token, aliases) if items else 0
+            kept = self._backend.fill_many(items, token, aliases)
         except CacheUnreachable as error:
+            refusal = "unreachable"
             self._report("was not filled", error)
-            return 0
+        self._store._note("fill", plan, kept)
+        self._store._note("refused fill", plan, len(items) - kept, refusal)
+        return kept
 
     def _entries(self, snapshots: Sequence[Snapshot]) -> Iterator[Entry]:
         """Give objects as the store keeps them, but those that it may not or cannot keep."""
@@ -234,22 +250,26 @@ class BackendTier:
         records, wide, generations = list(mine.records.values()), list(mine.wide.values()), mine.generations()
         found = self._store._twice(lambda: self._backend.mark_many(records, ticket, wide, list(generations.values())))
         mine.tokens = {plan: found[text] for plan, text in generations.items() if text in found}
+        tell_places("mark", self._store, mine.records, mine.wide)
 
     def release(self, places: object, ticket: bytes, *, committed: bool, snapshots: Sequence[Snapshot] = ()) -> int:
         """Take markers away, keep exactly what was committed, and give how many had a generation; raises CacheUnreachable."""
         mine = _mine(places)
         values: list[Item] = []
         aliases: list[Item] = []
+        kept: list[Record] = []
         for entry in self._entries(snapshots if committed else ()):
             generation = mine.generation_for((entry.plan, entry.native))
             if generation is not None:
                 text = mine.records[entry.plan, entry.native]
                 values.append(self._item(text, entry, generation))
                 aliases.extend(self._aliases(text, entry))
+                kept.append((entry.plan, entry.native))
         release = partial(self._backend.release_many, mine.texts, ticket, committed=committed, values=values, aliases=aliases)
         self._store._twice(release)
         self._clear(mine.prefixes.values() if committed else ())
         self._store._counters.add(puts=len(values))
+        tell_end(self._store, committed, mine.records, mine.wide, kept)
         return len(values)
 
     def invalidate(self, places: object) -> None:
@@ -257,6 +277,7 @@ class BackendTier:
         mine = _mine(places)
         self._store._twice(lambda: self._backend.invalidate_many(mine.texts))
         self._clear(mine.prefixes.values())
+        tell_places("invalidate", self._store, mine.records, [*mine.wide, *mine.prefixes])
 
     def _clear(self, prefixes: Iterable[str]) -> None:
         for prefix in prefixes:
@@ -264,13 +285,16 @@ class BackendTier:
 
     def resolve(self, texts: Sequence[str], ticket: bytes) -> None:
         """Take a dead writer's markers away; raises CacheUnreachable."""
-        self._backend.release_many(texts, ticket, committed=False)
+        held = self._backend.release_many(texts, ticket, committed=False)
+        if listening:
+            emit("resolve", self._store, count=held)
 
     # -- what the server could not be told ------------------------------------------------------
 
     def owe(self, places: object, ticket: bytes | None = None) -> None:
         """Invalidate, and release, as soon as the server answers again; until then nothing is read for these classes."""
         mine = _mine(places)
+        tell_places("owe", self._store, mine.records, [*mine.wide, *mine.prefixes])
         for plan in mine.prefixes:
             self._owe(mine, plan, None)
         by_plan: dict[KeyPlan, dict[tuple[str, bytes | None], None]] = {}
@@ -281,9 +305,15 @@ class BackendTier:
 
     def _owe(self, places: BackendPlaces, plan: KeyPlan, items: dict[tuple[str, bytes | None], None] | None) -> None:
         prefix, mapped = generation_text(places.namespace, plan), places.is_mapped(plan)
-        self._recovery.add(places.roots[plan], places.namespace, items, partial(self._tell, prefix, mapped))
+        self._recovery.add(places.roots[plan], places.namespace, items, partial(self._tell, plan, prefix, mapped))
 
-    def _tell(self, prefix: str, mapped: bool, items: "Mapping[tuple[str, bytes | None], None] | None") -> None:
+    def _tell(self, plan: KeyPlan, prefix: str, mapped: bool, items: "Mapping[tuple[str, bytes | None], None] | None") -> None:
+        self._deliver(prefix, mapped, items)
+        tickets = sum(ticket is not None for _, ticket in items or ())
+        self._store._note("release", plan, tickets, "owed")
+        self._store._note("invalidate", plan, 1 if items is None else len(items), "owed")
+
+    def _deliver(self, prefix: str, mapped: bool, items: "Mapping[tuple[str, bytes | None], None] | None") -> None:
         if items is None:
             # Without its generation no row of the hierarchy is read.
             if mapped:

@@ -19,6 +19,7 @@ from stockstore.stores.base import Store
 from stockstore.stores.cache import hidden_from
 from stockstore.stores.null import NullStore
 from stockstore.stores.snapshots import Snapshot
+from stockstore.stores.tiers.telling import tell_end, tell_places
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -97,6 +98,10 @@ class GuardedTier:
         """Whether nothing is owed to the store for a class."""
         return not self._recovery.owes() or self._recovery.settled(cls, self._store.partition)
 
+    def passed_by(self, cls: type, count: int) -> None:
+        """Note reads that went past it for what is owed."""
+        self._store._note("bypass", keys_of(cls).identity, count, "owed")
+
     # -- reading --------------------------------------------------------------------------------
 
     def lease(self, cls: type, keys: Sequence[Key], *, session: "Session | None" = None) -> list[Answer[Snapshot]]:
@@ -104,6 +109,7 @@ class GuardedTier:
         compiled = keys_of(cls)
         lookups = [compiled.lookup(key) for key in keys]
         hidden = hidden_from(session, cls, lookups)
+        self._store._note_hidden(cls, hidden)
         visible = [at for at, hide in enumerate(hidden) if not hide]
         asked = [keys[at] for at in visible]
         answers = iter(self._answers(cls, asked, [lookups[at] for at in visible], session) if visible else ())
@@ -117,9 +123,12 @@ class GuardedTier:
             if isinstance(self._store, BackendStore) and self._store.raises(error):
                 raise
             self._report("was not read; the tiers below are", error)
+            self._store._note("bypass", keys_of(cls).identity, len(lookups), "unreachable")
             return [Answer(None)] * len(lookups)
         with self._lock:
-            return [self._answer(cls, partition, lookup, snapshot) for lookup, snapshot in found]
+            answers = [self._answer(cls, partition, lookup, snapshot) for lookup, snapshot in found]
+        self._store._note("bypass", keys_of(cls).identity, sum(answer.marked for answer in answers), "marked")
+        return answers
 
     def _answer(self, cls: type, partition: str, lookup: Lookup, snapshot: Snapshot | None) -> Answer[Snapshot]:
         record = (keys_of(cls).identity, lookup.native) if snapshot is None else _record(snapshot)
@@ -142,10 +151,19 @@ class GuardedTier:
                 self._store.batch_fill([snapshot for _, snapshot in granted])
         except Exception as error:  # noqa: BLE001 - anybody's class
             self._report("was not filled", error)
+            self._note_filled(filled, 0, "unreachable")
             return 0
         finally:
             self._land(flight, [snapshot for _, snapshot in granted])
-        return len(granted) - len(flight.spoilt)
+        kept = len(granted) - len(flight.spoilt)
+        self._note_filled(filled, kept, "lease")
+        return kept
+
+    def _note_filled(self, filled: Sequence[tuple[object, Snapshot]], kept: int, refusal: str) -> None:
+        if filled:
+            plan = keys_of(filled[0][1].cls).identity
+            self._store._note("fill", plan, kept)
+            self._store._note("refused fill", plan, len(filled) - kept, refusal)
 
     def _redeem(self, lease: Lease, snapshot: Snapshot) -> bool:
         stands = snapshot.shared and self._claims.stands(lease) and _record(snapshot) == (lease.space[1], lease.key)
@@ -192,14 +210,16 @@ class GuardedTier:
                 self._claims.mark(space, native, ticket)
             self._spoil(mine)
         self._delete(mine, mine.records)
+        tell_places("mark", self._store, mine.records, mine.classes)
 
     def release(self, places: object, ticket: bytes, *, committed: bool, snapshots: Sequence[Snapshot] = ()) -> None:
         """Take markers away, and keep exactly what was committed; raises CacheUnreachable, and the markers stay then."""
-        mine = _mine(places)
+        mine, put = _mine(places), set[Record]()
         if committed:
             put = self._put(mine, ticket, snapshots)
             self._delete(mine, [record for record in mine.records if record not in put])
         self._unmark(mine, ticket)
+        tell_end(self._store, committed, mine.records, mine.classes, put)
 
     def _put(self, places: GuardedPlaces, ticket: bytes, snapshots: Sequence[Snapshot]) -> set[Record]:
         """Put values behind the markers, take those markers away, and give the records that another writer has not met since."""
@@ -227,16 +247,19 @@ class GuardedTier:
                 self._claims.invalidate(space, native)
             self._spoil(mine)
         self._delete(mine, mine.records)
+        tell_places("invalidate", self._store, mine.records, mine.classes)
 
     def owe(self, places: object, ticket: bytes | None = None) -> None:
         """Invalidate as soon as the store works again; the markers go, as nothing is read until then."""
         mine = _mine(places)
+        tell_places("owe", self._store, mine.records, mine.classes)
         for plan in mine.classes:
             self._owe(mine, plan, None)
         for plan in {plan for plan, _ in mine.records} - set(mine.classes):
             self._owe(mine, plan, {record: values for record, values in mine.records.items() if record[0] is plan})
         if ticket is not None:
             self._unmark(mine, ticket)
+            tell_places("release", self._store, mine.records, mine.classes, "owed")
 
     def _owe(self, places: GuardedPlaces, plan: KeyPlan, records: dict[Record, tuple[object, ...]] | None) -> None:
         def tell(owed: Mapping[Record, tuple[object, ...]] | None) -> None:

@@ -12,6 +12,7 @@ from stockstore.stores.cache import hidden_from
 from stockstore.stores.claimed import ClaimedSpaces, Kept, Wanted
 from stockstore.stores.local import LocalStore
 from stockstore.stores.snapshots import ObjectSnapshot, Snapshot
+from stockstore.stores.tiers.telling import tell_end, tell_places
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -82,6 +83,9 @@ class LocalTier:
         """Give ``True``: memory is always told."""
         return True
 
+    def passed_by(self, cls: type, count: int) -> None:
+        """Note nothing: it is always readable."""
+
     # -- reading --------------------------------------------------------------------------------
 
     def lease(self, cls: type, keys: Sequence[Key], *, session: "Session | None" = None) -> list[Answer[Snapshot]]:
@@ -89,6 +93,7 @@ class LocalTier:
         compiled = keys_of(cls)
         lookups = [compiled.lookup(key) for key in keys]
         hidden = hidden_from(session, cls, lookups)
+        self._store._note_hidden(cls, hidden)
         visible = [lookup for lookup, hide in zip(lookups, hidden, strict=True) if not hide]
         answers = iter(self._lease(cls, visible))
         return [Answer(None, marked=True) if hide else next(answers) for hide in hidden]
@@ -96,10 +101,19 @@ class LocalTier:
     def _lease(self, cls: type, lookups: Sequence[Lookup]) -> list[Answer[Snapshot]]:
         store = self._store
         found = store._read(cls, lookups)
-        store._count(found)
         missing = [lookup for lookup, snapshot in zip(lookups, found, strict=True) if snapshot is None]
-        answers = iter(self._lease_missing(cls, missing) if missing else ())
+        given = self._lease_missing(cls, missing) if missing else []
+        self._note(cls, len(found), given)
+        answers = iter(given)
         return [next(answers) if snapshot is None else Answer(snapshot) for snapshot in found]
+
+    def _note(self, cls: type, asked: int, missing: Sequence[Answer[Snapshot]]) -> None:
+        marked = sum(answer.marked for answer in missing)
+        self._store._note_reads(cls, asked - len(missing), len(missing) - marked)
+        if marked:
+            plan = keys_of(cls).identity
+            wide = self._store._spaces.claims.wide((self._store._namespace(), plan))
+            self._store._note("bypass", plan, marked, "generation" if wide else "marked")
 
     def _lease_missing(self, cls: type, lookups: Sequence[Lookup]) -> list[Answer[Snapshot]]:
         spaces, space = self._store._spaces, (self._store._namespace(), keys_of(cls).identity)
@@ -129,8 +143,15 @@ class LocalTier:
             ready = [(lease, one) for lease, snapshot in items for one in self._kept(snapshot) if _is_of(lease, snapshot)]
             count, evicted = spaces.fill(ready, self._limit)
             self._store._counters.add(puts=count, evictions=evicted)
+            self._note_filled([lease for lease, _ in ready], count)
             kept += count
         return kept
+
+    def _note_filled(self, leases: Sequence[Lease], count: int) -> None:
+        if leases:
+            plan = leases[0].space[1]
+            self._store._note("fill", plan, count)
+            self._store._note("refused fill", plan, len(leases) - count, "lease")
 
     def _kept(self, snapshot: Snapshot) -> Iterator[Kept]:
         """Give an object as the store keeps it; nothing, where it may not or cannot be kept."""
@@ -162,12 +183,15 @@ class LocalTier:
         """Put markers; what is marked is absent."""
         spaces, namespace, records, classes = _mine(places)
         spaces.mark(namespace, records, classes, ticket)
+        tell_places("mark", self._store, records, classes)
 
     def release(self, places: object, ticket: bytes, *, committed: bool, snapshots: Sequence[Snapshot] = ()) -> None:
         """Take markers away, and keep exactly what was committed."""
         spaces, namespace, records, classes = _mine(places)
         values = {_record(snapshot): kept for snapshot in snapshots for kept in self._kept(snapshot)} if committed else None
-        self._store._counters.add(puts=spaces.release(namespace, records, classes, ticket, values, self._limit))
+        kept = spaces.release(namespace, records, classes, ticket, values, self._limit)
+        self._store._counters.add(puts=len(kept))
+        tell_end(self._store, committed, records, classes, kept)
 
     def invalidate(self, places: object) -> None:
         """Remove what stands at places."""
@@ -175,6 +199,7 @@ class LocalTier:
         spaces.remove(namespace, records)
         if classes:
             spaces.clear(namespace, classes)
+        tell_places("invalidate", self._store, records, classes)
 
     def owe(self, places: object, ticket: bytes | None = None) -> None:
         """Invalidate, and release, at once."""

@@ -1,7 +1,7 @@
 """One batch of look-ups in a shared cache: what is a hit, what can be leased, and where a writer is at work."""
 
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -9,6 +9,7 @@ from stockstore.backends.base import target_of
 from stockstore.backends.coherent import Leased
 from stockstore.cells import ALIAS, LEASE, VALUE, is_marker
 from stockstore.coherence.protocol import Answer
+from stockstore.instrumentation import Kind
 from stockstore.keys import Lookup, keys_of
 from stockstore.stores.backed import BackendStore
 from stockstore.stores.cell_reader import CellReader, Unusable
@@ -43,7 +44,7 @@ class Replaced:
 class _One:
     """One look-up, and what came of it."""
 
-    __slots__ = ("lookup", "marked", "snapshot", "target", "texts")
+    __slots__ = ("lookup", "marked", "snapshot", "target", "texts", "why")
 
     def __init__(self, lookup: Lookup, texts: list[str]) -> None:
         self.lookup = lookup
@@ -51,6 +52,7 @@ class _One:
         self.snapshot: Snapshot | None = None
         self.marked = False
         self.target = ""
+        self.why = ""
 
 
 class Look:
@@ -87,6 +89,7 @@ class Look:
             judged = {text: self._judge(reader, cell) for text in one.texts if (cell := cells.get(text)) is not None}
             one.snapshot = next((found for found in judged.values() if self._fits(one, found)), None)  # type: ignore[assignment]
             one.marked = stopped or any(text in self.marked for text in one.texts)
+            one.why = "generation" if stopped else next((found.value for found in judged.values() if isinstance(found, Unusable)), "")
             if one.snapshot is None and not one.marked:
                 self._want(one, cells, judged)
 
@@ -146,6 +149,14 @@ class Look:
     def answers(self, leases: Mapping[str, object]) -> list[Answer[Snapshot]]:
         """Give an answer for each look-up."""
         return [self._answer(one, leases) for one in self._each]
+
+    def reasons(self, answers: Sequence[Answer[Snapshot]]) -> "Counter[tuple[Kind, str]]":
+        """Tell of the answers that give nothing what they are, and why."""
+        nothing = [(one, answer) for one, answer in zip(self._each, answers, strict=True) if answer.snapshot is None]
+        return Counter(("bypass", self._stop(one)) if answer.marked else ("miss", one.why) for one, answer in nothing)
+
+    def _stop(self, one: _One) -> str:
+        return "generation" if one.target in self._stopped or (one.marked and one.why == "generation") else "marked"
 
     def _answer(self, one: _One, leases: Mapping[str, object]) -> Answer[Snapshot]:
         late = self._late.get(one.target)
