@@ -62,6 +62,7 @@ class RedisServerOf(CacheServer):
         """Connect at the first use."""
         super().__init__(url, process)
         self._client: Any = Redis.from_url(url, socket_timeout=5)
+        self._allowed = "0"
 
     def flush(self) -> None:
         """FLUSHDB: of somebody else's server, the other databases are not ours."""
@@ -87,7 +88,9 @@ class RedisServerOf(CacheServer):
         """Allow it a single byte of memory."""
         if self.process is None:
             return False
-        self._client.config_set("maxmemory", "1" if full else "0")
+        if full:
+            self._allowed = self._client.config_get("maxmemory")["maxmemory"]
+        self._client.config_set("maxmemory", 1 if full else self._allowed)
         return True
 
     def save(self) -> bool:
