@@ -15,6 +15,7 @@ from stockstore.backends.coherent import CoherentBackend
 from stockstore.errors import CacheUnreachable, ConfigurationError, OriginError
 from stockstore.evidence import Lag, Outbox
 from stockstore.evidence.aside import INTERNAL, is_private
+from stockstore.instrumentation import emit, listening
 from stockstore.stores.backed import BackendStore
 from stockstore.stores.base import Store
 from stockstore.stores.chained import ChainedStore
@@ -23,6 +24,7 @@ _KEY_LIMIT: Final = 250
 _KEYS_AT_ONCE: Final = 1000
 _ASIDE: Final = 1000
 _LONGEST_WAIT: Final = 30.0
+_TELL_EVERY: Final = 1.0
 _log: Final = logging.getLogger(__name__)
 
 
@@ -78,11 +80,14 @@ class Janitor:
         self._batch = self._limit = batch
         self._every = every
         self._aside: dict[int, float] = {}
+        self._tell_at = 0.0
 
     def run(self, stop: Event) -> None:
         """Drain until the event is set. Whatever a server does is logged, and does not end it."""
         failures = 0
         while not stop.is_set():
+            if listening and time.monotonic() >= self._tell_at:
+                self._tell_lag()
             try:
                 busy = self._step() is not None
             except Exception as error:  # noqa: BLE001 - it has to outlive whatever fails
@@ -105,8 +110,11 @@ class Janitor:
             OriginError: The database did not answer, or has no outbox.
         """
         drained = 0
-        while (step := self._step()) is not None:
-            drained += step
+        try:
+            while (step := self._step()) is not None:
+                drained += step
+        finally:
+            self._tell_lag()
         if self._aside:
             raise CacheUnreachable(
                 f"{drained} rows of the outbox were drained, and {len(self._aside)} were refused by a cache; see the log"
@@ -127,6 +135,17 @@ class Janitor:
         """Tell how many rows wait, and the age of the oldest."""
         with self._connection() as connection:
             return self._outbox.lag(connection)
+
+    def _tell_lag(self) -> None:
+        if not listening:
+            return
+        self._tell_at = time.monotonic() + _TELL_EVERY
+        try:
+            rows, seconds = self.lag()
+        except Exception as error:  # noqa: BLE001 - it is no part of the work
+            _log.debug("the outbox did not tell its lag: %s", error)
+        else:
+            emit("outbox lag", self._engine.url, count=rows, seconds=seconds)
 
     def _step(self) -> int | None:
         """Drain some rows, or find out which one is at fault; give how many were drained, ``None`` where none are left."""
@@ -154,6 +173,8 @@ class Janitor:
                 # Only now: a janitor that dies before leaves the rows to the next one.
                 gone = delete(self._outbox.definition).where(self._outbox.definition.c.id.in_([row.id for row in rows]))
                 connection.execute(gone, execution_options=INTERNAL)
+        if listening:
+            emit("drain", self._engine.url, count=len(rows))
         return len(rows)
 
     def _take(self, connection: Connection) -> list[_Taken]:
