@@ -65,7 +65,8 @@ class Faults:
         """End, with everything running again."""
         self._over.set()
         for thread in self._threads:
-            thread.join()
+            if thread.is_alive():
+                thread.join()
         for pid in self._pids():
             _signal(pid, signal.SIGCONT)
 

@@ -36,6 +36,10 @@ _GRACE_SECONDS: Final = 20.0
 _START_SECONDS: Final = 60.0
 _LOOK_SECONDS: Final = 0.02
 _SHOWN: Final = 2000
+LOST_MARKERS: Final = (
+    "markers are lost by a flush, and memcached evicts them too: a read between such a writer's COMMIT and its acknowledgement "
+    "may be older than another one before it (non-linearizable), but none after the acknowledgement"
+)
 _KILL, _PAUSE = 0.01, 0.004
 
 
@@ -214,6 +218,11 @@ class _Race:
         errors = [path.read_text().strip() for path in self.job.folder.glob("*.error")] + faults.errors
         figures |= {"errors": len(errors), "hung processes": self._hung}
         gated, note = report.gates(self._options.protocol, self._options.faults, self._options.on_unreachable)
+        lossy = (
+            LOST_MARKERS
+            if "flush" in self._options.faults or (figures["faults injected"]["evictions"] and "memcached" in self.job.cache)
+            else ""
+        )
         left_out = (
             f"{', '.join(faults.impossible)} left out, which need a server that the race has started itself" if faults.impossible else ""
         )
@@ -222,7 +231,7 @@ class _Race:
             "title": self._title(),
             "figures": figures,
             "gated": gated,
-            "notes": [x for x in (f"the guarantee is {rest.guarantee}", note, left_out) if x],
+            "notes": [x for x in (f"the guarantee is {rest.guarantee}", note, lossy, left_out) if x],
             "examples": examples,
         }
 
