@@ -1,12 +1,20 @@
 """A cache on memcached that answers with nonsense."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
 import pytest
 
 from stockstore import CacheUnreachable, MemcacheStore
-from tests.regressions.answering import answering
+from tests.regressions import answering as servers
 
 TIMEOUT = 0.3
 BACKWARDS = b"VALUE k 0 -17\r\n"  # its size leads to its own beginning
+
+
+def answering(answer: Callable[[bytes], bytes]) -> AbstractContextManager[int]:
+    """Serve memcached's commands, but of itself the server tells nothing, as a proxy does not."""
+    return servers.answering(lambda request: b"ERROR\r\n" if request.startswith(b"stats") else answer(request))
 
 
 class Note:
