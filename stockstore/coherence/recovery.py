@@ -1,7 +1,11 @@
 """What a tier could not be told while it was out of reach."""
 
+import os
+import threading
 import time
+import weakref
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 from stockstore.keys import keys_of
@@ -28,11 +32,17 @@ class _Debt(NamedTuple, Generic[K, V]):
 
 
 class Recovery(Generic[K, V]):
-    """Removals that one tier has still to be told of; it is not to be read for their classes until it was."""
+    """Removals that one tier has still to be told of; it is not to be read for their classes until it was.
+
+    A thread of its own tries once a second for as long as there are any: who wrote may never ask for these classes
+    again, and other processes read the tier.
+    """
 
     def __init__(self) -> None:
         """Owe nothing."""
         self._debts: dict[_Place, _Debt[K, V]] = {}
+        self._payer = 0
+        """The process whose thread is at work on the debts; 0 for none."""
         self._retry_at = 0.0
         self._lock = fork_safe_lock()
 
@@ -44,7 +54,8 @@ class Recovery(Generic[K, V]):
             known = {} if debt is None else debt.items
             both = None if items is None or known is None else {**known, **items}
             self._debts[place] = _Debt(tell, both if both is not None and len(both) <= LIMIT else None)
-        self.settled(cls, partition)
+        if not self.settled(cls, partition):
+            self._start_paying()
 
     def settled(self, cls: type, partition: str) -> bool:
         """Whether nothing is owed for a class; tells what it can first, once a second."""
@@ -55,6 +66,27 @@ class Recovery(Generic[K, V]):
             if debt is not None and _now() >= self._retry_at:
                 self._pay(place, debt)
         return not self._places(cls, partition)
+
+    def pay(self) -> bool:
+        """Tell what can be told, and say whether anything is left; the thread ends where nothing is."""
+        for place, debt in list(self._debts.items()):
+            if _now() >= self._retry_at:
+                self._pay(place, debt)
+        with self._lock:
+            if not self._debts:
+                self._payer = 0
+            return bool(self._debts)
+
+    def _start_paying(self) -> None:
+        with self._lock:
+            # A forked process has no thread of its parent's.
+            starts = bool(self._debts) and self._payer != os.getpid()
+            if starts:
+                self._payer = os.getpid()
+        if starts:
+            # Too late, where the interpreter is about to end.
+            with suppress(RuntimeError):
+                threading.Thread(target=_keep_paying, args=[weakref.ref(self)], name="stockstore recovery", daemon=True).start()
 
     def owes(self) -> bool:
         """Whether anything is owed."""
@@ -74,6 +106,16 @@ class Recovery(Generic[K, V]):
             with self._lock:
                 if self._debts.get(place) is debt:
                     del self._debts[place]
+
+
+def _keep_paying(debtor: "weakref.ref[Recovery[K, V]]") -> None:
+    owing = True
+    while owing:
+        time.sleep(RETRY_SECONDS)
+        recovery = debtor()
+        owing = recovery is not None and recovery.pay()
+        # Not held while it sleeps: a store that nobody else has goes.
+        del recovery
 
 
 def _may_share(one: type, other: type) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.engine.interfaces import IsolationLevel
 from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
@@ -30,4 +30,16 @@ def aside(engine: Engine, level: IsolationLevel = "AUTOCOMMIT") -> Iterator[Conn
 
 def is_private(engine: Engine) -> bool:
     """Whether the database is this process's own memory, where there is one connection and nobody else."""
-    return isinstance(engine.pool, StaticPool | SingletonThreadPool)
+    # Such a pool alone says nothing: it may as well keep the one connection to a file or a server.
+    return isinstance(engine.pool, StaticPool | SingletonThreadPool) and engine.dialect.name == "sqlite" and _is_in_memory(engine.url)
+
+
+def _is_in_memory(url: URL) -> bool:
+    database = url.database or ":memory:"
+    return ":memory:" in database or "mode=memory" in database or url.query.get("mode") == "memory"
+
+
+def commits_each_statement(engine: Engine) -> bool:
+    """Whether an engine was made for AUTOCOMMIT, so that a write that fails may be done in part."""
+    level = engine.get_execution_options().get("isolation_level") or getattr(engine.dialect, "_on_connect_isolation_level", None)
+    return level == "AUTOCOMMIT"

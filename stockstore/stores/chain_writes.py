@@ -13,8 +13,8 @@ from stockstore.errors import OriginError, StockstoreError
 from stockstore.instrumentation import unasked
 from stockstore.keys import Key, keys_of
 from stockstore.stores.origin import Origin
-from stockstore.stores.outcome import BeforeCommit, Outcome
-from stockstore.stores.snapshots import Snapshot
+from stockstore.stores.outcome import BeforeCommit, Outcome, UnconfirmedError
+from stockstore.stores.snapshots import Snapshot, snapshot_of
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -39,6 +39,7 @@ class ChainWrite:
         self._outer = outer
         self._commit = origin.commit()
         self._asked, self._marked = Writes(), Writes()
+        self._tried = Writes()
         self._prepared: Prepared[Located[Snapshot], Snapshot] | None = None
         self._exact = False
         self._cold: list[Tier[Snapshot]] = []
@@ -46,6 +47,12 @@ class ChainWrite:
     def expect(self, cls: type, keys: Iterable[Key]) -> None:
         """Note identities that the write may change, whether the origin tells of them or not."""
         _note(self._asked, cls, keys)
+
+    def attempt(self, objects: Iterable[object]) -> None:
+        """Note what is to be stored, where a write that fails may be done in part."""
+        if self._origin.writes_in_parts():
+            for snapshot in map(snapshot_of, objects):
+                _note(self._tried, snapshot.cls, snapshot.former_keys())
 
     def before_commit(self, connection: "Connection | None", outcome: Outcome) -> None:
         """Mark what the origin is about to commit."""
@@ -68,7 +75,14 @@ class ChainWrite:
             yield
         except BaseException as error:
             self._finish(Ended.ROLLED_BACK if self._exact and _was_refused(error) else Ended.UNKNOWN)
+            self._forget_parts()
             raise
+
+    def _forget_parts(self) -> None:
+        """Remove what the origin may have stored before it refused the rest."""
+        if self._origin.writes_in_parts():
+            self._tried.update(self._asked)
+            self._origin.through.invalidate(self._tried)
 
     def done(self, outcome: Outcome) -> None:
         """Release what was marked, with what is stored now, and see to it that the next read of it is a hit."""
@@ -144,4 +158,5 @@ def _kept(rows: Iterable[Snapshot]) -> Iterator[Snapshot]:
 
 def _was_refused(error: BaseException) -> bool:
     """Whether the database has said that it has not committed."""
-    return isinstance(error, OriginError) and getattr(error.__cause__, "connection_invalidated", None) is False
+    told = isinstance(error, OriginError) and not isinstance(error, UnconfirmedError)
+    return told and getattr(error.__cause__, "connection_invalidated", None) is False

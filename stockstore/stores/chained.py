@@ -114,6 +114,7 @@ class ChainedStore(Store):
 
     def _store(self, level: int, objects: Sequence[object], before_commit: BeforeCommit | None) -> Outcome:
         write = self._write(level, before_commit)
+        write.attempt(objects)
         with write.around():
             outcome = self._tiers[level].batch_store(objects, write.before_commit)
         write.done(outcome)

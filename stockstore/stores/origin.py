@@ -52,11 +52,21 @@ class Origin:
             if isinstance(tier, LocalTier):
                 tier.bound_to(_has_other_writers(self.store))
         for tier in remote:
-            tier.resolvers.append(self)
+            # One for each store is enough: an application may make a chain over the same ones for each request.
+            if not any(isinstance(known, Origin) and known.store is self.store for known in tier.resolvers):
+                tier.resolvers.append(self)
 
     def below(self, tier: Tier[Snapshot]) -> Reader[Snapshot]:
         """Give a reader that starts at one of the tiers."""
         return Reader(self.tiers[self.tiers.index(tier) :], self.store.batch_fetch)
+
+    def writes_in_parts(self) -> bool:
+        """Whether a write that was refused may be done in part."""
+        if self._engine is None:
+            return False
+        from stockstore.evidence.aside import commits_each_statement
+
+        return commits_each_statement(self._engine)
 
     # -- writers' transactions ------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, event, inspect
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import InstanceState, Mapper, Session, UOWTransaction, make_transient_to_detached, object_session
 from sqlalchemy.orm.attributes import set_committed_value
 
@@ -101,11 +101,16 @@ def _commit(session: Session, outcome: Outcome, before_commit: BeforeCommit | No
         before_commit(session.connection(), outcome)
     try:
         session.commit()
-    except DBAPIError as error:
-        if not error.connection_invalidated:
+    except SQLAlchemyError as error:
+        if _is_a_refusal(error):
             raise
-        reason = str(error.orig).strip().split("\n", 1)[0]
+        reason = str(getattr(error, "orig", None) or error).strip().split("\n", 1)[0]
         raise UnconfirmedError(f"the commit was not confirmed, and may have been done: {reason}") from error
+
+
+def _is_a_refusal(error: SQLAlchemyError) -> bool:
+    """Whether the database has answered the COMMIT itself by an error, not a statement of somebody's hook after it."""
+    return isinstance(error, DBAPIError) and not error.connection_invalidated and error.statement is None
 
 
 def _mappers(objects: Iterable[object]) -> set[Mapper[Any]]:

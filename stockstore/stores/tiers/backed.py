@@ -15,7 +15,7 @@ from stockstore.instrumentation import emit, listening
 from stockstore.keys import Key, KeyPlan, keys_of
 from stockstore.lifetimes import expiry, server_seconds
 from stockstore.stores.backed import BackendStore
-from stockstore.stores.cache import Entry, hidden_from
+from stockstore.stores.cache import Entry, hidden_from, subclasses_of
 from stockstore.stores.generations import generation_text
 from stockstore.stores.snapshots import Snapshot
 from stockstore.stores.tiers.looks import Look, Replaced
@@ -65,7 +65,8 @@ class BackendPlaces:
         self.wide = {plan: generation_text(namespace, plan) for plan in whole if self.is_mapped(plan)}
         plain = [plan for plan in whole if not self.is_mapped(plan)]
         self.prefixes = {other: generation_text(namespace, other) for plan in plain for other in store._cleared_with(self.roots[plan])}
-        self.roots |= {other: self.roots[plan] for plan in plain for other in self.prefixes if other not in self.roots}
+        for kind in [kind for plan in plain if len(self.prefixes) > len(plain) for kind in subclasses_of(self.roots[plan])]:
+            self.roots.setdefault(keys_of(kind).identity, kind)
         self.tokens: dict[KeyPlan, bytes] = {}
 
     def is_mapped(self, plan: KeyPlan) -> bool:
@@ -311,7 +312,7 @@ class BackendTier:
         self._deliver(prefix, mapped, items)
         tickets = sum(ticket is not None for _, ticket in items or ())
         self._store._note("release", plan, tickets, "owed")
-        self._store._note("invalidate", plan, 1 if items is None else len(items), "owed")
+        self._store._note("invalidate", plan, 1 if items is None else len({text for text, _ in items}), "owed")
 
     def _deliver(self, prefix: str, mapped: bool, items: "Mapping[tuple[str, bytes | None], None] | None") -> None:
         if items is None:

@@ -1,0 +1,186 @@
+"""Chains whose caches were found stale, or growing, by one who tried to break them."""
+
+import gc
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pytest
+from sqlalchemy import Engine, create_engine, event, insert, text, update
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from sqlalchemy.pool import Pool, SingletonThreadPool, StaticPool
+
+from stockstore import ChainedStore, OriginError, ProcessMemoryStore, RedisStore, SqlAlchemyStore
+from stockstore.coherence.protocol import Writes
+from stockstore.coherence.writer import WriteThrough
+from stockstore.stores.tiers import tier_of
+from tests.regressions.cut import way_to
+from tests.servers.redis import RedisServer
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Item(Base):
+    __tablename__ = "items"
+    __keys__ = ["id", "code"]
+    id: Mapped[int] = mapped_column(primary_key=True)
+    code: Mapped[str] = mapped_column(unique=True)
+    name: Mapped[str] = mapped_column(default="old")
+
+
+class Other(Base):
+    __tablename__ = "others"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(default="old")
+
+
+@dataclass
+class Animal:
+    __keys__ = ["id"]
+    id: int
+
+
+@dataclass
+class Dog(Animal):
+    __keys__ = ["id"]
+
+
+@pytest.fixture
+def db(engine: Engine) -> Iterator[Engine]:
+    """The engine of a database with the tables, empty."""
+    Base.metadata.create_all(engine)
+    yield engine
+    Base.metadata.drop_all(engine)
+
+
+@pytest.fixture
+def pg(postgres_engine: Engine) -> Iterator[Engine]:
+    """The engine of a PostgreSQL with the tables, empty."""
+    Base.metadata.create_all(postgres_engine)
+    yield postgres_engine
+    Base.metadata.drop_all(postgres_engine)
+
+
+def name_of(chain: ChainedStore, tier: int | None = None) -> str | None:
+    """Give the name of the item of these tests, by the chain or one of its tiers."""
+    item = (chain if tier is None else chain.tiers[tier]).get(Item, 1)
+    return None if item is None else item.name
+
+
+@pytest.mark.parametrize("pool", [StaticPool, SingletonThreadPool])
+def test_one_connection_to_what_others_write(db: Engine, database_url: str, pool: type[Pool]) -> None:
+    """A pool of one connection is no sign of a database in this process's memory: memory is bounded as over any other."""
+    own = create_engine(database_url, poolclass=pool)
+    chain = ChainedStore([ProcessMemoryStore(max_staleness=0.3), SqlAlchemyStore(engine=own)])
+    chain.put(Item(id=1, code="x"))
+    with db.begin() as connection:
+        connection.execute(update(Item).values(name="new"))
+    assert name_of(chain, 0) == "old"
+    time.sleep(0.35)
+    assert name_of(chain) == "new"
+    own.dispose()
+
+
+@pytest.mark.parametrize("then", [lambda _: None, lambda chain: chain.get(Other, 1)], ids=["nothing more", "other classes"])
+def test_what_is_owed_is_told_though_nobody_here_asks(
+    pg: Engine, redis_url: str, namespace: str, then: Callable[[ChainedStore], object]
+) -> None:
+    """A process that could not tell Redis of a write tells it when it is back, also if it never reads that class again."""
+    theirs = ChainedStore([RedisStore(redis_url, namespace=namespace), SqlAlchemyStore(engine=pg)])
+    with way_to(redis_url) as way:
+        mine = ChainedStore([RedisStore(way.url, namespace=namespace), SqlAlchemyStore(engine=pg)])
+        mine.put(Item(id=1, code="x"))
+        assert name_of(theirs, 0) == "old"
+        way.cut()
+        mine.put(Item(id=1, code="x", name="new"))
+        assert name_of(theirs, 0) == "old"
+        way.mend()
+        for _ in range(5):
+            time.sleep(0.5)
+            then(mine)
+        assert name_of(theirs) == "new"
+
+
+def test_what_is_owed_for_a_class_is_owed_for_those_below_it(start_redis: Callable[..., RedisServer]) -> None:
+    """A whole plain class that could not be dropped is dropped later with its subclasses, each under its own keys."""
+    server = start_redis()
+    with way_to(server.url) as way:
+        cache, theirs = RedisStore(way.url, polymorphic=True), RedisStore(server.url, polymorphic=True)
+        theirs.batch_put([Animal(1), Dog(2)])
+        way.cut()
+        writes = Writes()
+        writes.add_class(Animal)
+        WriteThrough([tier_of(cache)]).invalidate(writes)
+        assert theirs.get(Animal, 1)
+        assert theirs.get(Dog, 2)
+        way.mend()
+        time.sleep(1.5)
+        assert theirs.get(Animal, 1) is None
+        assert theirs.get(Dog, 2) is None
+
+
+def test_a_handler_that_fails_after_the_commit(db: Engine, redis_url: str, namespace: str) -> None:
+    """An error of the application's own, raised by SQLAlchemy in its handler of the commit, says nothing of the commit."""
+    chain = ChainedStore([RedisStore(redis_url, namespace=namespace), SqlAlchemyStore(engine=db)])
+    chain.put(Item(id=1, code="x"))
+    assert name_of(chain, 0) == "old"
+
+    def fail(_session: Session) -> None:
+        with db.begin() as connection:
+            connection.execute(insert(Item), {"id": 1, "code": "x", "name": "twice"})
+
+    event.listen(Session, "after_commit", fail)
+    try:
+        with pytest.raises(OriginError, match=r"the commit was not confirmed, and may have been done: .*(unique|UNIQUE)"):
+            chain.put(Item(id=1, code="x", name="new"))
+    finally:
+        event.remove(Session, "after_commit", fail)
+    assert name_of(chain) == "new"
+
+
+def _put(chain: ChainedStore) -> None:
+    chain.batch_put([Item(id=1, code="x", name="new"), Item(id=2, code="y", name="new"), Item(id=3, code="x")])
+
+
+def _delete(chain: ChainedStore) -> None:
+    chain.batch_delete(Item, [1, 3])
+
+
+@pytest.mark.parametrize("way", ["options", "engine"])
+@pytest.mark.parametrize("write", [_put, _delete])
+def test_a_write_that_is_done_in_part(
+    db: Engine, database_url: str, redis_url: str, namespace: str, way: str, write: Callable[[ChainedStore], None]
+) -> None:
+    """In AUTOCOMMIT a batch that is refused may have written its first rows: no cache has the old ones."""
+    made = create_engine(database_url, isolation_level="AUTOCOMMIT")
+    engine = db.execution_options(isolation_level="AUTOCOMMIT") if way == "options" else made
+    memory, redis = ProcessMemoryStore(max_staleness=None), RedisStore(redis_url, namespace=namespace)
+    chain = ChainedStore([memory, redis, SqlAlchemyStore(engine=engine)])
+    chain.batch_put([Item(id=1, code="x"), Item(id=2, code="y"), Item(id=3, code="z")])
+    assert name_of(chain, 0) == name_of(chain, 1) == "old"
+    with db.begin() as connection:
+        connection.execute(text("CREATE TABLE references_items (id INTEGER REFERENCES items (id))"))
+        connection.execute(text("INSERT INTO references_items VALUES (3)"))
+    try:
+        if write is _put or db.dialect.name != "sqlite":
+            with pytest.raises(OriginError):
+                write(chain)
+        with Session(db) as session:
+            row = session.get(Item, 1)
+            there = None if row is None else row.name
+        assert name_of(chain) == there
+    finally:
+        with db.begin() as connection:
+            connection.execute(text("DROP TABLE references_items"))
+        made.dispose()
+
+
+def test_chains_made_again_and_again_over_the_same_stores(pg: Engine, redis_url: str) -> None:
+    """A chain for each request leaves nothing behind on the stores that all share."""
+    cache, database = RedisStore(redis_url), SqlAlchemyStore(engine=pg)
+    for _ in range(20):
+        ChainedStore([cache, database]).get(Item, 1)
+    gc.collect()
+    assert len(vars(tier_of(cache))["resolvers"]) == 1
