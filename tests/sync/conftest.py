@@ -6,11 +6,18 @@ import pytest
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.orm import Session, sessionmaker
 
-from stockstore import ChainedStore, ProcessMemoryStore, RedisStore, SqlAlchemyStore, Store
+from stockstore import ChainedStore, MemcacheStore, ProcessMemoryStore, RedisStore, SqlAlchemyStore, Store
 from stockstore.evidence import Outbox
 from stockstore_ext.sqlalchemy import SessionSync
 from tests.stores.shop import create_tables
 from tests.sync.paths import Path, empty
+
+ON_POSTGRES = pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+ON_MEMORY = pytest.mark.parametrize("cache", ["memory"], indirect=True)
+ON_REDIS = pytest.mark.parametrize("cache", ["redis"], indirect=True)
+CROSSED = pytest.mark.parametrize("cache", ["memory", "redis", "memcached"], indirect=True)
+"""Every cache above each database."""
 
 
 @pytest.fixture(scope="module")
@@ -28,20 +35,29 @@ def db(shop_tables: Engine) -> Engine:
     return shop_tables
 
 
+@pytest.fixture(scope="module")
+def other_engine(engine: Engine) -> Iterator[Engine]:
+    """Another engine on the same database."""
+    other = create_engine(engine.url)
+    yield other
+    other.dispose()
+
+
 @pytest.fixture
-def other(db: Engine) -> Iterator[Engine]:
+def other(db: Engine, other_engine: Engine) -> Engine:
     """Another engine on the same database, which nobody watches."""
-    engine = create_engine(db.url)
-    yield engine
-    engine.dispose()
+    return other_engine
 
 
-@pytest.fixture(params=["memory", "redis"])
-def cache(request: pytest.FixtureRequest, namespace: str) -> Store:
-    """A cache, process memory and Redis in turn."""
-    if request.param == "memory":
+@pytest.fixture
+def cache(request: pytest.FixtureRequest, namespace: str, db: Engine) -> Store:
+    """A cache: process memory above SQLite, Redis above PostgreSQL, or the one that a test names."""
+    kind = getattr(request, "param", "memory" if db.dialect.name == "sqlite" else "redis")
+    if kind == "memory":
         return ProcessMemoryStore(max_staleness=None, namespace=namespace)
-    return RedisStore(request.getfixturevalue("redis_url"), namespace=namespace)
+    if kind == "redis":
+        return RedisStore(request.getfixturevalue("redis_url"), namespace=namespace)
+    return MemcacheStore([request.getfixturevalue("memcached_address")], namespace=namespace)
 
 
 Attach = Callable[..., Path]

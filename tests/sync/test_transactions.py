@@ -13,11 +13,9 @@ from stockstore_ext.sqlalchemy import SessionSync
 from tests.servers.postgres import PostgresServer
 from tests.servers.redis import RedisServer
 from tests.stores.shop import Base, Customer, Place, create_tables
-from tests.sync.conftest import Attach
+from tests.sync.conftest import ON_POSTGRES, ON_SQLITE, Attach
 from tests.sync.paths import Path
 
-ON_POSTGRES = pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
-ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 Mode = Literal["conditional_savepoint", "rollback_only", "control_fully", "create_savepoint"]
 MODES: list[Mode] = ["conditional_savepoint", "rollback_only", "control_fully", "create_savepoint"]
 
@@ -380,6 +378,7 @@ def _restart(server: PostgresServer) -> None:
     server.start()
 
 
+@ON_POSTGRES
 @pytest.mark.parametrize("end", ["commit", "rollback"])
 def test_two_phases(two_phase_engine: Engine, cache: Store, end: str) -> None:
     """A session of two phases tells when the second one is done."""

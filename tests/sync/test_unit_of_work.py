@@ -6,8 +6,8 @@ from typing import Any, Literal
 import pytest
 from sqlalchemy.orm import Session
 
-from tests.stores.shop import Car, Customer, Order, Place, Tag
-from tests.sync.conftest import Attach
+from tests.stores.shop import Car, Customer, Note, Order, Place, Tag
+from tests.sync.conftest import CROSSED, Attach
 from tests.sync.paths import Path, Watched
 
 Write = Callable[[Session], Any]
@@ -18,7 +18,7 @@ def seeded(path: Path) -> Path:
     """Two customers, one with an order, a place and a car."""
     path.seed(
         Customer(id=1, email="a", name="ann", orders=[Order(id=10, number="A1")]),
-        Customer(id=2, email="b", name="bob"),
+        Customer(id=2, email="b", name="bob", notes=[Note(id=21, text="m")]),
         Place(row="B", number=7, label="window"),
         Tag(name="red", code="r"),
         Car(id=5, plate="C5", doors=3),
@@ -139,7 +139,7 @@ WRITES: dict[str, tuple[Write, list[Watched]]] = {
     "insert with a generated key": (_insert_generated, [(Order, 11), (Customer, 1)]),
     "update": (_update, [(Customer, 1), (Customer, 2)]),
     "update twice": (_update_twice, [(Customer, 1)]),
-    "delete": (_delete, [(Customer, 2), (Customer, 1)]),
+    "delete, cascade of the database": (_delete, [(Customer, 2), (Customer, 1), (Note, 21)]),
     "orphan": (_orphan, [(Order, 10), (Customer, 1)]),
     "delete with children": (_delete_with_children, [(Customer, 1), (Order, 10), (Customer, 2)]),
     "move to another parent": (_move, [(Order, 10), (Customer, 1), (Customer, 2)]),
@@ -164,8 +164,16 @@ def test_unit_of_work(seeded: Path, name: str, end: Literal["commit", "rollback"
     seeded.check(write, *watched, end=end)
 
 
+@CROSSED
+@pytest.mark.parametrize("name", ["insert", "update", "delete with children", "alternate key", "savepoint rolled back"])
+def test_over_every_cache(seeded: Path, name: str) -> None:
+    """Which cache it is makes no difference."""
+    write, watched = WRITES[name]
+    seeded.check(write, *watched)
+
+
 @pytest.mark.parametrize("options", [{"consistency": "fast"}, {"write": "invalidate"}, {"outbox": True}], ids=str)
-@pytest.mark.parametrize("name", ["insert", "update", "delete", "alternate key", "primary key"])
+@pytest.mark.parametrize("name", ["insert", "update", "delete and insert", "alternate key", "primary key"])
 def test_options(attach: Attach, name: str, options: dict[str, object]) -> None:
     """The same with other consistency, other writes, and with the outbox."""
     path = attach(**options)
