@@ -13,7 +13,6 @@ from the next: what a server holds from an earlier life is not to be believed. A
 whose rest is a random token alone.
 """
 
-import math
 import struct
 import time
 from collections.abc import Iterable

@@ -3,6 +3,18 @@
 from stockstore.mapped.columns import UNLOADED
 from stockstore.mapped.hydrate import flushed_states
 from stockstore.mapped.plan import MappedPlan, OtherShapeError, plan_of
-from stockstore.mapped.sessions import bypasses, classes_beside, dependent_classes
+from stockstore.mapped.sessions import OWN_WRITE, bypasses, classes_beside, dependent_classes, has_written, hides
 
-__all__ = ["UNLOADED", "MappedPlan", "OtherShapeError", "bypasses", "classes_beside", "dependent_classes", "flushed_states", "plan_of"]
+__all__ = [
+    "OWN_WRITE",
+    "UNLOADED",
+    "MappedPlan",
+    "OtherShapeError",
+    "bypasses",
+    "classes_beside",
+    "dependent_classes",
+    "flushed_states",
+    "has_written",
+    "hides",
+    "plan_of",
+]

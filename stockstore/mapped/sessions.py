@@ -21,7 +21,7 @@ from stockstore.mapped.statements import dml_in, plain_table, reading_of, text_i
 
 _Row = tuple[type, tuple[Any, ...]]
 Rule: TypeAlias = Callable[[Session, type], str]
-_OWN: Final = "own write"
+OWN_WRITE: Final = "own write"
 _NOTHING: Final = frozenset[str]()
 
 
@@ -65,15 +65,23 @@ def bypasses(session: Session, root: type, identity: tuple[Any, ...] | None) -> 
         root: The class under which the row stands in an identity map.
         identity: The primary key values; None asks about any row of the root.
     """
+    return OWN_WRITE if has_written(session, root, identity) else hides(session, root)
+
+
+def has_written(session: Session, root: type, identity: tuple[Any, ...] | None) -> bool:
+    """Whether the session may have changed a row, or any row of the root, in its open transaction."""
     if not isinstance(session, Session):
         raise ConfigurationError(
             f"session= takes a sqlalchemy.orm.Session, not {session!r}; of a scoped_session give scoped(), of an AsyncSession its sync_session"
         )
     if is_flushing(session):
-        return _OWN
+        return True
     journal = _journals.get(session)
-    if journal is not None and journal.holds(root, identity):
-        return _OWN
+    return journal is not None and journal.holds(root, identity)
+
+
+def hides(session: Session, root: type) -> str:
+    """Tell why the session reads all rows of a root from the database; ``""``: it need not."""
     return next(filter(None, (rule(session, root) for rule in _rules)), "")
 
 

@@ -112,10 +112,10 @@ class Store(ABC):
             return [row for row in self.batch_fetch(cls, lookups) if row is not None]
 
     def _fetch_for(self, session: "Session", cls: type, keys: Sequence[Key]) -> list[Snapshot | None]:
-        from stockstore.stores.cache import written_by
+        from stockstore.stores.cache import hidden_from
 
         compiled = keys_of(cls)
-        hidden = [written_by(session, cls, compiled.lookup(key)) if compiled.mapped else "" for key in keys]
+        hidden = hidden_from(session, cls, [compiled.lookup(key) for key in keys]) if compiled.mapped else [""] * len(keys)
         self._note_hidden(cls, hidden)
         asked = [key for key, hide in zip(keys, hidden, strict=True) if not hide]
         found = iter(self.batch_fetch(cls, asked) if asked else [])

@@ -246,18 +246,28 @@ def written_by(session: "Session", cls: type, lookup: Lookup | None) -> str:
     """Tell why a session must not be given what a lookup of a mapped class finds in a cache, or any row of it; ``""``: it may be."""
     from stockstore.mapped import bypasses, plan_of
 
-    identity = keys_of(cls).identity
-    if lookup is None or lookup.plan is not identity:
-        return bypasses(session, plan_of(cls).root, None)
-    given = dict(zip(identity.names, lookup.values, strict=True))
-    return bypasses(session, plan_of(cls).root, tuple(given[name] for name in identity.declared))
+    return bypasses(session, plan_of(cls).root, identity_in(cls, lookup))
 
 
 def hidden_from(session: "Session | None", cls: type, lookups: Sequence[Lookup]) -> list[str]:
     """Tell of each lookup why a session must not be given what a cache has; ``""``: it may be."""
     if session is None or not keys_of(cls).mapped:
         return [""] * len(lookups)
-    return [written_by(session, cls, lookup) for lookup in lookups]
+    from stockstore.mapped import OWN_WRITE, has_written, hides, plan_of
+
+    root = plan_of(cls).root
+    written = [has_written(session, root, identity_in(cls, lookup)) for lookup in lookups]
+    hidden = "" if all(written) else hides(session, root)
+    return [OWN_WRITE if own else hidden for own in written]
+
+
+def identity_in(cls: type, lookup: Lookup | None) -> tuple[object, ...] | None:
+    """Give the primary key that a lookup names; ``None`` where it may be any."""
+    identity = keys_of(cls).identity
+    if lookup is None or lookup.plan is not identity:
+        return None
+    given = dict(zip(identity.names, lookup.values, strict=True))
+    return tuple(given[name] for name in identity.declared)
 
 
 def subclasses_of(cls: type) -> Iterator[type]:

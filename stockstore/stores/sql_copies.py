@@ -11,7 +11,7 @@ from sqlalchemy.util import duck_type_collection
 
 from stockstore.errors import OriginError
 from stockstore.keys import class_name, keys_of
-from stockstore.mapped import bypasses
+from stockstore.mapped import has_written
 from stockstore.stores.sql_reads import load
 
 _UNLOADABLE: Final = frozenset(("dynamic", "write_only"))
@@ -75,7 +75,7 @@ def _members(obj: object, relation: RelationshipProperty[Any]) -> list[object]:
 
 def _refuse_locked(obj: object) -> None:
     session, key = object_session(obj), inspect(obj, raiseerr=True).key
-    if session is not None and key is not None and bypasses(session, key[0], key[1]):
+    if session is not None and key is not None and has_written(session, key[0], key[1]):
         raise OriginError(
             f"the session of this {class_name(type(obj))} {key[1]!r} has uncommitted changes to its row, which put would wait for; commit them first"
         )

@@ -14,10 +14,10 @@ from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
 from stockstore.errors import ConfigurationError, NotKeyedError, OriginError, StockstoreError
 from stockstore.keys import ClassKeys, Key, Lookup, class_name, keys_of, mapper_of
-from stockstore.mapped import plan_of
+from stockstore.mapped import has_written, plan_of
 from stockstore.stores.arguments import keys_in, objects_of
 from stockstore.stores.base import Store
-from stockstore.stores.cache import restore_all, written_by
+from stockstore.stores.cache import hidden_from, identity_in, restore_all
 from stockstore.stores.outcome import NOTHING, BeforeCommit, Outcome, UnconfirmedError
 from stockstore.stores.snapshots import RowSnapshot, Snapshot, snapshot_of
 from stockstore.stores.sql_reads import load
@@ -89,7 +89,7 @@ class SqlAlchemyStore(Store):
         """Give rows as the database has them; those that the session itself has changed as the session sees them."""
         compiled = self._keys(cls)
         lookups = [compiled.lookup(key) for key in keys]
-        private = [session is not None and self._is_private(session, cls, lookup) for lookup in lookups]
+        private = [False] * len(lookups) if session is None else self._are_private(session, cls, lookups)
         own = iter(self._load_own(cls, [lookup for lookup, hide in zip(lookups, private, strict=True) if not hide]))
         theirs = iter(
             self._load_from(session, cls, [x for x, hide in zip(lookups, private, strict=True) if hide], shared=False)
@@ -102,14 +102,18 @@ class SqlAlchemyStore(Store):
         self._note_reads(cls, len(rows) - rows.count(None), rows.count(None))
         return rows
 
-    def _is_private(self, session: Session, cls: type, lookup: Lookup) -> bool:
-        return bool(written_by(session, cls, lookup)) or self._shares_connection(session, cls)
+    def _are_private(self, session: Session, cls: type, lookups: Sequence[Lookup]) -> list[bool]:
+        shares = self._shares_connection(session, cls)
+        return [shares or bool(hidden) for hidden in hidden_from(session, cls, lookups)]
 
     def _as_written(self, session: Session, row: Snapshot | None) -> Snapshot | None:
         """Give a row that was found by a key equal by the database's rules alone as the session, which wrote it, sees it."""
-        if row is None or not row.shared or not written_by(session, row.cls, keys_of(row.cls).lookup(row.key())):
+        if row is None or not row.shared:
             return row
-        return self._load_from(session, row.cls, [keys_of(row.cls).lookup(row.key())], shared=False)[0]
+        lookup = keys_of(row.cls).lookup(row.key())
+        if not has_written(session, plan_of(row.cls).root, identity_in(row.cls, lookup)):
+            return row
+        return self._load_from(session, row.cls, [lookup], shared=False)[0]
 
     def _shares_connection(self, session: Session, cls: type) -> bool:
         """Whether a session in a transaction uses the only connection that there is, as with an in-memory database."""

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from stockstore.errors import ConfigurationError
 from stockstore.evidence.aside import aside, is_private
+from stockstore.mapped import OWN_WRITE
 from stockstore_ext.sqlalchemy.drivers import has_transaction
 from stockstore_ext.sqlalchemy.frames import FOREIGN, Frame, Scope
 
@@ -79,8 +80,8 @@ class Scopes:
         bind = session.get_bind(root)
         if bind.get_execution_options().get("schema_translate_map") or not self._is_origin(bind.engine):
             return _SCOPE
-        if isinstance(bind, Connection) and _KEY in bind.info:
-            return _SCOPE
+        if isinstance(bind, Connection) and (given := _given(bind)):
+            return given
         if not frames or not session.in_transaction():
             return ""
         return self._is_elsewhere(session.connection(bind_arguments={"mapper": root}), frames)
@@ -99,6 +100,13 @@ class Scopes:
         if engine not in self._same:
             self._same[engine] = is_same_database(engine, self._origin)
         return self._same[engine]
+
+
+def _given(connection: Connection) -> str:
+    """Tell why a session must not be given what caches have that was given a connection: in its caller's transaction anything may be written."""
+    if _KEY in connection.info:
+        return _SCOPE
+    return OWN_WRITE if connection.in_transaction() else ""
 
 
 def turns_foreign(connection: Connection, frame: Frame, sql: str) -> None:

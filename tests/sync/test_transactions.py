@@ -9,6 +9,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 
 from stockstore import CacheUnreachable, ChainedStore, ProcessMemoryStore, RedisStore, SqlAlchemyStore, Store
+from stockstore.mapped.sessions import add_rule, remove_rule
 from stockstore_ext.sqlalchemy import SessionSync
 from tests.servers.postgres import PostgresServer
 from tests.servers.redis import RedisServer
@@ -125,6 +126,42 @@ def test_other_session_of_a_callers_transaction_reads_past_the_caches(seeded: Pa
             assert mine is not None
             assert mine.name == "changed"
         assert ann(seeded) == "ann"
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_what_the_caller_wrote_itself(seeded: Path, begun: bool) -> None:
+    """A session that was given a connection reads what the caller has written there, also before it has begun, as a batch and by any key."""
+    with seeded.engine.connect() as connection:
+        connection.execute(update(Customer).where(Customer.id == 1).values(name="by the caller", email="new"))
+        with seeded.maker(bind=connection) as session:
+            if begun:
+                session.connection()
+            found = seeded.store.batch_get(Customer, [1, {"email": "new"}, {"email": "a"}, 2], session=session)
+            assert [row and row.name for row in found] == ["by the caller", "by the caller", None, "bob"]
+        assert ann(seeded) == "ann"
+        connection.rollback()
+    seeded.compare((Customer, 1))
+
+
+def test_rules_are_asked_once_for_a_batch(seeded: Path) -> None:
+    """Whether a session may read caches is found out per call, not per key."""
+    asked: list[type] = []
+
+    def rule(_session: Session, root: type) -> str:
+        asked.append(root)
+        return ""
+
+    counts = []
+    add_rule(rule)
+    try:
+        with seeded.maker() as session:
+            for keys in ([1], [1, 2, *range(100, 200)]):
+                asked.clear()
+                seeded.store.batch_get(Customer, keys, session=session)
+                counts.append(len(asked))
+    finally:
+        remove_rule(rule)
+    assert 0 < counts[1] <= counts[0] + 3
 
 
 # -- own writes -------------------------------------------------------------------------------------
