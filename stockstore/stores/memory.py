@@ -176,7 +176,7 @@ class ProcessMemoryStore(LocalStore):
     batch_fetch = CacheStore.batch_fetch
 
     def _learn(self, cls: type) -> None:
-        if callable(self._namespace_setting):
+        if callable(self._namespace_setting) or listening:
             return
         keys, namespace, expiring = keys_of(cls), self._namespace(), self._shelves.cells.expiring
         learned: list[tuple[KeyPlan, Hits]] = []
@@ -189,7 +189,7 @@ class ProcessMemoryStore(LocalStore):
         lock = self._shelves.cells.lock
         if lock.acquire(blocking=False):
             try:
-                # A hook wants to hear of each hit.
+                # Nor where a hook came since, which has to hear of each hit.
                 if self._shelves.cells.expiring is expiring and not listening:
                     self._keep_learned(cls, keys.identity, learned)
             finally:
