@@ -6,6 +6,7 @@ from importlib import import_module
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from stockstore.errors import ConfigurationError
 from stockstore.evidence import Outbox
 from stockstore_ext.cli.connecting import add_database, database
 from stockstore_ext.sqlalchemy import triggers
@@ -42,11 +43,18 @@ def install_triggers(asked: Namespace) -> None:
     # A console script's path has not the directory that it is called in.
     sys.path.insert(0, "")
     for module in asked.models:
-        import_module(module)
+        _import(module)
     with database(asked.database) as engine, engine.begin() as connection:
         Outbox().definition.create(connection, checkfirst=True)
         for name in triggers.install(connection, asked.table, namespaces=asked.namespace or ["stockstore"]):
             print(f"installed on {name}")
+
+
+def _import(module: str) -> None:
+    try:
+        import_module(module)
+    except Exception as error:
+        raise ConfigurationError(f"the module {module!r} cannot be imported: {type(error).__name__}: {error}") from error
 
 
 def remove_triggers(asked: Namespace) -> None:

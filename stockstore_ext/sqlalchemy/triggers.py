@@ -89,6 +89,8 @@ def install(
         ConfigurationError: It is no PostgreSQL, a table is not there or no class has its rows in it, or there is no outbox.
     """
     _refuse_others(connection)
+    if not all(namespaces):
+        raise ConfigurationError("a namespace is a text that is not empty")
     configure_mappers()
     target = _outbox_name(connection, outbox or Outbox())
     found = [table for name in tables for table in _tables_named(name)]
@@ -109,8 +111,7 @@ def remove(connection: Connection, tables: Iterable[str]) -> list[Installed]:
 def installed(connection: Connection, tables: Iterable[str] | None = None) -> list[Installed]:
     """Give the triggers that are there, of some tables or of all that can be seen."""
     _refuse_others(connection)
-    quote = connection.dialect.identifier_preparer.quote
-    names = [None] if tables is None else [_existing(connection, ".".join(map(quote, name.split(".")))) for name in tables]
+    names = [None] if tables is None else [_named(connection, name) for name in tables]
     rows = [row for name in names for row in connection.execute(_INSTALLED, {"name": _NAME, "table": name})]
     return [Installed(*row) for row in rows]
 
@@ -120,8 +121,20 @@ def _refuse_others(connection: Connection) -> None:
         raise ConfigurationError(f"triggers can be made on PostgreSQL, not on {connection.dialect.name}; call sync.invalidate() there")
 
 
-def _existing(connection: Connection, name: str) -> str:
+def _named(connection: Connection, name: str) -> str:
+    """Give the table of a name with or without a schema's before it; a table's own name may have a point."""
+    quote = connection.dialect.identifier_preparer.quote
+    whole = _single_percents(quote(name), name)
+    return _lookup(connection, whole) or _existing(connection, _single_percents(".".join(map(quote, name.split("."))), name))
+
+
+def _lookup(connection: Connection, name: str) -> str | None:
     found: str | None = connection.execute(text("SELECT CAST(to_regclass(:name) AS text)"), {"name": name}).scalar()
+    return found
+
+
+def _existing(connection: Connection, name: str) -> str:
+    found = _lookup(connection, name)
     if found is None:
         raise ConfigurationError(f"the database has no table {name}; give its schema too where that is not in the search path")
     return found
@@ -165,7 +178,12 @@ def _install(connection: Connection, table: Table, namespaces: Sequence[str], ou
 
 
 def _quoted(connection: Connection, table: Table) -> str:
-    return connection.dialect.identifier_preparer.format_table(table)
+    return _single_percents(connection.dialect.identifier_preparer.format_table(table), table.fullname)
+
+
+def _single_percents(quoted: str, name: str) -> str:
+    # psycopg's dialect doubles them for statements with parameters, and here there are none.
+    return quoted.replace("%%", "%") if quoted.count("%") > name.count("%") else quoted
 
 
 def _keys(connection: Connection, table: Table) -> Iterator[_Key]:
@@ -191,7 +209,11 @@ def _key(connection: Connection, mapper: Mapper[Any], table: Table, types: dict[
     parts = [_part(column, f"k{number}", types.get(column.name, "")) for number, column in enumerate(columns)]
     if len(columns) < len(plan.names) or not all(parts):
         return _Key(plan, (), ())
-    return _Key(plan, tuple(connection.dialect.identifier_preparer.quote(column.name) for column in columns), tuple(parts))
+    return _Key(
+        plan,
+        tuple(_single_percents(connection.dialect.identifier_preparer.quote(column.name), column.name) for column in columns),
+        tuple(parts),
+    )
 
 
 def _column(mapper: Mapper[Any], name: str, table: Table) -> Column[Any] | None:
@@ -223,9 +245,10 @@ def _escaped(value: str) -> str:
 
 
 def _function(name: str, body: str) -> str:
-    # The one who writes need not have any right to the outbox.
+    # The one who writes need not have any right to the outbox. No name of a column can end the quotes.
+    quotes = f"$stockstore_{hashlib.blake2b(body.encode(), digest_size=6).hexdigest()}$"
     return f"""
-CREATE OR REPLACE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $stockstore$
+CREATE OR REPLACE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS {quotes}
 BEGIN
     IF current_setting('stockstore.synced', true) = '1' THEN
         RETURN NULL;
@@ -233,7 +256,7 @@ BEGIN
 {body}
     RETURN NULL;
 END
-$stockstore$"""
+{quotes}"""
 
 
 def _body(keys: Sequence[_Key], sources: Sequence[str], namespaces: Sequence[str], outbox: str) -> str:
