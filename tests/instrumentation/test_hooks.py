@@ -11,7 +11,7 @@ import pytest
 
 from stockstore import ChainedStore, MappingStore, NullStore, ProcessMemoryStore, Store, ThreadLocalStore
 from stockstore.errors import ConfigurationError
-from stockstore.instrumentation import Event, add_hook, emit, hooked, listening, remove_hook
+from stockstore.instrumentation import Event, add_hook, emit, hooked, listening, remove_hook, unasked
 from tests.instrumentation.metered import MakeShop, Part
 
 
@@ -95,6 +95,10 @@ def test_what_is_read_for_nobody_is_not_told(events: list[Event]) -> None:
         events.clear()
         assert chain.delete(Thing, code="a")
         assert {"hit", "miss"}.isdisjoint(sums(events))
+    with unasked():
+        assert NullStore().get(Thing, 1) is None
+        assert ProcessMemoryStore().batch_get(Thing, [1]) == [None]
+    assert events == []
 
 
 def test_a_hook_that_raises_changes_nothing(make_shop: MakeShop, caplog: pytest.LogCaptureFixture) -> None:

@@ -226,7 +226,8 @@ def test_an_unreachable_cache_owes(make_shop: MakeShop) -> None:
         return any(event.kind == "invalidate" for event in shop.events)
 
     wait_until(delivered, "Redis to be told")
-    assert shop.told()["redis", "invalidate", "owed"] == 1
+    # The reader and the thread that pays what is owed may both have told it.
+    assert {(event.reason, event.count) for event in shop.events if event.kind == "invalidate"} == {("owed", 1)}
 
 
 def test_the_janitor_tells_the_lag(make_shop: MakeShop) -> None:
