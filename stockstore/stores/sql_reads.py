@@ -27,13 +27,15 @@ def load(session: Session, cls: type, lookups: Sequence[Lookup]) -> list[object 
     for lookup in lookups:
         by_plan.setdefault(lookup.plan, {})[lookup.native] = lookup
     for plan, group in by_plan.items():
-        for chunk in _chunks(list(group.values()), _limit(session) // len(plan.names)):
+        for chunk in _chunks(list(group.values()), _limit(session, cls) // len(plan.names)):
             found.update(((plan, native), obj) for native, obj in _load_chunk(session, cls, plan, chunk).items())
     return [found.get((lookup.plan, lookup.native)) for lookup in lookups]
 
 
-def _limit(session: Session) -> int:
-    dialect = session.get_bind().dialect
+def _limit(session: Session, cls: type) -> int:
+    if hasattr(session, "shard_chooser"):  # each of its databases may be another
+        return PARAMETERS
+    dialect = session.get_bind(cls).dialect
     old_sqlite = dialect.name == "sqlite" and dialect.dbapi is not None and dialect.dbapi.sqlite_version_info < (3, 32)
     return PARAMETERS if old_sqlite or dialect.name not in ("sqlite", "postgresql", "mysql", "mariadb") else _MANY_PARAMETERS
 

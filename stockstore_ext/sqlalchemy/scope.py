@@ -75,7 +75,7 @@ class Scopes:
 
     def hides(self, session: Session, root: type, frames: list[Frame]) -> str:
         """Tell why a session has to read a class from its own connection, and must fill nothing from it; ``""``: it need not."""
-        if self.named(session) is not None:
+        if is_sharded(session) or self.named(session) is not None:
             return _SCOPE
         bind = session.get_bind(root)
         if bind.get_execution_options().get("schema_translate_map") or not self._is_origin(bind.engine):
@@ -100,6 +100,11 @@ class Scopes:
         if engine not in self._same:
             self._same[engine] = is_same_database(engine, self._origin)
         return self._same[engine]
+
+
+def is_sharded(session: Session) -> bool:
+    """Whether only the application knows which database has a row."""
+    return hasattr(session, "shard_chooser")
 
 
 def _given(connection: Connection) -> str:

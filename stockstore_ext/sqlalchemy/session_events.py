@@ -15,6 +15,7 @@ from stockstore_ext.sqlalchemy.engine_events import EngineEvents, base_engine
 from stockstore_ext.sqlalchemy.frames import FOREIGN
 from stockstore_ext.sqlalchemy.outcomes import finish_all
 from stockstore_ext.sqlalchemy.recording import Recording
+from stockstore_ext.sqlalchemy.scope import is_sharded
 
 
 class SessionEvents:
@@ -55,20 +56,20 @@ class SessionEvents:
             self._recording.end(session)
 
     def _before_flush(self, session: Session, _context: UOWTransaction, _instances: object) -> None:
-        if not is_origin(session) and not _is_sharded(session):
+        if not is_origin(session) and not is_sharded(session):
             before_flush(session, self._recording.writes_of(session), self._recording.collecting)
 
     def _after_flush(self, session: Session, context: UOWTransaction) -> None:
         if is_origin(session):
             return
-        if _is_sharded(session):
+        if is_sharded(session):
             self._spread(session, context)
         else:
             flushed(session, context, self._recording.writes_of(session), self._recording.collecting)
         self._end_autocommitted(session)
 
     def _do_orm_execute(self, execution: ORMExecuteState) -> Result[Any] | None:
-        if is_origin(execution.session) or _is_sharded(execution.session):
+        if is_origin(execution.session) or is_sharded(execution.session):
             return None
         return orm_statement(execution, self._recording.writes_of(execution.session), self._recording.collecting)
 
@@ -90,7 +91,3 @@ class SessionEvents:
 def is_origin(session: Session) -> bool:
     """Whether it is a store's own, which writes through by itself."""
     return ORIGIN_MARK in session.info
-
-
-def _is_sharded(session: Session) -> bool:
-    return hasattr(session, "shard_chooser")

@@ -67,7 +67,9 @@ def chain(db: Engine, request: pytest.FixtureRequest) -> ChainedStore:
 
 def test_a_put_that_was_not_confirmed(chain: ChainedStore) -> None:
     """A put whose commit was not confirmed is raised, and what the database has is read."""
-    with pytest.raises(OriginError, match=r"SqlAlchemyStore\(.*\): the commit was not confirmed, and may have been done: the connection is closed"):
+    with pytest.raises(
+        OriginError, match=r"SqlAlchemyStore\(.*\): the commit was not confirmed, and may have been done: the connection is closed"
+    ):
         chain.put(Shop(id=1, name="new"))
     shop = chain.get(Shop, 1)
     assert shop is not None

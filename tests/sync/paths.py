@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from sqlalchemy import Engine, update
+from sqlalchemy import Engine, MetaData, table, update
+from sqlalchemy import column as sql_column
 from sqlalchemy.orm import Session, sessionmaker
 
 from stockstore import ChainedStore
@@ -16,7 +17,7 @@ Watched: TypeAlias = tuple[type[Any], object]
 """A class and the primary key of one of its rows."""
 
 # A column that no key has, and a value that no test writes.
-_OUT_OF_BAND: dict[str, tuple[str, object]] = {
+OUT_OF_BAND: dict[str, tuple[str, object]] = {
     "customers": ("status", "out of band"),
     "orders": ("state", "out of band"),
     "notes": ("text", "out of band"),
@@ -68,8 +69,8 @@ class Path:
         before = self.read(cls, identity)
         assert before is not None
         assert before == self.row(cls, identity)
-        table = cls.__mapper__.local_table if cls.__mapper__.concrete else cls.__mapper__.base_mapper.local_table
-        column, value = _OUT_OF_BAND[table.name]
+        own = cls.__mapper__.local_table if cls.__mapper__.concrete else cls.__mapper__.base_mapper.local_table
+        column, value = OUT_OF_BAND[own.name]
         self._out_of_band(cls, identity, column, value)
         assert self.read(cls, identity) == before
         assert (self.row(cls, identity) or {})[column] == value
@@ -79,7 +80,10 @@ class Path:
     def _out_of_band(self, cls: type[Any], identity: object, column: str, value: object) -> None:
         keys = cls.__mapper__.primary_key
         values = identity if isinstance(identity, tuple) else (identity,)
-        statement = update(keys[0].table).where(*(key == part for key, part in zip(keys, values, strict=True))).values({column: value})
+        # A table without the defaults that an UPDATE would bring along.
+        plain = table(keys[0].table.name, *(sql_column(each.name, each.type) for each in keys[0].table.columns))
+        found = (plain.c[key.name] == part for key, part in zip(keys, values, strict=True))
+        statement = update(plain).where(*found).values({column: value})
         with self.other.begin() as connection:
             assert connection.execute(statement).rowcount == 1
 
@@ -129,8 +133,8 @@ def _alternates(cls: type[Any], row: dict[str, object] | None) -> list[dict[str,
     return [key for key in keys if None not in key.values()]
 
 
-def empty(engine: Engine) -> None:
+def empty(engine: Engine, metadata: MetaData = Base.metadata) -> None:
     """Delete all rows."""
     with engine.begin() as connection:
-        for table in reversed(Base.metadata.sorted_tables):
+        for table in reversed(metadata.sorted_tables):
             connection.execute(table.delete())
