@@ -144,6 +144,11 @@ class LocalCells(Generic[K, V]):
         self._link(node)
         return self._shrink(dropped)
 
+    @property
+    def cut_into(self) -> bool:
+        """Whether the caller, who holds the lock, came up in the middle of a step of its own thread."""
+        return self._busy
+
     def alone(self, step: Callable[..., int], *arguments: Any) -> int:
         """Run a step under the lock.
 

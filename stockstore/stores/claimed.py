@@ -113,7 +113,19 @@ class ClaimedSpaces(LocalSpaces):
     def mark(self, namespace: str, records: Sequence[Record], classes: Sequence[KeyPlan], ticket: bytes) -> None:
         """Put a writer's marker on records and whole classes, which are absent then."""
         self.claim()
-        self.cells.alone(self._mark, namespace, records, classes, ticket)
+        with self.cells.lock:
+            if self.cells.cut_into:
+                self._hide(namespace, records, classes)
+            self.cells.alone(self._mark, namespace, records, classes, ticket)
+
+    def _hide(self, namespace: str, records: Sequence[Record], classes: Sequence[KeyPlan]) -> None:
+        """Have nothing found where markers will stand: a finalizer or a signal's handler may commit before the step goes on."""
+        nodes = [self.found(namespace, plan, alias=False).get(native) for plan, native in records]
+        for plan in classes:
+            nodes += self.found(namespace, plan, alias=False).values()
+        for node in nodes:
+            if node is not None:
+                node.value = None
 
     def _mark(self, dropped: list[object], namespace: str, records: Sequence[Record], classes: Sequence[KeyPlan], ticket: bytes) -> int:
         for plan in classes:

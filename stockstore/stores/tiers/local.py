@@ -27,13 +27,34 @@ class LocalLease(NamedTuple):
     lease: Lease
 
 
-class LocalPlaces(NamedTuple):
+class _Places(NamedTuple):
     """Where writes stand in the memory of who located them."""
 
     spaces: ClaimedSpaces
     namespace: str
     records: tuple[Record, ...]
     classes: tuple[KeyPlan, ...]
+
+    def forget(self) -> None:
+        """Remove what stands there."""
+        self.spaces.remove(self.namespace, self.records)
+        if self.classes:
+            self.spaces.clear(self.namespace, self.classes)
+
+
+class LocalPlaces(_Places):
+    """Places that let go of their markers when nobody has them any more.
+
+    A signal's exception may end a write between its commit and the release. Nobody else would ever take such a marker away.
+    """
+
+    ticket: bytes | None = None
+
+    def __del__(self) -> None:
+        """Release what was not released."""
+        if self.ticket is not None:
+            self.forget()
+            self.spaces.release(self.namespace, self.records, self.classes, self.ticket, None, None)
 
 
 class LocalTier:
@@ -181,25 +202,26 @@ class LocalTier:
 
     def mark(self, places: object, ticket: bytes) -> None:
         """Put markers; what is marked is absent."""
-        spaces, namespace, records, classes = _mine(places)
-        spaces.mark(namespace, records, classes, ticket)
-        tell_places("mark", self._store, records, classes)
+        mine = _mine(places)
+        mine.ticket = ticket
+        mine.spaces.mark(mine.namespace, mine.records, mine.classes, ticket)
+        tell_places("mark", self._store, mine.records, mine.classes)
 
     def release(self, places: object, ticket: bytes, *, committed: bool, snapshots: Sequence[Snapshot] = ()) -> None:
         """Take markers away, and keep exactly what was committed."""
-        spaces, namespace, records, classes = _mine(places)
+        mine = _mine(places)
+        spaces, namespace, records, classes = mine
         values = {_record(snapshot): kept for snapshot in snapshots for kept in self._kept(snapshot)} if committed else None
         kept = spaces.release(namespace, records, classes, ticket, values, self._limit)
+        mine.ticket = None
         self._store._counters.add(puts=len(kept))
         tell_end(self._store, committed, records, classes, kept)
 
     def invalidate(self, places: object) -> None:
         """Remove what stands at places."""
-        spaces, namespace, records, classes = _mine(places)
-        spaces.remove(namespace, records)
-        if classes:
-            spaces.clear(namespace, classes)
-        tell_places("invalidate", self._store, records, classes)
+        mine = _mine(places)
+        mine.forget()
+        tell_places("invalidate", self._store, mine.records, mine.classes)
 
     def owe(self, places: object, ticket: bytes | None = None) -> None:
         """Invalidate, and release, at once."""
