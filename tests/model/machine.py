@@ -4,9 +4,7 @@ The steps are those of ``stockstore.backends.coherent``, each atomic. A value is
 so the trace to a violation is one of the shortest.
 """
 
-from collections import deque
 from collections.abc import Iterator
-from functools import cache
 from typing import Any, NamedTuple
 
 from tests.model.protocols import Protocol
@@ -99,7 +97,7 @@ class Machine:
         marked = s.cell is not None and s.cell[0] == "W" and not self.p.leases_over_markers
         if self.p.unleased:
             yield f"r{place} goes on", s.at(place, ("reader", "read", floors, seen, -1, 0)), None
-        elif _is_marked(s.generation) or marked or s.cell != old or (old and old[0] == "L"):
+        elif is_marked(s.generation) or marked or s.cell != old or (old and old[0] == "L"):
             yield f"r{place} bypasses", s.at(place, ("reader", "read", floors, seen, None, None)), None
         else:
             generation = s.generation or ("V", s.clock)
@@ -111,7 +109,7 @@ class Machine:
         yield f"r{place} reads {value}", s.at(place, ("reader", "fill", floors, seen, token, generation, value)), None
 
     def _reader_fill(self, s: State, place: int, floors: Any, seen: Any, token: Any, generation: Any, value: Any) -> Iterator[Step]:
-        if self.p.generation_of_the_fill and not _is_marked(s.generation) and s.generation:
+        if self.p.generation_of_the_fill and not is_marked(s.generation) and s.generation:
             generation = s.generation[1]
         fills = token == -1 or (token is not None and s.cell == ("L", token))
         cell = ("V", value, generation) if fills else s.cell
@@ -135,7 +133,7 @@ class Machine:
             yield f"w{place} updates", s.at(place, after, lock=place), None
 
     def _writer_mark(self, s: State, place: int, kind: str, value: Any) -> Iterator[Step]:
-        committing = ("writer", "commit", kind, value, None if _is_marked(s.generation) else s.generation)
+        committing = ("writer", "commit", kind, value, None if is_marked(s.generation) else s.generation)
         if self.p.early and kind == KEYED:
             yield f"w{place} puts early", s.at(place, committing, cell=("V", value, 0)), None
         elif not self.p.marks or (kind != KEYED and self.p.generation_unmarked):
@@ -176,7 +174,7 @@ class Machine:
             return
         after = ("writer", "return", value) if committed else ENDED
         if self.p.generation_of_the_release:
-            generation = None if _is_marked(s.generation) else s.generation
+            generation = None if is_marked(s.generation) else s.generation
         kept = ("V", value, generation[1]) if committed and self.p.values and generation else None
         yield f"w{place} releases", self._released(s, place, kind, kept, committed).at(place, after), None
         if s.faults.losses and (self.p.resolver or self.p.outbox):
@@ -196,7 +194,7 @@ class Machine:
         return s._replace(cell=("V", s.processes[place][3], 0) if self.p.put else None)
 
     def _without_marker(self, cell: Cell, place: int, committed: bool, value: Cell = None) -> Cell:
-        if not _is_marked(cell):
+        if not is_marked(cell):
             return cell if self.p.keeps_where_marker_was_lost or not committed else None
         assert cell is not None
         if place not in cell[1]:
@@ -214,12 +212,12 @@ class Machine:
 
     def _drained(self, s: State, writer: int) -> State:
         cell, generation = self._invalidated(s.cell), s.generation
-        if _is_marked(generation):
+        if is_marked(generation):
             generation = self._without_marker(generation, writer, True)
         return s._replace(cell=self._without_marker(cell, writer, True), generation=generation, outbox=s.outbox - {writer})
 
     def _invalidated(self, cell: Cell) -> Cell:
-        if self.p.janitor_deletes or not _is_marked(cell):
+        if self.p.janitor_deletes or not is_marked(cell):
             return None
         assert cell is not None
         return cell if self.p.invalidation_spares_sole_markers else ("W", cell[1], True)
@@ -227,7 +225,7 @@ class Machine:
     def _resolved(self, s: State) -> Iterator[Step]:
         for name in ("cell", "generation"):
             cell = getattr(s, name)
-            for writer in cell[1] if _is_marked(cell) else ():
+            for writer in cell[1] if is_marked(cell) else ():
                 process = s.processes[writer]
                 if process == ENDED or process[1] in ("release", "return"):
                     yield f"{name} of w{writer} is resolved", _with(s, name, self._without_marker(cell, writer, False)), None
@@ -235,16 +233,17 @@ class Machine:
     def _evicted(self, s: State) -> Iterator[Step]:
         for name in ("cell", "generation"):
             cell = getattr(s, name)
-            if cell and not (self.p.pinned and _is_marked(cell)):
+            if cell and not (self.p.pinned and is_marked(cell)):
                 yield f"{name} is evicted", _with(s, name, None)._replace(faults=_less(s.faults, "evictions")), None
 
 
-def _is_marked(cell: Cell) -> bool:
+def is_marked(cell: Cell) -> bool:
+    """Whether a writer's marker stands in a cell."""
     return cell is not None and cell[0] == "W"
 
 
 def _with_marker(cell: Cell, writer: int, *, blind: bool) -> Cell:
-    if _is_marked(cell) and not blind:
+    if is_marked(cell) and not blind:
         assert cell is not None
         return ("W", cell[1] | {writer}, True)
     return ("W", frozenset([writer]), False)
@@ -264,74 +263,3 @@ def _judged(s: State, value: Any, floors: tuple[int, int]) -> str | None:
     if value[0] < floors[0]:
         return "stale after acknowledgement"
     return "stale after commit" if value[0] < floors[1] else None
-
-
-def at_rest(s: State) -> str | None:
-    """Tell what is wrong with a state in which nothing happens any more but evictions."""
-    if s.cell and s.cell[0] == "V" and s.generation == ("V", s.cell[2]) and s.cell[1] != s.db:
-        return "dirty" if s.cell[1][1] not in s.committed else "stale at rest"
-    return "marker left" if _is_marked(s.cell) or _is_marked(s.generation) else None
-
-
-def canonical(s: State) -> State:
-    """Rename tokens by the order of their first appearance, and sort the readers, which are alike."""
-    names: dict[int, int] = {}
-
-    def name(token: Any) -> Any:
-        return names.setdefault(token, len(names)) if type(token) is int and token >= 0 else token
-
-    def renamed(cell: Cell) -> Cell:
-        if cell is None or cell[0] == "W":
-            return cell
-        return ("V", cell[1], name(cell[2])) if len(cell) == 3 else (cell[0], name(cell[1]))
-
-    generation, cell = renamed(s.generation), renamed(s.cell)
-    readers: list[Process] = []
-    writers: list[Process] = []
-    for process in s.processes:
-        if process[0] == "writer":
-            writers.append(tuple(renamed(part) if isinstance(part, tuple) and part[:1] == ("V",) else part for part in process))
-        elif process == ENDED:
-            (writers if len(readers) == READERS else readers).append(process)
-        elif process[1] == "lease":
-            readers.append((*process[:4], renamed(process[4])))
-        elif process[1] in ("read", "fill"):
-            readers.append((*process[:4], name(process[4]), name(process[5]), *process[6:]))
-        else:
-            readers.append(process)
-    return s._replace(generation=generation, cell=cell, processes=(*sorted(readers, key=_order), *writers), clock=len(names) + 1)
-
-
-READERS = 2
-_order = cache(repr)
-
-
-def explore(protocol: Protocol, writers: tuple[str, ...], faults: Faults) -> dict[str, list[str]]:
-    """Give each sort of violation that can happen, with a shortest trace to it."""
-    machine = Machine(protocol)
-    found: dict[str, list[str]] = {}
-    for cell in (None, ("V", (0, "-"), 0)):
-        first = canonical(start(writers, READERS, cell)._replace(faults=faults))
-        origin: dict[State, tuple[State, str] | None] = {first: None}
-        waiting = deque([first])
-        while waiting:
-            state = waiting.popleft()
-            steps = list(machine.steps(state))
-            if all("evicted" in label for label, _, _ in steps) and (wrong := at_rest(state)):
-                found.setdefault(wrong, _trace(origin, state))
-            for label, after, violation in steps:
-                if violation:
-                    found.setdefault(violation, [*_trace(origin, state), label])
-                reached = canonical(after)
-                if reached not in origin:
-                    origin[reached] = (state, label)
-                    waiting.append(reached)
-    return found
-
-
-def _trace(origin: dict[State, Any], state: State) -> list[str]:
-    labels = []
-    while origin[state] is not None:
-        state, label = origin[state]
-        labels.append(label)
-    return labels[::-1]

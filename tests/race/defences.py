@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final, NamedTuple
 
-from tests.model.machine import explore
+from tests.model.explore import explore
 from tests.race.caches import CacheServer
 from tests.race.failpoints import Odds
 from tests.race.mutations import MUTATIONS, Mutation

@@ -1,0 +1,77 @@
+"""The search through all states that a machine can come to."""
+
+from collections import deque
+from functools import cache
+from typing import Any
+
+from tests.model.machine import ENDED, Cell, Faults, Machine, Process, State, is_marked, start
+from tests.model.protocols import Protocol
+
+_order = cache(repr)
+
+
+def at_rest(s: State) -> str | None:
+    """Tell what is wrong with a state in which nothing happens any more but evictions."""
+    if s.cell and s.cell[0] == "V" and s.generation == ("V", s.cell[2]) and s.cell[1] != s.db:
+        return "dirty" if s.cell[1][1] not in s.committed else "stale at rest"
+    return "marker left" if is_marked(s.cell) or is_marked(s.generation) else None
+
+
+def canonical(s: State, count: int) -> State:
+    """Rename tokens by the order of their first appearance, and sort the readers, which are alike."""
+    names: dict[int, int] = {}
+
+    def name(token: Any) -> Any:
+        return names.setdefault(token, len(names)) if type(token) is int and token >= 0 else token
+
+    def renamed(cell: Cell) -> Cell:
+        if cell is None or cell[0] == "W":
+            return cell
+        return ("V", cell[1], name(cell[2])) if len(cell) == 3 else (cell[0], name(cell[1]))
+
+    generation, cell = renamed(s.generation), renamed(s.cell)
+    readers: list[Process] = []
+    writers: list[Process] = []
+    for process in s.processes:
+        if process[0] == "writer":
+            writers.append(tuple(renamed(part) if isinstance(part, tuple) and part[:1] == ("V",) else part for part in process))
+        elif process == ENDED:
+            (writers if len(readers) == count else readers).append(process)
+        elif process[1] == "lease":
+            readers.append((*process[:4], renamed(process[4])))
+        elif process[1] in ("read", "fill"):
+            readers.append((*process[:4], name(process[4]), name(process[5]), *process[6:]))
+        else:
+            readers.append(process)
+    return s._replace(generation=generation, cell=cell, processes=(*sorted(readers, key=_order), *writers), clock=len(names) + 1)
+
+
+def explore(protocol: Protocol, writers: tuple[str, ...], faults: Faults, readers: int = 2) -> dict[str, list[str]]:
+    """Give each sort of violation that can happen, with a shortest trace to it."""
+    machine = Machine(protocol)
+    found: dict[str, list[str]] = {}
+    for cell in (None, ("V", (0, "-"), 0)):
+        first = canonical(start(writers, readers, cell)._replace(faults=faults), readers)
+        origin: dict[State, tuple[State, str] | None] = {first: None}
+        waiting = deque([first])
+        while waiting:
+            state = waiting.popleft()
+            steps = list(machine.steps(state))
+            if all("evicted" in label for label, _, _ in steps) and (wrong := at_rest(state)):
+                found.setdefault(wrong, _trace(origin, state))
+            for label, after, violation in steps:
+                if violation:
+                    found.setdefault(violation, [*_trace(origin, state), label])
+                reached = canonical(after, readers)
+                if reached not in origin:
+                    origin[reached] = (state, label)
+                    waiting.append(reached)
+    return found
+
+
+def _trace(origin: dict[State, Any], state: State) -> list[str]:
+    labels = []
+    while origin[state] is not None:
+        state, label = origin[state]
+        labels.append(label)
+    return labels[::-1]
