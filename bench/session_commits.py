@@ -1,15 +1,16 @@
 """Commits of a session with the hook attached, beside the same commits without it."""
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from tempfile import TemporaryDirectory
-from typing import Final
+from typing import Final, cast
 
-from sqlalchemy import Engine, create_engine, func, select
+from sqlalchemy import URL, Engine, Table, create_engine, func, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from bench.context import Context, calls, expect
+from bench.measure import Times
 from bench.report import Row, at_most, timed
 from bench.samples import Base, User, user_row
 from stockstore import ChainedStore, RedisStore, SqlAlchemyStore
@@ -25,24 +26,45 @@ _HOOKS: Final = {
     "fast": ({"consistency": "fast"}, 1.15),
 }
 
+_UNCACHED: Final = "100 new rows of a class that is not cached"
+
+
+class Unkept(Base):
+    """The columns of ``User``, in a class that no cache keeps."""
+
+    __table__ = cast("Table", User.__table__).to_metadata(Base.metadata, name="unkept_users")
+    __cache__ = False
+
 
 def rows(context: Context) -> Iterator[Row]:
-    with ExitStack() as stack:
-        server = create_engine(context.servers.database)
-        stack.callback(server.dispose)
-        Base.metadata.create_all(server)
-        yield from _commits(context, server, "PostgreSQL", {name: limit for name, (_, limit) in _HOOKS.items()})
-        yield from _reads(context, server)
-        folder = stack.enter_context(TemporaryDirectory())
-        file = create_engine(f"sqlite:///{folder}/bench.db")
-        stack.callback(file.dispose)
-        Base.metadata.create_all(file)
+    server = context.servers.database
+    _create(server)
+    yield from _commits(context, server, "PostgreSQL", {name: limit for name, (_, limit) in _HOOKS.items()})
+    yield from _uncached(context, server)
+    yield from _reads(context, server)
+    with TemporaryDirectory() as folder:
+        file = f"sqlite:///{folder}/bench.db"
+        _create(file)
         yield from _commits(context, file, "SQLite in a file", dict.fromkeys(_HOOKS, 1.5))
 
 
-def _makers(context: Context, engine: Engine, stack: ExitStack) -> dict[str, Callable[[], Session]]:
-    makers: dict[str, Callable[[], Session]] = {_PLAIN: sessionmaker(engine)}
+def _create(url: URL | str) -> None:
+    engine = create_engine(url)
+    Base.metadata.create_all(engine)
+    engine.dispose()
+
+
+def _engine(url: URL | str, stack: ExitStack) -> Engine:
+    """Give each way an engine of its own: a hook must not slow down the one without."""
+    engine = create_engine(url)
+    stack.callback(engine.dispose)
+    return engine
+
+
+def _makers(context: Context, url: URL | str, stack: ExitStack) -> dict[str, sessionmaker[Session]]:
+    makers = {_PLAIN: sessionmaker(_engine(url, stack))}
     for name, (options, _) in _HOOKS.items():
+        engine = _engine(url, stack)
         store = stack.enter_context(ChainedStore([RedisStore(context.servers.redis, namespace=name), SqlAlchemyStore(engine=engine)]))
         sync = SessionSync(store, **options)  # type: ignore[arg-type]
         if engine.dialect.name == "sqlite":
@@ -54,36 +76,46 @@ def _makers(context: Context, engine: Engine, stack: ExitStack) -> dict[str, Cal
     return makers
 
 
-def _commits(context: Context, engine: Engine, database: str, limits: dict[str, float]) -> Iterator[Row]:
+def _commits(context: Context, url: URL | str, database: str, limits: dict[str, float]) -> Iterator[Row]:
     with ExitStack() as stack:
-        makers = _makers(context, engine, stack)
-        ways = {name: _commit(maker) for name, maker in makers.items()}
-        for name, way in ways.items():
-            before = _count(engine)
-            way()
-            expect(name, _count(engine), before + _ROWS)
-        times = context.race(calls(ways))
+        times = _race(context, _makers(context, url, stack), User)
     for name, limit in limits.items():
         yield timed(SUBJECT, f"{_ROWS} new rows, {name}, {database}", times, _PLAIN, at_most(limit), ours=name)
 
 
-def _commit(maker: Callable[[], Session]) -> Callable[[], object]:
+def _race(context: Context, makers: Mapping[str, sessionmaker[Session]], cls: type[Base]) -> Times:
+    ways = {name: _commit(maker, cls) for name, maker in makers.items()}
+    for name, way in ways.items():
+        before = _count(makers[name], cls)
+        way()
+        expect(name, _count(makers[name], cls), before + _ROWS)
+    return context.race(calls(ways))
+
+
+def _commit(maker: Callable[[], Session], cls: type[Base]) -> Callable[[], object]:
     def run() -> None:
         with maker() as session:
-            session.add_all([User(**user_row(next(_numbers))) for _ in range(_ROWS)])
+            session.add_all([cls(**user_row(next(_numbers))) for _ in range(_ROWS)])
             session.commit()
 
     return run
 
 
-def _count(engine: Engine) -> int:
-    with Session(engine) as session:
-        return session.scalars(select(func.count()).select_from(User)).one()
+def _count(maker: Callable[[], Session], cls: type[Base]) -> int:
+    with maker() as session:
+        return session.scalars(select(func.count()).select_from(cls)).one()
 
 
-def _reads(context: Context, engine: Engine) -> Iterator[Row]:
+def _uncached(context: Context, url: URL | str) -> Iterator[Row]:
     with ExitStack() as stack:
-        makers = _makers(context, engine, stack)
+        times = _race(context, _makers(context, url, stack), Unkept)
+    for name in _HOOKS:
+        yield timed(SUBJECT, f"{_UNCACHED}, {name}", times, _PLAIN, at_most(1.02), ours=name)
+
+
+def _reads(context: Context, url: URL | str) -> Iterator[Row]:
+    with ExitStack() as stack:
+        makers = _makers(context, url, stack)
         times = context.race(calls({name: _read(maker) for name, maker in makers.items()}))
     for name in _HOOKS:
         yield timed(SUBJECT, f"a transaction that reads one row, {name}", times, _PLAIN, at_most(1.02), ours=name)

@@ -1,18 +1,16 @@
 """What a hook hears of the engines that its sessions use."""
 
-from collections.abc import Callable
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection, Engine, TwoPhaseTransaction, event
 from sqlalchemy.engine import ExecutionContext
-from sqlalchemy.exc import InvalidRequestError
 
 from stockstore.coherence.protocol import Outcome
 from stockstore.locks import fork_safe_lock
 from stockstore.mapped.hydrate import is_flushing
-from stockstore_ext.sqlalchemy.frames import Frame, frame_on
+from stockstore_ext.sqlalchemy import executions
+from stockstore_ext.sqlalchemy.frames import Frame, frame_on, frames_on
 from stockstore_ext.sqlalchemy.outcomes import finish_all, unwatch, watch
 
 if TYPE_CHECKING:
@@ -29,13 +27,6 @@ class EngineEvents:
         self._recording = recording
         self._known: WeakKeyDictionary[Engine, None] = WeakKeyDictionary()
         self._lock = fork_safe_lock()
-        self._listeners: dict[str, Callable[..., None]] = {
-            "commit": self._before_commit,
-            "prepare_twophase": self._before_commit,
-            "commit_twophase": self._before_commit,
-            "before_cursor_execute": self._before_statement,
-            "after_cursor_execute": self._after_statement,
-        }
 
     def engines(self) -> list[Engine]:
         """Give the engines known."""
@@ -49,44 +40,53 @@ class EngineEvents:
                     self._listen(engine)
 
     def _listen(self, engine: Engine) -> None:
-        for name, listener in self._listeners.items():
-            event.listen(engine, name, listener)
+        executions.hear(engine.dialect, self)
         watch(engine.dialect)
         self._known[engine] = None
 
     def leave(self) -> None:
-        """Listen no more; what somebody else has removed is left alone."""
+        """Listen no more."""
         with self._lock:
             for engine in self.engines():
-                for name, listener in self._listeners.items():
-                    with suppress(InvalidRequestError):
-                        event.remove(engine, name, listener)
+                executions.leave(engine.dialect, self)
                 unwatch(engine.dialect)
                 del self._known[engine]
 
-    # -- listeners -------------------------------------------------------------------------------
+    # -- statements ------------------------------------------------------------------------------
 
-    def _before_commit(self, connection: Connection, *_rest: object) -> None:
-        frame = frame_on(connection.info, self._recording)
-        if frame is not None:
-            frame.prepare(connection)
-
-    def _before_statement(
-        self, connection: Connection, _cursor: object, sql: str, _parameters: object, context: ExecutionContext | None, _many: bool
-    ) -> None:
+    def before(self, context: ExecutionContext) -> None:
+        """Note what a statement writes, and have the COMMIT after it prepared."""
+        connection = context.root_connection
         frame = frame_on(connection.info, self._recording)
         if frame is None or not frame.sessions or frame.quiet or frame.is_prepared:
             return
-        if context is not None and context.execution_options.get(_INTERNAL):
+        if context.execution_options.get(_INTERNAL):
             return
         if frame.statement:
             _finish_statement(frame)
-        self._recording.statement(connection, frame, sql, context)
+        self._recording.statement(connection, frame, context.statement or "", context)
+        _hear_commits(connection, frame)
 
-    def _after_statement(self, connection: Connection, *_rest: Any) -> None:
-        frame = frame_on(connection.info, self._recording)
+    def after(self, context: ExecutionContext) -> None:
+        """Finish what has committed by itself."""
+        frame = frame_on(context.root_connection.info, self._recording)
         if frame is not None and frame.statement and not frame.quiet:
             _finish_statement(frame)
+
+
+def _hear_commits(connection: Connection, frame: Frame) -> None:
+    """Listen to the COMMITs of a connection, if that is not done yet: to no more than that, as most transactions only read."""
+    twophase = isinstance(connection.get_transaction(), TwoPhaseTransaction)
+    heard = ref(connection), twophase
+    if frame.heard != heard:
+        frame.heard = heard
+        for name in ("prepare_twophase", "commit_twophase") if twophase else ("commit",):
+            event.listen(connection, name, _before_commit)
+
+
+def _before_commit(connection: Connection, *_rest: object) -> None:
+    for frame in frames_on(connection.info):
+        frame.prepare(connection)
 
 
 def _finish_statement(frame: Frame) -> None:

@@ -7,7 +7,7 @@ the caller whose transaction the session has joined, and it dies with the connec
 from collections.abc import Callable, Hashable, Iterator, MutableMapping
 from contextlib import contextmanager
 from typing import Any, Final, Protocol, TypeAlias
-from weakref import WeakSet
+from weakref import WeakSet, ref
 
 from sqlalchemy import Connection
 from sqlalchemy.orm import Session
@@ -55,6 +55,7 @@ class Frame:
         quiet: Whether the statements on the connection are no writes of the application now.
         statement: What follows a statement that commits by itself.
         autocommitted: Whether there was such a statement.
+        heard: The connection whose COMMITs are listened to, and whether they have two phases.
     """
 
     __slots__ = (
@@ -65,6 +66,7 @@ class Frame:
         "autocommitted",
         "committing",
         "foreign",
+        "heard",
         "pinned",
         "quiet",
         "sessions",
@@ -80,6 +82,7 @@ class Frame:
         self.quiet = False
         self.statement: list[Finish] = []
         self.autocommitted = False
+        self.heard: tuple[ref[Connection], bool] | None = None
         self._left: list[Finish] = []
         self._pending: list[Finish] | None = None
         self._levels = [_Level(None)]
@@ -170,16 +173,25 @@ class Frame:
 
     def commit(self) -> list[Finish]:
         """Forget the transaction, and give what follows its COMMIT."""
+        if self._is_fresh():
+            return []
         # Of some commits no event tells, such as the pool's own.
         late = self.committing.afterwards(self.all_writes()) if self._pending is None and self.written else []
         return [*self.end(), *late]
 
     def end(self) -> list[Finish]:
         """Forget the transaction, and give what is to be done about it, however it has ended."""
+        if self._is_fresh():
+            return []
         pending = [*self._left, *self.prepared(), *self.statement]
         self._left, self.statement, self.autocommitted = [], [], False
         self._pending, self.foreign, self.pinned, self._levels = None, False, None, [_Level(None)]
         return pending
+
+    def _is_fresh(self) -> bool:
+        """Whether there is nothing to forget, as after most transactions, which only read."""
+        odd = self.foreign or self.autocommitted or self._left or self.statement or len(self._levels) > 1 or self._levels[0].writes
+        return not odd and self.pinned is None and self._pending is None
 
     def _find(self, name: str) -> int | None:
         named = (at for at in range(len(self._levels) - 1, 0, -1) if self._levels[at].name == name)

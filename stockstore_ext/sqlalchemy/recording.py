@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Literal, TypeAlias
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakKeyDictionary, WeakSet, ref
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.engine import ExecutionContext
@@ -66,7 +66,9 @@ class Recording:
         self._means: WeakKeyDictionary[Engine, Means] = WeakKeyDictionary()
         self._frames: WeakSet[Frame] = WeakSet()
         self._leave: Callable[[], None] | None = None
-        self._using: WeakKeyDictionary[Session, list[Frame]] = WeakKeyDictionary()
+        # As a WeakKeyDictionary, which takes longer.
+        self._using: dict[ref[Session], list[Frame]] = {}
+        self._forget = partial(_forget, self._using)
 
     # -- sessions --------------------------------------------------------------------------------
 
@@ -77,9 +79,9 @@ class Recording:
             frame = open_frame(connection.info, self)
             self._frames.add(frame)
         frame.resume()
-        using = self._using.get(session)
+        using = self._using.get(ref(session))
         if using is None:
-            self._using[session] = [frame]
+            self._using[ref(session, self._forget)] = [frame]
         elif frame not in using:
             using.append(frame)
         frame.sessions.add(session)
@@ -88,12 +90,12 @@ class Recording:
 
     def end(self, session: Session) -> None:
         """Untie a session whose transaction has ended; what it wrote stays with the connection until that commits."""
-        for frame in self._using.pop(session, ()):
+        for frame in self._using.pop(ref(session), ()):
             frame.sessions.discard(session)
 
     def frames_of(self, session: Session) -> list[Frame]:
         """Give the frames of the connections that a session uses."""
-        return list(self._using.get(session, ()))
+        return list(self._using.get(ref(session), ()))
 
     def hides(self, session: Session, root: type) -> str:
         """Tell why a session has to read a class from its own connection, and must fill nothing from it; ``""``: it need not."""
@@ -241,3 +243,7 @@ class Recording:
         for tier in self.tiers:
             if tier.remote:
                 tier.resolvers.append(resolver)
+
+
+def _forget(using: dict[ref[Session], list[Frame]], session: ref[Session]) -> None:
+    using.pop(session, None)

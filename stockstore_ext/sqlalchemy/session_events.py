@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from sqlalchemy import Connection, Result, event
+from sqlalchemy import Connection, Result, Select, event
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.orm import ORMExecuteState, Session, SessionTransaction, UOWTransaction
 
@@ -69,7 +69,8 @@ class SessionEvents:
         self._end_autocommitted(session)
 
     def _do_orm_execute(self, execution: ORMExecuteState) -> Result[Any] | None:
-        if is_origin(execution.session) or is_sharded(execution.session):
+        # Nearly all statements end here.
+        if type(execution.statement) is Select or is_origin(execution.session) or is_sharded(execution.session):
             return None
         return orm_statement(execution, self._recording.writes_of(execution.session), self._recording.collecting)
 

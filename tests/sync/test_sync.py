@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 from stockstore import ChainedStore, ConfigurationError, MappingStore, ProcessMemoryStore, RedisStore, SqlAlchemyStore, Store
 from stockstore.evidence import Outbox
-from stockstore_ext.sqlalchemy import SessionSync
+from stockstore_ext.sqlalchemy import SessionSync, engine_events
 from tests.servers.redis import RedisServer
 from tests.stores.shop import Customer, create_tables
 from tests.sync.conftest import ON_MEMORY, ON_POSTGRES, ON_REDIS, ON_SQLITE, Attach
@@ -87,8 +87,7 @@ def test_detached(path: Path) -> None:
     seed(path)
     with path.maker() as session:
         session.connection()
-        for name, listener in path.sync._engines._listeners.items():
-            event.remove(path.engine, name, listener)
+        del path.engine.dialect.execution_ctx_cls
     for name, listener in path.sync._sessions._listeners.items():
         event.remove(path.maker, name, listener)
     path.sync.detach()
@@ -111,12 +110,38 @@ def test_detached_within_a_transaction(path: Path) -> None:
     assert "do_commit" not in path.engine.dialect.__dict__
 
 
-def test_engine_listeners_removed_by_others(path: Path) -> None:
+def test_derived_execution_contexts(path: Path) -> None:
+    """Who replaces the class of execution contexts by one that is derived from it loses nothing, and keeps it when the hook is detached."""
+    seed(path)
+    with path.maker() as session:
+        dialect: Any = session.connection().dialect
+        derived = dialect.execution_ctx_cls = type("Derived", (dialect.execution_ctx_cls,), {})
+        rename(session, "changed")
+        session.commit()
+    assert ann(path) == "changed"
+    path.compare((Customer, 1))
+    path.sync.detach()
+    assert dialect.execution_ctx_cls is derived
+    del dialect.execution_ctx_cls
+
+
+def test_engines_are_not_listened_to(path: Path) -> None:
+    """An engine with a listener would cost every statement, and a transaction that reads is to cost nothing to speak of."""
+    seed(path)
+    with path.maker() as session:
+        assert session.get(Customer, 1)
+        assert not session.connection().dispatch.commit
+        rename(session, "changed")
+        assert session.connection().dispatch.commit
+        assert not any((path.engine.dispatch.commit, path.engine.dispatch.before_cursor_execute, path.engine.dispatch.after_cursor_execute))
+
+
+def test_commit_listener_removed_by_others(path: Path) -> None:
     """A commit of which no listener heard is told afterwards."""
     seed(path)
     with path.maker() as session:
         rename(session, "changed")
-        event.remove(path.engine, "commit", path.sync._engines._listeners["commit"])
+        event.remove(session.connection(), "commit", engine_events._before_commit)
         session.commit()
     assert ann(path) == "changed"
     path.compare((Customer, 1))
