@@ -88,6 +88,8 @@ _SAFE_CALLS: Final = frozenset((_WORDS_BEFORE_BRACKETS + _FUNCTIONS).split())
 """What stands before a bracket and changes nothing."""
 _LOCKING: Final = re.compile(r"\bfor\s+(?:no\s+key\s+)?update\b")
 _QUIET: Final = re.compile(r"'(?:[^']|'')*'|/\*(?!!).*?\*/|--\s[^\n]*|\$(\w*)\$.*?\$\1\$", re.DOTALL)
+_ODD: Final = re.compile(r"""[\\#]|--\S|/\*(?:(?!\*/).)*/\*|u&"|"[^"]*['\-/$;][^"]*"|`[^`]*['\-/$;][^`]*`|\[[^\]]*'[^\]]*\]""", re.DOTALL)
+"""Where it is not known where text, names and comments begin and end: databases differ, or names have signs in them that begin others."""
 _ROUTINE: Final = re.compile(r"\s*create\b[^;(]*\b(?:trigger|function|procedure)\b")
 _WORD: Final = re.compile(r"\w+")
 _CALL: Final = re.compile(r"(\w+)[\"`\]]?\s*\(")
@@ -105,10 +107,11 @@ def reading_of(sql: str) -> Reading:
     True
     """
     text = sql.lower()
-    # Where a backslash may escape a quote, it is not known where text begins and ends.
-    bare = text if "\\" in text else _QUIET.sub(" ", text)
+    bare = text if _ODD.search(text) else _QUIET.sub(" ", text)
     pieces = [bare] if _ROUTINE.match(bare) else [piece for piece in bare.split(";") if piece.strip()]
     judged = {_judged(piece) for piece in pieces}
+    if 'u&"' in text:  # PostgreSQL's names by code points
+        judged.add("opaque")
     words = frozenset(_WORD.findall(bare))
     return Reading(judged <= {"harmless"}, "opaque" in judged, words)
 

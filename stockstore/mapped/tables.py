@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from typing import Any, Final, NamedTuple
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 
 from sqlalchemy import MetaData, Table, event
 from sqlalchemy.orm import Mapper
@@ -22,6 +22,7 @@ _DELETING: Final = frozenset(("delete", "replace", "merge"))
 _CHANGING: Final = frozenset(("update", "replace", "merge"))
 Roots = frozenset[type]
 _NONE: Final[Roots] = frozenset()
+_replacing: Final[WeakKeyDictionary[Table, bool]] = WeakKeyDictionary()
 
 
 class _Place(NamedTuple):
@@ -114,6 +115,16 @@ def all_roots() -> Roots:
     """Give the roots of all mapped classes."""
     index = _current()
     return roots_named(index.places)
+
+
+def replaces(table: object) -> bool:
+    """Whether a new value of a unique column makes SQLite delete another row, by ``ON CONFLICT REPLACE`` in the table's definition."""
+    if not isinstance(table, Table):
+        return False
+    if table not in _replacing:
+        settings = (value for part in (*table.constraints, *table.columns) for value in part.dialect_kwargs.values())
+        _replacing[table] = any(str(value).upper() == "REPLACE" for value in settings)
+    return _replacing[table]
 
 
 def roots_in_text(sql: str, words: AbstractSet[str]) -> Roots:

@@ -3,10 +3,18 @@
 import re
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, TextClause
+from sqlalchemy.engine import ExecutionContext
+from sqlalchemy.pool import PoolProxiedConnection
 
+_IDLE: Final = 0
+"""libpq's PQTRANS_IDLE."""
 _IN_ERROR: Final = 3
 """libpq's PQTRANS_INERROR."""
+_COMMIT: Final = re.compile(r"\bcommit\b|(?:^|;)\s*(?:end|call|do)\b", re.IGNORECASE)
+"""Where a COMMIT may be; procedures may contain one."""
+_COMMIT_IN_MYSQL: Final = re.compile(r"(?:^|;)\s*(?:begin|start|lock|create|alter|drop|rename|truncate|grant|revoke)\b", re.IGNORECASE)
+"""What MySQL and MariaDB put a COMMIT before."""
 _DML: Final = re.compile(r"\s*(insert|update|delete|replace)\b", re.IGNORECASE)
 _LEGACY: Final = -1
 
@@ -42,6 +50,24 @@ def _autocommits(driver: Any) -> bool:
     # With MySQL's drivers it is a method that sets it.
     ask = getattr(driver, "get_autocommit", None)
     return getattr(driver, "autocommit", False) is True if ask is None else bool(ask())
+
+
+def may_commit(connection: Connection, sql: str, context: ExecutionContext | None) -> bool:
+    """Whether a text may commit what is open, of which the engine does not tell."""
+    compiled: Any = getattr(context, "compiled", None)
+    if not (compiled is None or isinstance(compiled.statement, TextClause) or getattr(context, "isddl", False)):
+        return False
+    return _COMMIT.search(sql) is not None or (connection.dialect.name in {"mysql", "mariadb"} and _COMMIT_IN_MYSQL.search(sql) is not None)
+
+
+def is_over(connection: PoolProxiedConnection) -> bool:
+    """Whether a driver says that no transaction is open any more."""
+    driver: Any = connection.driver_connection
+    try:
+        status = getattr(getattr(driver, "info", None), "transaction_status", None)
+        return status == _IDLE or getattr(driver, "in_transaction", True) is False
+    except Exception:  # noqa: BLE001 - a closed connection, for which each driver has its own error
+        return False
 
 
 def _begins(driver: Any, sql: str) -> bool:

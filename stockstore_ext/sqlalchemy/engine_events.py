@@ -10,6 +10,7 @@ from stockstore.coherence.protocol import Outcome
 from stockstore.locks import fork_safe_lock
 from stockstore.mapped.hydrate import is_flushing
 from stockstore_ext.sqlalchemy import executions
+from stockstore_ext.sqlalchemy.drivers import is_over
 from stockstore_ext.sqlalchemy.frames import Frame, frame_on, frames_on
 from stockstore_ext.sqlalchemy.outcomes import finish_all, unwatch, watch
 
@@ -58,20 +59,21 @@ class EngineEvents:
         """Note what a statement writes, and have the COMMIT after it prepared."""
         connection = context.root_connection
         frame = frame_on(connection.info, self._recording)
-        if frame is None or not frame.sessions or frame.quiet or frame.is_prepared:
+        if frame is None or not (frame.joined or frame.sessions) or frame.quiet or frame.is_prepared:
             return
         if context.execution_options.get(_INTERNAL):
             return
         if frame.statement:
-            _finish_statement(frame)
+            _finish_statement(frame, connection)
         self._recording.statement(connection, frame, context.statement or "", context)
         _hear_commits(connection, frame)
 
     def after(self, context: ExecutionContext) -> None:
         """Finish what has committed by itself."""
-        frame = frame_on(context.root_connection.info, self._recording)
+        connection = context.root_connection
+        frame = frame_on(connection.info, self._recording)
         if frame is not None and frame.statement and not frame.quiet:
-            _finish_statement(frame)
+            _finish_statement(frame, connection)
 
 
 def _hear_commits(connection: Connection, frame: Frame) -> None:
@@ -89,10 +91,11 @@ def _before_commit(connection: Connection, *_rest: object) -> None:
         frame.prepare(connection)
 
 
-def _finish_statement(frame: Frame) -> None:
+def _finish_statement(frame: Frame, connection: Connection) -> None:
     """Finish a statement that has committed by itself; had it failed, that would do no harm."""
     finishing, frame.statement = frame.statement, []
-    if not any(is_flushing(session) for session in frame.sessions):
+    doubtful, frame.doubtful = frame.doubtful, False
+    if not (doubtful and not is_over(connection.connection)) and not any(is_flushing(session) for session in frame.sessions):
         finishing += frame.commit()
     finish_all(finishing, Outcome.COMMITTED)
 

@@ -50,11 +50,14 @@ class Frame:
     Attributes:
         committing: The hook's part.
         sessions: The attached sessions that use the connection now.
+        joined: Whether a session has used the connection in this transaction, which others may go on with.
+        named: Whether such a session is one of a tenant's own.
         foreign: Whether the rest of the transaction reads and writes elsewhere, such as after ``SET LOCAL search_path``.
         pinned: Whether it reads from a snapshot that may be older than what caches hold; ``None``: not known yet.
         quiet: Whether the statements on the connection are no writes of the application now.
         statement: What follows a statement that commits by itself.
         autocommitted: Whether there was such a statement.
+        doubtful: Whether there was one that may have committed.
         heard: The connection whose COMMITs are listened to, and whether they have two phases.
     """
 
@@ -65,8 +68,11 @@ class Frame:
         "_pending",
         "autocommitted",
         "committing",
+        "doubtful",
         "foreign",
         "heard",
+        "joined",
+        "named",
         "pinned",
         "quiet",
         "sessions",
@@ -77,11 +83,14 @@ class Frame:
         """Start with nothing written."""
         self.committing = committing
         self.sessions: WeakSet[Session] = WeakSet()
+        self.joined = False
+        self.named = False
         self.foreign = False
         self.pinned: bool | None = None
         self.quiet = False
         self.statement: list[Finish] = []
         self.autocommitted = False
+        self.doubtful = False
         self.heard: tuple[ref[Connection], bool] | None = None
         self._left: list[Finish] = []
         self._pending: list[Finish] | None = None
@@ -105,6 +114,12 @@ class Frame:
         for level in self._levels:
             _merge(found, level.writes)
         return {scope: writes for scope, writes in found.items() if writes}
+
+    def keep_tentative(self) -> None:
+        """Take what was noted tentatively as certain."""
+        for level in self._levels:
+            for writes in level.writes.values():
+                writes.keep_tentative()
 
     def push(self, name: str, *, outermost: bool = False) -> None:
         """Begin a savepoint."""
@@ -184,14 +199,14 @@ class Frame:
         if self._is_fresh():
             return []
         pending = [*self._left, *self.prepared(), *self.statement]
-        self._left, self.statement, self.autocommitted = [], [], False
+        self._left, self.statement, self.autocommitted, self.doubtful = [], [], False, False
         self._pending, self.foreign, self.pinned, self._levels = None, False, None, [_Level(None)]
         return pending
 
     def _is_fresh(self) -> bool:
         """Whether there is nothing to forget, as after most transactions, which only read."""
-        odd = self.foreign or self.autocommitted or self._left or self.statement or len(self._levels) > 1 or self._levels[0].writes
-        return not odd and self.pinned is None and self._pending is None
+        odd = self.foreign or self.autocommitted or self.doubtful or self.pinned is not None or self._pending is not None
+        return not (odd or self._left or self.statement or len(self._levels) > 1 or self._levels[0].writes)
 
     def _find(self, name: str) -> int | None:
         named = (at for at in range(len(self._levels) - 1, 0, -1) if self._levels[at].name == name)

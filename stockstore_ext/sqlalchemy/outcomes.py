@@ -9,7 +9,6 @@ import logging
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from typing import Any, Final
-from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection
 from sqlalchemy.engine import Dialect
@@ -17,7 +16,7 @@ from sqlalchemy.pool import PoolProxiedConnection
 
 from stockstore.coherence.protocol import Outcome
 from stockstore.locks import fork_safe_lock
-from stockstore_ext.sqlalchemy.drivers import has_transaction
+from stockstore_ext.sqlalchemy.drivers import has_transaction, is_over
 from stockstore_ext.sqlalchemy.frames import Finish, Frame, frames_on
 
 _VERBS: Final = (
@@ -31,7 +30,8 @@ _VERBS: Final = (
 )
 _log: Final = logging.getLogger(__name__)
 _lock: Final = fork_safe_lock()
-_watched: "Final[WeakKeyDictionary[Dialect, Outcomes]]" = WeakKeyDictionary()
+_SLOT: Final = "_stockstore_outcomes"
+"""The attribute of a dialect; a dictionary of all would keep them, as what is in it knows its dialect."""
 
 
 class Outcomes:
@@ -58,7 +58,7 @@ class Outcomes:
 
     def do_commit(self, connection: PoolProxiedConnection) -> None:
         """COMMIT, and tell."""
-        pending = [finish for frame in frames_on(connection.info) for finish in frame.commit()]
+        pending = [finish for frame in _left(frames_on(connection.info)) for finish in frame.commit()]
         try:
             self._original["do_commit"](connection)
         except BaseException as error:
@@ -77,8 +77,11 @@ class Outcomes:
 
     def do_rollback(self, connection: PoolProxiedConnection) -> None:
         """ROLLBACK, and tell."""
-        pending = [finish for frame in frames_on(connection.info) for finish in frame.end()]
-        self._end("do_rollback", pending, Outcome.ROLLED_BACK, connection)
+        frames = _left(frames_on(connection.info))
+        # Somebody has ended the transaction past SQLAlchemy, by the driver's own commit for instance.
+        lost = any(frame.written for frame in frames) and is_over(connection)
+        pending = [finish for frame in frames for finish in (frame.commit() if lost else frame.end())]
+        self._end("do_rollback", pending, Outcome.UNKNOWN if lost else Outcome.ROLLED_BACK, connection)
 
     def do_commit_twophase(self, connection: Connection, xid: Any, is_prepared: bool = True, recover: bool = False) -> None:
         """COMMIT PREPARED, and tell."""
@@ -89,7 +92,7 @@ class Outcomes:
         self._end_twophase("do_rollback_twophase", Outcome.ROLLED_BACK, connection, xid, is_prepared, recover)
 
     def _end_twophase(self, verb: str, outcome: Outcome, connection: Connection, *arguments: Any) -> None:
-        frames = frames_on(connection.info)
+        frames = _left(frames_on(connection.info))
         committing = outcome is Outcome.COMMITTED
         pending = [finish for frame in frames for finish in (frame.commit() if committing else frame.end())]
         with ExitStack() as stack:
@@ -145,6 +148,13 @@ class Outcomes:
             frame.release(name)
 
 
+def _left(frames: list[Frame]) -> list[Frame]:
+    """Give frames, of which nobody's transaction goes on now."""
+    for frame in frames:
+        frame.joined = False
+    return frames
+
+
 def finish_all(pending: Iterable[Finish], outcome: Outcome) -> None:
     """Do what follows the end of a transaction; never raises."""
     for finish in pending:
@@ -157,19 +167,20 @@ def finish_all(pending: Iterable[Finish], outcome: Outcome) -> None:
 def watch(dialect: Dialect) -> None:
     """Begin to tell how transactions of a dialect's connections end."""
     with _lock:
-        outcomes = _watched.get(dialect)
+        outcomes: Outcomes | None = getattr(dialect, _SLOT, None)
         if outcomes is None:
-            outcomes = _watched[dialect] = Outcomes(dialect)
+            outcomes = Outcomes(dialect)
+            setattr(dialect, _SLOT, outcomes)
         outcomes.users += 1
 
 
 def unwatch(dialect: Dialect) -> None:
     """End it, if nobody else has begun it."""
     with _lock:
-        outcomes = _watched.get(dialect)
+        outcomes: Outcomes | None = getattr(dialect, _SLOT, None)
         if outcomes is None:
             return
         outcomes.users -= 1
         if not outcomes.users:
-            del _watched[dialect]
+            delattr(dialect, _SLOT)
             outcomes.unwrap(dialect)

@@ -22,13 +22,15 @@ from stockstore.mapped.reread import is_exact, reread
 from stockstore.mapped.sessions import note
 from stockstore.stores.snapshots import RowSnapshot, Snapshot
 from stockstore_ext.sqlalchemy.collect import Collecting, WritesOf, may_write, statement
-from stockstore_ext.sqlalchemy.drivers import commits_at_once, is_aborted
+from stockstore_ext.sqlalchemy.drivers import commits_at_once, is_aborted, may_commit
 from stockstore_ext.sqlalchemy.engine_events import base_engine
 from stockstore_ext.sqlalchemy.frames import FOREIGN, Finish, Frame, Scope, frame_on, open_frame
 from stockstore_ext.sqlalchemy.scope import Scopes, turns_foreign
 
 Consistency: TypeAlias = Literal["strict", "fast"]
 Write: TypeAlias = Literal["through", "invalidate"]
+_MEANS: Final = "_stockstore_means"
+"""The attribute of an engine."""
 _log: Final = logging.getLogger(__name__)
 
 
@@ -63,7 +65,7 @@ class Recording:
         self.collecting = collecting
         self.scopes = scopes
         self._outbox = outbox
-        self._means: WeakKeyDictionary[Engine, Means] = WeakKeyDictionary()
+        self._resolved: set[str] = set()
         self._frames: WeakSet[Frame] = WeakSet()
         self._leave: Callable[[], None] | None = None
         # As a WeakKeyDictionary, which takes longer.
@@ -85,6 +87,8 @@ class Recording:
         elif frame not in using:
             using.append(frame)
         frame.sessions.add(session)
+        frame.joined = True
+        frame.named = self.scopes.named(session) is not None
         if frame.written:  # by another session of the caller's transaction
             note(session, {root for writes in frame.all_writes().values() for root in writes.roots.values()})
 
@@ -137,11 +141,15 @@ class Recording:
             turns_foreign(connection, frame, sql)
             self._note(connection, frame, sql, context)
         if (writing or frame.written) and commits_at_once(connection, sql):
+            frame.autocommitted = True
+            self._mark_statement(connection, frame)
+        elif writing and frame.written and may_commit(connection, sql, context):
+            frame.doubtful = True
             self._mark_statement(connection, frame)
 
     def _note(self, connection: Connection, frame: Frame, sql: str, context: ExecutionContext | None) -> None:
         sessions = list(frame.sessions)
-        writes = frame.writes(self.scopes.of(sessions[0], connection, frame, context))
+        writes = frame.writes(self.scopes.of(sessions[0] if sessions else None, connection, frame, context))
         before = set(writes.classes)
         statement(context, sql, writes, self.collecting)
         roots = [writes.roots[plan] for plan in writes.classes if plan not in before]
@@ -149,7 +157,6 @@ class Recording:
             note(session, roots)
 
     def _mark_statement(self, connection: Connection, frame: Frame) -> None:
-        frame.autocommitted = True
         with frame.silence():
             for scope, writes in frame.all_writes().items():
                 frame.statement.append(self._prepared_statement(connection, scope, writes))
@@ -209,17 +216,19 @@ class Recording:
 
     def means_of(self, engine: Engine) -> Means | None:
         """Give what a database offers, found out once; ``None`` as long as it cannot be asked."""
-        means = self._means.get(engine)
+        # The means know their engine, so that it would never go if they were kept elsewhere.
+        known: WeakKeyDictionary[Recording, Means] = vars(engine).setdefault(_MEANS, WeakKeyDictionary())
+        means = known.get(self)
         if means is None:
             try:
-                means = self._means[engine] = self._find_means(engine)
+                means = known[self] = self._find_means(engine)
             except SQLAlchemyError as error:
                 _log.warning("%r could not be asked for what the strict protocol needs; until then its commits are fast: %s", engine, error)
         return means
 
     def forget_means(self, engine: Engine) -> None:
         """Find out anew what a database offers."""
-        self._means.pop(engine, None)
+        vars(engine).get(_MEANS, {}).pop(self, None)
 
     def _find_means(self, engine: Engine) -> Means:
         outbox = self._outbox if self._has_outbox(engine) else None
@@ -239,6 +248,9 @@ class Recording:
             return self._outbox.exists(connection)
 
     def _resolve_by(self, evidence: AnyEvidence) -> None:
+        if repr(evidence) in self._resolved:  # by another engine of the same database
+            return
+        self._resolved.add(repr(evidence))
         resolver = Resolver(evidence)
         for tier in self.tiers:
             if tier.remote:

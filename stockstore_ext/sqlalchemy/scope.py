@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from stockstore.errors import ConfigurationError
 from stockstore.evidence.aside import aside, is_private
 from stockstore.mapped import OWN_WRITE
+from stockstore.mapped.tables import roots_named
 from stockstore_ext.sqlalchemy.drivers import has_transaction
 from stockstore_ext.sqlalchemy.frames import FOREIGN, Frame, Scope
 
@@ -28,6 +29,10 @@ _TURNS: Final = re.compile(
     r"|^\s*use\s+\w",
     re.IGNORECASE,
 )
+_HIDES: Final = re.compile(
+    r"\b(?:create\s+(?:(?:global|local)\s+)?|into\s+)temp(?:orary)?\s+(?:table|view)?\s*(?:if\s+not\s+exists\s+)?\W?(\w+)", re.IGNORECASE
+)
+"""A table of the connection's own, which may stand before another of its name."""
 _ISOLATES: Final = re.compile(r"\bset\b[^;]*\b(?:isolation|transaction_isolation|characteristics)\b", re.IGNORECASE)
 _PINNING: Final = frozenset(("REPEATABLE READ", "SERIALIZABLE", "SNAPSHOT"))
 _IDENTITY: Final = text(
@@ -52,9 +57,9 @@ class Scopes:
         self._snapshot = snapshot
         self._same: WeakKeyDictionary[Engine, bool] = WeakKeyDictionary()
 
-    def of(self, session: Session, connection: Connection, frame: Frame, context: ExecutionContext | None = None) -> Scope:
-        """Give the scope of what a session writes on a connection."""
-        if self.named(session) is not None:
+    def of(self, session: Session | None, connection: Connection, frame: Frame, context: ExecutionContext | None = None) -> Scope:
+        """Give the scope of what a session writes on a connection, or whoever goes on with the transaction when the session has left it."""
+        if frame.named if session is None else self.named(session) is not None:
             return FOREIGN
         options = connection.get_execution_options() if context is None else context.execution_options
         elsewhere = frame.foreign or _KEY in connection.info or bool(options.get("schema_translate_map"))
@@ -122,6 +127,10 @@ def turns_foreign(connection: Connection, frame: Frame, sql: str) -> None:
         if (found[1] or "").lower() != "local":
             # It may outlive the transaction, and go with the connection through the pool.
             connection.info[_KEY] = True
+    if roots_named(_HIDES.findall(sql)):
+        frame.foreign = True
+        if "on commit drop" not in " ".join(sql.lower().split()):
+            connection.info[_KEY] = True
     if _ISOLATES.search(sql):
         frame.pinned = True
 
@@ -143,9 +152,9 @@ def is_same_database(one: Engine, other: Engine) -> bool:
         return False
     if one.dialect.name == "sqlite":
         return _file(one) == _file(other)
-    if one.url.set(drivername="x") == other.url.set(drivername="x"):
-        return True
-    return one.dialect.name == "postgresql" and _asked(one) == _asked(other)
+    if one.dialect.name == "postgresql":  # connect_args= and listeners may lead two engines of one URL to two schemas
+        return _asked(one) == _asked(other)
+    return one.url.set(drivername="x") == other.url.set(drivername="x")
 
 
 def _file(engine: Engine) -> Path:

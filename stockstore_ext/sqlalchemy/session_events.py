@@ -54,6 +54,9 @@ class SessionEvents:
     def _after_transaction_end(self, session: Session, transaction: SessionTransaction) -> None:
         if transaction.parent is None:
             self._recording.end(session)
+        elif not transaction.nested:  # a flush, which has told its rows, or a bulk method, which tells none
+            for frame in self._recording.frames_of(session):
+                frame.keep_tentative()
 
     def _before_flush(self, session: Session, _context: UOWTransaction, _instances: object) -> None:
         if not is_origin(session) and not is_sharded(session):

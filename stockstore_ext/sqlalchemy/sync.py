@@ -153,11 +153,15 @@ class SessionSync:
 
     def create_outbox(self, engine: Engine) -> None:
         """Create the outbox table, if it is not there."""
+        if not isinstance(engine, Engine):
+            raise ConfigurationError(f"the outbox table is created by an Engine, not by {engine!r}")
         self._outbox.create(engine)
         self._recording.forget_means(engine)
 
     def outbox_table(self, metadata: MetaData) -> Table:
         """Give the outbox table as one of a MetaData's, for migrations."""
+        if not isinstance(metadata, MetaData):
+            raise ConfigurationError(f"outbox_table takes a MetaData, not {metadata!r}")
         return self._outbox.table(metadata)
 
     @property

@@ -5,22 +5,24 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Delete, Insert, Select, Update
+from sqlalchemy import Delete, Insert, Select, Table, Update
 from sqlalchemy.engine import Compiled, ExecutionContext
 from sqlalchemy.orm import FromStatement
-from sqlalchemy.sql.expression import TableClause, TextClause, TextualSelect, UpdateBase
+from sqlalchemy.sql.expression import SelectBase, TableClause, TextClause, TextualSelect, UpdateBase
 
 from stockstore.coherence.protocol import Writes
 from stockstore.errors import StockstoreError
 from stockstore.mapped.foreign_keys import dependents
 from stockstore.mapped.statements import dml_in, plain_table, reading_of
-from stockstore.mapped.tables import all_roots, roots_in_text, roots_named, roots_of
+from stockstore.mapped.tables import all_roots, mappers_in, replaces, roots_in_text, roots_named, roots_of
 from stockstore_ext.sqlalchemy.collect.cascades import changed_along
 from stockstore_ext.sqlalchemy.collect.notes import Notes
 from stockstore_ext.sqlalchemy.collect.settings import DEFAULT, TOLD, Collecting
 
 _log: Final = logging.getLogger(__name__)
 _TEXTUAL: Final = (TextClause, TextualSelect, FromStatement)
+_BUILT: Final = (SelectBase, UpdateBase)
+"""What tells its tables; an application's own construct may be compiled to anything."""
 
 
 class _Target(NamedTuple):
@@ -49,7 +51,11 @@ def may_write(context: ExecutionContext | None) -> bool:
 
 def _is_loose(context: Any) -> bool:
     """Whether it is text, or defines tables, or has a write in a part of it."""
-    return context.isddl or isinstance(context.compiled.statement, _TEXTUAL) or bool(getattr(context.compiled, "ctes", None))
+    return context.isddl or _is_text(context.compiled.statement) or bool(getattr(context.compiled, "ctes", None))
+
+
+def _is_text(statement: object) -> bool:
+    return isinstance(statement, _TEXTUAL) or not isinstance(statement, _BUILT)
 
 
 def statement(context: ExecutionContext | None, sql: str, writes: Writes, collecting: Collecting = DEFAULT) -> None:
@@ -73,10 +79,16 @@ def statement(context: ExecutionContext | None, sql: str, writes: Writes, collec
     if targets is None:
         _note_text(sql, notes, collecting)
         return
-    # A flush executes with a cache of its mapper's own, and tells its rows when it is done; the bulk methods do so too, and never tell.
-    by_mapper = options.get("compiled_cache") is not None
     for target in targets:
+        by_mapper = _is_by_mapper(target.table, options.get("compiled_cache"))
         _note(target, notes, any_schema="schema_translate_map" in options, by_mapper=by_mapper)
+
+
+def _is_by_mapper(table: TableClause, cache: object) -> bool:
+    """Whether it is a flush's, which tells its rows when it is done, or a bulk method's, which never tells: they use their mapper's own cache."""
+    if cache is None or not isinstance(table, Table):
+        return False
+    return any(vars(mapper.base_mapper).get("_compiled_cache") is cache for mapper in mappers_in(table))
 
 
 def _note(target: _Target, notes: Notes, *, any_schema: bool, by_mapper: bool) -> None:
@@ -106,7 +118,7 @@ def _targets_of(context: Any) -> list[_Target] | None:
 
 def _find_targets(statement: object, column_keys: Sequence[str] | None) -> list[_Target] | None:
     parts = dml_in(statement)
-    if not parts and isinstance(statement, _TEXTUAL):
+    if not parts and _is_text(statement):
         return None
     tables = [(part, plain_table(part.table)) for part in parts]
     return (
@@ -117,6 +129,8 @@ def _find_targets(statement: object, column_keys: Sequence[str] | None) -> list[
 
 
 def _target(dml: UpdateBase, table: TableClause, column_keys: Sequence[str] | None) -> _Target:
+    if replaces(table):
+        return _Target(table, dependents(table, "ondelete"), inserts=False)
     if isinstance(dml, Insert) and is_plain_insert(dml):
         return _Target(table, frozenset(), inserts=True)
     if isinstance(dml, Update):
@@ -126,6 +140,8 @@ def _target(dml: UpdateBase, table: TableClause, column_keys: Sequence[str] | No
 
 def is_plain_insert(dml: Insert) -> bool:
     """Whether an INSERT leaves rows alone that are there: it has no ON CONFLICT DO UPDATE, and no prefix such as OR REPLACE."""
+    if replaces(dml.table):
+        return False
     clause: Any = dml._post_values_clause  # noqa: SLF001 - there is no other way to ask
     harmless = clause is None or clause.__visit_name__ == "on_conflict_do_nothing"
     return harmless and not dml._prefixes  # noqa: SLF001 - as above

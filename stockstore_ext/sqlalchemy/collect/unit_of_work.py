@@ -9,7 +9,7 @@ from sqlalchemy.orm import InstanceState, Mapper, Session, UOWTransaction
 
 from stockstore.mapped import flushed_states, plan_of
 from stockstore.mapped.hydrate import identity_class
-from stockstore.mapped.tables import roots_of
+from stockstore.mapped.tables import replaces, roots_of
 from stockstore_ext.sqlalchemy.collect.cascades import note_deleted_along, roots_changed_along, roots_deleted_along
 from stockstore_ext.sqlalchemy.collect.notes import Notes
 from stockstore_ext.sqlalchemy.collect.settings import DEFAULT, Collecting, WritesOf
@@ -78,6 +78,8 @@ def _note_rows(session: Session, mapper: Mapper[Any], changed: _States, deleted:
     root = identity_class(mapper)
     beside = frozenset[type]().union(*(roots_of(table) for table in mapper.tables)) - {root}
     notes.whole(beside)
+    if changed and any(replaces(table) for table in mapper.tables):
+        notes.whole({root, *roots_deleted_along(mapper)})
     if notes.wants(root):
         former = [state.key[1] for state in (*changed, *deleted) if state.key is not None]
         notes.given(root, dict.fromkeys((*former, *_identities(mapper, changed, notes, root))), lambda: session.get_bind(mapper).dialect)

@@ -1,0 +1,70 @@
+"""Sessions that worked on other tables than the caches hold, and were taken for such that did not; and bad input."""
+
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import Engine, create_engine, event, text, update
+
+from stockstore import ConfigurationError, ProcessMemoryStore
+from tests.regressions.hooked import Hooked, Person, hook
+
+
+@pytest.fixture
+def hooked(postgres_engine: Engine, namespace: str) -> Iterator[Hooked]:
+    """Hooked sessions on PostgreSQL."""
+    with hook(postgres_engine, ProcessMemoryStore(max_staleness=None, namespace=namespace)) as made:
+        yield made
+
+
+@pytest.fixture
+def tenant(hooked: Hooked) -> Iterator[str]:
+    """A schema with the same table, and other persons."""
+    with hooked.other.begin() as connection:
+        name = f"{connection.scalar(text('SELECT current_schema()'))}_tenant"
+        connection.execute(text(f"CREATE SCHEMA {name}"))
+        connection.execute(text(f"CREATE TABLE {name}.persons (LIKE persons INCLUDING ALL)"))
+        connection.execute(text(f"INSERT INTO {name}.persons (id, name) VALUES (1, 'of the tenant'), (5, 'only there')"))
+    yield name
+    with hooked.other.begin() as connection:
+        connection.execute(text(f"DROP SCHEMA {name} CASCADE"))
+
+
+@pytest.mark.parametrize("how", ["connect_args", "listener"])
+def test_engine_of_a_tenant(hooked: Hooked, tenant: str, how: str) -> None:
+    """An engine of the same URL whose connections work in another schema is another database."""
+    hooked.prove_cached()
+    if how == "connect_args":
+        engine = create_engine(hooked.engine.url, connect_args={"options": f"-csearch_path={tenant}"})
+    else:
+        engine = create_engine(hooked.engine.url)
+        event.listen(engine, "connect", lambda driver, _record: (driver.execute(f"SET search_path TO {tenant}"), driver.commit()))
+    with hooked.maker(bind=engine) as session:
+        assert hooked.store.get(Person, 1, session=session).name == "of the tenant"  # type: ignore[union-attr]
+        assert hooked.store.get(Person, 5, session=session) is not None
+        session.get_one(Person, 1).name = "changed"
+        session.commit()
+    assert hooked.name() == "old"
+    assert hooked.name(5) is None
+    engine.dispose()
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_temporary_table_of_the_same_name(hooked: Hooked, kept: bool) -> None:
+    """What a session writes to a temporary table that stands before the mapped one is in no cache."""
+    hooked.prove_cached()
+    with hooked.maker() as session:
+        session.execute(text(f"CREATE TEMPORARY TABLE persons {'' if kept else 'ON COMMIT DROP'} AS SELECT * FROM persons"))
+        session.execute(update(Person).where(Person.id == 1).values(name="temporary"))
+        assert hooked.store.get(Person, 1, session=session).name == "temporary"  # type: ignore[union-attr]
+        if kept:
+            session.execute(text("DROP TABLE pg_temp.persons"))
+        session.commit()
+    assert hooked.name() == hooked.row() == "old"
+
+
+def test_outbox_of_something_else(hooked: Hooked) -> None:
+    """What is no engine and no MetaData is refused by name."""
+    with pytest.raises(ConfigurationError, match="by an Engine, not by 'sqlite://'"):
+        hooked.sync.create_outbox("sqlite://")  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="takes a MetaData, not None"):
+        hooked.sync.outbox_table(None)  # type: ignore[arg-type]

@@ -1,0 +1,124 @@
+"""Statements of a session of which the hook did not see what they write."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, event, insert, text, update
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.orm import Session
+from sqlalchemy.sql.expression import ClauseElement, Executable
+
+from stockstore import ProcessMemoryStore, RedisStore
+from stockstore.mapped.statements import reading_of
+from tests.regressions.hooked import Hooked, Person, Seat, hook
+
+
+@pytest.fixture
+def hooked(engine: Engine, redis_url: str, namespace: str) -> Iterator[Hooked]:
+    """Hooked sessions, with process memory above SQLite and Redis above PostgreSQL."""
+    on_sqlite = engine.dialect.name == "sqlite"
+    cache = ProcessMemoryStore(max_staleness=None, namespace=namespace) if on_sqlite else RedisStore(redis_url, namespace=namespace)
+    with hook(engine, cache) as made:
+        yield made
+
+
+ON_POSTGRESQL = pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
+HIDDEN = {
+    "comment without a space": "WITH gone AS (--don't\nDELETE FROM persons WHERE name = 'old' AND id = 1 RETURNING id) SELECT id FROM gone",
+    "comment in a comment": "WITH gone AS (/* a /* b */ don't */ DELETE FROM persons WHERE name = 'old' AND id = 1 RETURNING id) SELECT id FROM gone",
+    "quote in a name": """SELECT 1 AS "a'b"; UPDATE persons SET name = 'new' WHERE id = 1""",
+    "name by code points": "UPDATE U&\"\\0070ersons\" SET name = 'new' WHERE id = 1",
+}
+
+
+@ON_POSTGRESQL
+@pytest.mark.parametrize("sql", HIDDEN.values(), ids=HIDDEN)
+def test_text_that_hides_its_write(hooked: Hooked, sql: str) -> None:
+    """A quote within a comment or a name does not hide what follows it."""
+    hooked.check(lambda session: session.connection().exec_driver_sql(sql))
+
+
+@ON_SQLITE
+def test_comment_before_a_write(hooked: Hooked) -> None:
+    """The same on SQLite."""
+    hooked.check(lambda session: session.execute(text("WITH a AS (SELECT 1 --don't\n) UPDATE persons SET name = 'new' WHERE name <> 'x'")))
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT 'it''s; update persons' FROM persons",
+        "SELECT a ->> 'x' FROM persons -- what else\n",
+        "SELECT a - -1 FROM persons /* it's */",
+        """SELECT "a b" FROM persons WHERE name = 'f(x)'""",
+    ],
+)
+def test_text_that_only_looks_like_a_write(sql: str) -> None:
+    """What stands in texts and comments is no write."""
+    assert reading_of(sql).harmless
+
+
+class Rename(Executable, ClauseElement):
+    """A construct of an application's own."""
+
+    inherit_cache = False
+
+
+@compiles(Rename)
+def _rename(_rename: Rename, _compiler: Any, **_options: Any) -> str:
+    return "UPDATE persons SET name = 'new' WHERE id = 1"
+
+
+def test_construct_of_an_application(hooked: Hooked) -> None:
+    """What an application compiles by itself is read as text."""
+    hooked.check(lambda session: session.execute(Rename()))
+
+
+def test_cache_of_compiled_statements(hooked: Hooked) -> None:
+    """A statement in a mapper's event, with a cache of compiled statements of the application's own, is not one of the flush."""
+
+    def rename(_mapper: object, connection: Any, person: Person) -> None:
+        if person.id == 2:
+            connection.execution_options(compiled_cache={}).execute(update(Person).where(Person.id == 1).values(name="new"))
+
+    def write(session: Session) -> None:
+        session.get_one(Person, 2).name = "changed"
+        session.flush()
+
+    event.listen(Person, "after_update", rename)
+    try:
+        hooked.check(write)
+    finally:
+        event.remove(Person, "after_update", rename)
+
+
+def test_bulk_method_in_a_flush(hooked: Hooked) -> None:
+    """A bulk method that is called by a listener of before_flush, after the hook's own, is not forgotten when the flush tells its rows."""
+
+    def write(session: Session) -> None:
+        event.listen(session, "before_flush", lambda flushing, *_: flushing.bulk_update_mappings(Person, [{"id": 1, "name": "new"}]))
+        session.get_one(Person, 2).name = "changed"
+        session.flush()
+
+    hooked.check(write)
+
+
+@ON_SQLITE
+@pytest.mark.parametrize("by_flush", [True, False])
+def test_row_that_another_takes_the_place_of(hooked: Hooked, by_flush: bool) -> None:
+    """ON CONFLICT REPLACE in a table's definition deletes a row that no statement names."""
+    with Session(hooked.other) as session:
+        session.add(Seat(id=1, number=7))
+        session.commit()
+    assert hooked.store.get(Seat, 1) is not None
+    assert hooked.store.tiers[0].contains(Seat, 1)
+    with hooked.maker() as session:
+        if by_flush:
+            session.add(Seat(id=2, number=7))
+        else:
+            session.execute(insert(Seat), [{"id": 2, "number": 7}])
+        session.commit()
+    assert hooked.store.get(Seat, 1) is None
