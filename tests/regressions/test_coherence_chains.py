@@ -10,7 +10,8 @@ from sqlalchemy import Engine, create_engine, event, insert, text, update
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from sqlalchemy.pool import Pool, SingletonThreadPool, StaticPool
 
-from stockstore import ChainedStore, OriginError, ProcessMemoryStore, RedisStore, SqlAlchemyStore
+from stockstore import CacheUnreachable, ChainedStore, OriginError, ProcessMemoryStore, RedisStore, SqlAlchemyStore
+from stockstore.backends.redis import RedisBackend
 from stockstore.coherence.protocol import Writes
 from stockstore.coherence.writer import WriteThrough
 from stockstore.stores.tiers import tier_of
@@ -184,3 +185,32 @@ def test_chains_made_again_and_again_over_the_same_stores(pg: Engine, redis_url:
         ChainedStore([cache, database]).get(Item, 1)
     gc.collect()
     assert len(vars(tier_of(cache))["resolvers"]) == 1
+
+
+def test_what_was_tried_again_arrives_late(pg: Engine, redis_url: str, namespace: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mark and a release that timed out, were done by a second attempt, and arrive after the next write bring nothing back."""
+    cache = RedisStore(redis_url, namespace=namespace)
+    chain = ChainedStore([cache, SqlAlchemyStore(engine=pg)])
+    late: list[Callable[[], object]] = []
+
+    def delay_first(name: str) -> None:
+        step = getattr(RedisBackend, name)
+        seen: list[bool] = []
+
+        def sent(self: RedisBackend, *arguments: object, **options: object) -> object:
+            if not seen:
+                seen.append(True)
+                late.append(lambda: step(self, *arguments, **options))
+                raise CacheUnreachable("timed out")
+            return step(self, *arguments, **options)
+
+        monkeypatch.setattr(RedisBackend, name, sent)
+
+    delay_first("mark_many")
+    delay_first("release_many")
+    chain.put(Item(id=1, code="x", name="first"))
+    chain.put(Item(id=1, code="x", name="second"))
+    assert name_of(chain, 0) == "second"
+    for step in late:
+        step()
+    assert name_of(chain) == "second"

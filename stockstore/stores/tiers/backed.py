@@ -52,6 +52,7 @@ class BackendPlaces:
         prefixes: What the keys of whole plain classes begin with.
         roots: The root classes of all.
         tokens: The generations that values have to carry, as the marks found them.
+        repeated: Whether the marks were sent twice, so that no value may follow.
     """
 
     def __init__(self, namespace: str, writes: Writes, store: BackendStore) -> None:
@@ -68,6 +69,7 @@ class BackendPlaces:
         for kind in [kind for plan in plain if len(self.prefixes) > len(plain) for kind in subclasses_of(self.roots[plan])]:
             self.roots.setdefault(keys_of(kind).identity, kind)
         self.tokens: dict[KeyPlan, bytes] = {}
+        self.repeated = False
 
     def is_mapped(self, plan: KeyPlan) -> bool:
         """Whether records under an identity are rows."""
@@ -85,7 +87,7 @@ class BackendPlaces:
 
     def generation_for(self, record: Record) -> bytes | None:
         """Give the generation for a record's value; ``None`` where no value may follow."""
-        if record not in self.records or record[0] in self.wide or record[0] in self.prefixes:
+        if self.repeated or record not in self.records or record[0] in self.wide or record[0] in self.prefixes:
             return None
         return self.tokens.get(record[0]) if self.is_mapped(record[0]) else NO_GENERATION
 
@@ -249,7 +251,16 @@ class BackendTier:
         """Put markers; raises CacheUnreachable."""
         mine = _mine(places)
         records, wide, generations = list(mine.records.values()), list(mine.wide.values()), mine.generations()
-        found = self._store._twice(lambda: self._backend.mark_many(records, ticket, wide, list(generations.values())))
+        attempts = 0
+
+        def mark() -> dict[str, bytes]:
+            nonlocal attempts
+            attempts += 1
+            return self._backend.mark_many(records, ticket, wide, list(generations.values()))
+
+        found = self._store._twice(mark)
+        # The first one may be on its way still, and would make a late release of this ticket put its value once more.
+        mine.repeated = attempts > 1
         mine.tokens = {plan: found[text] for plan, text in generations.items() if text in found}
         tell_places("mark", self._store, mine.records, mine.wide)
 
