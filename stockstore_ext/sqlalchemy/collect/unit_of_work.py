@@ -26,7 +26,8 @@ def before_flush(session: Session, writes_of: WritesOf, collecting: Collecting =
     the flush, which lock the rows that are going to be deleted.
     """
     deleted = _by_mapper(session.deleted)
-    for mapper in {*deleted, *_by_mapper(session.new), *_by_mapper(session.dirty)}:
+    kinds = set(map(type, (*session.new, *session.dirty)))
+    for mapper in {*deleted, *map(inspect, kinds)}:
         writes_of(mapper).keep_tentative()
     for mapper, states in deleted.items():
         if roots_deleted_along(mapper):
