@@ -62,8 +62,11 @@ class ChainWrite:
             self._outer(connection, outcome)
         self._check([*outcome.snapshots, *_kept(outcome.others)])
         writes = _writes_of(outcome)
-        writes.update(self._asked)
         self._exact = connection is not None
+        if not self._exact:
+            # A database has told all that it changes. What else was asked for it holds no lock on, so that two writers could mark
+            # it at once; it is removed afterwards.
+            writes.update(self._asked)
         self._prepared = self._commit.prepare(cast("Connection", connection), writes, list(outcome.exact))
         if self._prepared is not None:
             self._marked.update(writes)
