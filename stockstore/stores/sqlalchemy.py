@@ -103,8 +103,9 @@ class SqlAlchemyStore(Store):
         return rows
 
     def _are_private(self, session: Session, cls: type, lookups: Sequence[Lookup]) -> list[bool]:
+        hidden = hidden_from(session, cls, lookups)
         shares = self._shares_connection(session, cls)
-        return [shares or bool(hidden) for hidden in hidden_from(session, cls, lookups)]
+        return [shares or bool(why) for why in hidden]
 
     def _as_written(self, session: Session, row: Snapshot | None) -> Snapshot | None:
         """Give a row that was found by a key equal by the database's rules alone as the session, which wrote it, sees it."""

@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.engine import ExecutionContext
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError, UnboundExecutionError
 from sqlalchemy.orm import Session
 
 from stockstore.errors import ConfigurationError
@@ -82,7 +82,10 @@ class Scopes:
         """Tell why a session has to read a class from its own connection, and must fill nothing from it; ``""``: it need not."""
         if is_sharded(session) or self.named(session) is not None:
             return _SCOPE
-        bind = session.get_bind(root)
+        try:
+            bind = session.get_bind(root)
+        except UnboundExecutionError:  # what reads with it says so
+            return _SCOPE
         if bind.get_execution_options().get("schema_translate_map") or not self._is_origin(bind.engine):
             return _SCOPE
         if isinstance(bind, Connection) and (given := _given(bind)):

@@ -4,8 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 from sqlalchemy import Engine, create_engine, event, text, update
+from sqlalchemy.orm import Session
 
-from stockstore import ConfigurationError, ProcessMemoryStore
+from stockstore import ChainedStore, ConfigurationError, OriginError, ProcessMemoryStore, SqlAlchemyStore
+from stockstore_ext.sqlalchemy import SessionSync
 from tests.regressions.hooked import Hooked, Person, hook
 
 
@@ -68,3 +70,12 @@ def test_outbox_of_something_else(hooked: Hooked) -> None:
         hooked.sync.create_outbox("sqlite://")  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="takes a MetaData, not None"):
         hooked.sync.outbox_table(None)  # type: ignore[arg-type]
+
+
+def test_a_session_without_a_database_is_refused_with_our_own_error() -> None:
+    """Not with SQLAlchemy's."""
+    with ChainedStore([ProcessMemoryStore(), SqlAlchemyStore("sqlite://")]) as store:
+        sync = SessionSync(store).attach()
+        with Session() as unbound, pytest.raises(OriginError, match="Could not locate a bind"):
+            store.get(Person, 1, session=unbound)
+        sync.detach()
