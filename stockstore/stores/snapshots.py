@@ -1,5 +1,6 @@
 """One object as it travels between tiers: a plain object by reference, a mapped one as its column state."""
 
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from stockstore.keys import ClassKeys, KeyPlan, Native, keys_of
@@ -91,10 +92,12 @@ class RowSnapshot:
         return None if values is None else plan.native(values)
 
     def _values(self, names: tuple[str, ...]) -> list[object] | None:
-        from stockstore.mapped import UNLOADED
-
-        values = [self.state[self.plan.attrs.index(name)] for name in names]
-        return None if any(value is UNLOADED for value in values) else values
+        state, place, unloaded = self.state, self.plan.attrs.index, _unloaded()
+        values = [state[place(name)] for name in names]
+        for value in values:
+            if value is unloaded:
+                return None
+        return values
 
     def key(self) -> dict[str, object]:
         """Give the primary key of the row."""
@@ -114,6 +117,14 @@ class RowSnapshot:
     def restore(self, session: "Session | None" = None) -> object:
         """Give a detached instance, or the session's persistent one."""
         return self.plan.hydrate(self.state) if session is None else self.plan.attach(session, self.state)
+
+
+@cache
+def _unloaded() -> object:
+    # The module is there with SQLAlchemy alone, and an import costs more than the rest of a key.
+    from stockstore.mapped import UNLOADED
+
+    return UNLOADED
 
 
 Snapshot: TypeAlias = ObjectSnapshot | RowSnapshot

@@ -3,7 +3,7 @@
 import logging
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from stockstore.backends.coherent import CoherentBackend, Item
@@ -59,9 +59,7 @@ class BackendPlaces:
         """Find the keys; no I/O."""
         self.namespace = namespace
         self.roots = {plan: cls for plan, cls in writes.roots.items() if store.holds(cls)}
-        self.records: dict[Record, str] = {
-            (plan, native): plan.record_text(namespace, native) for plan, native in writes.records if plan in self.roots
-        }
+        self.records: dict[Record, str] = _texts_of(namespace, [record for record in writes.records if record[0] in self.roots])
         whole = [plan for plan in writes.classes if plan in self.roots]
         self.wide = {plan: generation_text(namespace, plan) for plan in whole if self.is_mapped(plan)}
         plain = [plan for plan in whole if not self.is_mapped(plan)]
@@ -85,11 +83,11 @@ class BackendPlaces:
         plans = dict.fromkeys(plan for plan, _ in self.records if self.is_mapped(plan) and plan not in self.wide)
         return {plan: generation_text(self.namespace, plan) for plan in plans}
 
-    def generation_for(self, record: Record) -> bytes | None:
-        """Give the generation for a record's value; ``None`` where no value may follow."""
-        if self.repeated or record not in self.records or record[0] in self.wide or record[0] in self.prefixes:
+    def generation_for(self, plan: KeyPlan) -> bytes | None:
+        """Give the generation for values of records; ``None`` where no value may follow."""
+        if self.repeated or plan not in self.roots or plan in self.wide or plan in self.prefixes:
             return None
-        return self.tokens.get(record[0]) if self.is_mapped(record[0]) else NO_GENERATION
+        return self.tokens.get(plan) if self.is_mapped(plan) else NO_GENERATION
 
 
 class BackendTier:
@@ -219,6 +217,23 @@ class BackendTier:
 
     def _entries(self, snapshots: Sequence[Snapshot]) -> Iterator[Entry]:
         """Give objects as the store keeps them, but those that it may not or cannot keep."""
+        entries = self._all_entries(snapshots)
+        if entries is None:
+            yield from self._possible_entries(snapshots)
+        else:
+            yield from (entry for entry in entries if entry.stored)
+
+    def _all_entries(self, snapshots: Sequence[Snapshot]) -> list[Entry] | None:
+        """Give all objects at once, ``None`` where some of them cannot be kept."""
+        try:
+            entries = self._store._entries(snapshots)
+            for snapshot in snapshots:
+                snapshot.payload(self._store._codec)
+        except (StockstoreError, TypeError, ValueError):
+            return None
+        return entries
+
+    def _possible_entries(self, snapshots: Sequence[Snapshot]) -> Iterator[Entry]:
         for snapshot in snapshots:
             try:
                 (entry,) = self._store._entries([snapshot])
@@ -233,7 +248,9 @@ class BackendTier:
         body = pack_body(entry.snapshot.payload(self._store._codec), expiry(entry.seconds), generation)
         return text, body, server_seconds(entry.seconds)
 
-    def _aliases(self, text: str, entry: Entry) -> Iterator[Item]:
+    def _aliases(self, text: str, entry: Entry) -> Iterable[Item]:
+        if not entry.aliases:
+            return ()
         pointer, keep, namespace = pack_alias(text), server_seconds(entry.seconds), self._store._namespace()
         return ((plan.alias_text(namespace, native), pointer, keep) for plan, native in entry.aliases)
 
@@ -270,13 +287,14 @@ class BackendTier:
         values: list[Item] = []
         aliases: list[Item] = []
         kept: list[Record] = []
+        generation_for = cache(mine.generation_for)
         for entry in self._entries(snapshots if committed else ()):
-            generation = mine.generation_for((entry.plan, entry.native))
-            if generation is not None:
-                text = mine.records[entry.plan, entry.native]
+            record = entry.plan, entry.native
+            text, generation = mine.records.get(record), generation_for(entry.plan)
+            if text is not None and generation is not None:
                 values.append(self._item(text, entry, generation))
                 aliases.extend(self._aliases(text, entry))
-                kept.append((entry.plan, entry.native))
+                kept.append(record)
         release = partial(self._backend.release_many, mine.texts, ticket, committed=committed, values=values, aliases=aliases)
         self._store._twice(release)
         self._clear(mine.prefixes.values() if committed else ())
@@ -349,6 +367,18 @@ class BackendTier:
 def _mine(places: object) -> BackendPlaces:
     assert isinstance(places, BackendPlaces)
     return places
+
+
+def _texts_of(namespace: str, records: Iterable[Record]) -> dict[Record, str]:
+    groups: dict[KeyPlan, list[Record]] = {}
+    for record in records:
+        groups.setdefault(record[0], []).append(record)
+    found: dict[Record, str] = {}
+    for plan, group in groups.items():
+        natives = [native for _, native in group]
+        texts = plan.texts(namespace, natives) or [plan.record_text(namespace, native) for native in natives]
+        found.update(zip(group, texts, strict=True))
+    return found
 
 
 def _by_token(filled: Sequence[tuple[object, Snapshot]]) -> dict[bytes, list[tuple[BackendLease, Snapshot]]]:
