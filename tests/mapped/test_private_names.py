@@ -88,10 +88,10 @@ def test_all_registries() -> None:
         pass
 
     with pytest.raises(ArgumentError, match="could not assemble any primary key columns"):
-        type("Keyless", (Base,), {"__tablename__": "keyless"})
+        type("WithoutAnyKey", (Base,), {"__tablename__": "without_any_key"})
     mappers = hydrate.all_mappers()
     assert {inspect(User), inspect(Dog), inspect(Truck)} <= mappers
-    assert all(mapper.class_.__name__ != "Keyless" for mapper in mappers)
+    assert all(mapper.class_.__name__ != "WithoutAnyKey" for mapper in mappers)
 
 
 def test_events(session: Session) -> None:

@@ -223,10 +223,9 @@ def test_scope_that_is_no_name(attach: Attach, named: object) -> None:
     sync = SessionSync(path.store, scope=lambda _session: named)  # type: ignore[arg-type, return-value]
     sync.attach(path.maker)
     try:
-        with path.maker() as session:
+        with pytest.raises(ConfigurationError, match="scope="), path.maker() as session:
             session.get_one(Customer, 1).name = "changed"
-            with pytest.raises(ConfigurationError, match="scope="):
-                session.flush()
+            session.flush()
     finally:
         sync.detach()
     path.compare((Customer, 1))
