@@ -223,9 +223,8 @@ def test_scope_that_is_no_name(attach: Attach, named: object) -> None:
     sync = SessionSync(path.store, scope=lambda _session: named)  # type: ignore[arg-type, return-value]
     sync.attach(path.maker)
     try:
-        with pytest.raises(ConfigurationError, match="scope="), path.maker() as session:
-            session.get_one(Customer, 1).name = "changed"
-            session.flush()
+        with path.maker() as session, pytest.raises(ConfigurationError, match="scope="):
+            session.execute(update(Customer).values(name="changed"))
     finally:
         sync.detach()
     path.compare((Customer, 1))
