@@ -6,7 +6,22 @@ from operator import itemgetter
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Column, Connection, Engine, Select, Table, bindparam, inspect, select, text, tuple_
+from sqlalchemy import (
+    ARRAY,
+    Column,
+    ColumnElement,
+    Connection,
+    Engine,
+    Integer,
+    Select,
+    Table,
+    any_,
+    bindparam,
+    inspect,
+    select,
+    text,
+    tuple_,
+)
 from sqlalchemy.orm import Mapper
 
 from stockstore.keys import keys_of
@@ -105,14 +120,22 @@ class _Selection:
         return connection.execute(statement, {"keys": values}).all()
 
     def _statement(self, dialect: str) -> Select[Any]:
-        keys: Any = bindparam("keys", expanding=True)
-        condition = self._key[0].in_(keys) if len(self._key) == 1 else tuple_(*self._key).in_(keys)
-        statement = select(*self._selected).select_from(self._from).where(condition).order_by(*self._key)
+        statement = select(*self._selected).select_from(self._from).where(self._condition(dialect)).order_by(*self._key)
         if dialect == "sqlite":  # which has no locks of rows, and has locked the database for the writer
             return statement
         if dialect == "postgresql":
             return statement.with_for_update(key_share=True, of=self._tables)
         return statement.with_for_update()
+
+    def _condition(self, dialect: str) -> ColumnElement[bool]:
+        keys: Any = bindparam("keys", expanding=True)
+        if len(self._key) > 1:
+            return tuple_(*self._key).in_(keys)
+        column = self._key[0]
+        if dialect == "postgresql" and isinstance(column.type, Integer):
+            # One parameter instead of as many as there are rows, each of which driver and server would take in by itself.
+            return column == any_(bindparam("keys", type_=ARRAY(column.type)))  # type: ignore[no-any-return]
+        return column.in_(keys)  # type: ignore[no-any-return]
 
 
 def _columns(mapper: Mapper[Any]) -> list[Any]:
