@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import CHAR, Dialect, Float, Numeric, inspect
@@ -11,6 +11,7 @@ from sqlalchemy.types import TypeEngine
 
 from stockstore.coherence.protocol import Writes
 from stockstore.errors import CodecError, StockstoreError
+from stockstore.keys import Native as NativeKey
 from stockstore.keys import keys_of
 from stockstore.mapped.columns import Anything, Members, Moments, Native, kind_of
 from stockstore_ext.sqlalchemy.collect.settings import Collecting
@@ -81,20 +82,25 @@ def _shape_of(root: type) -> _Shape:
     return shape
 
 
+def wants(root: type, collecting: Collecting) -> bool:
+    """Whether a root is to be noted: a cache keeps it, and its keys can be keys of a cache."""
+    try:
+        keys_of(root)
+    except StockstoreError:
+        return False
+    return collecting.holds(root)
+
+
 class Notes:
     """Where one connection's writes are noted, under the settings."""
 
     def __init__(self, writes: Writes, collecting: Collecting) -> None:
         self.writes = writes
-        self._holds = collecting.holds
+        self._collecting = collecting
 
     def wants(self, root: type) -> bool:
-        """Whether a root is to be noted: a cache keeps it, and its keys can be keys of a cache."""
-        try:
-            keys_of(root)
-        except StockstoreError:
-            return False
-        return self._holds(root)
+        """Whether a root is to be noted."""
+        return wants(root, self._collecting)
 
     def whole(self, roots: Iterable[type]) -> None:
         """Note whole classes."""
@@ -126,12 +132,25 @@ class Notes:
 
     def given(self, root: type, identities: Iterable[Sequence[object]], dialect_of: Callable[[], Dialect]) -> None:
         """Note identities as the program has them; the whole class where the database may have them otherwise."""
-        shape = _shape_of(root)
+        shape, identities = _shape_of(root), list(identities)
+        if self._given_natives(root, shape, identities):
+            return
         for identity in identities:
             if [type(value) for value in identity] == shape.python:
                 self._add(root, shape, identity)
             else:
                 self._as_stored(root, shape, identity, dialect_of)
+
+    def _given_natives(self, root: type, shape: _Shape, identities: Sequence[Sequence[object]]) -> bool:
+        """Note all at once where each is one number or text, which stands in a key as it is."""
+        python = shape.python[0]
+        if len(shape.python) > 1 or (python is not int and python is not str):
+            return False
+        if {type(value) for (value,) in identities} != {python}:
+            return False
+        self.writes.records.update({(shape.plan, cast("NativeKey", value)): (value,) for (value,) in identities})
+        self.writes.roots[shape.plan] = root
+        return True
 
     def asked_for(self, root: type, identities: Sequence[Sequence[object]], dialect: Dialect) -> None:
         """Note identities that a WHERE named; the whole class where it may mean others too."""

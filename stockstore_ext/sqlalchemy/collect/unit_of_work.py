@@ -1,6 +1,6 @@
 """What a flush writes."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -8,13 +8,15 @@ from sqlalchemy import inspect
 from sqlalchemy.orm import InstanceState, Mapper, Session, UOWTransaction
 
 from stockstore.mapped import flushed_states, plan_of
+from stockstore.mapped.foreign_keys import Action, dependents
 from stockstore.mapped.hydrate import identity_class
-from stockstore.mapped.tables import replaces, roots_of
+from stockstore.mapped.tables import replaces, roots_named, roots_of
 from stockstore_ext.sqlalchemy.collect.cascades import note_deleted_along, roots_changed_along, roots_deleted_along
-from stockstore_ext.sqlalchemy.collect.notes import Notes
+from stockstore_ext.sqlalchemy.collect.notes import Notes, wants
 from stockstore_ext.sqlalchemy.collect.settings import DEFAULT, Collecting, WritesOf
 
 _States = list[InstanceState[Any]]
+_ACTIONS: Final[tuple[Action, ...]] = ("ondelete", "onupdate")
 _followed: Final[WeakKeyDictionary[Session, "WeakSet[InstanceState[Any]]"]] = WeakKeyDictionary()
 """The states of which it was looked up what the database deletes along with them."""
 
@@ -26,9 +28,10 @@ def before_flush(session: Session, writes_of: WritesOf, collecting: Collecting =
     the flush, which lock the rows that are going to be deleted.
     """
     deleted = _by_mapper(session.deleted)
-    kinds = set(map(type, (*session.new, *session.dirty)))
-    for mapper in {*deleted, *map(inspect, kinds)}:
-        writes_of(mapper).keep_tentative()
+    mappers = {*deleted, *map(inspect, set(map(type, (*session.new, *session.dirty))))}
+    for mapper in mappers:
+        if _concerns(mapper, collecting):
+            writes_of(mapper).keep_tentative()
     for mapper, states in deleted.items():
         if roots_deleted_along(mapper):
             connection = session.connection(bind_arguments={"mapper": mapper})
@@ -46,10 +49,7 @@ def _by_mapper(objects: Iterable[object]) -> dict[Mapper[Any], _States]:
 
 def flushed(session: Session, flush_context: UOWTransaction, writes_of: WritesOf, collecting: Collecting = DEFAULT) -> None:
     """Note the identities, old and new, of the rows that a flush has written. To be called in ``after_flush``; emits no SQL."""
-    written: dict[Mapper[Any], tuple[_States, _States]] = {}
-    for state, deleted in flushed_states(flush_context):
-        if deleted or _may_be_written(state):
-            written.setdefault(state.mapper, ([], []))[deleted].append(state)
+    written = _written(flush_context, collecting)
     for mapper in written:
         writes_of(mapper).drop_tentative()
     followed = _followed.pop(session, frozenset[InstanceState[Any]]())
@@ -61,18 +61,41 @@ def flushed(session: Session, flush_context: UOWTransaction, writes_of: WritesOf
             notes.whole(roots_deleted_along(mapper))
 
 
-def _may_be_written(state: InstanceState[Any]) -> bool:
-    """Whether a flush may have written a row; not where an object has changed in its collections alone.
+def _written(flush_context: UOWTransaction, collecting: Collecting) -> dict[Mapper[Any], tuple[_States, _States]]:
+    """Give the states that a flush has changed and deleted, of those mappers whose rows any cache has to do with."""
+    groups: dict[Mapper[Any], tuple[_States, _States]] = {}
+    for state, deleted in flushed_states(flush_context):
+        group = groups.get(state.mapper)
+        if group is None:
+            group = groups[state.mapper] = ([], [])
+        group[deleted].append(state)
+    found = {}
+    for mapper, (listed, deleted_states) in groups.items():
+        if _concerns(mapper, collecting):
+            names = plan_of(mapper.class_).attrs
+            changed = [state for state in listed if state.key is None or _may_be_written(state, names)]
+            if changed or deleted_states:
+                found[mapper] = changed, deleted_states
+    return found
+
+
+def _concerns(mapper: Mapper[Any], collecting: Collecting) -> bool:
+    """Whether a cache keeps the rows of a mapper, or others that stand in its tables or that the database changes along."""
+    names = {name for table in mapper.tables for action in _ACTIONS for name in dependents(table, action)}
+    roots = {identity_class(mapper)}.union(roots_named(names), *(roots_of(table) for table in mapper.tables))
+    return any(wants(root, collecting) for root in roots)
+
+
+def _may_be_written(state: InstanceState[Any], names: Sequence[str]) -> bool:
+    """Whether a flush may have written a row that was there; not where an object has changed in its collections alone.
 
     Such a row is not to be locked: transactions that add children to the same parents would wait for one another.
     """
     mapper, values = state.mapper, state.dict
-    if state.key is None or mapper.eager_defaults is True:
+    if mapper.eager_defaults is True:
         return True
     # A column that was set to an SQL expression is not loaded any more.
-    return any(
-        name in state.committed_state or not (name in values or mapper.column_attrs[name].deferred) for name in plan_of(mapper.class_).attrs
-    )
+    return any(name in state.committed_state or not (name in values or mapper.column_attrs[name].deferred) for name in names)
 
 
 def _note_rows(session: Session, mapper: Mapper[Any], changed: _States, deleted: _States, notes: Notes) -> None:
