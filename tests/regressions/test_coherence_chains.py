@@ -180,11 +180,12 @@ def test_a_write_that_is_done_in_part(
 
 def test_chains_made_again_and_again_over_the_same_stores(pg: Engine, redis_url: str) -> None:
     """A chain for each request leaves nothing behind on the stores that all share."""
-    cache, database = RedisStore(redis_url), SqlAlchemyStore(engine=pg)
-    for _ in range(20):
-        ChainedStore([cache, database]).get(Item, 1)
-    gc.collect()
-    assert len(vars(tier_of(cache))["resolvers"]) == 1
+    with RedisStore(redis_url) as cache:
+        database = SqlAlchemyStore(engine=pg)
+        for _ in range(20):
+            ChainedStore([cache, database]).get(Item, 1)
+        gc.collect()
+        assert len(vars(tier_of(cache))["resolvers"]) == 1
 
 
 def test_what_was_tried_again_arrives_late(pg: Engine, redis_url: str, namespace: str, monkeypatch: pytest.MonkeyPatch) -> None:
