@@ -1,7 +1,7 @@
 import os
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import port_for
@@ -200,6 +200,15 @@ def test_an_unknown_option_is_refused() -> None:
     assert "Traceback" not in result.stderr
 
 
+@pytest.fixture
+def _hears_interrupts() -> Iterator[None]:
+    """A shell starts what runs in its background with interrupts ignored, and each process hands that on to those it starts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_hears_interrupts")
 def test_ctrl_c_cleans_up(redis_url: str, postgres_schema_url: str) -> None:
     """An interrupt stops the demo with status 130 and one line, its tables and entries gone."""
     arguments = [str(DEMO), "--redis", redis_url, "--database", postgres_schema_url]
