@@ -27,7 +27,7 @@ def rows(context: Context) -> Iterator[Row]:
     memory = create_engine("sqlite://")
     yield from _database(context, memory, "SQLite in memory", times_faster(4), None)
     memory.dispose()
-    server = create_engine(context.servers.database)
+    server = create_engine(context.servers.empty_database())
     yield from _database(context, server, "PostgreSQL", times_faster(8), times_faster(20))
     server.dispose()
 

@@ -11,6 +11,7 @@ from bench.raw import alias_keys, decoded, decoder_for, record_keys
 from bench.report import Row, Target, at_most, timed
 from bench.samples import Article, Product, User, columns, fields, user_row
 from stockstore import RedisStore
+from stockstore.cells import PAYLOAD_AT
 from stockstore.mapped import plan_of
 
 SUBJECT: Final = "Redis, batches of 100"
@@ -54,7 +55,7 @@ def _mapped_reads(context: Context, store: RedisStore, client: Redis, namespace:
     ours, peer = "batch_get of mapped objects", "MGET + unpack + hydrate"
 
     def make(cell: Any) -> User:
-        found, state = plan.unpack(cell[10:])
+        found, state = plan.unpack(cell[PAYLOAD_AT:])
         return found.hydrate(state)  # type: ignore[no-any-return]
 
     ways: dict[str, Callable[[], list[Any]]] = {

@@ -32,8 +32,10 @@ class Servers:
     def memcached(self) -> list[str]:
         return self._memcached or [self._started.enter_context(running_memcached()).address for _ in range(3)]
 
+    def empty_database(self) -> URL:
+        """Give a new schema, dropped at the end, so that no subject finds another's rows."""
+        return self._started.enter_context(fresh_schema(self._postgres))
+
     @cached_property
-    def database(self) -> URL:
-        """A schema of our own, dropped at the end."""
-        url = self._database or self._started.enter_context(running_postgres()).url
-        return self._started.enter_context(fresh_schema(url))
+    def _postgres(self) -> str:
+        return self._database or self._started.enter_context(running_postgres()).url

@@ -37,7 +37,7 @@ class Unkept(Base):
 
 
 def rows(context: Context) -> Iterator[Row]:
-    server = context.servers.database
+    server = context.servers.empty_database()
     _create(server)
     yield from _commits(context, server, "PostgreSQL", {name: limit for name, (_, limit) in _HOOKS.items()})
     yield from _uncached(context, server)
