@@ -53,7 +53,7 @@ class Writes:
         """Hierarchies of which any record may have changed, with their root classes."""
         self.roots: dict[KeyPlan, type] = {}
         """The root class of every plan above."""
-        self.inserted: set[KeyPlan] = set()
+        self.inserted: dict[KeyPlan, type] = {}
         """Hierarchies with new records of unknown keys: nothing in a cache is wrong by them, but the writer's own reads must not fill it."""
         self._tentative: set[tuple[KeyPlan, bool]] = set()
 
@@ -76,7 +76,7 @@ class Writes:
     def add_inserted(self, cls: type) -> None:
         """Note that a class has new records whose keys are not known."""
         plan = keys_of(cls).identity
-        self.inserted.add(plan)
+        self.inserted[plan] = identity_class(cls)
         self._tentative.discard((plan, True))
 
     def add_tentatively(self, cls: type, *, inserted: bool) -> None:
@@ -93,10 +93,7 @@ class Writes:
     def drop_tentative(self) -> None:
         """Forget what was noted tentatively."""
         for plan, inserted in self._tentative:
-            if inserted:
-                self.inserted.discard(plan)
-            else:
-                del self.classes[plan]
+            del (self.inserted if inserted else self.classes)[plan]
         self._tentative.clear()
 
     def update(self, other: "Writes") -> None:
@@ -104,8 +101,13 @@ class Writes:
         self.records.update(other.records)
         self.classes.update(other.classes)
         self.roots.update(other.roots)
-        self.inserted |= other.inserted
+        self.inserted.update(other.inserted)
         self._tentative -= {*((plan, False) for plan in other.classes), *((plan, True) for plan in other.inserted)}
+
+    def wide_roots(self, *, tentative: bool) -> set[type]:
+        """Give the root classes of which any record may be one of the writer's, with those noted tentatively or without."""
+        wide = {(plan, False): cls for plan, cls in self.classes.items()} | {(plan, True): cls for plan, cls in self.inserted.items()}
+        return {cls for place, cls in wide.items() if tentative or place not in self._tentative}
 
     def touches(self, record: Record) -> bool:
         """Whether a record may have changed."""

@@ -115,11 +115,12 @@ class Frame:
             _merge(found, level.writes)
         return {scope: writes for scope, writes in found.items() if writes}
 
-    def keep_tentative(self) -> None:
-        """Take what was noted tentatively as certain."""
-        for level in self._levels:
-            for writes in level.writes.values():
-                writes.keep_tentative()
+    def keep_tentative(self) -> set[type]:
+        """Take what was noted tentatively as certain, and give the root classes of which any row may have been written."""
+        noted = [writes for level in self._levels for writes in level.writes.values()]
+        for writes in noted:
+            writes.keep_tentative()
+        return set[type]().union(*(writes.wide_roots(tentative=False) for writes in noted))
 
     def push(self, name: str, *, outermost: bool = False) -> None:
         """Begin a savepoint."""

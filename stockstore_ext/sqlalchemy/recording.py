@@ -18,6 +18,7 @@ from stockstore.coherence.resolver import Resolver
 from stockstore.coherence.writer import WriteThrough
 from stockstore.evidence import AnyEvidence, Outbox, evidence_of
 from stockstore.evidence.aside import aside, is_private
+from stockstore.mapped.hydrate import is_flushing
 from stockstore.mapped.reread import is_exact, reread
 from stockstore.mapped.sessions import note
 from stockstore.stores.snapshots import RowSnapshot, Snapshot
@@ -81,14 +82,14 @@ class Recording:
             frame = open_frame(connection.info, self)
             self._frames.add(frame)
         frame.resume()
-        using = self._using.get(ref(session))
-        if using is None:
-            self._using[ref(session, self._forget)] = [frame]
-        elif frame not in using:
-            using.append(frame)
-        frame.sessions.add(session)
         frame.joined = True
         frame.named = self.scopes.named(session) is not None
+        if session not in frame.sessions:  # else it is a savepoint that begins
+            self._tie(session, frame)
+
+    def _tie(self, session: Session, frame: Frame) -> None:
+        self._using.setdefault(ref(session, self._forget), []).append(frame)
+        frame.sessions.add(session)
         if frame.written:  # by another session of the caller's transaction
             note(session, {root for writes in frame.all_writes().values() for root in writes.roots.values()})
 
@@ -100,6 +101,11 @@ class Recording:
     def frames_of(self, session: Session) -> list[Frame]:
         """Give the frames of the connections that a session uses."""
         return list(self._using.get(ref(session), ()))
+
+    def end_part(self, session: Session) -> None:
+        """Take what is left of a flush, which has told its rows, or of a bulk method, which tells none, as certain."""
+        for frame in self.frames_of(session):
+            note(session, frame.keep_tentative())
 
     def hides(self, session: Session, root: type) -> str:
         """Tell why a session has to read a class from its own connection, and must fill nothing from it; ``""``: it need not."""
@@ -150,11 +156,10 @@ class Recording:
     def _note(self, connection: Connection, frame: Frame, sql: str, context: ExecutionContext | None) -> None:
         sessions = list(frame.sessions)
         writes = frame.writes(self.scopes.of(sessions[0] if sessions else None, connection, frame, context))
-        before = set(writes.classes)
         statement(context, sql, writes, self.collecting)
-        roots = [writes.roots[plan] for plan in writes.classes if plan not in before]
-        for session in sessions if roots else ():
-            note(session, roots)
+        for session in sessions:
+            # The rows of a flush are noted one by one when it is done, and while it is at work all is read from the database.
+            note(session, writes.wide_roots(tentative=not is_flushing(session)))
 
     def _mark_statement(self, connection: Connection, frame: Frame) -> None:
         with frame.silence():

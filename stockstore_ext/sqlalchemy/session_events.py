@@ -54,9 +54,8 @@ class SessionEvents:
     def _after_transaction_end(self, session: Session, transaction: SessionTransaction) -> None:
         if transaction.parent is None:
             self._recording.end(session)
-        elif not transaction.nested:  # a flush, which has told its rows, or a bulk method, which tells none
-            for frame in self._recording.frames_of(session):
-                frame.keep_tentative()
+        elif not transaction.nested:
+            self._recording.end_part(session)
 
     def _before_flush(self, session: Session, _context: UOWTransaction, _instances: object) -> None:
         if not is_origin(session) and not is_sharded(session):
