@@ -2,13 +2,28 @@
 
 from stockstore.keys.declared import class_name, has_other_identities_below, mapper_of
 from stockstore.keys.encoding import Canonical, canonical
-from stockstore.keys.plans import ClassKeys, Key, KeyPlan, Lookup, Native, alias_plans, key_text, keys_of, label_of, namespace_text
+from stockstore.keys.plans import (
+    ClassKeys,
+    IndexPlan,
+    Key,
+    KeyPlan,
+    ListLookup,
+    Lookup,
+    Native,
+    alias_plans,
+    key_text,
+    keys_of,
+    label_of,
+    namespace_text,
+)
 
 __all__ = [
     "Canonical",
     "ClassKeys",
+    "IndexPlan",
     "Key",
     "KeyPlan",
+    "ListLookup",
     "Lookup",
     "Native",
     "alias_plans",

@@ -1,11 +1,13 @@
-"""What a class declares: its ``__keys__``, and for a mapped class its primary key."""
+"""What a class declares: its ``__keys__`` and ``__indexes__``, and for a mapped class its primary key."""
 
 from collections.abc import Iterable, Iterator
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from stockstore.errors import ConfigurationError, NotKeyedError
 
 Names: TypeAlias = tuple[str, ...]
+_KEYS: Final = "__keys__"
+_INDEXES: Final = "__indexes__"
 
 
 def class_name(cls: type) -> str:
@@ -32,12 +34,27 @@ def declared_names(cls: type) -> tuple[Names, ...]:
     """
     mapper = mapper_of(cls)
     found: dict[frozenset[str], Names] = {}
-    for names in (*_from_bases(cls), *_primary_key(mapper)):
+    for names in (*_from_bases(cls, _KEYS), *_primary_key(mapper)):
         found.setdefault(frozenset(names), names)
     if not found:
         raise NotKeyedError(f'{class_name(cls)} declares no keys; give it __keys__ = ["id", ...], the canonical key first')
     if mapper is not None:
-        _refuse_unmapped(cls, mapper, found.values())
+        _refuse_unmapped(cls, mapper, found.values(), _KEYS)
+    return tuple(found.values())
+
+
+def index_names(cls: type) -> tuple[Names, ...]:
+    """Give the indexes of a class as tuples of attribute names, its own first; those of its bases follow.
+
+    Raises:
+        ConfigurationError: An ``__indexes__`` is malformed, or names what is no column attribute of a mapped class.
+    """
+    mapper = mapper_of(cls)
+    found: dict[frozenset[str], Names] = {}
+    for names in _from_bases(cls, _INDEXES):
+        found.setdefault(frozenset(names), names)
+    if mapper is not None:
+        _refuse_unmapped(cls, mapper, found.values(), _INDEXES)
     return tuple(found.values())
 
 
@@ -53,15 +70,15 @@ def is_cached(cls: type) -> bool:
     return said
 
 
-def _from_bases(cls: type) -> Iterator[Names]:
+def _from_bases(cls: type, where: str) -> Iterator[Names]:
     for base in cls.__mro__:
-        if "__keys__" in base.__dict__:
-            yield from _parse(base, base.__dict__["__keys__"])
+        if where in base.__dict__:
+            yield from _parse(base, base.__dict__[where], where)
 
 
-def _parse(cls: type, declared: object) -> Iterator[Names]:
+def _parse(cls: type, declared: object, where: str) -> Iterator[Names]:
     if not isinstance(declared, (list, tuple)):
-        raise ConfigurationError(f"{class_name(cls)}.__keys__ is a list of attribute names and tuples of names, not {declared!r}")
+        raise ConfigurationError(f"{class_name(cls)}.{where} is a list of attribute names and tuples of names, not {declared!r}")
     for key in declared:
         names = (key,) if isinstance(key, str) else key
         if (
@@ -70,7 +87,8 @@ def _parse(cls: type, declared: object) -> Iterator[Names]:
             or not all(isinstance(n, str) and n.isidentifier() for n in names)
             or len(set(names)) < len(names)
         ):
-            raise ConfigurationError(f"{class_name(cls)}.__keys__ has {key!r}; a key is an attribute name or a tuple of different names")
+            what = "a key" if where == _KEYS else "an index"
+            raise ConfigurationError(f"{class_name(cls)}.{where} has {key!r}; {what} is an attribute name or a tuple of different names")
         yield tuple(names)
 
 
@@ -80,13 +98,13 @@ def _primary_key(mapper: Any) -> list[Names]:
     return [tuple(mapper.get_property_by_column(column).key for column in mapper.primary_key)]
 
 
-def _refuse_unmapped(cls: type, mapper: Any, keys: Iterable[Names]) -> None:
+def _refuse_unmapped(cls: type, mapper: Any, keys: Iterable[Names], where: str) -> None:
     # An SQL expression belongs to no table, and has no value before the row was read.
     columns = {prop.key for prop in mapper.column_attrs if all(getattr(column, "table", None) is not None for column in prop.columns)}
     for name in (name for names in keys for name in names):
         if name not in columns:
             raise ConfigurationError(
-                f"{class_name(cls)}.__keys__ names {name!r}, which is no column attribute of the class; it has {sorted(columns)}"
+                f"{class_name(cls)}.{where} names {name!r}, which is no column attribute of the class; it has {sorted(columns)}"
             )
 
 
@@ -118,15 +136,16 @@ def has_other_identities_below(cls: type) -> bool:
     return mapper.polymorphic_on is not None and any(below.concrete for below in mapper.self_and_descendants if below is not mapper)
 
 
-def declaring_class(cls: type, names: Iterable[str]) -> type:
-    """Give the topmost mapped base, of one identity with the class, that has this key; the class itself for a plain one."""
+def declaring_class(cls: type, names: Iterable[str], *, index: bool = False) -> type:
+    """Give the topmost mapped base, of one identity with the class, that has this key or index; the class itself for a plain one."""
     mapper = mapper_of(cls)
     if mapper is None:
         return cls
     wanted, root = frozenset(names), identity_class(cls)
+    declared = index_names if index else declared_names
     owners: list[type] = [
         m.class_
         for m in mapper.iterate_to_root()
-        if identity_class(m.class_) is root and any(frozenset(n) == wanted for n in declared_names(m.class_))
+        if identity_class(m.class_) is root and any(frozenset(n) == wanted for n in declared(m.class_))
     ]
     return owners[-1]

@@ -8,7 +8,17 @@ from typing import NamedTuple, TypeAlias, cast
 from weakref import WeakKeyDictionary
 
 from stockstore.errors import NotKeyedError, UnknownKeyError
-from stockstore.keys.declared import Names, class_name, declared_names, declaring_class, identity_class, is_cached, key_bases, mapper_of
+from stockstore.keys.declared import (
+    Names,
+    class_name,
+    declared_names,
+    declaring_class,
+    identity_class,
+    index_names,
+    is_cached,
+    key_bases,
+    mapper_of,
+)
 from stockstore.keys.encoding import DECIMAL_BELOW, Canonical, canonical, escape, is_plain, text_of
 
 Native: TypeAlias = Canonical | tuple[Canonical, ...]
@@ -97,12 +107,49 @@ class KeyPlan:
         return text if len(text) < KEY_LIMIT else _shortened(text, KEY_LIMIT)
 
 
+class IndexPlan(KeyPlan):
+    """One index of one class: values that any number of rows may have, and the list of the primary keys of those that do.
+
+    A list is kept beside the records of the class's hierarchy, so that whatever covers all of these covers it too.
+
+    Attributes:
+        owner: The topmost class of the hierarchy that has the index; its lists hold rows of all classes below.
+    """
+
+    def __init__(self, owner: type, names: Names) -> None:
+        """Compile the index of a class."""
+        root = identity_class(owner)
+        super().__init__(root, names)
+        self.owner = owner
+        sort = "" if owner is root else f"{label_of(owner)}*"
+        # No canonical form of a value begins with a star, so that no key of a record equals one of a list.
+        self._mark = (f"*{sort}{','.join(map(escape, self.names))}",)
+        self.record_space = f"{self.label}:{self._mark[0]}"
+
+    def place(self, native: Native) -> Native:
+        """Give the key under which a list stands beside the records of the hierarchy."""
+        return (self._mark, *self.parts(native))
+
+
 class Lookup(NamedTuple):
     """A key asked for: which one, and by which value."""
 
     plan: KeyPlan
     native: Native
     values: tuple[object, ...]
+
+
+class ListLookup(NamedTuple):
+    """A list asked for: by which index, and by which value."""
+
+    plan: IndexPlan
+    native: Native
+    values: tuple[object, ...]
+
+    @property
+    def place(self) -> Native:
+        """The key under which the list stands beside the records of its hierarchy."""
+        return self.plan.place(self.native)
 
 
 class ClassKeys:
@@ -115,6 +162,7 @@ class ClassKeys:
         plans: Every key, in the order declared.
         canonical: The key that a bare value means.
         alternates: The keys that are aliases of the identity.
+        indexes: What rows are listed by: its own indexes, and those of its bases of one identity with it.
         cached: Whether caches may keep its objects: not where the root of its hierarchy says ``__cache__ = False``.
     """
 
@@ -131,6 +179,7 @@ class ClassKeys:
         self._declared = names
         self.alternates = tuple(plan for plan in self.plans if plan is not self.identity)
         self._by_names = {frozenset(plan.names): plan for plan in self.plans}
+        self.indexes = tuple(_index_for(cls, n) for n in index_names(cls))
         self._shapes: dict[Names, KeyPlan] = {}
 
     def _plan_for(self, cls: type, names: Names) -> KeyPlan:
@@ -168,6 +217,37 @@ class ClassKeys:
             self._shapes[names] = plan
         return plan
 
+    def listed(self, key: Key) -> "ListLookup":
+        """Give which list a key asks for: a mapping of the names of an index, or the bare value where the class has one index alone.
+
+        Raises:
+            UnknownKeyError: The names are no declared index, or values are missing.
+            CodecError: A value cannot be part of a key.
+        """
+        if type(key) is ListLookup:
+            return key
+        given = cast("Mapping[str, object]", key) if isinstance(key, Mapping) else self._bare_index(key)
+        plan = next((plan for plan in self.indexes if given.keys() == set(plan.names)), None)
+        if plan is None:
+            raise UnknownKeyError(f"{self.name} has no index {_show(tuple(given))}; {self._told_indexes()}")
+        values = tuple([given[name] for name in plan.names])
+        return ListLookup(plan, plan.native(values), values)
+
+    def _bare_index(self, key: object) -> dict[str, object]:
+        if len(self.indexes) != 1:
+            raise UnknownKeyError(
+                f"{key!r} does not tell an index of {self.name}; {self._told_indexes()}, to be given as keywords or a dict"
+            )
+        names = self.indexes[0].declared
+        values = key if len(names) > 1 and isinstance(key, (tuple, list)) else (key,)
+        if len(values) != len(names):
+            raise UnknownKeyError(f"the index of {self.name} is {_show(names)}: it needs {len(names)} values in this order, not {key!r}")
+        return dict(zip(names, values, strict=True))
+
+    def _told_indexes(self) -> str:
+        declared = ", ".join(plan.describe() for plan in self.indexes)
+        return f"it declares {declared}" if declared else 'it declares none; give it __indexes__ = ["owner_id", ...]'
+
     def _bare(self, plan: KeyPlan, key: object) -> tuple[object, ...]:
         # A mapped class may name its primary key in another order than its table does.
         names = self._declared[0]
@@ -198,6 +278,13 @@ def _show(names: Names) -> str:
 def _identity_names(cls: type, names: tuple[Names, ...]) -> Names:
     mapper = mapper_of(cls)
     return names[0] if mapper is None else tuple(mapper.get_property_by_column(c).key for c in mapper.primary_key)
+
+
+def _index_for(cls: type, names: Names) -> IndexPlan:
+    owner = declaring_class(cls, names, index=True)
+    if owner is cls:
+        return IndexPlan(cls, names)
+    return next(plan for plan in keys_of(owner).indexes if set(plan.names) == set(names))
 
 
 _compiled: "WeakKeyDictionary[type, ClassKeys]" = WeakKeyDictionary()
