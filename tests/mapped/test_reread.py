@@ -10,9 +10,10 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, column_property, ma
 
 from stockstore import SqlAlchemyStore
 from stockstore.keys import keys_of
-from stockstore.mapped import UNLOADED, plan_of
+from stockstore.mapped import UNLOADED, plan_of, selecting
 from stockstore.mapped import reread as module
-from stockstore.mapped.reread import Row, is_exact, reread
+from stockstore.mapped.reread import is_exact, reread
+from stockstore.mapped.selecting import Row
 from stockstore.stores.snapshots import RowSnapshot
 from tests.mapped.models import Animal, Card, Cat, Doc, Dog, Item, Plain, Priced, Seat, Truck, User, Vehicle, table_of
 from tests.stores.test_column_types import cases
@@ -115,7 +116,7 @@ def test_no_session_takes_part(db: Engine) -> None:
 
 def test_many_keys(db: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """More keys than a statement has parameters for are read in several statements."""
-    monkeypatch.setattr(module, "parameter_limit", lambda _dialect: 2)
+    monkeypatch.setattr(selecting, "parameter_limit", lambda _dialect: 2)
     with db.begin() as connection:
         assert len(reread(connection, Item, [(1,), (2,), (3,)])) == 3
         assert reread(connection, Item, []) == []

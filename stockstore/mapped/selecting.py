@@ -1,0 +1,177 @@
+"""The statements by which rows are read as plain columns: no entity, no session, no event of one."""
+
+from collections.abc import Callable, Iterator, Sequence
+from operator import itemgetter
+from typing import Any, Final
+
+from sqlalchemy import ARRAY, Column, ColumnElement, Connection, Integer, Select, Table, any_, bindparam, inspect, select, tuple_
+from sqlalchemy.orm import Mapper
+
+from stockstore.keys import keys_of
+from stockstore.mapped.columns import UNLOADED
+from stockstore.mapped.hydrate import identity_class
+from stockstore.mapped.parameters import chunks, parameter_limit
+from stockstore.mapped.plan import MappedPlan, plan_of
+
+Row = tuple[MappedPlan, tuple[Any, ...]]
+"""A row's class and column state, as ``RowSnapshot`` takes them."""
+
+_SLOT: Final = "stockstore.hierarchy"
+
+
+class Hierarchy:
+    """The statements for the rows of one class and the classes below it, by one of its keys.
+
+    Attributes:
+        below: The mappers of the classes, the class's own first.
+        is_plain: Whether each row stands in tables, and tells its class by a column of them.
+    """
+
+    def __init__(self, cls: type, names: tuple[str, ...], *, locked: bool) -> None:
+        """Make the statements.
+
+        Args:
+            cls: A mapped class.
+            names: The attributes of the key, in the order in which its values will be given.
+            locked: Whether rows are locked in all of their tables.
+        """
+        self._mapper: Mapper[Any] = inspect(cls)
+        root = identity_class(self._mapper)
+        self._width = len(names)
+        self._size = _size(self._mapper)
+        self.below = [m for m in self._mapper.self_and_descendants if identity_class(m) is root]
+        self._plans = [plan_of(mapper.class_) for mapper in self.below]
+        told_by: Any = self._mapper.polymorphic_on
+        self._by_discriminator = isinstance(told_by, Column) and told_by.table in self._mapper.tables
+        # A concrete class may be told by a column of the union of all, which its own table does not need.
+        alone = len(self.below) == 1 and (told_by is None or isinstance(told_by, Column))
+        self.is_plain = all(isinstance(m.local_table, Table) for m in self.below) and (alone or self._by_discriminator)
+        self._is_root = cls is root
+        single = [m for m in self.below if m.persist_selectable is self._mapper.persist_selectable]
+        key, identity = _columns_named(self._mapper, names), _columns_named(self._mapper, keys_of(root).identity.names)
+        self._top = _Selection(self._mapper, key, identity, single, told_by if self._by_discriminator else None, locked=locked)
+        self._joined = {m: _Selection(m, identity, identity, [m], None, locked=locked) for m in self.below if m not in single}
+
+    def is_current(self) -> bool:
+        """Whether nothing was added to the mapping since."""
+        return self._size == _size(self._mapper) and all(plan_of(plan.cls) is plan for plan in self._plans)
+
+    def read(self, connection: Connection, keys: Sequence[tuple[object, ...]]) -> Iterator[Row | None]:
+        """Give the rows of keys, ``None`` for one that does not tell its class, in the order of the keys but for classes with tables of their own.
+
+        By one SELECT, and one more for each class found that has a table of its own (each per some thousands of keys).
+        """
+        for chunk in chunks(keys, parameter_limit(connection.dialect) // self._width):
+            yield from self._read(connection, chunk)
+
+    def _read(self, connection: Connection, keys: Sequence[tuple[object, ...]]) -> Iterator[Row | None]:
+        rows = self._top.execute(connection, keys)
+        if not self._by_discriminator:
+            plan, state_of = self._top.shapes[self._mapper]
+            yield from ((plan, state_of(row)) for row in rows)
+            return
+        joined: dict[Mapper[Any], list[tuple[object, ...]]] = {}
+        for row in rows:
+            mapper = self._told(row[-1])
+            if mapper is None:
+                yield None
+            elif mapper in self._joined:
+                joined.setdefault(mapper, []).append(self._top.identity_of(row))
+            elif mapper in self._top.shapes:
+                plan, state_of = self._top.shapes[mapper]
+                yield plan, state_of(row)
+        for mapper, found in joined.items():
+            plan, state_of = self._joined[mapper].shapes[mapper]
+            yield from ((plan, state_of(row)) for row in self._joined[mapper].execute(connection, found))
+
+    def _told(self, discriminator: object) -> Mapper[Any] | None:
+        if discriminator is None:
+            return self._mapper if self._is_root else None
+        return self._mapper.polymorphic_map.get(discriminator)
+
+
+class _Selection:
+    """The statement for rows that stand in the same tables: the key, the columns, and at the end the discriminator, if any."""
+
+    def __init__(
+        self,
+        mapper: Mapper[Any],
+        key: Sequence[Any],
+        identity: Sequence[Any],
+        mappers: Sequence[Mapper[Any]],
+        discriminator: Any,
+        *,
+        locked: bool,
+    ) -> None:
+        loaded = [column for m in mappers for column in _columns(m) if column is not UNLOADED]
+        columns = [*dict.fromkeys([*key, *identity, *loaded])]
+        self._selected = [*columns, *([] if discriminator is None else [discriminator])]
+        self.shapes = {m: (plan_of(m.class_), _state_of(_columns(m), self._selected)) for m in mappers}
+        self.identity_of = _state_of(identity, self._selected)
+        self._from, self._key, self._tables, self._locked = mapper.persist_selectable, key, list(mapper.tables), locked
+        self._statements: dict[str, Select[Any]] = {}
+
+    def execute(self, connection: Connection, keys: Sequence[tuple[object, ...]]) -> Sequence[Any]:
+        """Give the rows of keys, locked where they are to be."""
+        name = connection.dialect.name
+        statement = self._statements.get(name)
+        if statement is None:
+            statement = self._statements[name] = self._statement(name)
+        values = [value for (value,) in keys] if len(self._key) == 1 else list(keys)
+        return connection.execute(statement, {"keys": values}).all()
+
+    def _statement(self, dialect: str) -> Select[Any]:
+        statement = select(*self._selected).select_from(self._from).where(self._condition(dialect))
+        if not self._locked:
+            return statement
+        statement = statement.order_by(*self._key)
+        if dialect == "sqlite":  # which has no locks of rows, and has locked the database for the writer
+            return statement
+        if dialect == "postgresql":
+            return statement.with_for_update(key_share=True, of=self._tables)
+        return statement.with_for_update()
+
+    def _condition(self, dialect: str) -> ColumnElement[bool]:
+        keys: Any = bindparam("keys", expanding=True)
+        if len(self._key) > 1:
+            return tuple_(*self._key).in_(keys)
+        column = self._key[0]
+        if dialect == "postgresql" and isinstance(column.type, Integer):
+            # One parameter instead of as many as there are rows, each of which driver and server would take in by itself.
+            return column == any_(bindparam("keys", type_=ARRAY(column.type)))  # type: ignore[no-any-return]
+        return column.in_(keys)  # type: ignore[no-any-return]
+
+
+def _columns_named(mapper: Mapper[Any], names: Sequence[str]) -> list[Any]:
+    return [mapper.column_attrs[name].columns[0] for name in names]
+
+
+def _columns(mapper: Mapper[Any]) -> list[Any]:
+    """Give the column of each attribute of a state, ``UNLOADED`` where it is deferred."""
+    props = [mapper.column_attrs[name] for name in plan_of(mapper.class_).attrs]
+    return [UNLOADED if prop.deferred else prop.columns[0] for prop in props]
+
+
+def _state_of(wanted: Sequence[Any], columns: Sequence[Any]) -> Callable[[Any], tuple[Any, ...]]:
+    places = {column: position for position, column in reversed(list(enumerate(columns)))}
+    positions = [None if column is UNLOADED else places[column] for column in wanted]
+    loaded = [position for position in positions if position is not None]
+    if len(loaded) < len(positions):
+        return lambda row: tuple([UNLOADED if position is None else row[position] for position in positions])
+    if loaded == list(range(len(loaded))) and len(loaded) == len(columns):
+        return tuple
+    get = itemgetter(*loaded)
+    return get if len(loaded) > 1 else lambda row: (get(row),)
+
+
+def _size(mapper: Mapper[Any]) -> int:
+    return sum(1 for _ in mapper.self_and_descendants)
+
+
+def hierarchy_of(cls: type, names: tuple[str, ...], *, locked: bool) -> Hierarchy:
+    """Give the statements for a class and one of its keys, made once for as long as the mapping stays as it is."""
+    known, slot = plan_of(cls).statements, (_SLOT, names, locked)
+    hierarchy: Hierarchy | None = known.get(slot)
+    if hierarchy is None or not hierarchy.is_current():
+        hierarchy = known[slot] = Hierarchy(cls, names, locked=locked)
+    return hierarchy
