@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -255,6 +256,13 @@ class Store(ABC):
         self.batch_put([loaded])
 
     # -- housekeeping ---------------------------------------------------------------------------
+
+    def scope(self) -> "AbstractContextManager[Self]":
+        """Give a context manager for one request, around which what is kept for that alone starts and ends empty.
+
+        It concerns the :class:`~stockstore.ThreadLocalStore`, alone or as a tier; nothing else changes.
+        """
+        return nullcontext(self)
 
     def _note(self, kind: Kind, plan: KeyPlan, count: int, reason: str = "") -> None:
         """Count what happened to objects that are kept under an identity, and tell the hooks."""

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar, cast
 
@@ -21,6 +22,7 @@ from stockstore.stores.tiers.local import LocalTier
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
+    from typing_extensions import Self
 
 T = TypeVar("T")
 
@@ -237,6 +239,14 @@ class ChainedStore(Store):
             expirations=sum(tier.expirations for tier in tiers),
             errors=sum(tier.errors for tier in tiers),
         )
+
+    @contextmanager
+    def scope(self) -> "Iterator[Self]":
+        """Scope every tier that keeps objects for one request alone."""
+        with ExitStack() as stack:
+            for tier in self._tiers:
+                stack.enter_context(tier.scope())
+            yield self
 
     def close(self) -> None:
         """Close every tier; may be called twice."""

@@ -23,11 +23,28 @@ class _Owned(NamedTuple):
     owner: "weakref.ref[object]"
     spaces: ClaimedSpaces
 
+    @property
+    def is_mine(self) -> bool:
+        """Whether the caller may see them."""
+        return self.owner() is _owner()
+
+
+class _Scope:
+    """Shelves for all that runs in the context in which a scope began, or in a copy of it, until the scope ends."""
+
+    __slots__ = ("is_mine", "spaces")
+
+    def __init__(self, spaces: ClaimedSpaces) -> None:
+        """Begin."""
+        self.spaces = spaces
+        self.is_mine = True
+
 
 class ThreadLocalStore(LocalStore):
-    """Objects that only the thread, or the asyncio task, that put them sees.
+    """Objects that only the thread, or the asyncio task, that put them sees; or only one request.
 
-    Wrap each request in ``with store.scope():`` and a pooled thread carries nothing over to the next.
+    Wrap each request in ``with store.scope():`` and a pooled thread carries nothing over to the next. The tasks that the
+    request starts, and the threads that work for it in a copy of its context, then share what it has read.
 
     Args:
         maxsize: Objects kept at the most, per thread or task.
@@ -52,15 +69,13 @@ class ThreadLocalStore(LocalStore):
         """Start empty."""
         super().__init__(lifetime=lifetime, polymorphic=polymorphic, namespace=namespace, jitter=jitter, max_staleness=max_staleness)
         self._maxsize = maxsize
-        self._owned: ContextVar[_Owned | None] = ContextVar("stockstore.ThreadLocalStore", default=None)
+        self._owned: ContextVar[_Owned | _Scope | None] = ContextVar("stockstore.ThreadLocalStore", default=None)
         ClaimedSpaces(maxsize)  # a wrong size shows now, not in the first request
 
     @property
     def _spaces(self) -> ClaimedSpaces:
         owned = self._owned.get()
-        if owned is None or owned.owner() is not _owner():
-            return self._start()
-        return owned.spaces
+        return owned.spaces if owned is not None and owned.is_mine else self._start()
 
     def _start(self) -> ClaimedSpaces:
         spaces = ClaimedSpaces(self._maxsize)
@@ -69,12 +84,22 @@ class ThreadLocalStore(LocalStore):
 
     @contextmanager
     def scope(self) -> "Iterator[Self]":
-        """Start empty, and empty again at the end, also where the end runs in another context."""
-        spaces = self._start()
+        """Start empty, and empty again at the end, also where the end runs in another context.
+
+        Tasks that begin inside, and threads that are given a copy of the context (``asyncio.to_thread``, the pools of
+        web frameworks), see the objects of the scope, and whoever of them writes ends what the scope has read. One that
+        lives on after the end starts empty.
+        """
+        outer, scope = self._owned.get(), _Scope(ClaimedSpaces(self._maxsize))
+        self._owned.set(scope)
         try:
             yield self
         finally:
-            spaces.cells.clear()
+            scope.is_mine = False
+            scope.spaces.cells.clear()
+            if self._owned.get() is scope:
+                self._owned.set(outer)
+            # What the scope around this one has read may have been written in here.
             self._spaces.cells.clear()
 
     def __repr__(self) -> str:

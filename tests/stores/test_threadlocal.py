@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from stockstore import ConfigurationError, NotKeyedError, ThreadLocalStore, UnknownKeyError
+from stockstore import ChainedStore, ConfigurationError, NotKeyedError, ProcessMemoryStore, ThreadLocalStore, UnknownKeyError
 from tests.stores.things import Animal, Cat, Code, Dog, User, user
 
 pytestmark = pytest.mark.sa_agnostic
@@ -265,6 +265,41 @@ def test_a_scope_that_ends_in_another_context_empties_all_the_same() -> None:
     assert gone() is None
 
 
+def test_a_scope_around_another_goes_on_empty() -> None:
+    """What an inner scope wrote may be what the outer one had read; a thread with the context sees the outer one again."""
+    store = ThreadLocalStore()
+    with store.scope(), ThreadPoolExecutor(1) as pool:
+        store.put(user(1))
+        with store.scope():
+            pass
+        assert seen(store, 1) == []
+        store.put(user(2))
+        assert pool.submit(copy_context().run, seen, store, 2).result() == [2]
+
+
+def test_a_store_without_such_objects_has_a_scope_that_changes_nothing() -> None:
+    """Code that scopes its requests runs with any store, and gets that very store."""
+    store = ProcessMemoryStore()
+    store.put(user(1))
+    with store.scope() as scoped:
+        assert scoped is store
+        assert store.contains(User, 1)
+    assert store.contains(User, 1)
+
+
+def test_a_chain_scopes_its_tiers() -> None:
+    """A chain's scope is that of those of its tiers that have one; the others keep what they have."""
+    requests, below = ThreadLocalStore(), ProcessMemoryStore()
+    chain = ChainedStore([requests, below])
+    with chain.scope() as scoped:
+        assert scoped is chain
+        chain.put(user(1))
+        chain.get(User, 1)
+        assert seen(requests, 1) == [1]
+    assert seen(requests, 1) == []
+    assert below.contains(User, 1)
+
+
 # -- tasks -------------------------------------------------------------------------------------------------
 
 
@@ -323,6 +358,59 @@ async def test_to_thread_begins_empty() -> None:
     await asyncio.to_thread(store.put, user(2))
     assert seen(store, 1, 2) == [1]
     assert await asyncio.to_thread(seen, store, 2) == []
+
+
+async def test_a_scope_is_shared_by_the_tasks_and_threads_that_work_for_it() -> None:
+    """What a request's task, a task that it started or a thread with its context puts, all of them see; other requests do not."""
+    store = ThreadLocalStore()
+
+    async def request(number: int) -> list[list[int]]:
+        with store.scope():
+            store.put(user(number))
+            await asyncio.to_thread(store.put, user(number + 10))
+            await asyncio.create_task(asyncio.to_thread(store.put, user(number + 20)))
+            return [seen(store, *range(30)), await asyncio.to_thread(seen, store, *range(30))]
+
+    found = await asyncio.gather(*map(request, range(3)))
+    assert found == [[[number, number + 10, number + 20]] * 2 for number in range(3)]
+    assert seen(store, *range(30)) == []
+
+
+async def test_who_outlives_a_scope_starts_empty() -> None:
+    """A task that goes on after its request ended sees nothing of it, and keeps what it puts to itself."""
+    store, ended = ThreadLocalStore(), asyncio.Event()
+
+    async def afterwards() -> list[list[int]]:
+        before = seen(store, 1)
+        await ended.wait()
+        after = seen(store, 1)
+        store.put(user(2))
+        return [before, after, seen(store, 1, 2)]
+
+    with store.scope():
+        store.put(user(1))
+        task = asyncio.create_task(afterwards())
+        await asyncio.sleep(0)
+    ended.set()
+    assert await task == [[1], [], [2]]
+    assert seen(store, 1, 2) == []
+
+
+async def test_a_write_of_a_thread_ends_what_its_request_has_read() -> None:
+    """A worker thread's commit is seen at once by the request that it works for."""
+    requests, below = ThreadLocalStore(), ProcessMemoryStore()
+    chain = ChainedStore([requests, below])
+    chain.put(user(1, email="old@b.c"))
+    with chain.scope():
+        before = chain.get(User, 1)
+        assert before is not None
+        assert seen(requests, 1) == [1]
+        below.put(user(1, email="unseen@b.c"))
+        assert chain.get(User, 1) is before
+        await asyncio.to_thread(chain.put, user(1, email="new@b.c"))
+        after = chain.get(User, 1)
+        assert after is not None
+        assert after.email == "new@b.c"
 
 
 async def test_a_task_s_end_lets_go_of_its_objects() -> None:
