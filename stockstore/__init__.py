@@ -15,6 +15,7 @@ from stockstore.errors import (
 )
 
 if TYPE_CHECKING:
+    from stockstore.aio.store import AsyncStore
     from stockstore.backends.base import Backend
     from stockstore.codecs import Codec, MsgpackCodec, PickleCodec
     from stockstore.instrumentation import Stats
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from stockstore.urls import open_store
 
 __all__ = [
+    "AsyncStore",
     "Backend",
     "BackendStore",
     "CacheUnreachable",
@@ -59,6 +61,7 @@ __all__ = [
 
 # Loaded at first use: importing stockstore costs no driver.
 _MODULES = {
+    "AsyncStore": "aio.store",
     "Backend": "backends.base",
     "BackendStore": "stores.backed",
     "ChainedStore": "stores.chained",

@@ -12,8 +12,9 @@ pytestmark = pytest.mark.sa_agnostic
 USE = """
 from collections.abc import Mapping
 from typing_extensions import assert_type
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
-from stockstore import ChainedStore, MappingStore, NullStore, ProcessMemoryStore, Stats, Store, ThreadLocalStore, open_store
+from stockstore import AsyncStore, ChainedStore, MappingStore, NullStore, ProcessMemoryStore, Stats, Store, ThreadLocalStore, open_store
 
 class Base(DeclarativeBase):
     pass
@@ -61,6 +62,25 @@ chain = ChainedStore([memory, MappingStore({}), NullStore()])
 assert_type(chain.get(User, 1), User | None)
 assert_type(chain.batch_get(User, [1]), list[User | None])
 assert_type(open_store("memory://"), ChainedStore)
+
+async def load_async(key: object) -> Plain | None:
+    return Plain()
+
+async def use_awaited(store: AsyncStore, session: AsyncSession) -> None:
+    assert_type(await store.get(User, 1), User | None)
+    assert_type(await store.get(User, email="a@b.c", session=session), User | None)
+    assert_type(await store.batch_get(User, [1, 2]), list[User | None])
+    assert_type(await store.get_or_load(Plain, 1, load_async), Plain | None)
+    assert_type(await store.get_or_load(Plain, 1, load), Plain | None)
+    assert_type(await store.contains(User, 1), bool)
+    assert_type(await store.delete(User, 1), bool)
+    assert_type(await store.batch_delete(User, [1]), int)
+    assert_type(store.stats(), Stats)
+    async with AsyncStore(chain) as entered:
+        assert_type(entered, AsyncStore)
+    with store.scope() as scoped:
+        assert_type(scoped, AsyncStore)
+    (await store.get(User, 1)).id  # type: ignore[union-attr]
 
 def misuse(store: Store) -> None:
     store.get(User, 1).id  # type: ignore[union-attr]

@@ -3,8 +3,12 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Literal, TypeAlias
 
 from stockstore.errors import ConfigurationError
+
+IO: TypeAlias = Literal["blocking", "awaited", "either"]
+"""How a driver waits for a server: it blocks the thread, it is awaited by an event loop, or it does as its caller can."""
 
 _ALIAS = b"A"
 _KEY_LIMIT = 250
@@ -18,7 +22,12 @@ class Backend(ABC):
     no I/O. A server that does not answer, refuses, or answers nonsense is
     :class:`~stockstore.errors.CacheUnreachable`, raised from the driver's error; of a batch that
     raised, any part may have been done.
+
+    Attributes:
+        io: How the driver waits for the server.
     """
+
+    io: IO = "either"
 
     @abstractmethod
     def get_many(self, keys: Sequence[str]) -> dict[str, bytes]:

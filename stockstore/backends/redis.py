@@ -72,6 +72,8 @@ class RedisBackend(CoherentBackend):
         self._scattered = isinstance(client, RedisCluster)
         self._exchange: Exchange = OnCluster(client) if isinstance(client, RedisCluster) else OnServer(self._client)
 
+    io = "blocking"
+
     def __repr__(self) -> str:
         return f"RedisBackend({address_of(self._client)!r})"
 

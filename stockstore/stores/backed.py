@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, get_args
 
-from stockstore.backends.base import Backend
+from stockstore.backends.base import IO, Backend
 from stockstore.backends.coherent import CoherentBackend, Item
 from stockstore.cells import ALIAS, LEASE, MARKER, NO_GENERATION, UNCOMPARED
 from stockstore.codecs import Codec, MsgpackCodec
@@ -276,6 +276,11 @@ class BackendStore(CacheStore):
         labels = [""] if cls is None else [f"{plan.label}:" for plan in self._cleared_with(cls)]
         for label in dict.fromkeys(labels):
             self._twice(lambda label=label: self._backend.clear(prefix + label))  # type: ignore[misc]
+
+    @property
+    def io(self) -> IO:
+        """How the backend's driver waits for its server."""
+        return self._backend.io
 
     def close(self) -> None:
         """Close the backend; a client that was given stays open."""

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from stockstore.backends.base import IO
 from stockstore.errors import UnknownKeyError
 from stockstore.instrumentation import Counters, Kind, Stats, emit, listening, unasked
 from stockstore.keys import Key, KeyPlan, Lookup, keys_of
@@ -86,6 +87,11 @@ class Store(ABC):
     def is_origin(self) -> bool:
         """Whether this store is the truth itself rather than a cache of it."""
         return False
+
+    @property
+    def io(self) -> IO:
+        """How its driver waits for a server: ``"blocking"`` the thread, ``"awaited"`` by an event loop, or ``"either"``."""
+        return "either"
 
     @property
     def partition(self) -> str:

@@ -6,6 +6,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar, cast
 
+from stockstore.aio.bridge import in_greenlet
+from stockstore.backends.base import IO
 from stockstore.errors import ConfigurationError
 from stockstore.instrumentation import Stats, listening, watch_hooks
 from stockstore.keys import Key, Lookup, keys_of
@@ -13,6 +15,7 @@ from stockstore.stores.arguments import MISSING, keys_in, objects_of
 from stockstore.stores.base import Store
 from stockstore.stores.cache import restore_all
 from stockstore.stores.chain_writes import ChainWrite
+from stockstore.stores.local import LocalStore
 from stockstore.stores.memory import ProcessMemoryStore
 from stockstore.stores.origin import Origin
 from stockstore.stores.outcome import BeforeCommit, Outcome
@@ -41,7 +44,7 @@ class ChainedStore(Store):
         stores: The tiers, the fastest first, the database last.
 
     Raises:
-        ConfigurationError: There are none, or one is no store.
+        ConfigurationError: There are none, or one is no store, or some are for asyncio and others would block it.
 
     >>> from stockstore import NullStore, ProcessMemoryStore
     >>> len(ChainedStore([ProcessMemoryStore(), NullStore()]).tiers)
@@ -56,20 +59,24 @@ class ChainedStore(Store):
             raise ConfigurationError(
                 "a chain needs at least one store, the fastest first, e.g. ChainedStore([ProcessMemoryStore(), SqlAlchemyStore(url)])"
             )
+        self._io = _io_of(self._tiers)
         self._levels: dict[type, int] = {}
         self._origins: dict[int, Origin] = {}
         self._quick: ProcessMemoryStore | None = None
+        self._memory: LocalStore | None = None
         watch_hooks(self)
 
     def switch_hooks(self) -> None:
         """Take the faster way to hits of the first tier only where nobody has to hear of them."""
-        self._quick = None if listening else self._quick_tier()
+        self._memory = None if listening else self._memory_tier()
+        blocks = self._io != "awaited"
+        self._quick = self._memory if blocks and isinstance(self._memory, ProcessMemoryStore) else None
 
-    def _quick_tier(self) -> ProcessMemoryStore | None:
-        """Give the first tier where a hit of it is the chain's, and it knows a faster way to one."""
+    def _memory_tier(self) -> LocalStore | None:
+        """Give the first tier where it is in process memory, and a hit of it is the chain's."""
         first = self._tiers[0]
-        above = isinstance(first, ProcessMemoryStore) and len(self._tiers) > 1 and not self._watched
-        return cast("ProcessMemoryStore", first) if above and isinstance(tier_of(first), LocalTier) else None
+        above = isinstance(first, LocalStore) and len(self._tiers) > 1 and not self._watched
+        return cast("LocalStore", first) if above and isinstance(tier_of(first), LocalTier) else None
 
     @property
     def tiers(self) -> tuple[Store, ...]:
@@ -88,12 +95,23 @@ class ChainedStore(Store):
             self._quick._counters.add(misses=-1)  # noqa: SLF001 - a store as this one
         return super().get(cls, key, session=session, **names)
 
+    def get_from_memory(self, cls: type[T], key: Key = MISSING, *, session: "Session | None" = None, **names: object) -> T | None:
+        """Give the object of a key where the first tier is in process memory and has it; no I/O."""
+        if self._memory is None:
+            return None
+        found = self._memory.get(cls, key, session=session, **names)
+        if found is None:
+            # As above.
+            self._memory._counters.add(misses=-1)  # noqa: SLF001 - a store as this one
+        return found
+
     def batch_get(self, cls: type[T], keys: Iterable[Key], *, session: "Session | None" = None) -> list[T | None]:
         """Give the objects of these keys, in their positions, ``None`` where no tier has one."""
         return cast("list[T | None]", restore_all(self._fetched(cls, keys_in(keys), session), session))
 
     def batch_fetch(self, cls: type, keys: Sequence[Key], *, session: "Session | None" = None) -> list[Snapshot | None]:
         """Give snapshots in the positions of the keys; each tier is asked only for what is still missing."""
+        self._refuse_blocking()
         compiled = keys_of(cls)
         places = [compiled.lookup(key)[:2] for key in keys]
         found = self._origin(cls).reader.read(cls, dict(zip(places, keys, strict=True)), session=session) if places else {}
@@ -108,6 +126,7 @@ class ChainedStore(Store):
 
     def batch_store(self, objects: Sequence[object], before_commit: BeforeCommit | None = None) -> Outcome:
         """Store objects and tell what is now stored."""
+        self._refuse_blocking()
         groups = self._by_origin(objects)
         self._check_caches(groups)
         outcomes = {level: self._store(level, groups[level], before_commit) for level in sorted(groups, reverse=True)}
@@ -149,6 +168,7 @@ class ChainedStore(Store):
         self, targets: Iterable[object] | type, keys: Iterable[Key] | None = None, before_commit: BeforeCommit | None = None
     ) -> Outcome:
         """Delete as ``batch_delete`` does, and tell what else was changed by it."""
+        self._refuse_blocking()
         if isinstance(targets, type):
             outcomes = [self._erase_keys(targets, keys_in(keys), before_commit)]
         else:
@@ -187,6 +207,7 @@ class ChainedStore(Store):
 
     def clear(self, cls: type | None = None) -> None:
         """Clear every cache tier, the lowest first; an origin's rows stay."""
+        self._refuse_blocking()
         for tier in reversed(self._tiers):
             tier.clear(cls)
 
@@ -221,6 +242,15 @@ class ChainedStore(Store):
         return self._tiers[-1].is_origin
 
     @property
+    def io(self) -> IO:
+        """How its tiers wait for their servers: all of them block, or all are awaited."""
+        return self._io
+
+    def _refuse_blocking(self) -> None:
+        if self._io == "awaited" and not in_greenlet():
+            raise ConfigurationError(f"{self!r} is for asyncio, and was called by blocking code; await AsyncStore(store) instead")
+
+    @property
     def partition(self) -> str:
         """The namespaces that this caller reads and writes."""
         return ":".join(tier.partition for tier in self._tiers)
@@ -250,6 +280,7 @@ class ChainedStore(Store):
 
     def close(self) -> None:
         """Close every tier; may be called twice."""
+        self._refuse_blocking()
         for tier in self._tiers:
             tier.close()
 
@@ -268,6 +299,15 @@ def _flat(stores: Iterable[Store]) -> Iterator[Store]:
             yield from store.tiers
         else:
             yield store
+
+
+def _io_of(tiers: Sequence[Store]) -> IO:
+    by_io = {tier.io: tier for tier in tiers}
+    if "blocking" in by_io and "awaited" in by_io:
+        raise ConfigurationError(
+            f"{by_io['blocking']!r} would block the event loop that {by_io['awaited']!r} is for; make both for asyncio, or neither"
+        )
+    return next((io for io in by_io if io != "either"), "either")
 
 
 def _believed(tier: Store, cls: type, lookups: Sequence[Lookup]) -> list[Snapshot]:

@@ -12,6 +12,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
+from stockstore.backends.base import IO
 from stockstore.errors import ConfigurationError, NotKeyedError, OriginError, StockstoreError
 from stockstore.keys import ClassKeys, Key, Lookup, class_name, keys_of, mapper_of
 from stockstore.mapped import has_written, plan_of
@@ -74,6 +75,11 @@ class SqlAlchemyStore(Store):
     def is_origin(self) -> bool:
         """Whether this store is the truth itself: yes."""
         return True
+
+    @property
+    def io(self) -> IO:
+        """How the engine's driver waits for the database."""
+        return "awaited" if self._engine.dialect.is_async else "blocking"
 
     def holds(self, cls: type) -> bool:
         """Whether a class is mapped."""

@@ -1,0 +1,1 @@
+"""Stores under asyncio: one implementation for both, by SQLAlchemy's greenlet bridge."""

@@ -1,0 +1,114 @@
+"""The bridge between blocking-style code and asyncio; the one module that knows SQLAlchemy's names for it.
+
+All logic of the library is plain blocking-style code. Under asyncio it runs in a greenlet, and where it has to wait for a
+server, the greenlet hands what it waits for to the event loop.
+"""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar, copy_context
+from functools import cache
+from importlib import import_module
+from types import ModuleType
+from typing import Any, Final, TypeVar, cast
+
+from stockstore.errors import ConfigurationError
+
+T = TypeVar("T")
+
+GRACE: Final = 5.0
+"""Seconds for which work that is under way may still go on after its caller was cancelled."""
+_NAMES: Final = "sqlalchemy.util.concurrency"
+_held: Final[ContextVar[list[asyncio.CancelledError] | None]] = ContextVar("stockstore.held", default=None)
+
+
+@cache
+def concurrency() -> ModuleType:
+    """Give SQLAlchemy's module.
+
+    Raises:
+        ConfigurationError: It, or greenlet, is not installed.
+    """
+    try:
+        import_module("greenlet")  # SQLAlchemy needs it, and tells so only later
+        return import_module(_NAMES)
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f'asyncio needs SQLAlchemy with greenlet, and {error.name} is missing: pip install "stockstore[asyncio]"'
+        ) from error
+
+
+def greenlet_spawn(work: Callable[..., T], *args: object, **kwargs: object) -> Coroutine[Any, Any, T]:
+    """Run blocking-style code in a greenlet, in which it may wait for the event loop."""
+    return cast("Coroutine[Any, Any, T]", concurrency().greenlet_spawn(work, *args, **kwargs))
+
+
+def await_only(awaitable: Awaitable[T]) -> T:
+    """Wait, in a greenlet, for what the event loop does; a cancellation of the task is raised here."""
+    return cast("T", concurrency().await_only(awaitable))
+
+
+def in_greenlet() -> bool:
+    """Whether this code may wait for the event loop; imports nothing, as most processes have no greenlets."""
+    module = sys.modules.get(_NAMES)
+    return module is not None and "greenlet" in sys.modules and bool(module.in_greenlet())
+
+
+def await_whole(work: Coroutine[Any, Any, T]) -> T:
+    """Wait, in a greenlet, until work has ended, also where the task is cancelled meanwhile: that is raised afterwards.
+
+    So no connection is left with an answer to come, and nobody goes on while what he has sent may still be done. Where the
+    work takes longer than ``GRACE`` seconds after that, it is cancelled as well.
+    """
+    return await_only(_whole(work, _held.get()))
+
+
+async def _whole(work: Coroutine[Any, Any, T], held: list[asyncio.CancelledError] | None) -> T:
+    loop = asyncio.get_running_loop()
+    task, interrupt, limit = loop.create_task(work), None, None
+    while not task.done():
+        try:
+            await asyncio.wait((task,))
+        except asyncio.CancelledError as error:  # noqa: PERF203 - each is waited out
+            interrupt = error
+            limit = limit or loop.call_later(GRACE, task.cancel)
+    if interrupt is None or limit is None:
+        return task.result()
+    limit.cancel()
+    if held is not None and not task.cancelled():
+        held.append(interrupt)
+        return task.result()
+    if not task.cancelled():
+        task.exception()
+    raise interrupt
+
+
+@contextmanager
+def uncancelled() -> Iterator[None]:
+    """Do what is in here to its end; where the task is cancelled meanwhile, that is raised afterwards."""
+    if _held.get() is not None or not in_greenlet():
+        yield
+        return
+    held: list[asyncio.CancelledError] = []
+    token = _held.set(held)
+    try:
+        yield
+    finally:
+        _held.reset(token)
+        if held:
+            raise held[0]
+
+
+def run_apart(work: Callable[[], T]) -> T:
+    """Run blocking-style code that waits for an event loop: here, if this is a greenlet, else in a thread with a loop of its own.
+
+    It must use no connection that belongs to another loop. The caller's own loop, if there is one, stands still meanwhile.
+    """
+    if in_greenlet():
+        return work()
+    context = copy_context()
+    with ThreadPoolExecutor(1, "stockstore apart") as executor:
+        return executor.submit(context.run, asyncio.run, greenlet_spawn(work)).result()

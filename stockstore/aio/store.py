@@ -1,0 +1,177 @@
+"""Any store, awaited."""
+
+import functools
+import inspect
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from stockstore.aio.bridge import await_only, concurrency, greenlet_spawn
+from stockstore.errors import ConfigurationError
+from stockstore.instrumentation import Stats
+from stockstore.keys import Key
+from stockstore.stores.arguments import MISSING
+from stockstore.stores.base import Store
+from stockstore.stores.local import LocalStore
+from stockstore.stores.null import NullStore
+from stockstore.stores.threadlocal import ThreadLocalStore
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession
+    from sqlalchemy.orm import Session
+    from typing_extensions import Self
+
+T = TypeVar("T")
+
+
+class AsyncStore:
+    """The methods of a store, awaited; one implementation serves both.
+
+    What process memory, or the first tier of a chain in process memory, has is given at once, without a greenlet.
+
+    Args:
+        store: Any store that does not block the event loop: one in process memory, ``MemcacheStore`` (whose sockets are served
+            by a few threads then), ``RedisStore`` on a ``redis.asyncio`` client or a ``redis+asyncio://`` URL,
+            ``SqlAlchemyStore`` on an ``AsyncEngine`` or an async URL, or a chain of such.
+
+    Raises:
+        ConfigurationError: It is no store, or one of its tiers would block the event loop; or greenlet is missing.
+
+    >>> import asyncio
+    >>> from stockstore import ProcessMemoryStore
+    >>> class Colour:
+    ...     __keys__ = ["name"]
+    ...     def __init__(self, name): self.name = name
+    >>> async def main():
+    ...     async with AsyncStore(ProcessMemoryStore()) as store:
+    ...         await store.put(Colour("red"))
+    ...         return await store.get(Colour, "red")
+    >>> asyncio.run(main()).name
+    'red'
+    """
+
+    def __init__(self, store: Store) -> None:
+        """Keep the store; opens no connection."""
+        if not isinstance(store, Store):
+            raise ConfigurationError(f"AsyncStore takes a store, such as RedisStore('redis+asyncio://localhost'), not {store!r}")
+        concurrency()
+        blocking = [part for part in getattr(store, "tiers", (store,)) if part.io == "blocking"]
+        if blocking:
+            raise ConfigurationError(
+                f"{blocking[0]!r} would block the event loop; give AsyncStore a RedisStore on a redis.asyncio client or a "
+                "redis+asyncio:// URL, a SqlAlchemyStore on an AsyncEngine or an async URL"
+            )
+        self._store = store
+        self._is_local = isinstance(store, (LocalStore, NullStore))
+        self._quick: Callable[..., Any] | None = store.get if self._is_local else getattr(store, "get_from_memory", None)
+
+    @property
+    def store(self) -> Store:
+        """The store itself, as ``SessionSync`` wants it."""
+        return self._store
+
+    # -- one object -----------------------------------------------------------------------------
+
+    async def get(self, cls: type[T], key: Key = MISSING, *, session: "AsyncSession | Session | None" = None, **names: object) -> T | None:
+        """As ``Store.get``; the session may be an ``AsyncSession``."""
+        plain = session if session is None else _sync_session(session)
+        if self._quick is not None:
+            found: T | None = self._quick(cls, key, session=plain, **names)
+            if found is not None or self._is_local:
+                return found
+        return await greenlet_spawn(self._store.get, cls, key, session=plain, **names)
+
+    async def put(self, obj: object) -> None:
+        """As ``Store.put``."""
+        await greenlet_spawn(self._store.put, obj)
+
+    async def delete(self, target: object, key: Key = MISSING, **names: object) -> bool:
+        """As ``Store.delete``."""
+        return await greenlet_spawn(self._store.delete, target, key, **names)
+
+    async def contains(self, cls: type, key: Key = MISSING, **names: object) -> bool:
+        """As ``Store.contains``."""
+        if self._quick is not None and self._quick(cls, key, **names) is not None:
+            return True
+        return not self._is_local and await greenlet_spawn(self._store.contains, cls, key, **names)
+
+    async def get_or_load(
+        self,
+        cls: type[T],
+        key: Key,
+        loader: "Callable[..., T | None] | Callable[..., Awaitable[T | None]]",
+        *,
+        session: "AsyncSession | Session | None" = None,
+    ) -> T | None:
+        """As ``Store.get_or_load``; the loader may be a coroutine function."""
+        return await greenlet_spawn(self._store.get_or_load, cls, key, _awaiting(loader), session=_sync_session(session))
+
+    # -- batches --------------------------------------------------------------------------------
+
+    async def batch_get(self, cls: type[T], keys: Iterable[Key], *, session: "AsyncSession | Session | None" = None) -> list[T | None]:
+        """As ``Store.batch_get``; the session may be an ``AsyncSession``."""
+        if self._is_local:
+            return self._store.batch_get(cls, keys, session=_sync_session(session))
+        return await greenlet_spawn(self._store.batch_get, cls, keys, session=_sync_session(session))
+
+    async def batch_put(self, objects: Iterable[object]) -> None:
+        """As ``Store.batch_put``."""
+        await greenlet_spawn(self._store.batch_put, objects)
+
+    async def batch_delete(self, targets: Iterable[object] | type, keys: Iterable[Key] | None = None) -> int:
+        """As ``Store.batch_delete``."""
+        return await greenlet_spawn(self._store.batch_delete, targets, keys)
+
+    # -- housekeeping ---------------------------------------------------------------------------
+
+    async def clear(self, cls: type | None = None) -> None:
+        """As ``Store.clear``."""
+        await greenlet_spawn(self._store.clear, cls)
+
+    async def close(self) -> None:
+        """As ``Store.close``."""
+        await greenlet_spawn(self._store.close)
+
+    def stats(self) -> Stats:
+        """Give an immutable snapshot of the store's counts; nothing is awaited."""
+        return self._store.stats()
+
+    @contextmanager
+    def scope(self) -> "Iterator[Self]":
+        """Let the context-local tiers start empty, and empty again at the end, as around a request; nothing is awaited."""
+        with ExitStack() as stack:
+            for part in getattr(self._store, "tiers", (self._store,)):
+                if isinstance(part, ThreadLocalStore):
+                    stack.enter_context(part.scope())
+            yield self
+
+    async def __aenter__(self) -> "Self":
+        """Give the store itself."""
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Close the store."""
+        await self.close()
+
+    def __repr__(self) -> str:
+        """Name the store, without passwords."""
+        return f"{type(self).__name__}({self._store!r})"
+
+
+def _sync_session(session: "AsyncSession | Session | None") -> "Session | None":
+    """Give the session that an AsyncSession drives."""
+    plain: Any = getattr(session, "sync_session", session)
+    found: Session | None = plain
+    return found
+
+
+def _awaiting(loader: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a loader that waits for what a coroutine function gives; it tells the same arguments."""
+
+    @functools.wraps(loader)
+    def load(*arguments: object) -> object:
+        loaded = loader(*arguments)
+        return await_only(loaded) if inspect.isawaitable(loaded) else loaded
+
+    return load
