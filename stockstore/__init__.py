@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from stockstore.stores.redis import RedisStore
     from stockstore.stores.sqlalchemy import SqlAlchemyStore
     from stockstore.stores.threadlocal import ThreadLocalStore
+    from stockstore.stores.typed_mapping import StoreMapping
     from stockstore.urls import open_store
 
 __all__ = [
@@ -54,6 +55,7 @@ __all__ = [
     "Stats",
     "StockstoreError",
     "Store",
+    "StoreMapping",
     "ThreadLocalStore",
     "UnknownKeyError",
     "open_store",
@@ -76,6 +78,7 @@ _MODULES = {
     "SqlAlchemyStore": "stores.sqlalchemy",
     "Stats": "instrumentation",
     "Store": "stores.base",
+    "StoreMapping": "stores.typed_mapping",
     "ThreadLocalStore": "stores.threadlocal",
     "open_store": "urls",
 }
