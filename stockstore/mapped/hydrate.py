@@ -233,3 +233,8 @@ def flushed_states(context: UOWTransaction) -> list[tuple[InstanceState[Any], bo
 def is_flushing(session: Session) -> bool:
     """Whether the session is within a flush or a bulk method."""
     return session._flushing
+
+
+def has_changes(session: Session) -> bool:
+    """Whether a flush would write something."""
+    return not session._is_clean()

@@ -32,6 +32,7 @@ class MappedPlan:
         root: The class under which its instances stand in a session's identity map.
         attrs: The keys of the Column-backed attributes, deferred ones included, in the order of a state.
         primary_key: The keys of the primary key, in the mapper's order.
+        deferred: The positions of deferred columns in a state.
         statements: What readers of the class's rows have built for it, kept as long as the plan.
         fingerprint: Eight bytes that change with the class's name, columns or types, the same in every process.
     """
@@ -65,6 +66,7 @@ class MappedPlan:
         self.cls, self.mapper, self.root = cls, mapper, identity_class(mapper)
         self.attrs = tuple(column.key for column in columns)
         self.primary_key = tuple(mapper.get_property_by_column(column).key for column in mapper.primary_key)
+        self.deferred = frozenset(place for place, column in enumerate(columns) if column.deferred)
         self.fingerprint = _fingerprint(mapper, columns)
         self.width = len(mapper.class_manager)
         self.statements: dict[object, Any] = {}

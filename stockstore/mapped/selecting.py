@@ -123,7 +123,7 @@ class _Selection:
     def _statement(self, dialect: str) -> Select[Any]:
         statement = select(*self._selected).select_from(self._from).where(self._condition(dialect))
         if not self._locked:
-            return statement
+            return statement.execution_options(stockstore_internal=True)
         statement = statement.order_by(*self._key)
         if dialect == "sqlite":  # which has no locks of rows, and has locked the database for the writer
             return statement

@@ -24,6 +24,16 @@ def has_transaction(connection: Connection) -> bool:
     return bool(getattr(_driver(connection), "in_transaction", True))
 
 
+def has_open_cursor(connection: Connection) -> bool:
+    """Whether a result on SQLite may not have been read to its end, whose snapshot other statements of the connection read from too."""
+    try:
+        connection.connection.cursor().execute("VACUUM INTO 0")
+    except Exception as error:  # noqa: BLE001 - each driver has errors of its own
+        # SQLite looks whether other statements are at work before it looks at the name of the file.
+        return "non-text filename" not in str(error)
+    return True
+
+
 def is_aborted(connection: Connection) -> bool:
     """Whether PostgreSQL will answer a COMMIT by a ROLLBACK, since a statement has failed."""
     info = getattr(_driver(connection), "info", None)

@@ -111,6 +111,10 @@ class Recording:
         """Tell why a session has to read a class from its own connection, and must fill nothing from it; ``""``: it need not."""
         return self.scopes.hides(session, root, self.frames_of(session))
 
+    def may_fill(self, session: Session, connection: Connection) -> bool:
+        """Whether the caches may be given what a session reads on a connection now."""
+        return self.scopes.may_fill(connection, self.frames_of(session))
+
     def attach(self) -> None:
         """Stay on the engines."""
         self._leave = None

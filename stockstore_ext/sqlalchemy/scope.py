@@ -15,7 +15,7 @@ from stockstore.errors import ConfigurationError
 from stockstore.evidence.aside import aside, is_private
 from stockstore.mapped import OWN_WRITE
 from stockstore.mapped.tables import roots_named
-from stockstore_ext.sqlalchemy.drivers import has_transaction
+from stockstore_ext.sqlalchemy.drivers import has_open_cursor, has_transaction
 from stockstore_ext.sqlalchemy.frames import FOREIGN, Frame, Scope
 
 ScopeOf: TypeAlias = Callable[[Session], str | None]
@@ -101,6 +101,12 @@ class Scopes:
             return _SCOPE
         pinned = self._snapshot == "respect" and any(_is_pinned(connection, frame) for frame in frames)
         return "snapshot" if pinned else ""
+
+    def may_fill(self, connection: Connection, frames: list[Frame]) -> bool:
+        """Whether what a statement on a connection reads now is no older than now."""
+        if connection.dialect.name == "sqlite" and has_open_cursor(connection):
+            return False
+        return not any(_is_pinned(connection, frame) for frame in frames)
 
     def _is_origin(self, engine: Engine) -> bool:
         if self._origin is None or engine is self._origin:

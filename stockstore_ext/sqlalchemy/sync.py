@@ -1,7 +1,7 @@
 """The hook itself: what an application attaches."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final, Literal, TypeAlias, get_args
 
 from sqlalchemy import Engine, MetaData, Table
@@ -19,6 +19,7 @@ from stockstore_ext.sqlalchemy.caches import caches_of, find_writes, origin_engi
 from stockstore_ext.sqlalchemy.collect import Collecting, Policy
 from stockstore_ext.sqlalchemy.engine_events import EngineEvents
 from stockstore_ext.sqlalchemy.guarantee import Guarantee, guarantee_of
+from stockstore_ext.sqlalchemy.read_through import ReadThrough
 from stockstore_ext.sqlalchemy.recording import Consistency, Recording, Settings, Write
 from stockstore_ext.sqlalchemy.scope import ScopeOf, Scopes, SnapshotRule
 from stockstore_ext.sqlalchemy.session_events import SessionEvents, is_origin
@@ -48,6 +49,8 @@ class SessionSync:
             or reads the database then (``"respect"``).
         scope: Gives for a session the name of its tenant, where tenants have rows of their own; such a session neither reads nor
             fills the caches, and what it writes is removed from them.
+        read_through: Whether sessions are served from the caches what they load by primary key: ``True``, or a list of mapped classes,
+            which stand for their subclasses too.
 
     Raises:
         ConfigurationError: The store has no cache, or an option is none of those that exist.
@@ -66,6 +69,7 @@ class SessionSync:
         require: Require | None = None,
         snapshot: SnapshotRule = "respect",
         scope: ScopeOf | None = None,
+        read_through: "bool | Collection[type]" = False,
     ) -> None:
         """Keep the settings; touches neither sessions nor servers."""
         _check("consistency", consistency, get_args(Consistency))
@@ -93,6 +97,7 @@ class SessionSync:
         )
         self._engines = EngineEvents(self._recording)
         self._sessions = SessionEvents(self._recording, self._engines)
+        self._read_through = None if read_through is False else ReadThrough(store, self._recording, read_through)
         self._target: Any = None
 
     # -- attaching -------------------------------------------------------------------------------
@@ -116,6 +121,8 @@ class SessionSync:
         self._target = target
         _attached.append((self._store, _class_of(target)))
         add_rule(self._hides)
+        if self._read_through is not None:
+            self._read_through.attach(_class_of(target))
         return self
 
     def detach(self) -> None:
@@ -123,6 +130,8 @@ class SessionSync:
         if self._target is None:
             return
         target, self._target = self._target, None
+        if self._read_through is not None:
+            self._read_through.detach(_class_of(target))
         remove_rule(self._hides)
         if (self._store, _class_of(target)) in _attached:
             _attached.remove((self._store, _class_of(target)))

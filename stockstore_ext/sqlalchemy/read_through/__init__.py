@@ -1,0 +1,39 @@
+"""Reads of sessions, answered from the caches."""
+
+from sqlalchemy.orm import Session
+
+from stockstore.stores.base import Store
+from stockstore_ext.sqlalchemy.read_through.classes import Classes, named_classes
+from stockstore_ext.sqlalchemy.read_through.identity import Identities, methods
+from stockstore_ext.sqlalchemy.read_through.seams import add_hook, remove_hook
+from stockstore_ext.sqlalchemy.read_through.serving import Serving
+from stockstore_ext.sqlalchemy.recording import Recording
+
+__all__ = ["ReadThrough"]
+
+
+class ReadThrough:
+    """What a hook puts on the sessions that it is attached to, so that they read through the caches of its store.
+
+    Args:
+        store: The store.
+        recording: What the hook knows of transactions.
+        read_through: The user's option: True, or a list of mapped classes.
+
+    Raises:
+        ConfigurationError: The option is neither.
+    """
+
+    def __init__(self, store: Store, recording: Recording, read_through: object) -> None:
+        """Serve nobody yet."""
+        classes = Classes(recording.tiers, named_classes(read_through))
+        self.serving = Serving(store, recording.tiers, classes, recording.may_fill, recording.through.invalidate)
+        self._identities = Identities(self.serving)
+
+    def attach(self, cls: type[Session]) -> None:
+        """Serve the sessions of a class."""
+        add_hook(cls, self._identities, methods)
+
+    def detach(self, cls: type[Session]) -> None:
+        """Serve them no more; never raises, whatever others have done to the class meanwhile."""
+        remove_hook(cls, self._identities)

@@ -1,0 +1,45 @@
+"""Whether a key's value is compared by the database as it is compared here."""
+
+import datetime as dt
+from typing import Any, Final
+
+from stockstore.keys import KeyPlan, Lookup
+from stockstore.mapped import plan_of
+from stockstore.mapped.columns import Anything, Json, Kind, Members, Native, kind_of
+
+_SLOT: Final = "stockstore.exact"
+_Kinds = tuple[type | None, ...]
+
+
+class _NOTHING:
+    pass
+
+
+def is_exact(cls: type, lookup: Lookup) -> bool:
+    """Whether each value of a lookup is of exactly the type that the class's column gives; a column of a type that does not tell takes any.
+
+    Others are the database's own business: text for a number, a number for a truth value, None.
+    """
+    for value, kind in zip(lookup.values, _kinds(cls, lookup.plan), strict=True):
+        if value is None or (kind is not None and type(value) is not kind):
+            return False
+    return True
+
+
+def _kinds(cls: type, plan: KeyPlan) -> _Kinds:
+    known: dict[object, Any] = plan_of(cls).statements
+    kinds: _Kinds | None = known.get((_SLOT, plan))
+    if kinds is None:
+        mapper = plan_of(cls).mapper
+        kinds = known[_SLOT, plan] = tuple([_python_type(kind_of(mapper.column_attrs[name])) for name in plan.names])
+    return kinds
+
+
+def _python_type(kind: Kind) -> type | None:
+    if isinstance(kind, Native):
+        return kind.python_type
+    if isinstance(kind, Members):
+        return kind.enum_class
+    if isinstance(kind, Json):
+        return _NOTHING
+    return None if isinstance(kind, Anything) else dt.datetime

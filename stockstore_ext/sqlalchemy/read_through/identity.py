@@ -1,0 +1,118 @@
+"""Answers by primary key before a statement is built: ``session.get`` and lazy many-to-one loads.
+
+Both first ask the session's ``_identity_lookup``, which SQLAlchemy's own horizontal sharding overrides too.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, TypeAlias
+
+from sqlalchemy.orm import InstanceState, Mapper, PassiveFlag, Session
+from sqlalchemy.orm.base import PASSIVE_CLASS_MISMATCH
+from sqlalchemy.util import EMPTY_DICT
+
+from stockstore.errors import CodecError
+from stockstore.keys import Lookup, keys_of
+from stockstore.mapped import plan_of
+from stockstore.mapped.hydrate import has_changes
+from stockstore_ext.sqlalchemy.read_through.listeners import has_others
+from stockstore_ext.sqlalchemy.read_through.options import ASIDE, is_refresh, is_served
+from stockstore_ext.sqlalchemy.read_through.seams import Seam
+from stockstore_ext.sqlalchemy.read_through.serving import Serving
+
+Options: TypeAlias = Mapping[str, Any]
+_LOADING: Final = PassiveFlag.SQL_OK | PassiveFlag.RELATED_OBJECT_OK
+_RAISES: Final = "stockstore.raises"
+
+
+class Identities:
+    """Answers for one hook."""
+
+    def __init__(self, serving: Serving) -> None:
+        """Read by what serves the hook's sessions."""
+        self._serving = serving
+
+    def find(self, session: Session, mapper: Mapper[Any], identity: Sequence[Any], options: Options) -> object | None:
+        """Give the object of a primary key, ``PASSIVE_CLASS_MISMATCH`` where there is none; ``None``: SQLAlchemy is to look itself."""
+        cls = mapper.class_
+        would_flush = session.autoflush and has_changes(session)
+        if self._serving.refuses_class(cls) or would_flush or not is_served(session, options) or has_others(session):
+            return None
+        lookup = _lookup(cls, identity)
+        found = lookup and self._serving.find(session, cls, [lookup], refresh=is_refresh(session, options))
+        if not found:
+            return None
+        return PASSIVE_CLASS_MISMATCH if found[0] is None else found[0]
+
+
+def methods(seam: Seam[Identities]) -> dict[str, Any]:
+    """Give the methods that a Session class gets."""
+
+    def _identity_lookup(
+        self: Session,
+        mapper: Mapper[Any],
+        primary_key_identity: Sequence[Any],
+        identity_token: Any = None,
+        passive: PassiveFlag = PassiveFlag.PASSIVE_OFF,
+        lazy_loaded_from: InstanceState[Any] | None = None,
+        execution_options: Options = EMPTY_DICT,
+        bind_arguments: Mapping[str, Any] | None = None,
+        **more: Any,
+    ) -> object | None:
+        plain = identity_token is None and not bind_arguments and not more and passive & _LOADING == _LOADING
+        if plain and _is_absent(self, mapper, primary_key_identity) and not _heeds_more(lazy_loaded_from, mapper):
+            for hook in seam.hooks:
+                found = hook.find(self, mapper, primary_key_identity, execution_options)
+                if found is not None:
+                    return found
+        asked = {
+            "identity_token": identity_token,
+            "passive": passive,
+            "lazy_loaded_from": lazy_loaded_from,
+            "execution_options": execution_options,
+            "bind_arguments": bind_arguments,
+        }
+        return seam.original(self, "_identity_lookup")(mapper, primary_key_identity, **asked, **more)  # type: ignore[no-any-return]
+
+    def _get_impl(self: Session, *args: Any, options: Any = None, execution_options: Options = EMPTY_DICT, **more: Any) -> object | None:
+        if options:
+            execution_options = {**execution_options, ASIDE: True}
+        return seam.original(self, "_get_impl")(*args, options=options, execution_options=execution_options, **more)  # type: ignore[no-any-return]
+
+    return {"_identity_lookup": _identity_lookup, "_get_impl": _get_impl}
+
+
+def _is_absent(session: Session, mapper: Mapper[Any], identity: Sequence[Any]) -> bool:
+    """Whether the identity map has no instance; one that is there may turn out to be deleted, and is SQLAlchemy's business in any case."""
+    try:
+        return mapper.is_mapper and session.identity_map.get(mapper.identity_key_from_primary_key(tuple(identity))) is None
+    except TypeError:  # a value that has no hash
+        return False
+
+
+def _heeds_more(state: InstanceState[Any] | None, mapper: Mapper[Any]) -> bool:
+    """Whether a lazy load follows options of the statement that loaded its parent, or may not emit SQL."""
+    if state is None:
+        return False
+    return bool(state.load_options) or _raises_on_sql(state.mapper, mapper)
+
+
+def _raises_on_sql(parent: Mapper[Any], mapper: Mapper[Any]) -> bool:
+    """Whether a relationship of a class to another is not to emit SQL: which one it is that loads is not told."""
+    try:
+        known = plan_of(parent.class_).statements
+    except Exception:  # noqa: BLE001 - a class without a plan is not served either, and its relationships may be
+        return True
+    if (_RAISES, mapper) not in known:
+        known[_RAISES, mapper] = any(other.lazy == "raise_on_sql" and other.mapper is mapper for other in parent.relationships)
+    raises: bool = known[_RAISES, mapper]
+    return raises
+
+
+def _lookup(cls: type, identity: Sequence[Any]) -> Lookup | None:
+    plan = keys_of(cls).identity
+    given = dict(zip(plan.declared, identity, strict=True))
+    values = tuple([given[name] for name in plan.names])
+    try:
+        return Lookup(plan, plan.native(values), values)
+    except CodecError:
+        return None

@@ -1,0 +1,8 @@
+"""Who else hears of a session's statements."""
+
+from sqlalchemy.orm import Session
+
+
+def has_others(session: Session) -> bool:
+    """Whether the application listens to the statements of a session, and so may add criteria that a look into a cache would not heed."""
+    return any(not str(getattr(listener, "__module__", "")).startswith("stockstore") for listener in session.dispatch.do_orm_execute)

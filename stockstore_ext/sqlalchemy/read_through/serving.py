@@ -1,0 +1,136 @@
+"""The one way by which a session reads rows through the caches."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, TypeAlias
+
+from sqlalchemy import Connection, inspect
+from sqlalchemy.orm import Session
+
+from stockstore.coherence.protocol import Writes
+from stockstore.coherence.reader import Reader
+from stockstore.keys import Lookup, keys_of
+from stockstore.mapped import OWN_WRITE, UNLOADED, MappedPlan, has_written, hides, plan_of
+from stockstore.stores.base import Store
+from stockstore.stores.cache import identity_in, restore_all
+from stockstore.stores.snapshots import RowSnapshot, Snapshot
+from stockstore_ext.sqlalchemy.read_through.classes import Classes
+from stockstore_ext.sqlalchemy.read_through.exact import is_exact
+from stockstore_ext.sqlalchemy.read_through.loading import InexactError, load
+
+MayFill: TypeAlias = Callable[[Session, Connection], bool]
+Invalidate: TypeAlias = Callable[[Writes], None]
+
+
+class Serving:
+    """Reads rows for sessions: caches first, then the session's own connection, by which the caches are filled.
+
+    Guaranteed: a lease is taken in every tier before the database is asked, so that a fill which a writer has overtaken is refused;
+    nothing is filled from a snapshot that may be older than its lease; what the session has written in its open transaction is
+    neither read nor filled. A hit checks out no connection. Not done here: nothing is flushed before it reads, and what is in the
+    identity map is not looked at first; an instance that is there wins, and stays as it is.
+
+    Args:
+        store: The store that what is read past the caches is counted on.
+        tiers: The caches, from the top down.
+        classes: Which classes are served.
+        may_fill: Whether what a session reads on a connection now may be kept.
+        invalidate: Removes records from the caches.
+    """
+
+    def __init__(self, store: Store, tiers: Sequence[Any], classes: Classes, may_fill: MayFill, invalidate: Invalidate) -> None:
+        """Read nothing yet."""
+        self._store = store
+        self._tiers = tuple(tiers)
+        self._classes = classes
+        self._may_fill = may_fill
+        self._invalidate = invalidate
+
+    def refuses(self, session: Session, cls: type) -> str:
+        """Tell why a session has to read a mapped class from the database; ``""``: it may be served.
+
+        What is told of the class is what :meth:`Classes.refuses` tells; of the session ``"scope"``, ``"snapshot"``, ``"own write"``.
+        """
+        return self._classes.refuses(cls) or hides(session, plan_of(cls).root)
+
+    def refuses_class(self, cls: type) -> str:
+        """Tell why no session is served a class; ``""``: sessions are."""
+        return self._classes.refuses(cls)
+
+    def find(self, session: Session, cls: type, lookups: Sequence[Lookup], *, refresh: bool = False) -> list[object | None] | None:
+        """Give persistent instances of a session, in the positions of lookups, ``None`` where there is no such row.
+
+        Args:
+            session: The session.
+            cls: A mapped class; what is found is of it or of its subclasses.
+            lookups: What ``keys_of(cls).lookup`` gives, of any of its keys, in any number.
+            refresh: Whether to read the database and have the caches keep what is there.
+
+        Returns:
+            ``None`` as a whole where the statement is to be executed as it is: a row may be one that the session has written, the class
+            or the session is refused, a key has a value that only the database can compare.
+        """
+        found = self._read(session, cls, lookups, refresh)
+        return None if found is None else restore_all(found, session)
+
+    def states(self, session: Session, cls: type, lookups: Sequence[Lookup]) -> list[tuple[MappedPlan, tuple[Any, ...]] | None] | None:
+        """Do as :meth:`find`, but give each row's plan and column state, ``UNLOADED`` where a column is deferred."""
+        found = self._read(session, cls, lookups, refresh=False)
+        return None if found is None else [None if row is None else (row.plan, row.state) for row in found]
+
+    # -- reading --------------------------------------------------------------------------------
+
+    def _read(self, session: Session, cls: type, lookups: Sequence[Lookup], refresh: bool) -> list[RowSnapshot | None] | None:
+        if self._classes.refuses(cls) or not all(is_exact(cls, lookup) for lookup in lookups):
+            return None
+        reason = self._bypasses(session, cls, lookups)
+        if reason:
+            self._store._note("bypass", keys_of(cls).identity, len(lookups), reason)  # noqa: SLF001 - as the store itself would
+            return None
+        try:
+            if refresh:
+                self._forget(session, cls, lookups)
+            found = Reader(self._tiers, partial(self._fetch, session)).read(cls, {lookup[:2]: lookup for lookup in lookups})
+        except InexactError:
+            return None
+        rows = [_row(found.get(lookup[:2])) for lookup in lookups]
+        return None if any(row is not None and self._classes.refuses(row.plan.cls) for row in rows) else rows
+
+    def _bypasses(self, session: Session, cls: type, lookups: Sequence[Lookup]) -> str:
+        root = plan_of(cls).root
+        if any(has_written(session, root, identity_in(cls, lookup)) for lookup in lookups):
+            return OWN_WRITE
+        return hides(session, root)
+
+    def _forget(self, session: Session, cls: type, lookups: Sequence[Lookup]) -> None:
+        """Remove from the caches what lookups mean, which only the database tells of other keys than the identity."""
+        identity, writes = keys_of(cls).identity, Writes()
+        others = [lookup for lookup in lookups if lookup.plan is not identity]
+        for row in self._fetch(session, cls, others) if others else ():
+            if row is not None:
+                writes.add(row.cls, row.key())
+        for lookup in lookups:
+            if lookup.plan is identity:
+                writes.add(cls, lookup)
+        self._invalidate(writes)
+
+    def _fetch(self, owner: Session, cls: type, keys: Sequence[Any], *, session: Session | None = None) -> list[RowSnapshot | None]:
+        del session  # the tiers were not given it: whether it may be served is decided once for all of them
+        connection = owner.connection(bind_arguments={"mapper": inspect(cls)})
+        # What was begun with the connection may have changed what it reads.
+        reason = hides(owner, plan_of(cls).root)
+        if reason and reason != "snapshot":
+            raise InexactError
+        return load(connection, cls, keys, shared=not reason and self._may_fill(owner, connection))
+
+
+def _row(snapshot: Snapshot | None) -> RowSnapshot | None:
+    if snapshot is None:
+        return None
+    assert isinstance(snapshot, RowSnapshot)
+    plan = snapshot.plan
+    deferred = plan.deferred
+    if deferred and any(snapshot.state[at] is not UNLOADED for at in deferred):
+        state = tuple([UNLOADED if at in deferred else value for at, value in enumerate(snapshot.state)])
+        return RowSnapshot(plan, state, snapshot.lifetime, shared=False)
+    return snapshot
