@@ -112,3 +112,28 @@ def run_apart(work: Callable[[], T]) -> T:
     context = copy_context()
     with ThreadPoolExecutor(1, "stockstore apart") as executor:
         return executor.submit(context.run, asyncio.run, greenlet_spawn(work)).result()
+
+
+class TaskLock:
+    """A lock for greenlets, whose task may take it again; a lock of threads would let in every task of a thread."""
+
+    def __init__(self) -> None:
+        """Be free."""
+        self._lock = asyncio.Lock()
+        self._owner: asyncio.Task[Any] | None = None
+        self._taken = 0
+
+    def __enter__(self) -> None:
+        """Wait until it is free, or this task's own."""
+        task = asyncio.current_task()
+        if self._owner is not task:
+            await_only(self._lock.acquire())
+            self._owner = task
+        self._taken += 1
+
+    def __exit__(self, *_error: object) -> None:
+        """Let it go."""
+        self._taken -= 1
+        if not self._taken:
+            self._owner = None
+            self._lock.release()

@@ -1,13 +1,16 @@
 """Connections beside the application's: no caller's transaction and no caller's pool is touched by them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, TypeVar
 
 from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.engine.interfaces import IsolationLevel
 from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
+from stockstore.aio.bridge import run_apart
+
+T = TypeVar("T")
 INTERNAL: Final = {"stockstore_internal": True}
 """Execution options of every statement that the protocol itself sends on an application's connection."""
 
@@ -26,6 +29,11 @@ def aside(engine: Engine, level: IsolationLevel = "AUTOCOMMIT") -> Iterator[Conn
             yield connection
     finally:
         own.dispose()
+
+
+def asking(engine: Engine, work: Callable[[], T]) -> T:
+    """Do work that opens connections beside an engine's: an async engine's need an event loop, which is made where there is none."""
+    return run_apart(work) if engine.dialect.is_async else work()
 
 
 def is_private(engine: Engine) -> bool:

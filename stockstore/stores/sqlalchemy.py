@@ -4,14 +4,15 @@ import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from typing import TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 from weakref import WeakSet
 
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine, create_engine, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
+from stockstore.aio.bridge import TaskLock, in_greenlet
 from stockstore.backends.base import IO
 from stockstore.errors import ConfigurationError, NotKeyedError, OriginError, StockstoreError
 from stockstore.keys import ClassKeys, Key, Lookup, class_name, keys_of, mapper_of
@@ -23,6 +24,9 @@ from stockstore.stores.outcome import NOTHING, BeforeCommit, Outcome, Unconfirme
 from stockstore.stores.snapshots import RowSnapshot, Snapshot, snapshot_of
 from stockstore.stores.sql_reads import load
 from stockstore.stores.sql_writes import erase, store
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
 T = TypeVar("T")
 ORIGIN_MARK = "stockstore.origin"
@@ -36,29 +40,36 @@ class SqlAlchemyStore(Store):
     and commits; the values that the database generated come back to an object that belongs to no session.
     What is read is detached, and independent of every session.
 
+    On an ``AsyncEngine``, or a URL with an async driver (``postgresql+asyncpg://``, ``postgresql+psycopg_async://``,
+    ``sqlite+aiosqlite://``), it is for ``AsyncStore``.
+
     Args:
         url: A database URL of SQLAlchemy; or
         engine: an engine, which stays open when the store is closed.
 
     Raises:
-        ConfigurationError: Not exactly one of them, or a URL that does not fit.
+        ConfigurationError: Not exactly one of them, or a URL that does not fit; and by every call of blocking code on an async engine.
     """
 
-    def __init__(self, url: str | None = None, *, engine: Engine | None = None) -> None:
+    def __init__(self, url: str | None = None, *, engine: "Engine | AsyncEngine | None" = None) -> None:
         """Keep the engine; opens no connection."""
         super().__init__()
         if (url is None) == (engine is None):
             raise ConfigurationError("SqlAlchemyStore takes exactly one of url and engine, e.g. SqlAlchemyStore('sqlite:///shop.db')")
-        if engine is not None and not isinstance(engine, Engine):
-            raise ConfigurationError(f"engine is a sqlalchemy.Engine, not {type(engine).__name__}")
-        self._owned = engine is None
-        self._engine = _engine(cast("str", url)) if engine is None else engine
+        given = getattr(engine, "sync_engine", engine)
+        if given is not None and not isinstance(given, Engine):
+            raise ConfigurationError(f"engine is a sqlalchemy.Engine, or an AsyncEngine, not {type(given).__name__}")
+        self._owned = given is None
+        self._engine = _engine(cast("str", url)) if given is None else given
+        self._awaited = self._engine.dialect.is_async
         self._alone = self._turn()
         _stores.add(self)
 
     def _turn(self) -> AbstractContextManager[object]:
-        """Give what a thread waits for where all share one connection."""
-        return threading.RLock() if isinstance(self._engine.pool, StaticPool) else nullcontext()
+        """Give what a thread or task waits for where all share one connection."""
+        if not isinstance(self._engine.pool, StaticPool):
+            return nullcontext()
+        return TaskLock() if self._awaited else threading.RLock()
 
     def start_in_child(self) -> None:
         """Leave the connections to the process that was forked; of an engine that was given, that is its owner's part."""
@@ -68,7 +79,7 @@ class SqlAlchemyStore(Store):
 
     @property
     def engine(self) -> Engine:
-        """The engine of the database."""
+        """The engine of the database; of an ``AsyncEngine`` its ``sync_engine``."""
         return self._engine
 
     @property
@@ -79,7 +90,7 @@ class SqlAlchemyStore(Store):
     @property
     def io(self) -> IO:
         """How the engine's driver waits for the database."""
-        return "awaited" if self._engine.dialect.is_async else "blocking"
+        return "awaited" if self._awaited else "blocking"
 
     def holds(self, cls: type) -> bool:
         """Whether a class is mapped."""
@@ -204,18 +215,23 @@ class SqlAlchemyStore(Store):
 
     @contextmanager
     def _session(self) -> Iterator[Session]:
+        self._refuse_blocking()
         with self._alone, self._own_session() as session:
             yield session
+
+    def _refuse_blocking(self) -> None:
+        if self._awaited and not in_greenlet():
+            raise ConfigurationError(f"{self!r} has an async engine, and was called by blocking code; await AsyncStore(store) instead")
 
     @contextmanager
     def _own_session(self) -> Iterator[Session]:
         with self._mapped_errors():
             if isinstance(self._engine.pool, StaticPool):
                 # Before it is checked out: giving it back would roll back what the other session has written.
-                self._refuse_shared(self._engine.pool.connection.dbapi_connection)
+                self._refuse_shared(self._engine.pool.connection.driver_connection)
             connection = self._engine.connect()
         try:
-            self._refuse_shared(connection.connection.dbapi_connection)
+            self._refuse_shared(connection.connection.driver_connection)
             session = Session(connection, expire_on_commit=False, autoflush=False, info={ORIGIN_MARK: True})
             try:
                 yield session
@@ -250,6 +266,7 @@ class SqlAlchemyStore(Store):
     def close(self) -> None:
         """Close the connections of an engine that the store made; may be called twice."""
         if self._owned:
+            self._refuse_blocking()
             self._engine.dispose()
 
     def __repr__(self) -> str:
@@ -268,6 +285,8 @@ def _first_line(error: Exception) -> str:
 
 def _engine(url: str) -> Engine:
     try:
+        if make_url(url).get_dialect().is_async:
+            return _async_engine(url)
         engine = create_engine(url)
         if isinstance(engine.pool, SingletonThreadPool):  # in memory: of this pool each thread would have a database of its own
             engine = create_engine(url, poolclass=StaticPool, connect_args={"check_same_thread": False})
@@ -280,6 +299,12 @@ def _engine(url: str) -> Engine:
             f'the database driver is missing: {error.name}; pip install it, for PostgreSQL e.g. pip install "stockstore[postgresql]"'
         ) from error
     return engine
+
+
+def _async_engine(url: str) -> Engine:
+    from sqlalchemy.ext.asyncio import create_async_engine
+
+    return create_async_engine(url).sync_engine
 
 
 def _start_in_child() -> None:

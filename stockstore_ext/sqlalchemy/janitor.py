@@ -62,13 +62,14 @@ class Janitor:
         every: The seconds from one look for rows to the next.
 
     Raises:
-        ConfigurationError: There is no shared cache, or the database is in this process's memory.
+        ConfigurationError: There is no shared cache, or the database is in this process's memory, or engine or stores are for asyncio.
     """
 
     def __init__(
         self, engine: Engine, stores: Iterable[Store], *, outbox: Outbox | None = None, batch: int = 100, every: float = 0.5
     ) -> None:
         """Keep the settings; no I/O."""
+        _refuse_awaited(engine, stores := list(stores))
         if is_private(engine):
             raise ConfigurationError("a janitor needs a connection of its own, and a database in memory has one only; use a file")
         if batch < 1 or not every > 0:
@@ -241,6 +242,14 @@ def _release(backend: Backend, row: _Taken) -> None:
 
 def _is_key(text: str) -> bool:
     return text.isascii() and text.isprintable() and " " not in text and text.count(":") > 1 and len(text) <= _KEY_LIMIT
+
+
+def _refuse_awaited(engine: Engine, stores: Sequence[Store]) -> None:
+    awaited = [engine] if isinstance(engine, Engine) and engine.dialect.is_async else [store for store in stores if store.io == "awaited"]
+    if awaited or not isinstance(engine, Engine):
+        raise ConfigurationError(
+            f"a janitor blocks its thread, and {(awaited or [engine])[0]!r} is for asyncio; give it an Engine and stores of its own"
+        )
 
 
 def _backends_of(stores: Iterable[Store]) -> list[Backend]:

@@ -17,7 +17,7 @@ from stockstore.coherence.protocol import Outcome, Writes
 from stockstore.coherence.resolver import Resolver
 from stockstore.coherence.writer import WriteThrough
 from stockstore.evidence import AnyEvidence, Outbox, evidence_of
-from stockstore.evidence.aside import aside, is_private
+from stockstore.evidence.aside import aside, asking, is_private
 from stockstore.mapped.hydrate import is_flushing
 from stockstore.mapped.reread import is_exact, reread
 from stockstore.mapped.sessions import note
@@ -230,7 +230,7 @@ class Recording:
         means = known.get(self)
         if means is None:
             try:
-                means = known[self] = self._find_means(engine)
+                means = known[self] = asking(engine, lambda: self._find_means(engine))
             except SQLAlchemyError as error:
                 _log.warning("%r could not be asked for what the strict protocol needs; until then its commits are fast: %s", engine, error)
         return means

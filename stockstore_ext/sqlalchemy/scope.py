@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError, UnboundExecutionError
 from sqlalchemy.orm import Session
 
 from stockstore.errors import ConfigurationError
-from stockstore.evidence.aside import aside, is_private
+from stockstore.evidence.aside import aside, asking, is_private
 from stockstore.mapped import OWN_WRITE
 from stockstore.mapped.tables import roots_named
 from stockstore_ext.sqlalchemy.drivers import has_open_cursor, has_transaction
@@ -172,7 +172,11 @@ def _file(engine: Engine) -> Path:
 
 def _asked(engine: Engine) -> object:
     try:
-        with aside(engine) as connection:
-            return tuple(connection.execute(_IDENTITY).one())
+        return asking(engine, lambda: _identity(engine))
     except SQLAlchemyError:
         return engine
+
+
+def _identity(engine: Engine) -> object:
+    with aside(engine) as connection:
+        return tuple(connection.execute(_IDENTITY).one())

@@ -24,35 +24,36 @@ class Driven(Store):
         self.awaited = AsyncStore(store)
         self._loop = loop
 
-    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on the loop."""
         return self._loop.run_until_complete(work)
 
     def batch_put(self, objects: Iterable[object]) -> None:
-        self._run(self.awaited.batch_put(objects))
+        self.run(self.awaited.batch_put(objects))
 
     def batch_get(self, cls: type[T], keys: Iterable[Key], *, session: Session | None = None) -> list[T | None]:
-        return self._run(self.awaited.batch_get(cls, keys, session=session))
+        return self.run(self.awaited.batch_get(cls, keys, session=session))
 
     def batch_delete(self, targets: Iterable[object] | type, keys: Iterable[Key] | None = None) -> int:
-        return self._run(self.awaited.batch_delete(targets, keys))
+        return self.run(self.awaited.batch_delete(targets, keys))
 
     def clear(self, cls: type | None = None) -> None:
-        self._run(self.awaited.clear(cls))
+        self.run(self.awaited.clear(cls))
 
     def put(self, obj: object) -> None:
-        self._run(self.awaited.put(obj))
+        self.run(self.awaited.put(obj))
 
     def get(self, cls: type[T], key: Key = MISSING, *, session: Session | None = None, **names: object) -> T | None:
-        return self._run(self.awaited.get(cls, key, session=session, **names))
+        return self.run(self.awaited.get(cls, key, session=session, **names))
 
     def delete(self, target: object, key: Key = MISSING, **names: object) -> bool:
-        return self._run(self.awaited.delete(target, key, **names))
+        return self.run(self.awaited.delete(target, key, **names))
 
     def contains(self, cls: type, key: Key = MISSING, **names: object) -> bool:
-        return self._run(self.awaited.contains(cls, key, **names))
+        return self.run(self.awaited.contains(cls, key, **names))
 
     def get_or_load(self, cls: type[T], key: Key, loader: Callable[..., T | None], *, session: Session | None = None) -> T | None:
-        return self._run(self.awaited.get_or_load(cls, key, loader, session=session))
+        return self.run(self.awaited.get_or_load(cls, key, loader, session=session))
 
     def stats(self) -> Stats:
         return self.awaited.stats()
@@ -73,7 +74,7 @@ class Driven(Store):
         return getattr(self.awaited.store, "tiers", ())
 
     def close(self) -> None:
-        self._run(self.awaited.close())
+        self.run(self.awaited.close())
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.awaited!r})"

@@ -4,10 +4,14 @@ import asyncio
 from collections.abc import Callable, Iterator
 
 import pytest
+from sqlalchemy import Engine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import StaticPool
 
-from stockstore import ChainedStore, MappingStore, ProcessMemoryStore, Store, ThreadLocalStore
-from stockstore.testing import CacheStoreContract, StoreContract
+from stockstore import ChainedStore, MappingStore, ProcessMemoryStore, SqlAlchemyStore, Store, ThreadLocalStore
+from stockstore.testing import CacheStoreContract, StoreContract, metadata
 from stockstore.testing.cache_store_contract import MakeStore
+from tests.aio.databases import DRIVERS, async_engine
 from tests.aio.driven import Driven, driving
 
 Drive = Callable[[Store], Driven]
@@ -44,3 +48,58 @@ class TestThreadLocalMapping(StoreContract):
     def store(self, drive: Drive) -> Store:
         """A chain whose first tier knows each call's task: none finds what another has put there."""
         return drive(ChainedStore([ThreadLocalStore(), MappingStore({})]))
+
+
+@pytest.fixture(params=DRIVERS)
+def contract_engine(request: pytest.FixtureRequest) -> AsyncEngine:
+    """An engine, by each driver in turn, of a database in which the contract's tables are empty."""
+    engine: Engine = request.getfixturevalue("sqlite_engine" if request.param == "aiosqlite" else "postgres_engine")
+    metadata.create_all(engine)
+    with engine.begin() as connection:
+        for table in metadata.sorted_tables:
+            connection.execute(table.delete())
+    return async_engine(engine.url, request.param)
+
+
+class TestDatabase(StoreContract):
+    holds_plain_objects = False
+    forgets_mapped = False
+
+    @pytest.fixture
+    def store(self, contract_engine: AsyncEngine, drive: Drive) -> Iterator[Store]:
+        """On an engine."""
+        store = drive(SqlAlchemyStore(engine=contract_engine))
+        yield store
+        store.run(contract_engine.dispose())
+
+
+class TestDatabaseInMemory(StoreContract):
+    holds_plain_objects = False
+    forgets_mapped = False
+
+    @pytest.fixture
+    def store(self, drive: Drive) -> Iterator[Store]:
+        """On one connection for all."""
+        engine = create_async_engine("sqlite+aiosqlite://")
+        assert isinstance(engine.pool, StaticPool)
+        store = drive(SqlAlchemyStore(engine=engine))
+        store.run(_make_tables(engine))
+        yield store
+        store.run(engine.dispose())
+
+
+class TestMemoryDatabase(StoreContract):
+    by_reference = True
+    forgets_mapped = False
+
+    @pytest.fixture
+    def store(self, contract_engine: AsyncEngine, drive: Drive) -> Iterator[Store]:
+        """A chain, with strict writes."""
+        store = drive(ChainedStore([ProcessMemoryStore(), MappingStore({}), SqlAlchemyStore(engine=contract_engine)]))
+        yield store
+        store.run(contract_engine.dispose())
+
+
+async def _make_tables(engine: AsyncEngine) -> None:
+    async with engine.begin() as connection:
+        await connection.run_sync(metadata.create_all)
