@@ -68,7 +68,10 @@ class _Work:
 
 def _mapper_of(dml: Any) -> Mapper[Any] | None:
     """Give the mapper of a statement that the ORM executes, ``None`` for one on a table."""
-    entity = dml.entity_description.get("entity")
+    try:
+        entity = dml.entity_description.get("entity")
+    except KeyError:  # a table's own, in which a statement of the ORM is embedded
+        return None
     return None if entity is None else inspect(entity).mapper
 
 
