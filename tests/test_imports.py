@@ -88,6 +88,11 @@ def test_an_unknown_name_is_no_attribute() -> None:
             'ConfigurationError: the database driver is missing: psycopg; pip install it, for PostgreSQL e.g. pip install "stockstore[postgresql]"',
         ),
         (
+            "dogpile",
+            "import stockstore_ext.dogpile",
+            'ConfigurationError: stockstore_ext.dogpile needs dogpile.cache, which is missing: pip install "stockstore[dogpile]"',
+        ),
+        (
             "flask",
             "import stockstore_ext.flask",
             'ConfigurationError: stockstore_ext.flask needs Flask, which is missing: pip install "stockstore[flask]"',

@@ -70,6 +70,11 @@ class BackendStore(CacheStore):
         self._on_error = on_error
         self._logged: set[type] = set()
 
+    @property
+    def backend(self) -> Backend:
+        """Where the bytes are."""
+        return self._backend
+
     # -- reading --------------------------------------------------------------------------------
 
     def batch_get(self, cls: type[T], keys: Iterable[Key], *, session: "Session | None" = None) -> list[T | None]:
