@@ -12,7 +12,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from stockstore import StockstoreError
 from tests.race.caches import is_cache_url
 from tests.race.defences import check, without
-from tests.race.job import FAULTS, ON_UNREACHABLE, PROTOCOLS
+from tests.race.job import FAULTS, ON_UNREACHABLE, PROTOCOLS, READS
 from tests.race.log import POINTS
 from tests.race.mutations import MUTATIONS
 from tests.race.report import failing, render
@@ -35,6 +35,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--database", type=_database, default="postgresql", help="postgresql for a server of its own, or a URL of one")
     made.add_argument("--protocol", choices=PROTOCOLS, default="strict")
     made.add_argument("--faults", type=_faults, default=(), help=f"some of {','.join(FAULTS)}")
+    made.add_argument(
+        "--reads", choices=READS, default="store", help="by what is read: the store, or sessions that read through it (store)"
+    )
     made.add_argument("--keys", type=_count, default=16, help="how many hot rows (16)")
     made.add_argument("--on-unreachable", choices=ON_UNREACHABLE, help="what writers do that cannot mark")
     made.add_argument("--no-outbox", dest="outbox", action="store_false", help="write no rows to the outbox")
@@ -112,6 +115,8 @@ def _faults(text: str) -> tuple[str, ...]:
 def main(arguments: list[str] | None = None) -> int:
     """Race, tell, and give 0 where all zeros hold, else 1."""
     given = parser().parse_args(arguments)
+    if given.protocol.startswith("naive") and given.reads != "store":
+        parser().error(f"{given.protocol} knows no --reads {given.reads}: it has no sessions that read through a cache")
     options = Options(
         seconds=given.seconds,
         processes=given.processes,
@@ -119,6 +124,7 @@ def main(arguments: list[str] | None = None) -> int:
         database=given.database,
         protocol=given.protocol,
         faults=given.faults,
+        reads=given.reads,
         keys=given.keys,
         on_unreachable=given.on_unreachable,
         outbox=given.outbox,

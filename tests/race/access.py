@@ -1,10 +1,10 @@
-"""The protocols that can race: the library's, and those that it is measured against."""
+"""The protocols that can race: the library's, read by its store or by sessions, and those that it is measured against."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine, create_engine, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from stockstore import BackendStore, ChainedStore, MemcacheStore, RedisStore, SqlAlchemyStore
@@ -44,6 +44,7 @@ class OwnAccess:
             on_unreachable=job.on_unreachable,  # type: ignore[arg-type]
             outbox=job.outbox,
             bulk_limit=_BULK_LIMIT,
+            read_through=job.reads == "sessions",
         ).attach(sessions)
 
     def read(self, by: str, values: Sequence[Any]) -> list[Seen | None]:
@@ -85,11 +86,26 @@ class OwnAccess:
         self._engine.dispose()
 
 
+class SessionAccess(OwnAccess):
+    """The library's way where sessions are all that the application knows."""
+
+    def read(self, by: str, values: Sequence[Any]) -> list[Seen | None]:
+        """Give rows by a session of their own."""
+        with self.sessions() as session:
+            if by == "id" and len(values) == 1:
+                return [_seen(session.get(self.item, values[0]))]
+            column = getattr(self.item, by)
+            wanted = column == values[0] if len(values) == 1 else column.in_(values)
+            rows = {getattr(row, by): _seen(row) for row in session.scalars(select(self.item).where(wanted))}
+        return [rows.get(value) for value in values]
+
+
 def open_own(job: Job, engine: Engine, item: Any, sessions: Any, points: Failpoints, log: Log) -> OwnAccess:
     """Open the library's protocol."""
     # A store may keep a backend's methods, so these are wrapped first.
     points.in_backend(type(cache_of(job)._backend))
-    return OwnAccess(job, engine, item, sessions, cache_of(job))
+    kind = SessionAccess if job.reads == "sessions" else OwnAccess
+    return kind(job, engine, item, sessions, cache_of(job))
 
 
 def cache_of(job: Job) -> BackendStore:

@@ -10,6 +10,7 @@ from tests.race.failpoints import Odds
 PROTOCOLS: Final = ("strict", "fast", "naive", "naive-delete")
 FAULTS: Final = ("kill", "stop", "freeze", "evict", "flush", "restart", "oom", "drop", "delay")
 ON_UNREACHABLE: Final = ("outbox", "commit", "abort")
+READS: Final = ("store", "sessions")
 UNREACHABLE: Final = frozenset({"freeze", "restart", "oom", "drop"})
 """Faults that keep writers from marking."""
 
@@ -31,6 +32,8 @@ class Job(NamedTuple):
     seed: int
     outbox: bool = False
     on_unreachable: str | None = None
+    reads: str = "store"
+    """By what is read: the store, or sessions that read through it."""
     readers: int = 2
     """Threads that read, beside the one that writes."""
     releases: int = 1

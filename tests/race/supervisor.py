@@ -54,6 +54,7 @@ class Options:
     protocol: str = "strict"
     faults: tuple[str, ...] = ()
     keys: int = 16
+    reads: str = "store"
     on_unreachable: str | None = None
     outbox: bool = True
     releases: int = 1
@@ -124,6 +125,7 @@ class _Race:
         )._replace(
             outbox=options.has_outbox,
             on_unreachable=options.on_unreachable,
+            reads=options.reads,
             releases=options.releases,
             mutation=options.mutation,
             ways=options.ways,
@@ -238,7 +240,7 @@ class _Race:
     def _title(self) -> str:
         options = self._options
         faults = ",".join(options.faults) or "none"
-        return f"{options.protocol}: {options.processes} processes, {options.keys} keys, {self._cache.url}, faults {faults}, seed {options.seed}"
+        return f"{options.protocol}: {options.processes} processes, reads by {options.reads}, {options.keys} keys, {self._cache.url}, faults {faults}, seed {options.seed}"
 
 
 def seeded(seed: int | None) -> int:

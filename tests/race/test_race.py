@@ -11,6 +11,7 @@ import pytest
 
 from tests.race.__main__ import main
 from tests.race.checker import STALE
+from tests.race.job import READS
 from tests.race.mutations import MUTATIONS, take_away
 from tests.race.report import failing
 
@@ -39,10 +40,11 @@ def is_found(path: Path, *arguments: str) -> bool:
     return any(figures(path, *arguments, "--seconds", "2")[STALE] for _ in range(5))
 
 
-def test_strict_is_right_while_writers_are_killed(redis_url: str, postgres_schema_url: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("reads", READS)
+def test_strict_is_right_while_writers_are_killed(redis_url: str, postgres_schema_url: str, reads: str) -> None:
     """No read is stale, and nothing is stale, lost or marked at rest, though processes die at every point of the protocol."""
     servers = ["--cache", redis_url, "--database", postgres_schema_url]
-    done = race(*servers, "--seconds", "5", "--processes", "4", "--faults", "kill,stop,drop", "--on-unreachable", "abort")
+    done = race(*servers, "--reads", reads, "--seconds", "5", "--processes", "4", "--faults", "kill,stop,drop", "--on-unreachable", "abort")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "All that has to be zero is zero." in done.stdout
 
@@ -85,6 +87,7 @@ def test_each_defence_can_be_taken_away(name: str) -> None:
         (["--cache", "http://localhost"], "'http://localhost' is neither redis nor memcached nor a URL of either"),
         (["--database", "sqlite://"], "'sqlite://' is no URL of a PostgreSQL"),
         (["--faults", "kill,fire"], "no fault is called fire; there are kill,"),
+        (["--protocol", "naive", "--reads", "sessions"], "naive knows no --reads sessions"),
         (["--pause", "lunch:1"], "'lunch:1' is no point and chance"),
         (["--cache", "redis://127.0.0.1:1", "--database", "postgresql+psycopg://127.0.0.1:1/x"], "a server did not answer, or refused"),
     ],

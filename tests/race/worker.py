@@ -116,7 +116,7 @@ class Reader:
         start = time.monotonic_ns()
         try:
             found = self._access.read(by, asked if by == "id" else [slug_of(number) for number in asked])
-        except OriginError:
+        except (DBAPIError, OriginError):
             self._log.count("reads refused by the database")
         except CacheUnreachable:
             self._log.count("reads refused by the cache")
