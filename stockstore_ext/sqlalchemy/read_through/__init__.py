@@ -7,6 +7,7 @@ from stockstore_ext.sqlalchemy.read_through.classes import Classes, named_classe
 from stockstore_ext.sqlalchemy.read_through.identity import Identities, methods
 from stockstore_ext.sqlalchemy.read_through.seams import add_hook, remove_hook
 from stockstore_ext.sqlalchemy.read_through.serving import Serving
+from stockstore_ext.sqlalchemy.read_through.statements import Statements
 from stockstore_ext.sqlalchemy.recording import Recording
 
 __all__ = ["ReadThrough"]
@@ -29,11 +30,14 @@ class ReadThrough:
         classes = Classes(recording.tiers, named_classes(read_through))
         self.serving = Serving(store, recording.tiers, classes, recording.may_fill, recording.through.invalidate)
         self._identities = Identities(self.serving)
+        self._statements = Statements(self.serving)
 
     def attach(self, cls: type[Session]) -> None:
         """Serve the sessions of a class."""
         add_hook(cls, self._identities, methods)
+        self._statements.hear(cls)
 
     def detach(self, cls: type[Session]) -> None:
         """Serve them no more; never raises, whatever others have done to the class meanwhile."""
         remove_hook(cls, self._identities)
+        self._statements.leave(cls)

@@ -73,9 +73,11 @@ class Serving:
         found = self._read(session, cls, lookups, refresh)
         return None if found is None else restore_all(found, session)
 
-    def states(self, session: Session, cls: type, lookups: Sequence[Lookup]) -> list[tuple[MappedPlan, tuple[Any, ...]] | None] | None:
+    def states(
+        self, session: Session, cls: type, lookups: Sequence[Lookup], *, refresh: bool = False
+    ) -> list[tuple[MappedPlan, tuple[Any, ...]] | None] | None:
         """Do as :meth:`find`, but give each row's plan and column state, ``UNLOADED`` where a column is deferred."""
-        found = self._read(session, cls, lookups, refresh=False)
+        found = self._read(session, cls, lookups, refresh)
         return None if found is None else [None if row is None else (row.plan, row.state) for row in found]
 
     # -- reading --------------------------------------------------------------------------------
@@ -121,7 +123,7 @@ class Serving:
         reason = hides(owner, plan_of(cls).root)
         if reason and reason != "snapshot":
             raise InexactError
-        return load(connection, cls, keys, shared=not reason and self._may_fill(owner, connection))
+        return load(connection, cls, list(map(keys_of(cls).lookup, keys)), shared=not reason and self._may_fill(owner, connection))
 
 
 def _row(snapshot: Snapshot | None) -> RowSnapshot | None:

@@ -1,0 +1,180 @@
+# ruff: noqa: SLF001 - what a statement consists of has no public names
+"""Recognises the statements that ask for rows by a key.
+
+The structure itself is read, with no cache key computed: for what is recognised, and still more for what is not, that is several times
+faster than SQLAlchemy's own key of the statement, and tells the same. Whatever is not known here to leave the rows and their
+order as they are is not recognised: the database answers it. The private names of SQLAlchemy are pinned by
+``tests/read_through/test_private_names.py``.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import repeat
+from operator import and_, eq
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy.sql.expression import Select
+from sqlalchemy.sql.operators import in_op
+
+from stockstore.errors import CodecError
+from stockstore.keys import Lookup
+from stockstore_ext.sqlalchemy.read_through.entities import Entity, KeyForm, entity_selected, unannotated
+from stockstore_ext.sqlalchemy.read_through.parts import Order, order_of
+
+_EXACT: Final = {int}, {str}
+
+
+class Question(NamedTuple):
+    """What a statement asks for.
+
+    Attributes:
+        entity: The class.
+        lookups: The keys, each once, those of the primary key in its order where that is known to be cheap.
+        sorted: Whether they are.
+        order: What the rows are sorted by, where the statement tells.
+        paired: Whether each row begins with the primary key, as SQLAlchemy's loader of relationships has it.
+    """
+
+    entity: Entity
+    lookups: list[Lookup]
+    sorted: bool
+    order: Order
+    paired: bool
+
+
+class _Condition(NamedTuple):
+    form: KeyForm
+    binds: tuple[Any, ...]
+    names: tuple[str, ...]
+    """In the order of the statement."""
+    many: bool
+
+
+def recognise(statement: "Select[Any]", parameters: Mapping[str, Any] | Sequence[Any] | None) -> Question | None:
+    """Tell what a statement asks for, ``None`` where it is none of those that can be answered by keys."""
+    criteria, columns = statement._where_criteria, statement._raw_columns
+    entity = entity_selected(columns[-1]) if criteria else None
+    if entity is None:
+        return None
+    condition = _condition(entity, criteria)
+    if condition is None:
+        return None
+    order = order_of(statement, entity, many=condition.many)
+    paired = len(columns) > 1
+    if order is None or (paired and not _is_paired(entity, columns)):
+        return None
+    lookups = _lookups(condition, parameters)
+    return None if lookups is None else Question(entity, lookups, _is_sorted(condition, lookups), order, paired)
+
+
+# -- criteria ---------------------------------------------------------------------------------------
+
+
+def _condition(entity: Entity, criteria: Sequence[Any]) -> _Condition | None:
+    first = criteria[0]
+    if len(criteria) == 1:
+        if first.__visit_name__ == "expression_clauselist" and first.operator is and_:
+            criteria = first.clauses
+        elif first.__visit_name__ == "binary" and first.operator is in_op:
+            return _membership(entity, first)
+    return _equalities(entity, criteria)
+
+
+def _equalities(entity: Entity, criteria: Sequence[Any]) -> _Condition | None:
+    binds: dict[str, Any] = {}
+    for criterion in criteria:
+        if criterion.__visit_name__ != "binary" or criterion.operator is not eq:
+            return None
+        name = _name(entity, criterion.left)
+        if name is None or name in binds:
+            return None
+        binds[name] = criterion.right
+    form = entity.forms.get(frozenset(binds))
+    if form is None:
+        return None
+    names = form.plan.names
+    given = tuple([binds[name] for name in names])
+    fits = all(map(_is_value, given, form.types))
+    return _Condition(form, given, names, many=False) if fits else None
+
+
+def _membership(entity: Entity, criterion: Any) -> _Condition | None:
+    left, bind = criterion.left, criterion.right
+    alone = left.__visit_name__ == "column"
+    columns = (left,) if alone else left.clauses if left.__visit_name__ == "tuple" else ()
+    names = tuple([_name(entity, column) for column in columns])
+    form = entity.forms.get(frozenset(names))  # type: ignore[arg-type]
+    if form is None or len(names) != len(form.types):
+        return None
+    if bind.__visit_name__ != "bindparam" or not bind.expanding or bind.callable is not None:
+        return None
+    types = (bind.type,) if alone else getattr(bind.type, "types", ())
+    wanted: dict[str | None, Any] = dict(zip(form.plan.names, form.types, strict=True))
+    if len(types) != len(names) or any(given not in wanted[name] for given, name in zip(types, names, strict=True)):
+        return None
+    return _Condition(form, (bind,), names, many=True)  # type: ignore[arg-type]
+
+
+def _name(entity: Entity, column: Any) -> str | None:
+    """Give the attribute of a key that a column is of, unless it is another's, such as an alias's."""
+    if column.__visit_name__ != "column":
+        return None
+    parent = column._annotations.get("parententity")
+    if parent is not None and parent is not entity.mapper:
+        return None
+    return entity.names.get(unannotated(column))
+
+
+def _is_value(bind: Any, types: tuple[Any, ...]) -> bool:
+    """Whether it is a value that the database is given as the column's own type would give it."""
+    return bind.__visit_name__ == "bindparam" and bind.type in types and bind.callable is None and not bind.expanding
+
+
+# -- values -----------------------------------------------------------------------------------------
+
+
+def _lookups(condition: _Condition, parameters: Mapping[str, Any] | Sequence[Any] | None) -> list[Lookup] | None:
+    if parameters:
+        if not isinstance(parameters, Mapping) or not parameters.keys() <= {bind.key for bind in condition.binds if not bind.unique}:
+            return None
+    else:
+        parameters = {}
+    values = tuple([parameters.get(bind.key, bind.value) for bind in condition.binds])
+    try:
+        return _many(condition, values[0]) if condition.many else _one(condition.form, values)
+    except CodecError:
+        return None
+
+
+def _one(form: KeyForm, values: tuple[Any, ...]) -> list[Lookup] | None:
+    # What NULL equals is left to the database, and so is a parameter that was not given.
+    return None if None in values else [Lookup(form.plan, form.plan.native(values), values)]
+
+
+def _many(condition: _Condition, values: Any) -> list[Lookup] | None:
+    """Give the lookups of a list of values; what contains NULL is in no list."""
+    plan = condition.form.plan
+    if not isinstance(values, (list, tuple, set, frozenset)):
+        return None
+    if len(plan.names) == 1:
+        if set(map(type, values)) in _EXACT:
+            ordered = sorted(set(values))
+            return list(map(Lookup, repeat(plan), ordered, zip(ordered)))
+        keys = [(value,) for value in values if value is not None]
+    else:
+        places = [condition.names.index(name) for name in plan.names]
+        if not all(isinstance(value, (tuple, list)) and len(value) == len(places) for value in values):
+            return None
+        keys = [tuple([value[at] for at in places]) for value in values if None not in value]
+    found = {native: Lookup(plan, native, key) for native, key in ((plan.native(key), key) for key in keys)}
+    return [found[native] for native in (sorted(found) if set(map(type, found)) in _EXACT else found)]
+
+
+def _is_sorted(condition: _Condition, lookups: list[Lookup]) -> bool:
+    return condition.form.is_identity and (not lookups[1:] or set(map(type, [lookup.native for lookup in lookups])) in _EXACT)
+
+
+def _is_paired(entity: Entity, columns: Sequence[Any]) -> bool:
+    bundle = columns[0]._annotations.get("bundle")
+    first = columns[:-1] if bundle is None else bundle.exprs
+    primary_key = entity.mapper.primary_key
+    return len(first) == len(primary_key) and all(mine is its for mine, its in zip(first, primary_key, strict=True))

@@ -1,0 +1,171 @@
+# ruff: noqa: SLF001 - how a statement is executed has private names only
+"""Answers the SELECT statements of a session that ask for rows by their keys."""
+
+from collections.abc import Callable, Sequence
+from operator import itemgetter
+from typing import Any, Final
+
+from sqlalchemy import Result, Select, event
+from sqlalchemy.orm import FromStatement, ORMExecuteState, Session
+from sqlalchemy.orm.context import QueryContext
+from sqlalchemy.orm.state import InstanceState
+
+from stockstore.keys import keys_of
+from stockstore.mapped import plan_of
+from stockstore_ext.sqlalchemy.read_through.entities import entity_of
+from stockstore_ext.sqlalchemy.read_through.options import BYPASS, REFRESH
+from stockstore_ext.sqlalchemy.read_through.refresh import Row, complete, has_all, refresh
+from stockstore_ext.sqlalchemy.read_through.results import entity_result, paired_result
+from stockstore_ext.sqlalchemy.read_through.serving import Serving
+from stockstore_ext.sqlalchemy.read_through.shapes import Question, recognise
+from stockstore_ext.sqlalchemy.session_events import is_origin
+
+_DEFAULT: Final = QueryContext.default_load_options
+_LOADING: Final = "_sa_orm_load_options"
+_OPTIONS: Final = frozenset(
+    (
+        _LOADING,
+        "_result_disable_adapt_to_context",
+        "autoflush",
+        "compiled_cache",
+        "prebuffer_rows",
+        "sa_top_level_orm_context",
+        "logging_token",
+        BYPASS,
+        REFRESH,
+    )
+)
+"""Execution options that leave the rows as they are."""
+_BINDS: Final = frozenset(("clause", "mapper"))
+_ODD: Final = ("_populate_existing", "_version_check", "_only_return_tuples", "_yield_per", "_is_user_refresh")
+
+
+class Statements:
+    """Serves the statements of sessions that are recognised; all others are executed as they are.
+
+    Guaranteed: the rows, their order where the statement tells it, and what becomes of the instances that the session has already, are
+    those of the database. A statement without an order gives its rows by the primary key. A statement that another listener of
+    ``do_orm_execute`` is still to see is executed as it is, since that may change it.
+    """
+
+    def __init__(self, serving: Serving) -> None:
+        """Serve nobody yet."""
+        self._serving = serving
+
+    def hear(self, target: Any) -> None:
+        """Answer the sessions of a Session class, sessionmaker or scoped_session, after all others that listen to them by now."""
+        event.listen(target, "do_orm_execute", self.answer)
+
+    def leave(self, target: Any) -> None:
+        """Answer no more."""
+        if event.contains(target, "do_orm_execute", self.answer):
+            event.remove(target, "do_orm_execute", self.answer)
+
+    def answer(self, execution: ORMExecuteState) -> Result[Any] | None:
+        """Give the result of a statement, ``None`` where it is to be executed as it is."""
+        loading = execution.execution_options.get(_LOADING, _DEFAULT)
+        statement: Any = execution.statement
+        if loading is not _DEFAULT and loading._refresh_state is not None:
+            return self._refreshed(execution, statement, loading)
+        question = recognise(statement, execution.parameters) if type(statement) is Select else None
+        if question is None or not _may_answer(execution, loading):
+            return None
+        if question.paired and loading._sa_top_level_orm_context is None:
+            return None
+        return self._found(execution, loading, question)
+
+    # -- rows -----------------------------------------------------------------------------------
+
+    def _found(self, execution: ORMExecuteState, loading: Any, question: Question) -> Result[Any] | None:
+        session, cls = execution.session, question.entity.cls
+        if self._serving.refuses(session, cls):
+            return None
+        _autoflush(session, loading)
+        anew = bool(execution.execution_options.get(REFRESH))
+        states = self._serving.states(session, cls, question.lookups, refresh=anew)
+        if states is None or not session.is_active:
+            return None
+        rows = _sorted([row for row in states if row is not None], question)
+        instances = _instances(session, rows)
+        if not question.paired:
+            return entity_result(question.entity, instances)
+        return paired_result(question.entity, list(zip(map(_primary_key, rows), instances, strict=True)))
+
+    def _refreshed(self, execution: ORMExecuteState, statement: Any, loading: Any) -> Result[Any] | None:
+        """Answer the refresh of an expired instance; one that the user asks for reads the database."""
+        state: InstanceState[Any] = loading._refresh_state
+        names = getattr(statement._compile_options, "_only_load_props", None)
+        if not names or type(statement) not in (Select, FromStatement) or not _may_answer(execution, loading) or not _is_whole(state):
+            return None
+        cls, session = state.class_, execution.session
+        if self._serving.refuses(session, cls) or not has_all(plan_of(cls), names):
+            return None
+        _autoflush(session, loading)
+        found = self._serving.states(session, cls, [_identity(cls, state)])
+        if found is None or (found[0] is not None and found[0][0].cls is not cls):
+            return None
+        if found[0] is not None:
+            refresh(state, found[0], names)
+        return entity_result(entity_of(state.mapper), [] if found[0] is None else [state.obj()])
+
+
+def _may_answer(execution: ORMExecuteState, loading: Any) -> bool:
+    options = execution.execution_options
+    return (
+        options.keys() <= _OPTIONS
+        and options.get(BYPASS) is not False
+        and execution.bind_arguments.keys() <= _BINDS
+        and (loading is _DEFAULT or (not any(getattr(loading, name, None) for name in _ODD) and loading._identity_token is None))
+        and len(execution._events_todo) == execution._starting_event_idx + 1
+        and not is_origin(execution.session)
+    )
+
+
+def _autoflush(session: Session, loading: Any) -> None:
+    if loading._autoflush:
+        session._autoflush()
+
+
+def _is_whole(state: "InstanceState[Any]") -> bool:
+    return state.key is not None and state.identity_token is None and None not in state.key[1]
+
+
+def _identity(cls: type, state: "InstanceState[Any]") -> Any:
+    key: Any = state.key
+    return keys_of(cls).lookup(dict(zip(plan_of(cls).primary_key, key[1], strict=True)))
+
+
+# -- instances ----------------------------------------------------------------------------------------
+
+
+def _instances(session: Session, rows: Sequence[Row]) -> list[Any]:
+    if len(session.identity_map):
+        complete(session, rows)
+    plans = {plan for plan, _ in rows}
+    if len(plans) == 1:
+        return plans.pop().attach_many(session, [values for _, values in rows])
+    return [plan.attach(session, values) for plan, values in rows]
+
+
+def _sorted(rows: list[Row], question: Question) -> list[Row]:
+    if not question.order:
+        return rows if question.sorted else _by_primary_key(rows)
+    for name, descending in reversed(question.order):
+        rows.sort(key=_value_of(name), reverse=descending)
+    return rows
+
+
+def _by_primary_key(rows: list[Row]) -> list[Row]:
+    try:
+        return sorted(rows, key=_primary_key)
+    except TypeError:  # of values without an order, such as enums
+        return rows
+
+
+def _primary_key(row: Row) -> tuple[Any, ...]:
+    plan, values = row
+    return tuple([values[plan.attrs.index(name)] for name in plan.primary_key])
+
+
+def _value_of(name: str) -> Callable[[Row], Any]:
+    return lambda row: itemgetter(row[0].attrs.index(name))(row[1])

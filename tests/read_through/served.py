@@ -1,0 +1,107 @@
+"""What every test of reading through does: compare sessions with and without, and prove that a read reached no database."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Engine, Row, event
+from sqlalchemy.orm import Session
+
+from tests.sync.paths import OUT_OF_BAND, Path
+
+Run = Callable[[Session], Any]
+
+
+class Served:
+    """A hooked path, whose sessions read through.
+
+    Attributes:
+        path: The path.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def seed(self, *objects: object) -> None:
+        """Insert rows that nobody has seen."""
+        self.path.seed(*objects)
+
+    def session(self) -> Session:
+        """Give a session that reads through."""
+        return self.path.maker()
+
+    def plain(self) -> Session:
+        """Give a session that nobody watches, on the same database."""
+        return Session(self.path.other)
+
+    def same(self, run: Run) -> Any:
+        """Run in a session with the hook, thrice, and in one without; give what both gave."""
+        expected = outcome(self.plain, run)
+        for _ in range(3):
+            found = outcome(self.session, run)
+            assert found == expected, f"{found} is not {expected}"
+        return expected
+
+    def hits(self, run: Run) -> Any:
+        """Compare as :meth:`same`, and show that the read reaches no database by then; give what it gave."""
+        expected = self.same(run)
+        with self.statements() as seen:
+            assert outcome(self.session, run) == expected
+        assert seen == []
+        return expected
+
+    def misses(self, run: Run) -> Any:
+        """Compare as :meth:`same`, and show that the database is asked nevertheless."""
+        expected = self.same(run)
+        with self.statements() as seen:
+            assert outcome(self.session, run) == expected
+        assert [statement for statement in seen if statement.startswith("SELECT")]
+        return expected
+
+    @contextmanager
+    def statements(self) -> Iterator[list[str]]:
+        """Give the SQL that the watched engine executes meanwhile."""
+        yield from _listen(self.path.engine)
+
+    @contextmanager
+    def changed(self, cls: type[Any], identity: object) -> Iterator[object]:
+        """Change a row so that no hook sees it, meanwhile; gives the new value."""
+        column, value = OUT_OF_BAND[cls.__mapper__.base_mapper.local_table.name]
+        before = (self.path.row(cls, identity) or {})[column]
+        self.path._out_of_band(cls, identity, column, value)
+        yield value
+        self.path._out_of_band(cls, identity, column, before)
+
+
+def _listen(engine: Engine) -> Iterator[list[str]]:
+    seen: list[str] = []
+
+    def heard(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        seen.append(statement)
+
+    event.listen(engine, "before_cursor_execute", heard)
+    yield seen
+    event.remove(engine, "before_cursor_execute", heard)
+
+
+def outcome(make: Callable[[], Session], run: Run) -> Any:
+    """Give what a run gives in a session of its own: instances as their columns, errors as their class and text."""
+    with make() as session:
+        try:
+            return described(run(session))
+        except Exception as error:  # noqa: BLE001 - of any class, to be compared
+            return type(error), str(error)
+
+
+def described(value: Any) -> Any:
+    """Give instances as class and columns, wherever they are."""
+    if hasattr(value, "_sa_instance_state"):
+        # SQLAlchemy leaves the columns of a subclass to the first access.
+        return type(value).__name__, {name: getattr(value, name) for name in type(value).__mapper__.column_attrs.keys()}  # noqa: SIM118
+    if isinstance(value, Row):
+        return "row", value._fields, tuple(map(described, value))
+    if isinstance(value, dict) or hasattr(value, "_mapping"):
+        return {str(key): described(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [described(part) for part in value]
+    return value
