@@ -12,6 +12,7 @@ from operator import itemgetter
 from textwrap import indent
 from typing import Any, Final
 
+from sqlalchemy import Connection, Engine
 from sqlalchemy.orm import ColumnProperty, Mapper, Session, UOWTransaction, mapperlib
 from sqlalchemy.orm.identity import IdentityMap
 from sqlalchemy.orm.session import SessionTransactionState
@@ -238,3 +239,13 @@ def is_flushing(session: Session) -> bool:
 def has_changes(session: Session) -> bool:
     """Whether a flush would write something."""
     return not session._is_clean()
+
+
+def open_connection(session: Session, bind: Engine | Connection) -> Connection | None:
+    """The connection on which the session's transaction has begun for a bind, if it has."""
+    transaction = session._transaction
+    while transaction is not None:
+        if bind in transaction._connections:
+            return transaction._connections[bind][0]
+        transaction = transaction._parent
+    return None

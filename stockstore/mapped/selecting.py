@@ -4,7 +4,22 @@ from collections.abc import Callable, Iterator, Sequence
 from operator import itemgetter
 from typing import Any, Final
 
-from sqlalchemy import ARRAY, Column, ColumnElement, Connection, Integer, Select, Table, any_, bindparam, inspect, select, tuple_
+from sqlalchemy import (
+    ARRAY,
+    Column,
+    ColumnElement,
+    Connection,
+    Integer,
+    Select,
+    String,
+    Table,
+    any_,
+    bindparam,
+    inspect,
+    literal_column,
+    select,
+    tuple_,
+)
 from sqlalchemy.orm import Mapper
 
 from stockstore.keys import keys_of
@@ -17,6 +32,7 @@ Row = tuple[MappedPlan, tuple[Any, ...]]
 """A row's class and column state, as ``RowSnapshot`` takes them."""
 
 _SLOT: Final = "stockstore.hierarchy"
+_LEVEL: Final = literal_column("current_setting('transaction_isolation')", String).label("stockstore_level")
 
 
 class Hierarchy:
@@ -56,23 +72,30 @@ class Hierarchy:
         """Whether nothing was added to the mapping since."""
         return self._size == _size(self._mapper) and all(plan_of(plan.cls) is plan for plan in self._plans)
 
-    def read(self, connection: Connection, keys: Sequence[tuple[object, ...]]) -> Iterator[Row | None]:
-        """Give the rows of keys, ``None`` for one that does not tell its class, in the order of the keys but for classes with tables of their own.
+    def read(self, connection: Connection, keys: Sequence[tuple[object, ...]], levels: set[str] | None = None) -> Iterator[Row | None]:
+        """Give the rows of keys, ``None`` for one that does not tell its class.
 
         By one SELECT, and one more for each class found that has a table of its own (each per some thousands of keys).
+
+        Args:
+            connection: Where to read.
+            keys: The values of each, in the order of the key's names.
+            levels: Takes the isolation levels at which rows were read, where the database tells and they were not locked.
         """
         for chunk in chunks(keys, parameter_limit(connection.dialect) // self._width):
-            yield from self._read(connection, chunk)
+            yield from self._read(connection, chunk, levels)
 
-    def _read(self, connection: Connection, keys: Sequence[tuple[object, ...]]) -> Iterator[Row | None]:
+    def _read(self, connection: Connection, keys: Sequence[tuple[object, ...]], levels: set[str] | None) -> Iterator[Row | None]:
         rows = self._top.execute(connection, keys)
+        if levels is not None and self._top.tells_level(connection):
+            levels.update(row[-1].upper() for row in rows[:1])
         if not self._by_discriminator:
             plan, state_of = self._top.shapes[self._mapper]
             yield from ((plan, state_of(row)) for row in rows)
             return
         joined: dict[Mapper[Any], list[tuple[object, ...]]] = {}
         for row in rows:
-            mapper = self._told(row[-1])
+            mapper = self._told(row[self._top.discriminator])
             if mapper is None:
                 yield None
             elif mapper in self._joined:
@@ -91,7 +114,7 @@ class Hierarchy:
 
 
 class _Selection:
-    """The statement for rows that stand in the same tables: the key, the columns, and at the end the discriminator, if any."""
+    """The statement for rows that stand in the same tables: the key, the columns, and behind them the discriminator, if any."""
 
     def __init__(
         self,
@@ -105,6 +128,7 @@ class _Selection:
     ) -> None:
         loaded = [column for m in mappers for column in _columns(m) if column is not UNLOADED]
         columns = [*dict.fromkeys([*key, *identity, *loaded])]
+        self.discriminator = len(columns)
         self._selected = [*columns, *([] if discriminator is None else [discriminator])]
         self.shapes = {m: (plan_of(m.class_), _state_of(_columns(m), self._selected)) for m in mappers}
         self.identity_of = _state_of(identity, self._selected)
@@ -120,10 +144,15 @@ class _Selection:
         values = [value for (value,) in keys] if len(self._key) == 1 else list(keys)
         return connection.execute(statement, {"keys": values}).all()
 
+    def tells_level(self, connection: Connection) -> bool:
+        """Whether the last value of each row is the isolation level."""
+        return not self._locked and connection.dialect.name == "postgresql"
+
     def _statement(self, dialect: str) -> Select[Any]:
         statement = select(*self._selected).select_from(self._from).where(self._condition(dialect))
         if not self._locked:
-            return statement.execution_options(stockstore_internal=True)
+            statement = statement.execution_options(stockstore_internal=True)
+            return statement.add_columns(_LEVEL) if dialect == "postgresql" else statement
         statement = statement.order_by(*self._key)
         if dialect == "sqlite":  # which has no locks of rows, and has locked the database for the writer
             return statement

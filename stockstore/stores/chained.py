@@ -264,7 +264,7 @@ class ChainedStore(Store):
             hits=sum(tier.hits for tier in tiers),
             fills=sum(tier.fills for tier in tiers),
             refused_fills=sum(tier.refused_fills for tier in tiers),
-            bypasses=dict(sum((Counter(tier.bypasses) for tier in tiers), Counter())),
+            bypasses=dict(sum((Counter(tier.bypasses) for tier in tiers), Counter(own.bypasses))),
             evictions=sum(tier.evictions for tier in tiers),
             expirations=sum(tier.expirations for tier in tiers),
             errors=sum(tier.errors for tier in tiers),

@@ -13,6 +13,7 @@ from stockstore_ext.sqlalchemy import executions
 from stockstore_ext.sqlalchemy.drivers import is_over
 from stockstore_ext.sqlalchemy.frames import Frame, frame_on, frames_on
 from stockstore_ext.sqlalchemy.outcomes import finish_all, unwatch, watch
+from stockstore_ext.sqlalchemy.scope import forget_level
 
 if TYPE_CHECKING:
     from stockstore_ext.sqlalchemy.recording import Recording
@@ -59,7 +60,10 @@ class EngineEvents:
         """Note what a statement writes, and have the COMMIT after it prepared."""
         connection = context.root_connection
         frame = frame_on(connection.info, self._recording)
-        if frame is None or not (frame.joined or frame.sessions) or frame.quiet or frame.is_prepared:
+        if frame is None or not (frame.joined or frame.sessions):
+            forget_level(connection, context.statement or "")
+            return
+        if frame.quiet or frame.is_prepared:
             return
         if context.execution_options.get(_INTERNAL):
             return

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from stockstore.errors import ConfigurationError
 from stockstore.evidence.aside import aside, asking, is_private
 from stockstore.mapped import OWN_WRITE
+from stockstore.mapped.hydrate import open_connection
 from stockstore.mapped.tables import roots_named
 from stockstore_ext.sqlalchemy.drivers import has_open_cursor, has_transaction
 from stockstore_ext.sqlalchemy.frames import FOREIGN, Frame, Scope
@@ -33,10 +34,14 @@ _HIDES: Final = re.compile(
     r"\b(?:create\s+(?:(?:global|local)\s+)?|into\s+)temp(?:orary)?\s+(?:table|view)?\s*(?:if\s+not\s+exists\s+)?\W?(\w+)", re.IGNORECASE
 )
 """A table of the connection's own, which may stand before another of its name."""
-_ISOLATES: Final = re.compile(r"\bset\b[^;]*\b(?:isolation|transaction_isolation|characteristics)\b", re.IGNORECASE)
-_PINNING: Final = frozenset(("REPEATABLE READ", "SERIALIZABLE", "SNAPSHOT"))
+_ISOLATES: Final = re.compile(
+    r"\bset\b[^;]*(?:\b|_)(?:isolation|characteristics)\b|\bset_config\b[^;]*_isolation\b|\breset\s+all\b|\bdiscard\s+all\b", re.IGNORECASE
+)
+PINNING: Final = frozenset(("REPEATABLE READ", "SERIALIZABLE", "SNAPSHOT"))
+"""The isolation levels at which a transaction reads from one snapshot throughout."""
+_LEVEL: Final = "stockstore.level"
 _IDENTITY: Final = text(
-    "SELECT (SELECT CAST(system_identifier AS text) FROM pg_control_system()),"
+    "SELECT (SELECT CAST(system_identifier AS text) FROM pg_control_system()), pg_is_in_recovery(),"
     " current_database(), CAST(current_schemas(false) AS text), current_user"
 )
 
@@ -86,25 +91,24 @@ class Scopes:
             bind = session.get_bind(root)
         except UnboundExecutionError:  # what reads with it says so
             return _SCOPE
-        if bind.get_execution_options().get("schema_translate_map") or not self._is_origin(bind.engine):
-            return _SCOPE
+        if told := _told(bind) or ("" if self._is_origin(bind.engine) else _SCOPE):
+            return told
         if isinstance(bind, Connection) and (given := _given(bind)):
             return given
-        if not frames or not session.in_transaction():
-            return ""
-        return self._is_elsewhere(session.connection(bind_arguments={"mapper": root}), frames)
+        connection = open_connection(session, bind) if frames else None
+        return "" if connection is None else self._is_elsewhere(connection, frames)
 
     def _is_elsewhere(self, connection: Connection, frames: list[Frame]) -> str:
-        if connection.get_execution_options().get("schema_translate_map") or _KEY in connection.info:
-            return _SCOPE
-        if any(frame.foreign for frame in frames):
+        if told := _told(connection):
+            return told
+        if _KEY in connection.info or any(frame.foreign for frame in frames):
             return _SCOPE
         pinned = self._snapshot == "respect" and any(_is_pinned(connection, frame) for frame in frames)
         return "snapshot" if pinned else ""
 
     def may_fill(self, connection: Connection, frames: list[Frame]) -> bool:
-        """Whether what a statement on a connection reads now is no older than now."""
-        if connection.dialect.name == "sqlite" and has_open_cursor(connection):
+        """Whether what a statement on a connection will read is no older than now."""
+        if not frames or (connection.dialect.name == "sqlite" and has_open_cursor(connection)):
             return False
         return not any(_is_pinned(connection, frame) for frame in frames)
 
@@ -119,6 +123,14 @@ class Scopes:
 def is_sharded(session: Session) -> bool:
     """Whether only the application knows which database has a row."""
     return hasattr(session, "shard_chooser")
+
+
+def _told(bind: Engine | Connection) -> str:
+    """Tell why what reads with the execution options of an engine or a connection is not to be given what caches have."""
+    options = bind.get_execution_options()
+    if options.get("schema_translate_map"):
+        return _SCOPE
+    return "option" if options.get("stockstore") is False else ""
 
 
 def _given(connection: Connection) -> str:
@@ -142,6 +154,13 @@ def turns_foreign(connection: Connection, frame: Frame, sql: str) -> None:
             connection.info[_KEY] = True
     if _ISOLATES.search(sql):
         frame.pinned = True
+        connection.info.pop(_LEVEL, None)
+
+
+def forget_level(connection: Connection, sql: str) -> None:
+    """Heed a statement of somebody who has no session, and may set a connection to another isolation level."""
+    if _LEVEL in connection.info and _ISOLATES.search(sql):
+        del connection.info[_LEVEL]
 
 
 def _is_pinned(connection: Connection, frame: Frame) -> bool:
@@ -149,8 +168,19 @@ def _is_pinned(connection: Connection, frame: Frame) -> bool:
     if connection.dialect.name == "sqlite":
         return has_transaction(connection)
     if frame.pinned is None:
-        frame.pinned = connection.get_isolation_level() in _PINNING
+        frame.pinned = _level(connection) in PINNING
     return frame.pinned
+
+
+def _level(connection: Connection) -> str:
+    """Give the isolation level of a connection's transactions, asked for once."""
+    given = connection.get_execution_options().get("isolation_level")
+    if given is not None:
+        return str(given).replace("_", " ").upper()
+    known: str | None = connection.info.get(_LEVEL)
+    if known is None:
+        known = connection.info[_LEVEL] = connection.get_isolation_level()
+    return known
 
 
 def is_same_database(one: Engine, other: Engine) -> bool:

@@ -7,6 +7,7 @@ from sqlalchemy import Connection
 from stockstore.keys import KeyPlan, Lookup, Native
 from stockstore.mapped.selecting import hierarchy_of
 from stockstore.stores.snapshots import RowSnapshot
+from stockstore_ext.sqlalchemy.scope import PINNING
 
 
 class InexactError(Exception):
@@ -24,8 +25,9 @@ def load(connection: Connection, cls: type, lookups: Sequence[Lookup], *, shared
     for plan, native, values in lookups:
         by_plan.setdefault(plan, {})[native] = values
     for plan, asked in by_plan.items():
-        for row in hierarchy_of(cls, plan.names, locked=False).read(connection, list(asked.values())):
-            snapshot = None if row is None else RowSnapshot(*row, shared=shared)
+        levels = set[str]()
+        for row in list(hierarchy_of(cls, plan.names, locked=False).read(connection, list(asked.values()), levels)):
+            snapshot = None if row is None else RowSnapshot(*row, shared=shared and levels.isdisjoint(PINNING))
             carried = None if snapshot is None else snapshot.native(plan)
             if snapshot is None or carried is None or carried not in asked or (plan, carried) in found:
                 raise InexactError

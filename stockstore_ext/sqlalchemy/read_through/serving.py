@@ -51,7 +51,7 @@ class Serving:
 
         What is told of the class is what :meth:`Classes.refuses` tells; of the session ``"scope"``, ``"snapshot"``, ``"own write"``.
         """
-        return self._classes.refuses(cls) or hides(session, plan_of(cls).root)
+        return self._classes.refuses(cls) or hides(session, cls)
 
     def refuses_class(self, cls: type) -> str:
         """Tell why no session is served a class; ``""``: sessions are."""
@@ -102,7 +102,7 @@ class Serving:
         root = plan_of(cls).root
         if any(has_written(session, root, identity_in(cls, lookup)) for lookup in lookups):
             return OWN_WRITE
-        return hides(session, root)
+        return hides(session, cls)  # a subclass may have a bind of its own
 
     def _forget(self, session: Session, cls: type, lookups: Sequence[Lookup]) -> None:
         """Remove from the caches what lookups mean, which only the database tells of other keys than the identity."""
@@ -120,7 +120,7 @@ class Serving:
         del session  # the tiers were not given it: whether it may be served is decided once for all of them
         connection = owner.connection(bind_arguments={"mapper": inspect(cls)})
         # What was begun with the connection may have changed what it reads.
-        reason = hides(owner, plan_of(cls).root)
+        reason = hides(owner, cls)
         if reason and reason != "snapshot":
             raise InexactError
         return load(connection, cls, list(map(keys_of(cls).lookup, keys)), shared=not reason and self._may_fill(owner, connection))
