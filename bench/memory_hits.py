@@ -1,6 +1,7 @@
 """Hits in process memory: one object, a hundred, beside a bare dict and the in-process peers."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from threading import Lock
 from typing import Any, Final
 
@@ -8,10 +9,11 @@ from cachetools import TTLCache
 from dogpile.cache import make_region
 
 from bench.context import Context, calls, expect, expect_all
-from bench.measure import Way
+from bench.measure import Clock, Way
 from bench.report import OURS, Row, at_most, timed
 from bench.samples import Article, Part, Product, fields
-from stockstore import ProcessMemoryStore
+from stockstore import ChainedStore, MappingStore, ProcessMemoryStore
+from stockstore.instrumentation import Hook, hooked
 
 SUBJECT: Final = "process memory, hits on plain objects"
 _DICT: Final = "inlined d[k]"
@@ -31,6 +33,7 @@ def rows(context: Context) -> Iterator[Row]:
     yield from _other_keys(context)
     yield from _peers(context)
     yield from _batches(context)
+    yield from _hooks(context)
 
 
 def _stored(cls: Callable[..., Any], lifetime: float | None = None) -> tuple[ProcessMemoryStore, dict[int, Any]]:
@@ -111,3 +114,29 @@ def _batches(context: Context) -> Iterator[Row]:
     times = context.race_unwaiting({peer: Way(peer, {"d": objects, "ks": numbers}), **calls(ours)})
     for name in ours:
         yield timed(SUBJECT, name, times, peer, at_most(3), ours=name)
+
+
+class _Hooked(Way):
+    """A way with a hook, or with none, that is run before it is timed: when hooks come or go stores learn anew."""
+
+    def __init__(self, statement: str, names: Mapping[str, object], hook: Hook | None = None) -> None:
+        super().__init__(statement, names)
+        self._hook = hook
+
+    def _run(self, clock: Clock) -> float:
+        with nullcontext() if self._hook is None else hooked(self._hook):
+            super()._run(clock)
+            return super()._run(clock)
+
+
+def _hooks(context: Context) -> Iterator[Row]:
+    store, objects = _stored(Product)
+    ways: dict[str, Way] = {}
+    for name, get in {"get": store.get, "get in a chain": ChainedStore([store, MappingStore({})]).get}.items():
+        expect(name, get(Product, _ASKED) is objects[_ASKED], wanted=True)
+        names = {"get": get, "cls": Product, "k": _ASKED}
+        ways[name] = _Hooked("get(cls, k)", names)
+        ways[f"{name}, with a hook"] = _Hooked("get(cls, k)", names, lambda _: None)
+    times = context.race_unwaiting(ways)
+    for without, hooked_ in zip(list(ways)[::2], list(ways)[1::2], strict=True):
+        yield timed(SUBJECT, hooked_, times, without, ours=hooked_)

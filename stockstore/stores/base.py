@@ -283,8 +283,11 @@ class Store(ABC):
 
     def _tell_reads(self, cls: type, hits: int, misses: int) -> None:
         if listening:
-            emit("hit", self, keys_of(cls).identity.label, hits)
-            emit("miss", self, keys_of(cls).identity.label, misses)
+            label = keys_of(cls).identity.label
+            if hits:
+                emit("hit", self, label, hits)
+            if misses:
+                emit("miss", self, label, misses)
 
     def _note_hidden(self, cls: type, hidden: Sequence[str]) -> None:
         """Note the reads that a session had to go past this store for, by the reasons; an empty one is none."""

@@ -11,7 +11,7 @@ from stockstore.backends.base import IO
 from stockstore.errors import ConfigurationError
 from stockstore.instrumentation import Stats, listening, watch_hooks
 from stockstore.keys import Key, Lookup, keys_of
-from stockstore.stores.arguments import MISSING, keys_in, objects_of
+from stockstore.stores.arguments import MISSING, keys_in, objects_of, one_key
 from stockstore.stores.base import Store
 from stockstore.stores.cache import restore_all
 from stockstore.stores.chain_writes import ChainWrite
@@ -63,14 +63,16 @@ class ChainedStore(Store):
         self._levels: dict[type, int] = {}
         self._origins: dict[int, Origin] = {}
         self._quick: ProcessMemoryStore | None = None
+        self._told: ProcessMemoryStore | None = None
         self._memory: LocalStore | None = None
         watch_hooks(self)
 
     def switch_hooks(self) -> None:
-        """Take the faster way to hits of the first tier only where nobody has to hear of them."""
-        self._memory = None if listening else self._memory_tier()
-        blocks = self._io != "awaited"
-        self._quick = self._memory if blocks and isinstance(self._memory, ProcessMemoryStore) else None
+        """Take the faster way to hits of the first tier, while there is a hook the one that tells of them."""
+        memory = self._memory_tier()
+        quick = memory if self._io != "awaited" and isinstance(memory, ProcessMemoryStore) else None
+        self._memory = None if listening else memory
+        self._quick, self._told = (None, quick) if listening else (quick, None)
 
     def _memory_tier(self) -> LocalStore | None:
         """Give the first tier where it is in process memory, and a hit of it is the chain's."""
@@ -93,6 +95,10 @@ class ChainedStore(Store):
                 return found
             # It is asked again, for a lease.
             self._quick._counters.add(misses=-1)  # noqa: SLF001 - a store as this one
+        elif self._told is not None:
+            found = self._told.told_hit(cls, one_key(key, names))
+            if found is not None:
+                return found
         return super().get(cls, key, session=session, **names)
 
     def get_from_memory(self, cls: type[T], key: Key = MISSING, *, session: "Session | None" = None, **names: object) -> T | None:

@@ -6,8 +6,9 @@ would cost is a tenth of the whole.
 
 import keyword
 import time
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from textwrap import indent
+from typing import Any, NamedTuple, TypeAlias
 
 _now = time.monotonic
 
@@ -15,96 +16,117 @@ _EXACT = {int, str}
 _DICTS = {dict}
 
 # A node's expiry is read before its value: a put writes them in the other order, so that no reader pairs an
-# old value with a new expiry. Whatever is not a plain hit raises KeyError or AttributeError. A batch gives the
-# hits up to the first that is none: to count only once all are known would take another pass.
-_SOURCE = """
-def make(cells):
-    def bare(key):
-        node = cells[key]
-        {expires}
-        obj = node.value
-        if obj.{name} == key{lives}:
-            node.hits += 1
-            return obj
-        raise KeyError(key)
-
-    def named(key):
-        value = key[{name!r}]
-        kind = type(value)
-        if len(key) == 1 and (kind is int or kind is str):
-            node = cells[value]
-            {expires}
-            obj = node.value
-            if obj.{name} == value{lives}:
-                node.hits += 1
-                return obj
-        raise KeyError(value)
-
-    def batch_bare(keys, add):
-        if not set(map(type, keys)) <= _EXACT:
-            raise KeyError(keys)
-        {now}
-        for key in keys:
-            node = cells[key]
-            {expires}
-            obj = node.value
-            if obj.{name} != key{ends}:
-                raise KeyError(key)
-            node.hits += 1
-            add(obj)
-
-    def batch_named(keys, add):
-        {now}
-        for key in keys:
-            value = key[{name!r}]
-            kind = type(value)
-            if type(key) is not dict or len(key) != 1 or (kind is not int and kind is not str):
-                raise KeyError(value)
-            node = cells[value]
-            {expires}
-            obj = node.value
-            if obj.{name} != value{ends}:
-                raise KeyError(value)
-            node.hits += 1
-            add(obj)
-
-    def batch(keys, add):
-        (batch_named if type(keys[0]) is dict else batch_bare)(keys, add)
-
-    return bare, named, batch
+# old value with a new expiry. Whatever is not a plain hit raises KeyError, AttributeError or TypeError.
+_HIT = """
+if kind is int or kind is str:
+    node = {cells}[key]
+    {expires}
+    obj = node.value
+    if obj.{name} == key{lives}:
+        node.hits += 1
+        return obj
+raise KeyError(key)
+"""
+_NAMED = """
+key = key[{name!r}]
+kind = type(key)
+"""
+_ONE = """
+def one(key):
+    kind = type(key)
+    if kind is dict and len(key) == 1:
+{named}
+{bare}
 """
 
-_LASTING = {"expires": "", "now": "", "lives": "", "ends": ""}
+# A batch gives the hits up to the first that is none: to count only once all are known would take another pass.
+_BATCH = """
+def batch_bare(keys, found):
+    if not set(map(type, keys)) <= _EXACT:
+        raise KeyError(keys)
+    {now}
+    for key in keys:
+        node = {cells}[key]
+        {expires}
+        obj = node.value
+        if obj.{name} != key{ends}:
+            raise KeyError(key)
+        node.hits += 1
+        found.append(obj)
+
+def batch_named(keys, found):
+    {now}
+    for key in keys:
+        if type(key) is dict and len(key) == 1:
+            value = key[{name!r}]
+            if type(value) is int or type(value) is str:
+                node = {cells}[value]
+                {expires}
+                obj = node.value
+                if obj.{name} == value{goes_on}:
+                    node.hits += 1
+                    found.append(obj)
+                    continue
+        raise KeyError(key)
+
+def batch(keys, found):
+    (batch_named if type(keys[0]) is dict else batch_bare)(keys, found)
+"""
+_NO_BATCH = """
+def batch(keys, found):
+    raise KeyError(keys)
+"""
+
+_LASTING = {"expires": "", "now": "", "lives": "", "ends": "", "goes_on": ""}
 _EXPIRING = {
     "expires": "expires = node.expires",
     "now": "now = _now()",
     "lives": " and (expires is None or expires > _now())",
     "ends": " or (expires is not None and expires <= now)",
+    "goes_on": " and (expires is None or expires > now)",
 }
 
 
-class Hits(NamedTuple):
-    """The functions of one key: by its bare value, by a dict of its name, and for a batch of either.
+Shelved: TypeAlias = tuple[Sequence[str], dict[Any, Any]]
+"""The names of a key, and the records under it."""
 
-    The last passes the objects on one by one, and raises at the first that is no plain hit.
+
+class Hits(NamedTuple):
+    """The functions of a class: for a dict of any key of one name, or a bare value of the canonical one, and for a batch by that.
+
+    The second adds the objects to a list one by one, and raises at the first that is no plain hit.
     """
 
     # They give whatever objects the shelf holds; the class that was asked for is its class.
-    bare: Callable[[Any], Any]
-    named: Callable[[Any], Any]
-    batch: Callable[[list[Any], Callable[[Any], None]], None]
+    one: Callable[[Any], Any]
+    batch: Callable[[list[Any], list[Any]], None]
 
 
-def compile_hits(name: str, cells: dict[Any, Any], *, expiring: bool) -> Hits | None:
-    """Give the functions for one key of a class and the records under it, ``None`` where the name cannot stand in code.
+def compile_hits(canonical: Shelved, alternates: Sequence[Shelved], *, expiring: bool) -> Hits:
+    """Give the functions for the keys of a class.
 
-    Without ``expiring`` they look at no expiry, for a store in which no record was ever given one.
+    Left out are keys of several names, and such as cannot stand in code. Without ``expiring`` the functions look at no
+    expiry, for a store in which no record was ever given one.
     """
-    if not name.isidentifier() or keyword.iskeyword(name):
-        return None
+    own, shelves = _can_stand(canonical[0]), [shelved for shelved in (canonical, *alternates) if _can_stand(shelved[0])]
+    parts = _EXPIRING if expiring else _LASTING
+    parameters = [f"cells{at}" for at in range(len(shelves))]
+    keys = [{"name": names[0], "cells": cells, **parts} for (names, _), cells in zip(shelves, parameters, strict=True)]
+    named = "".join(map(_if_named, keys[own:])) + (_NAMED.format(**keys[0]) if own else "raise KeyError(key)")
+    one = _ONE.format(named=indent(named, " " * 8), bare=indent(_HIT.format(**keys[0]) if own else "raise KeyError(key)", " " * 4))
+    source = one + (_BATCH.format(**keys[0]) if own else _NO_BATCH)
     made: dict[str, Any] = {}
-    exec(_SOURCE.format(name=name, **(_EXPIRING if expiring else _LASTING)), globals(), made)  # noqa: S102 - the name is an identifier
-    return Hits(*made["make"](cells))
+    # In a function, not in a space of their own, which would refer to them in turn, and keep the records until it is collected.
+    exec(f"def make({', '.join(parameters)}):\n{indent(source, ' ' * 4)}\n    return one, batch", globals(), made)  # noqa: S102 - the names are identifiers
+    return Hits(*made["make"](*(cells for _, cells in shelves)))
+
+
+def _if_named(key: Mapping[str, str]) -> str:
+    return f"if {key['name']!r} in key:\n{indent(_NAMED.format(**key) + _HIT.format(**key), ' ' * 4)}\n"
+
+
+def _can_stand(names: Sequence[str]) -> bool:
+    return len(names) == 1 and names[0].isidentifier() and not keyword.iskeyword(names[0])
 
 
 def exact_values(name: str, keys: list[Any]) -> list[Any]:

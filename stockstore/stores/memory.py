@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from stockstore.errors import CodecError, NotKeyedError
 from stockstore.instrumentation import Stats, listening, watch_hooks
-from stockstore.keys import Key, KeyPlan, Lookup, keys_of
+from stockstore.keys import ClassKeys, Key, KeyPlan, Lookup, keys_of
 from stockstore.lifetimes import Lifetime
 from stockstore.stores.arguments import MISSING, keys_in, one_key
 from stockstore.stores.cache import CacheStore, Namespace
@@ -67,12 +67,13 @@ class ProcessMemoryStore(LocalStore):
             lifetime=lifetime, polymorphic=polymorphic, namespace=namespace, jitter=jitter, copy=copy, max_staleness=max_staleness
         )
         self._shelves = ClaimedSpaces(maxsize)
-        # Per type of key and plain class: the hit by the canonical key; per class: the hits by every key of one name.
-        self._hits: dict[type, dict[type, Callable[[Any], Any]]] = {int: {}, str: {}, dict: {}}
-        self._batch_hits: dict[type, Callable[[list[Any], Callable[[Any], None]], None]] = {}
-        self._by_name: dict[type, dict[str, Callable[[Any], Any]]] = {}
+        # Per plain class: the hits by every key of one name, and those of a batch by the canonical key.
+        self._hits: dict[type, Callable[[Any], Any]] = {}
+        self._batch_hits: dict[type, Callable[[list[Any], list[Any]], None]] = {}
+        # In place of both while there is a hook, which has to hear of each hit.
+        self._told_hits: dict[type, Callable[[Any], Any]] = {}
         # Not a method: the store would refer to itself, and wait for the garbage collector.
-        self._forget_hits = partial(_forget, [*self._hits.values(), self._batch_hits, self._by_name])
+        self._forget_hits = partial(_forget, [self._hits, self._batch_hits, self._told_hits])
         self._shelves.cells.on_expiring = self._forget_hits
         watch_hooks(self)
 
@@ -81,40 +82,48 @@ class ProcessMemoryStore(LocalStore):
         return self._shelves
 
     def switch_hooks(self) -> None:
-        """Forget the ways to hits that tell of nothing; while there is a hook none are learned."""
+        """Forget the ways to hits: while there is a hook, others are learned."""
         with self._shelves.cells.lock:
             self._forget_hits()
 
     def get(self, cls: type[T], key: Key = MISSING, *, session: "Session | None" = None, **names: object) -> T | None:
         """Give the object of a key, or ``None``; see ``Store.get``."""
-        # The hot path, measured by scripts/bench: a hit by the canonical key of a plain class. Whatever is
+        # The hot path, measured by scripts/bench: a hit on a plain class by a key of one name. Whatever is
         # not exactly that, a miss and bad input included, raises here and goes the longer way.
         try:
             if not names:
-                hit: T = self._hits[type(key)][cls](key)
+                hit: T = self._hits[cls](key)
                 return hit
             if key is MISSING:
-                named: T = self._by_name[cls][next(iter(names))](names)
+                named: T = self._hits[cls](names)
                 return named
         except (KeyError, AttributeError, TypeError):
             pass
         return self._get(cls, one_key(key, names), session)
 
     def _get(self, cls: type[T], key: Key, session: "Session | None") -> T | None:
-        if type(key) is dict and len(key) == 1:
-            try:
-                hit: T = self._by_name[cls][next(iter(key))](key)
-            except (KeyError, AttributeError, TypeError):
-                return self._get_any(cls, key, session)
-            return hit
-        return self._get_any(cls, key, session)
+        found = self.told_hit(cls, key) if listening else None
+        return self._get_any(cls, key, session) if found is None else found
+
+    def told_hit(self, cls: type[T], key: Key) -> T | None:
+        """Give an object and tell the hooks, where there is a fast way to it; ``None`` tells nothing and counts nothing."""
+        try:
+            found: T = self._told_hits[cls](key)
+        except (KeyError, AttributeError, TypeError):
+            if self._is_quick(cls) and cls not in self._told_hits:
+                self._learn(cls)
+            return None
+        self._tell_reads(cls, 1, 0)
+        return found
+
+    def _is_quick(self, cls: type) -> bool:
+        return not (keys_of(cls).mapped or self._copy or self._watched)
 
     def _get_any(self, cls: type[T], key: Key, session: "Session | None") -> T | None:
-        compiled = keys_of(cls)
-        if compiled.mapped or self._copy or self._watched:
+        if not self._is_quick(cls):
             return self.batch_get(cls, [key], session=session)[0]
-        lookup = compiled.lookup(key)
-        if cls not in self._by_name:
+        lookup = keys_of(cls).lookup(key)
+        if cls not in self._hits and not listening:
             self._learn(cls)
         found = self._find_plain(cls, lookup)
         if found is None:
@@ -148,7 +157,7 @@ class ProcessMemoryStore(LocalStore):
         keys = keys_in(keys)
         found: list[T | None] = []
         try:
-            self._batch_hits[cls](keys, found.append)
+            self._batch_hits[cls](keys, found)
         except (KeyError, AttributeError, TypeError, IndexError):
             return found + self._batch_get(cls, keys[len(found) :] if found else keys, session)
         return found
@@ -176,31 +185,31 @@ class ProcessMemoryStore(LocalStore):
     batch_fetch = CacheStore.batch_fetch
 
     def _learn(self, cls: type) -> None:
-        if callable(self._namespace_setting) or listening:
+        if callable(self._namespace_setting):
             return
-        keys, namespace, expiring = keys_of(cls), self._namespace(), self._shelves.cells.expiring
-        learned: list[tuple[KeyPlan, Hits]] = []
-        for plan in (plan for plan in keys.plans if len(plan.names) == 1):
-            cells = self._shelves.records(namespace, plan) if plan is keys.identity else self._shelves.aliases(namespace, plan)
-            hits = compile_hits(plan.names[0], cells, expiring=expiring)
-            if hits is not None:
-                learned.append((plan, hits))
+        expiring, told = self._shelves.cells.expiring, bool(listening)
+        hits = self._compile(keys_of(cls), expiring=expiring)
         # A reader waits for no writer: a later look-up learns them then, and also where a first expiry came since.
         lock = self._shelves.cells.lock
         if lock.acquire(blocking=False):
             try:
-                # Nor where a hook came since, which has to hear of each hit.
-                if self._shelves.cells.expiring is expiring and not listening:
-                    self._keep_learned(cls, keys.identity, learned)
+                # Nor where a hook came or went since.
+                if self._shelves.cells.expiring is expiring and bool(listening) is told:
+                    self._keep_learned(cls, hits, told=told)
             finally:
                 lock.release()
 
-    def _keep_learned(self, cls: type, identity: KeyPlan, learned: list[tuple[KeyPlan, Hits]]) -> None:
-        for hits in (hits for plan, hits in learned if plan is identity):
-            self._hits[int][cls] = self._hits[str][cls] = hits.bare
-            self._hits[dict][cls] = hits.named
+    def _compile(self, keys: ClassKeys, *, expiring: bool) -> Hits:
+        shelves, namespace = self._shelves, self._namespace()
+        alternates = [(plan.names, shelves.aliases(namespace, plan)) for plan in keys.alternates]
+        return compile_hits((keys.identity.names, shelves.records(namespace, keys.identity)), alternates, expiring=expiring)
+
+    def _keep_learned(self, cls: type, hits: Hits, *, told: bool) -> None:
+        if told:
+            self._told_hits[cls] = hits.one
+        else:
+            self._hits[cls] = hits.one
             self._batch_hits[cls] = hits.batch
-        self._by_name[cls] = {plan.names[0]: hits.named for plan, hits in learned}
 
     def _note_reads(self, cls: type, hits: int, misses: int) -> None:
         # Hits are counted on the entries.

@@ -10,7 +10,7 @@ from typing import ClassVar
 import pytest
 
 from stockstore import ChainedStore, MappingStore, NullStore, ProcessMemoryStore, Store, ThreadLocalStore
-from stockstore.errors import ConfigurationError
+from stockstore.errors import ConfigurationError, NotKeyedError, UnknownKeyError
 from stockstore.instrumentation import Event, add_hook, emit, hooked, listening, remove_hook, unasked
 from tests.instrumentation.metered import MakeShop, Part
 
@@ -71,14 +71,34 @@ def test_ways_to_hits_that_were_learned_before_are_told() -> None:
             assert store.batch_get(Thing, [1]) == [Thing(1)]
 
     read()
-    assert Thing in memory._by_name
+    assert Thing in memory._hits
     with hooked(events.append):
+        read()
+        assert sums(events)["hit"] == 6
+        assert (Thing in memory._told_hits, memory._hits, chain._quick) == (True, {}, None)
         read()
     assert sums(events)["hit"] == 6
     read()
-    assert Thing in memory._by_name
-    assert (events, chain._quick) == ([], memory)
+    assert Thing in memory._hits
+    assert (events, chain._quick, memory._told_hits) == ([], memory, {})
     assert memory.stats().misses == 0
+
+
+def test_bad_keys_are_refused_while_there_is_a_hook(events: list[Event]) -> None:
+    """As they are without one, also where the fast way was learned."""
+    memory = ProcessMemoryStore()
+    for store in (memory, ChainedStore([memory, MappingStore({})])):
+        store.put(Thing(1))
+        assert store.get(Thing, 1) == store.get(Thing, id=1) == Thing(1)
+        events.clear()
+        for key in ({"id": 1, "code": "x"}, {"name": 1}, {}):
+            with pytest.raises(UnknownKeyError):
+                store.get(Thing, key)
+        with pytest.raises(UnknownKeyError, match="given twice"):
+            store.get(Thing, 1, id=1)
+        with pytest.raises(NotKeyedError):
+            store.get([], 1)  # type: ignore[arg-type]
+    assert events == []
 
 
 def test_the_first_miss_of_a_chain_is_told_once(events: list[Event]) -> None:
