@@ -130,8 +130,9 @@ class _Selection:
         columns = [*dict.fromkeys([*key, *identity, *loaded])]
         self.discriminator = len(columns)
         self._selected = [*columns, *([] if discriminator is None else [discriminator])]
-        self.shapes = {m: (plan_of(m.class_), _state_of(_columns(m), self._selected)) for m in mappers}
-        self.identity_of = _state_of(identity, self._selected)
+        given = self._selected if locked else [*self._selected, _LEVEL]
+        self.shapes = {m: (plan_of(m.class_), _state_of(_columns(m), given)) for m in mappers}
+        self.identity_of = _state_of(identity, given)
         self._from, self._key, self._tables, self._locked = mapper.persist_selectable, key, list(mapper.tables), locked
         self._statements: dict[str, Select[Any]] = {}
 
