@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
-from stockstore.keys import Key, KeyPlan, Native, keys_of
+from stockstore.keys import Key, KeyPlan, ListLookup, Native, keys_of
 from stockstore.keys.declared import identity_class
 
 if TYPE_CHECKING:
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
 Record: TypeAlias = tuple[KeyPlan, Native]
-"""Where an object stands: the key of its hierarchy's root, and its value."""
+"""Where an object stands: the key of its hierarchy's root, and its value; or a list of such, by its place beside them."""
 
 
 class Portable(Protocol):
@@ -49,6 +49,8 @@ class Writes:
         """Start with nothing written."""
         self.records: dict[Record, tuple[object, ...]] = {}
         """Each record with its key values, in the order of the plan's names."""
+        self.lists: dict[Record, ListLookup] = {}
+        """The lists that rows were added to or taken from: several writers may have to do with one of them at the same time."""
         self.classes: dict[KeyPlan, type] = {}
         """Hierarchies of which any record may have changed, with their root classes."""
         self.roots: dict[KeyPlan, type] = {}
@@ -59,13 +61,19 @@ class Writes:
 
     def __bool__(self) -> bool:
         """Whether anything was written."""
-        return bool(self.records or self.classes)
+        return bool(self.records or self.classes or self.lists)
 
     def add(self, cls: type, key: Key) -> None:
         """Note one record, by the identity of its hierarchy; for a mapped class the primary key."""
         lookup = keys_of(cls).lookup(key)
         self.records[lookup.plan, lookup.native] = lookup.values
         self.roots[lookup.plan] = identity_class(cls)
+
+    def add_list(self, lookup: ListLookup) -> None:
+        """Note that a row has come into a list, or has left it."""
+        plan = keys_of(lookup.plan.owner).identity
+        self.lists[plan, lookup.place] = lookup
+        self.roots[plan] = identity_class(lookup.plan.owner)
 
     def add_class(self, cls: type) -> None:
         """Note that any record of a class's hierarchy may have changed."""
@@ -99,6 +107,7 @@ class Writes:
     def update(self, other: "Writes") -> None:
         """Note all that another set has noted."""
         self.records.update(other.records)
+        self.lists.update(other.lists)
         self.classes.update(other.classes)
         self.roots.update(other.roots)
         self.inserted.update(other.inserted)
@@ -111,7 +120,7 @@ class Writes:
 
     def touches(self, record: Record) -> bool:
         """Whether a record may have changed."""
-        return record in self.records or record[0] in self.classes or record[0] in self.inserted
+        return record in self.records or record in self.lists or record[0] in self.classes or record[0] in self.inserted
 
     def by_root(self) -> "Iterator[tuple[type, list[tuple[object, ...]]]]":
         """Give the root classes with the key values of their records, but those of whole classes."""

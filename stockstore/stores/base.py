@@ -4,12 +4,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from stockstore.backends.base import IO
-from stockstore.errors import UnknownKeyError
+from stockstore.errors import ConfigurationError, UnknownKeyError
 from stockstore.instrumentation import Counters, Kind, Stats, emit, listening, unasked
-from stockstore.keys import Key, KeyPlan, Lookup, keys_of
+from stockstore.keys import Key, KeyPlan, ListLookup, Lookup, keys_of
 from stockstore.stores.arguments import MISSING, call_loader, one_key
 from stockstore.stores.outcome import NOTHING, BeforeCommit, Outcome
 from stockstore.stores.snapshots import Snapshot, snapshot_of
@@ -112,6 +112,18 @@ class Store(ABC):
             found: list[object | None] = self.batch_get(cls, keys, session=session) if session is not None else self.batch_get(cls, keys)
         known = {_place(snapshot): snapshot for snapshot in watch.found}
         return [None if obj is None else _as_found(snapshot_of(obj), known, session) for obj in found]
+
+    def batch_list(self, cls: type, lookups: Sequence[ListLookup], *, session: "Session | None" = None) -> list[list[Snapshot]]:
+        """Give the rows of some lists, each ordered by its primary keys.
+
+        Raises:
+            ConfigurationError: The store is a cache, which does not know all the objects there are.
+        """
+        del lookups, session
+        raise ConfigurationError(
+            f"{self!r} cannot know all the objects of {keys_of(cls).name}, as a cache may forget; get_all() needs a database that holds the class, "
+            "alone or at the end of a chain, e.g. ChainedStore([ProcessMemoryStore(), SqlAlchemyStore(url)])"
+        )
 
     def known(self, cls: type, lookups: Sequence[Lookup]) -> list[Snapshot]:
         """Give what is there under some keys, without counting that as reads."""
@@ -221,6 +233,26 @@ class Store(ABC):
             NotKeyedError: The class declares no keys.
         """
         return self.batch_get(cls, [one_key(key, names)], session=session)[0]
+
+    def get_all(self, cls: type[T], key: Key = MISSING, *, session: "Session | None" = None, **names: object) -> list[T]:
+        """Give all objects with these values of an index, ordered by their primary keys; an empty list where there are none.
+
+        Each object carries the values, and each that carries them is there: caches keep such lists as true as objects.
+
+        Args:
+            cls: The class, or a base class of the objects; it has ``__indexes__``.
+            key: A dict of an index's names, or the bare value where the class has one index alone.
+            session: Give the objects as persistent ones of this session.
+            **names: The values as keywords instead.
+
+        Raises:
+            UnknownKeyError: The names are no declared index, or values are missing.
+            ConfigurationError: There is no database that holds the class: a cache alone does not know all the objects.
+        """
+        from stockstore.stores.cache import restore_all
+
+        (rows,) = self.batch_list(cls, [keys_of(cls).listed(one_key(key, names))], session=session)
+        return cast("list[T]", restore_all(rows, session))
 
     def delete(self, target: object, key: Key = MISSING, **names: object) -> bool:
         """Delete an object, or a class's object by a key, and give whether there was one."""

@@ -53,6 +53,8 @@ class ChainWrite:
         if self._origin.writes_in_parts():
             for snapshot in map(snapshot_of, objects):
                 _note(self._tried, snapshot.cls, snapshot.former_keys())
+                if keys_of(snapshot.cls).indexes:
+                    self._tried.add_class(snapshot.cls)
 
     def before_commit(self, connection: "Connection | None", outcome: Outcome) -> None:
         """Mark what the origin is about to commit."""
@@ -107,6 +109,8 @@ class ChainWrite:
         writes.update(self._asked)
         for known in self._marked.records:
             writes.records.pop(known, None)
+        for at in self._marked.lists:
+            writes.lists.pop(at, None)
         for plan in self._marked.classes:
             writes.classes.pop(plan, None)
         return writes
@@ -149,6 +153,8 @@ def _writes_of(outcome: Outcome) -> Writes:
     writes = Writes()
     for row in (*outcome.snapshots, *outcome.others):
         _note(writes, row.cls, row.former_keys())
+    for lookup in outcome.lists:
+        writes.add_list(lookup)
     for cls in outcome.swept:
         writes.add_class(cls)
     return writes

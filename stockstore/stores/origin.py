@@ -10,6 +10,7 @@ from stockstore.coherence.reader import Reader
 from stockstore.coherence.resolver import Resolvable, Resolver
 from stockstore.coherence.writer import Located, WriteThrough
 from stockstore.stores.base import Store
+from stockstore.stores.lists import ListReading
 from stockstore.stores.local import LocalStore
 from stockstore.stores.mapping import MappingStore
 from stockstore.stores.null import NullStore
@@ -32,6 +33,7 @@ class Origin:
         tiers: The cache tiers above it, from the top down, those left out that keep nothing.
         reader: Reads through the tiers.
         through: Takes writes through them.
+        lists: Reads lists through the tiers.
     """
 
     def __init__(self, store: Store, above: Sequence[Store]) -> None:
@@ -40,6 +42,7 @@ class Origin:
         self.tiers: tuple[Tier[Snapshot], ...] = tuple(tier_of(cache) for cache in above if type(cache) is not NullStore)
         self.reader: Reader[Snapshot] = Reader(self.tiers, store.batch_fetch)
         self.through: WriteThrough[Snapshot] = WriteThrough(self.tiers)
+        self.lists = ListReading(self.tiers, store, self.through)
         self._fast: ChainCommit = Commit(self.through, None, None, on_unreachable="commit")
         self._engine = _engine_of(store)
         remote = [tier for tier in self.tiers if tier.remote] if self._engine is not None else []

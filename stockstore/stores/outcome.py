@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from stockstore.errors import OriginError
+from stockstore.keys import ListLookup
 from stockstore.stores.snapshots import Snapshot
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ class Outcome:
         others: Rows that were written or deleted along with them, such as by an ORM cascade.
         swept: Classes of which the database itself may have changed any row, such as by ``ON DELETE CASCADE``.
         exact: Those of the rows that were read back, under their locks, just as they will be committed.
+        lists: The lists that rows have come into or left, but those of swept classes.
     """
 
     count: int
@@ -28,6 +30,7 @@ class Outcome:
     others: list[Snapshot]
     swept: frozenset[type]
     exact: Sequence[Snapshot] = ()
+    lists: Sequence[ListLookup] = ()
 
 
 NOTHING: Final = Outcome(0, [], [], frozenset())

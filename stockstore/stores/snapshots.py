@@ -88,10 +88,11 @@ class RowSnapshot:
 
     def native(self, plan: KeyPlan) -> Native | None:
         """Give the row's value of a key, ``None`` where a column of it is not loaded."""
-        values = self._values(plan.names)
+        values = self.values(plan.names)
         return None if values is None else plan.native(values)
 
-    def _values(self, names: tuple[str, ...]) -> list[object] | None:
+    def values(self, names: tuple[str, ...]) -> list[object] | None:
+        """Give the row's values of some columns, ``None`` where one is not loaded."""
         state, place, unloaded = self.state, self.plan.attrs.index, _unloaded()
         values = [state[place(name)] for name in names]
         for value in values:
@@ -102,7 +103,7 @@ class RowSnapshot:
     def key(self) -> dict[str, object]:
         """Give the primary key of the row."""
         names = keys_of(self.cls).identity.names
-        return dict(zip(names, self._values(names) or (None,) * len(names), strict=True))
+        return dict(zip(names, self.values(names) or (None,) * len(names), strict=True))
 
     def former_keys(self) -> list[dict[str, object]]:
         """Give the primary key of the row, and the one it had before where that differs."""

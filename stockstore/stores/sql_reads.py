@@ -1,19 +1,23 @@
 """Rows by their keys: one statement for any number of keys of one sort."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeAlias, TypeVar
 
 from sqlalchemy import ColumnElement, Select, and_, bindparam, inspect, literal, or_, select, tuple_, union_all
 from sqlalchemy.orm import Mapper, Session, lazyload, with_polymorphic
 
 from stockstore.errors import NonUniqueKeyError
-from stockstore.keys import KeyPlan, Lookup, Native, class_name, keys_of
+from stockstore.keys import IndexPlan, KeyPlan, ListLookup, Lookup, Native, class_name, keys_of
 from stockstore.mapped import plan_of
+from stockstore.mapped.stored import keeps_list
 
 # Drivers limit the parameters of a statement: SQLite to 32,766 (999 before 3.32), PostgreSQL's protocol to 65,535.
 PARAMETERS: Final = 900
 _MANY_PARAMETERS: Final = 20_000
 _UNION_SIZE: Final = 200
+
+_AnyLookup: TypeAlias = Lookup | ListLookup
+_L = TypeVar("_L", Lookup, ListLookup)
 
 
 def load(session: Session, cls: type, lookups: Sequence[Lookup]) -> list[object | None]:
@@ -40,7 +44,7 @@ def _limit(session: Session, cls: type) -> int:
     return PARAMETERS if old_sqlite or dialect.name not in ("sqlite", "postgresql", "mysql", "mariadb") else _MANY_PARAMETERS
 
 
-def _chunks(lookups: list[Lookup], size: int) -> Iterator[list[Lookup]]:
+def _chunks(lookups: list[_L], size: int) -> Iterator[list[_L]]:
     for start in range(0, len(lookups), size):
         yield lookups[start : start + size]
 
@@ -83,6 +87,65 @@ def _by_database_equality(
     return found
 
 
+def load_lists(session: Session, cls: type, lookups: Sequence[ListLookup]) -> list[list[Any]]:
+    """Give the rows of lists as instances of the session, each ordered by its primary keys; one statement for those of one index.
+
+    A list by values that the database may take for equal to others takes a statement of its own.
+    """
+    found: dict[tuple[IndexPlan, Native], list[Any]] = {}
+    dialect = None if hasattr(session, "shard_chooser") else session.get_bind(cls).dialect
+    for plan, chunk in _by_index(session, cls, lookups):
+        alone = [lookup for lookup in chunk if dialect is None or not keeps_list(plan, lookup.values, dialect)]
+        for obj in _matching(session, cls, plan, [lookup for lookup in chunk if lookup not in alone], ordered=True):
+            found.setdefault((plan, plan.native_of(obj)), []).append(obj)
+        for lookup in alone:
+            found[plan, lookup.native] = list(_matching(session, cls, plan, [lookup], ordered=True))
+    return [found.get((lookup.plan, lookup.native), []) for lookup in lookups]
+
+
+def load_members(session: Session, lookups: Sequence[ListLookup]) -> list[tuple[tuple[object, ...], ...]]:
+    """Give the primary keys of lists, whose values the database tells apart as Python does, in its order."""
+    found: dict[tuple[IndexPlan, Native], list[tuple[object, ...]]] = {}
+    for plan, chunk in _by_index(session, lookups[0].plan.owner, lookups):
+        width = len(plan.names)
+        for statement, parameters in _members_statements(plan, chunk):
+            for row in session.execute(statement, parameters):
+                found.setdefault((plan, plan.native(row[:width])), []).append(tuple(row[width:]))
+    return [tuple(found.get((lookup.plan, lookup.native), ())) for lookup in lookups]
+
+
+def _by_index(session: Session, cls: type, lookups: Sequence[ListLookup]) -> Iterator[tuple[IndexPlan, list[ListLookup]]]:
+    groups: dict[IndexPlan, dict[Native, ListLookup]] = {}
+    for lookup in lookups:
+        groups.setdefault(lookup.plan, {})[lookup.native] = lookup
+    for plan, group in groups.items():
+        for chunk in _chunks(list(group.values()), _limit(session, cls) // len(plan.names)):
+            yield plan, chunk
+
+
+def _members_statements(plan: IndexPlan, lookups: Sequence[ListLookup]) -> Iterator[tuple[Select[Any], dict[str, Any]]]:
+    cls, keys = plan.owner, keys_of(plan.owner).identity.names
+    columns = [getattr(cls, name) for name in plan.names]
+    wanted = select(*columns, *(getattr(cls, name) for name in keys)).order_by(*_mapper(cls).primary_key)
+    exact, with_none = _parted(plan, lookups)
+    if exact:
+        known = plan_of(cls).statements
+        statement = known.setdefault((plan, "members"), wanted.where(_is_in(columns)))
+        yield statement, _bound(columns, exact)
+    if with_none:
+        yield wanted.where(or_(*(_condition(columns, lookup) for lookup in with_none))), {}
+
+
+def _parted(plan: KeyPlan, lookups: Sequence[_AnyLookup]) -> tuple[list[_AnyLookup], list[_AnyLookup]]:
+    exact = [lookup for lookup in lookups if not plan.has_none(lookup.native)]
+    return exact, [lookup for lookup in lookups if plan.has_none(lookup.native)]
+
+
+def _bound(columns: Sequence[Any], lookups: Sequence[_AnyLookup]) -> dict[str, Any]:
+    values = _values(columns, lookups)
+    return {"keys": [value for (value,) in values] if len(columns) == 1 else values}
+
+
 def _identity(obj: object) -> tuple[object, ...]:
     return tuple(inspect(obj).mapper.primary_key_from_instance(obj))
 
@@ -96,27 +159,25 @@ def _numbered(cls: type, plan: KeyPlan, lookups: Sequence[Lookup]) -> Any:
     return union_all(*parts)
 
 
-def _matching(session: Session, cls: type, plan: KeyPlan, lookups: Sequence[Lookup]) -> Iterator[object]:
-    statement, columns = _statement(cls, plan)
-    exact = _values(columns, [lookup for lookup in lookups if not plan.has_none(lookup.native)])
-    with_none = [lookup for lookup in lookups if plan.has_none(lookup.native)]
+def _matching(session: Session, cls: type, plan: KeyPlan, lookups: Sequence[_AnyLookup], *, ordered: bool = False) -> Iterator[object]:
+    statement, columns = _statement(cls, plan, ordered)
+    exact, with_none = _parted(plan, lookups)
     if exact:
-        keys = [value for (value,) in exact] if len(columns) == 1 else exact
-        yield from session.scalars(statement, {"keys": keys})
+        yield from session.scalars(statement, _bound(columns, exact))
     if with_none:
         entity = _entity(cls)
         columns = [getattr(entity, name) for name in plan.names]
-        yield from session.scalars(_select(entity).where(or_(*(_condition(columns, lookup) for lookup in with_none))))
+        yield from session.scalars(_select(entity, ordered).where(or_(*(_condition(columns, lookup) for lookup in with_none))))
 
 
-def _statement(cls: type, plan: KeyPlan) -> tuple[Select[Any], list[Any]]:
+def _statement(cls: type, plan: KeyPlan, ordered: bool) -> tuple[Select[Any], list[Any]]:
     """Give the statement for any number of keys, made once, and the columns of the key."""
     known, place = plan_of(cls).statements, (plan, len(_mapper(cls).self_and_descendants))
     found: tuple[Select[Any], list[Any]] | None = known.get(place)
     if found is None:
         entity = _entity(cls)
         columns = [getattr(entity, name) for name in plan.names]
-        found = known[place] = (_select(entity).where(_is_in(columns)), columns)
+        found = known[place] = (_select(entity, ordered).where(_is_in(columns)), columns)
     return found
 
 
@@ -125,9 +186,11 @@ def _is_in(columns: Sequence[Any]) -> ColumnElement[bool]:
     return columns[0].in_(keys) if len(columns) == 1 else tuple_(*columns).in_(keys)
 
 
-def _select(entity: Any) -> Select[Any]:
+def _select(entity: Any, ordered: bool = False) -> Select[Any]:
     # What relationships load eagerly would be thrown away: a row is its columns.
-    return select(entity).options(lazyload("*"))
+    statement = select(entity).options(lazyload("*"))
+    keys = [getattr(entity, name) for name in keys_of(inspect(entity).mapper.class_).identity.declared] if ordered else []
+    return statement.order_by(*keys) if ordered else statement
 
 
 def _entity(cls: type) -> Any:
@@ -142,12 +205,12 @@ def _mapper(cls: type) -> Mapper[Any]:
     return inspect(cls)
 
 
-def _condition(columns: Sequence[Any], lookup: Lookup) -> ColumnElement[bool]:
+def _condition(columns: Sequence[Any], lookup: _AnyLookup) -> ColumnElement[bool]:
     (values,) = _values(columns, [lookup])
     return and_(*(c.is_(None) if v is None else c == v for c, v in zip(columns, values, strict=True)))
 
 
-def _values(columns: Sequence[Any], lookups: Sequence[Lookup]) -> list[tuple[object, ...]]:
+def _values(columns: Sequence[Any], lookups: Sequence[_AnyLookup]) -> list[tuple[object, ...]]:
     """Give the values to bind: of numbers that compare equal the one that a column's type takes."""
     takes_bool = [_python_type(column) is bool for column in columns]
     return [

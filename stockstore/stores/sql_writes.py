@@ -1,6 +1,6 @@
 """Objects to rows: add or merge, delete, and what the session did along with it."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -9,10 +9,12 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import InstanceState, Mapper, Session, UOWTransaction, make_transient_to_detached, object_session
 from sqlalchemy.orm.attributes import set_committed_value
 
-from stockstore.errors import OriginError
-from stockstore.keys import keys_of
+from stockstore.errors import CodecError, OriginError
+from stockstore.keys import IndexPlan, ListLookup, keys_of
 from stockstore.mapped import UNLOADED, classes_beside, dependent_classes, flushed_states, plan_of
+from stockstore.mapped.moves import moves_of
 from stockstore.mapped.reread import is_exact, reread
+from stockstore.mapped.stored import keeps_lists
 from stockstore.stores.outcome import BeforeCommit, Outcome, UnconfirmedError
 from stockstore.stores.snapshots import RowSnapshot, Snapshot
 from stockstore.stores.sql_copies import copy_into, former_key
@@ -41,18 +43,62 @@ class Recorder:
         """Objects that other rows reference by a value that changes."""
         self.tables: dict[Mapper[Any], set[object]] = {}
         """What was written to, by the mappers of the rows."""
+        self.lists = ListRecorder(session)
         event.listen(session, "after_flush", self._note)
 
     def _note(self, session: Session, context: UOWTransaction) -> None:  # noqa: ARG002 - as the event is called
         for state, deleted in flushed_states(context):
             obj = state.obj()
             (self.deleted if deleted else self.written)[id(obj)] = obj
+            self.lists.note(state, deleted)
             self.tables.setdefault(state.mapper, set(state.mapper.tables)).update(_changed_secondaries(state, deleted))
             # At this event a row still has the identity that it had before the flush, and the history of its columns.
             if state.key is not None and not deleted:
                 self.former[id(obj)] = former_key(obj)
                 if _changes_a_referenced_column(obj):
                     self.moved.append(obj)
+
+
+class ListRecorder:
+    """The lists that a session's flushes change.
+
+    Attributes:
+        found: Those that are known, as keys.
+        unknown: The classes of which others may have changed.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self.found: dict[ListLookup, None] = {}
+        self.unknown: set[type] = set()
+        self._dialect = session.get_bind().dialect
+        self._moved: dict[int, list[IndexPlan]] = {}
+
+    def note(self, state: InstanceState[Any], deleted: bool) -> None:
+        """Note the lists that a row has left; where it is now is told by the row as it is read back."""
+        for move in moves_of(state, deleted):
+            if keeps_lists(move.plan, self._dialect):
+                if move.old is not None:
+                    self._add(move.plan, move.old)
+                if not move.old_is_known:
+                    self.unknown.add(move.plan.owner)
+                if not deleted:
+                    self._moved.setdefault(id(state.obj()), []).append(move.plan)
+
+    def take(self, rows: Mapping[int, RowSnapshot]) -> None:
+        """Note the lists that rows have come into, given as they were read back, by the ids of their objects."""
+        for key, plans in self._moved.items():
+            for plan in plans:
+                values = rows[key].values(plan.names) if key in rows else None
+                if values is not None:
+                    self._add(plan, tuple(values))
+                elif key in rows:
+                    self.unknown.add(plan.owner)
+
+    def _add(self, plan: IndexPlan, values: tuple[Any, ...]) -> None:
+        try:
+            self.found[ListLookup(plan, plan.native(values), ())] = None
+        except CodecError:
+            self.unknown.add(plan.owner)
 
 
 def _changed_secondaries(state: InstanceState[Any], deleted: bool) -> Iterator[object]:
@@ -81,6 +127,7 @@ def store(session: Session, objects: Sequence[object], before_commit: BeforeComm
     along = {id(c.copy): c.copy for c in copies.values()} | recorder.written
     others = [obj for key, obj in along.items() if key not in targets and key not in recorder.deleted]
     rows = _reread(session, [*(copies[id(obj)].copy for obj in objects), *others], recorder)
+    recorder.lists.take(rows.of)
     outcome = _outcome([rows.of[id(copies[id(obj)].copy)] for obj in objects], [rows.of[id(obj)] for obj in others], rows.exact, recorder)
     _commit(session, outcome, before_commit)
     for given, copy in copies.values():
@@ -93,7 +140,8 @@ def _outcome(targets: Sequence[Snapshot], others: Sequence[Snapshot], exact: Seq
     gone: list[Snapshot] = [_gone(obj) for obj in recorder.deleted.values()]
     swept = dependent_classes(_mappers(recorder.moved), "onupdate") | dependent_classes(_mappers(recorder.deleted.values()), "ondelete")
     beside = (classes_beside(mapper, tables) for mapper, tables in recorder.tables.items())
-    return Outcome(len(targets), list(targets), [*others, *gone], swept.union(*beside), exact)
+    swept = swept.union(*beside, recorder.lists.unknown)
+    return Outcome(len(targets), list(targets), [*others, *gone], swept, exact, list(recorder.lists.found))
 
 
 def _commit(session: Session, outcome: Outcome, before_commit: BeforeCommit | None) -> None:
@@ -192,6 +240,7 @@ def erase(session: Session, targets: Sequence[object], before_commit: BeforeComm
     session.flush()
     changed = [obj for key, obj in recorder.written.items() if key not in recorder.deleted]
     rows = _reread(session, changed, recorder)
+    recorder.lists.take(rows.of)
     outcome = _outcome([], list(rows.of.values()), rows.exact, recorder)
     _commit(session, outcome, before_commit)
     return replace(outcome, count=len({id(row) for row in targets}))

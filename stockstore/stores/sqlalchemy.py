@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, TypeVar, cast
 from weakref import WeakSet
@@ -15,20 +15,23 @@ from sqlalchemy.pool import SingletonThreadPool, StaticPool
 from stockstore.aio.bridge import TaskLock, in_greenlet
 from stockstore.backends.base import IO
 from stockstore.errors import ConfigurationError, NotKeyedError, OriginError, StockstoreError
-from stockstore.keys import ClassKeys, Key, Lookup, class_name, keys_of, mapper_of
-from stockstore.mapped import has_written, plan_of
+from stockstore.keys import ClassKeys, Key, ListLookup, Lookup, class_name, keys_of, mapper_of
+from stockstore.mapped import bypasses, has_written, plan_of
+from stockstore.mapped.stored import keeps_list
 from stockstore.stores.arguments import keys_in, objects_of
 from stockstore.stores.base import Store
 from stockstore.stores.cache import hidden_from, identity_in, restore_all
+from stockstore.stores.members import Keys, Members
 from stockstore.stores.outcome import NOTHING, BeforeCommit, Outcome, UnconfirmedError
 from stockstore.stores.snapshots import RowSnapshot, Snapshot, snapshot_of
-from stockstore.stores.sql_reads import load
+from stockstore.stores.sql_reads import load, load_lists, load_members
 from stockstore.stores.sql_writes import erase, store
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
 T = TypeVar("T")
+R = TypeVar("R")
 ORIGIN_MARK = "stockstore.origin"
 _stores: "WeakSet[SqlAlchemyStore]" = WeakSet()
 
@@ -119,6 +122,43 @@ class SqlAlchemyStore(Store):
         self._note_reads(cls, len(rows) - rows.count(None), rows.count(None))
         return rows
 
+    def batch_list(self, cls: type, lookups: Sequence[ListLookup], *, session: Session | None = None) -> list[list[Snapshot]]:
+        """Give the rows of some lists, each ordered by its primary keys, as the session sees them where it has written any; one statement for each index."""
+        self._keys(cls)
+        if session is not None and self._reads_itself(session, cls):
+            found = self._lists_from(session, cls, lookups, shared=False)
+        else:
+            found = self._again(lambda: self._own_lists(cls, lookups)) if lookups else []
+        self._note_reads(cls, len(found), 0)
+        return found
+
+    def _own_lists(self, cls: type, lookups: Sequence[ListLookup]) -> list[list[Snapshot]]:
+        with self._session() as session:
+            return self._lists_from(session, cls, lookups, shared=True)
+
+    def _lists_from(self, session: Session, cls: type, lookups: Sequence[ListLookup], *, shared: bool) -> list[list[Snapshot]]:
+        with self._mapped_errors(LookupError, ValueError):
+            return [[_snapshot(row, shared=shared) for row in rows] for rows in load_lists(session, cls, lookups)]
+
+    def batch_members(self, cls: type, keys: Sequence[ListLookup], *, session: Session | None = None) -> list[Members | None]:
+        """Give the primary keys of lists that :meth:`keeps_list` says caches may keep, in the order of the database."""
+        private = session is not None and self._reads_itself(session, cls)
+        with self._mapped_errors(LookupError, ValueError):
+            found = load_members(session, keys) if private and session is not None else self._again(lambda: self._own_members(keys))
+        return [Members(lookup, members, shared=not private) for lookup, members in zip(keys, found, strict=True)]
+
+    def _own_members(self, lookups: Sequence[ListLookup]) -> list[Keys]:
+        with self._session() as session:
+            return load_members(session, lookups)
+
+    def keeps_list(self, lookup: ListLookup) -> bool:
+        """Whether caches may keep a list: its values are told apart by the database as they are by Python."""
+        return keeps_list(lookup.plan, lookup.values, self._engine.dialect)
+
+    def _reads_itself(self, session: Session, cls: type) -> bool:
+        """Whether a session has to read lists on its own connection."""
+        return self._shares_connection(session, cls) or bool(bypasses(session, plan_of(cls).root, None))
+
     def _are_private(self, session: Session, cls: type, lookups: Sequence[Lookup]) -> list[bool]:
         hidden = hidden_from(session, cls, lookups)
         shares = self._shares_connection(session, cls)
@@ -139,15 +179,17 @@ class SqlAlchemyStore(Store):
         return single and session.in_transaction() and session.get_bind(mapper_of(cls)).engine is self._engine
 
     def _load_own(self, cls: type, lookups: Sequence[Lookup]) -> list[Snapshot | None]:
-        if not lookups:
-            return []
+        return self._again(lambda: self._load_once(cls, lookups)) if lookups else []
+
+    @staticmethod
+    def _again(read: Callable[[], R]) -> R:
+        """Repeat a read whose connection broke, as by a restart of the database; SQLAlchemy has dropped the others of the pool."""
         try:
-            return self._load_once(cls, lookups)
+            return read()
         except OriginError as error:
             if not getattr(error.__cause__, "connection_invalidated", False):
                 raise
-        # The pool's connections broke, as by a restart of the database; SQLAlchemy has dropped them, and a read may be repeated.
-        return self._load_once(cls, lookups)
+        return read()
 
     def _load_once(self, cls: type, lookups: Sequence[Lookup]) -> list[Snapshot | None]:
         with self._session() as session:

@@ -36,7 +36,8 @@ class Watch:
     def outcome(self, count: int, snapshots: list[Snapshot]) -> Outcome:
         """Give a write's outcome, with what the verb below has done along with it."""
         others = [row for outcome in self.outcomes for row in outcome.others]
-        return Outcome(count, snapshots, others, frozenset().union(*(outcome.swept for outcome in self.outcomes)))
+        swept = frozenset[type]().union(*(outcome.swept for outcome in self.outcomes))
+        return Outcome(count, snapshots, others, swept, lists=[at for outcome in self.outcomes for at in outcome.lists])
 
 
 _watch: ContextVar[Watch | None] = ContextVar("stockstore.watch", default=None)

@@ -12,7 +12,7 @@ from stockstore.keys import keys_of
 
 
 class Base(DeclarativeBase):
-    pass
+    __indexes__: list[Any] = []
 
 
 class Animal(Base):

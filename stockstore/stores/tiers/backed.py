@@ -4,10 +4,10 @@ import logging
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache, partial
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from stockstore.backends.coherent import CoherentBackend, Item
-from stockstore.cells import NO_GENERATION, TOKEN_SIZE, pack_alias, pack_body
+from stockstore.cells import TOKEN_SIZE, pack_alias, pack_body
 from stockstore.coherence.protocol import Answer, Record, Standing, Writes
 from stockstore.coherence.recovery import Recovery
 from stockstore.errors import CacheUnreachable, StockstoreError
@@ -15,10 +15,12 @@ from stockstore.instrumentation import emit, listening
 from stockstore.keys import Key, KeyPlan, keys_of
 from stockstore.lifetimes import expiry, server_seconds
 from stockstore.stores.backed import BackendStore
-from stockstore.stores.cache import Entry, hidden_from, subclasses_of
+from stockstore.stores.cache import Entry, hidden_from
 from stockstore.stores.generations import generation_text
 from stockstore.stores.snapshots import Snapshot
-from stockstore.stores.tiers.looks import Look, Replaced
+from stockstore.stores.tiers.backed_lists import BackendLists
+from stockstore.stores.tiers.backed_places import BackendPlaces
+from stockstore.stores.tiers.looks import BackendLease, Leasing, Look, Replaced
 from stockstore.stores.tiers.telling import tell_end, tell_places
 
 if TYPE_CHECKING:
@@ -32,62 +34,6 @@ class Resolving(Protocol):
 
     def met(self, tier: "BackendTier", cells: Mapping[str, bytes]) -> object:
         """Note the markers that a reader has met; never raises."""
-
-
-class BackendLease(NamedTuple):
-    """A key that holds the token of its reader, and the generation that a fill has to carry."""
-
-    text: str
-    token: bytes
-    generation: bytes
-
-
-class BackendPlaces:
-    """The keys of what was written.
-
-    Attributes:
-        namespace: In which they stand.
-        records: The keys of records.
-        wide: The keys of the generations of whole mapped hierarchies.
-        prefixes: What the keys of whole plain classes begin with.
-        roots: The root classes of all.
-        tokens: The generations that values have to carry, as the marks found them.
-        repeated: Whether the marks were sent twice, so that no value may follow.
-    """
-
-    def __init__(self, namespace: str, writes: Writes, store: BackendStore) -> None:
-        """Find the keys; no I/O."""
-        self.namespace = namespace
-        self.roots = {plan: cls for plan, cls in writes.roots.items() if store.holds(cls)}
-        self.records: dict[Record, str] = _texts_of(namespace, [record for record in writes.records if record[0] in self.roots])
-        whole = [plan for plan in writes.classes if plan in self.roots]
-        self.wide = {plan: generation_text(namespace, plan) for plan in whole if self.is_mapped(plan)}
-        plain = [plan for plan in whole if not self.is_mapped(plan)]
-        self.prefixes = {other: generation_text(namespace, other) for plan in plain for other in store._cleared_with(self.roots[plan])}
-        for kind in [kind for plan in plain if len(self.prefixes) > len(plain) for kind in subclasses_of(self.roots[plan])]:
-            self.roots.setdefault(keys_of(kind).identity, kind)
-        self.tokens: dict[KeyPlan, bytes] = {}
-        self.repeated = False
-
-    def is_mapped(self, plan: KeyPlan) -> bool:
-        """Whether records under an identity are rows."""
-        return keys_of(self.roots[plan]).mapped
-
-    @property
-    def texts(self) -> list[str]:
-        """The keys of records and generations."""
-        return [*self.records.values(), *self.wide.values()]
-
-    def generations(self) -> dict[KeyPlan, str]:
-        """Give the keys of the generations that values of the records have to carry."""
-        plans = dict.fromkeys(plan for plan, _ in self.records if self.is_mapped(plan) and plan not in self.wide)
-        return {plan: generation_text(self.namespace, plan) for plan in plans}
-
-    def generation_for(self, plan: KeyPlan) -> bytes | None:
-        """Give the generation for values of records; ``None`` where no value may follow."""
-        if self.repeated or plan not in self.roots or plan in self.wide or plan in self.prefixes:
-            return None
-        return self.tokens.get(plan) if self.is_mapped(plan) else NO_GENERATION
 
 
 class BackendTier:
@@ -104,8 +50,9 @@ class BackendTier:
         self._store = store
         self._backend = backend
         self._recovery: Recovery[tuple[str, bytes | None], None] = Recovery()
-        self._replaced = Replaced()
+        self.replaced = Replaced()
         self.resolvers: list[Resolving] = []
+        self.lists = BackendLists(self)
 
     def __repr__(self) -> str:
         """Name the store."""
@@ -143,7 +90,7 @@ class BackendTier:
         hidden = hidden_from(session, cls, lookups)
         self._store._note_hidden(cls, hidden)
         visible = [lookup for lookup, hide in zip(lookups, hidden, strict=True) if not hide]
-        answers = iter(self._ask(cls, Look(self._store, cls, visible, self._replaced), len(visible)))
+        answers = iter(self._ask(cls, Look(self._store, cls, visible, self.replaced), len(visible)))
         return [Answer(None, marked=True) if hide else next(answers) for hide in hidden]
 
     def _ask(self, cls: type, look: Look, number: int) -> list[Answer[Snapshot]]:
@@ -152,12 +99,12 @@ class BackendTier:
             self._store._note("bypass", plan, number, "unreachable")
             return [Answer(None)] * number
         look.take(cells)
-        answers = look.answers(self._leases(look))
+        answers = look.answers(self.leases(look))
         nothing = look.reasons(answers)
         self._store._note("hit", plan, len(answers) - sum(nothing.values()))
         for (kind, reason), count in nothing.items():
             self._store._note(kind, plan, count, reason)
-        self._meet(look.marked)
+        self.meet(look.marked)
         return answers
 
     def _cells(self, look: Look) -> dict[str, bytes] | None:
@@ -166,24 +113,26 @@ class BackendTier:
         except CacheUnreachable as error:
             if self._store._on_error == "raise":
                 raise
-            self._report("was not read; the tiers below are", error)
+            self.report("was not read; the tiers below are", error)
             return None
 
-    def _leases(self, look: Look) -> dict[str, BackendLease]:
+    def leases(self, look: Leasing) -> "dict[str, BackendLease]":
+        """Take the leases that a look wants, and tell it what stands where there was none to be had."""
         leases: dict[str, BackendLease] = {}
         for generation, seen in look.wanted.items():
             token = secrets.token_bytes(TOKEN_SIZE)
             try:
                 leased = self._backend.lease_many(seen, token, generation)
             except CacheUnreachable as error:
-                self._report("gave no leases", error)
+                self.report("gave no leases", error)
                 break
             look.refuse(generation, leased)
             if leased.generation is not None:
                 leases |= {text: BackendLease(text, token, leased.generation) for text in leased.granted}
         return leases
 
-    def _meet(self, marked: Mapping[str, bytes]) -> None:
+    def meet(self, marked: Mapping[str, bytes]) -> None:
+        """Tell of markers that a read came across."""
         for resolver in self.resolvers if marked else ():
             resolver.met(self, marked)
 
@@ -200,17 +149,18 @@ class BackendTier:
                         items.append(self._item(lease.text, entry, lease.generation))
                         plans.append(entry.plan)
                         aliases.extend(self._aliases(lease.text, entry))
-            kept += self._fill(plans[0], items, token, aliases) if plans else 0
+            kept += self.fill_items(plans[0], items, token, aliases) if plans else 0
         self._store._counters.add(puts=kept)
         return kept
 
-    def _fill(self, plan: KeyPlan, items: Sequence[Item], token: bytes, aliases: Sequence[Item]) -> int:
+    def fill_items(self, plan: KeyPlan, items: Sequence[Item], token: bytes, aliases: Sequence[Item] = ()) -> int:
+        """Put values where a token's leases still stand, and give how many; counted under an identity."""
         kept, refusal = 0, "lease"
         try:
             kept = self._backend.fill_many(items, token, aliases)
         except CacheUnreachable as error:
             refusal = "unreachable"
-            self._report("was not filled", error)
+            self.report("was not filled", error)
         self._store._note("fill", plan, kept)
         self._store._note("refused fill", plan, len(items) - kept, refusal)
         return kept
@@ -239,7 +189,7 @@ class BackendTier:
                 (entry,) = self._store._entries([snapshot])
                 snapshot.payload(self._store._codec)
             except (StockstoreError, TypeError, ValueError) as error:
-                self._report(f"cannot keep a {snapshot.cls.__qualname__}", error)
+                self.report(f"cannot keep a {snapshot.cls.__qualname__}", error)
                 continue
             if entry.stored:
                 yield entry
@@ -267,19 +217,19 @@ class BackendTier:
     def mark(self, places: object, ticket: bytes) -> None:
         """Put markers; raises CacheUnreachable."""
         mine = _mine(places)
-        records, wide, generations = list(mine.records.values()), list(mine.wide.values()), mine.generations()
+        records, shared, generations = list(mine.records.values()), [*mine.wide.values(), *mine.lists.values()], mine.generations()
         attempts = 0
 
         def mark() -> dict[str, bytes]:
             nonlocal attempts
             attempts += 1
-            return self._backend.mark_many(records, ticket, wide, list(generations.values()))
+            return self._backend.mark_many(records, ticket, shared, list(generations.values()))
 
         found = self._store._twice(mark)
         # The first one may be on its way still, and would make a late release of this ticket put its value once more.
         mine.repeated = attempts > 1
         mine.tokens = {plan: found[text] for plan, text in generations.items() if text in found}
-        tell_places("mark", self._store, mine.records, mine.wide)
+        tell_places("mark", self._store, mine.places, mine.wide)
 
     def release(self, places: object, ticket: bytes, *, committed: bool, snapshots: Sequence[Snapshot] = ()) -> int:
         """Take markers away, keep exactly what was committed, and give how many had a generation; raises CacheUnreachable."""
@@ -299,7 +249,7 @@ class BackendTier:
         self._store._twice(release)
         self._clear(mine.prefixes.values() if committed else ())
         self._store._counters.add(puts=len(values))
-        tell_end(self._store, committed, mine.records, mine.wide, kept)
+        tell_end(self._store, committed, mine.places, mine.wide, kept)
         return len(values)
 
     def invalidate(self, places: object) -> None:
@@ -307,7 +257,7 @@ class BackendTier:
         mine = _mine(places)
         self._store._twice(lambda: self._backend.invalidate_many(mine.texts))
         self._clear(mine.prefixes.values())
-        tell_places("invalidate", self._store, mine.records, [*mine.wide, *mine.prefixes])
+        tell_places("invalidate", self._store, mine.places, [*mine.wide, *mine.prefixes])
 
     def _clear(self, prefixes: Iterable[str]) -> None:
         for prefix in prefixes:
@@ -324,11 +274,12 @@ class BackendTier:
     def owe(self, places: object, ticket: bytes | None = None) -> None:
         """Invalidate, and release, as soon as the server answers again; until then nothing is read for these classes."""
         mine = _mine(places)
-        tell_places("owe", self._store, mine.records, [*mine.wide, *mine.prefixes])
+        tell_places("owe", self._store, mine.places, [*mine.wide, *mine.prefixes])
         for plan in mine.prefixes:
             self._owe(mine, plan, None)
         by_plan: dict[KeyPlan, dict[tuple[str, bytes | None], None]] = {}
-        for plan, text in [(plan, text) for (plan, _), text in mine.records.items()] + list(mine.wide.items()):
+        owed = [(plan, text) for (plan, _), text in (*mine.records.items(), *mine.lists.items())]
+        for plan, text in [*owed, *mine.wide.items()]:
             by_plan.setdefault(plan, {})[text, ticket] = None
         for plan, items in by_plan.items():
             self._owe(mine, plan, items)
@@ -359,7 +310,8 @@ class BackendTier:
             if ticket is not None:
                 self._backend.release_many(texts, ticket, committed=True)
 
-    def _report(self, what: str, error: Exception) -> None:
+    def report(self, what: str, error: Exception) -> None:
+        """Count an error and log it."""
         self._store._counters.add(errors=1)
         _log.warning("%r %s: %s", self._store, what, error)
 
@@ -367,18 +319,6 @@ class BackendTier:
 def _mine(places: object) -> BackendPlaces:
     assert isinstance(places, BackendPlaces)
     return places
-
-
-def _texts_of(namespace: str, records: Iterable[Record]) -> dict[Record, str]:
-    groups: dict[KeyPlan, list[Record]] = {}
-    for record in records:
-        groups.setdefault(record[0], []).append(record)
-    found: dict[Record, str] = {}
-    for plan, group in groups.items():
-        natives = [native for _, native in group]
-        texts = plan.texts(namespace, natives) or [plan.record_text(namespace, native) for native in natives]
-        found.update(zip(group, texts, strict=True))
-    return found
 
 
 def _by_token(filled: Sequence[tuple[object, Snapshot]]) -> dict[bytes, list[tuple[BackendLease, Snapshot]]]:

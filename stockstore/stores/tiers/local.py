@@ -12,6 +12,7 @@ from stockstore.stores.cache import hidden_from
 from stockstore.stores.claimed import ClaimedSpaces, Kept, Wanted
 from stockstore.stores.local import LocalStore
 from stockstore.stores.snapshots import ObjectSnapshot, Snapshot
+from stockstore.stores.tiers.local_lists import LocalLists
 from stockstore.stores.tiers.telling import tell_end, tell_places
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class LocalTier:
         """Serve a store."""
         self._store = store
         self._shared: bool | None = None
+        self.lists = LocalLists(self)
 
     def __repr__(self) -> str:
         """Name the store."""
@@ -83,7 +85,8 @@ class LocalTier:
         self._shared = shared or bool(self._shared)
 
     @property
-    def _limit(self) -> float | None:
+    def limit(self) -> float | None:
+        """For how many seconds after its lease something is believed; ``None`` for as long as it lives."""
         return None if self._shared is False else self._store.max_staleness
 
     def standing(self) -> Standing:
@@ -162,7 +165,7 @@ class LocalTier:
         kept = 0
         for spaces, items in _by_spaces(filled):
             ready = [(lease, one) for lease, snapshot in items for one in self._kept(snapshot) if _is_of(lease, snapshot)]
-            count, evicted = spaces.fill(ready, self._limit)
+            count, evicted = spaces.fill(ready, self.limit)
             self._store._counters.add(puts=count, evictions=evicted)
             self._note_filled([lease for lease, _ in ready], count)
             kept += count
@@ -193,7 +196,7 @@ class LocalTier:
     def locate(self, writes: Writes) -> LocalPlaces:
         """Give where writes stand in the caller's namespace."""
         classes = (plan for cls in writes.classes.values() if self.holds(cls) for plan in self._store._cleared_with(cls))
-        records = tuple(record for record in writes.records if self.holds(writes.roots[record[0]]))
+        records = tuple(record for record in (*writes.records, *writes.lists) if self.holds(writes.roots[record[0]]))
         return LocalPlaces(self._store._spaces, self._store._namespace(), records, tuple(dict.fromkeys(classes)))
 
     def texts(self, places: object) -> list[str]:  # noqa: ARG002 - as other tiers
@@ -212,7 +215,7 @@ class LocalTier:
         mine = _mine(places)
         spaces, namespace, records, classes = mine
         values = {_record(snapshot): kept for snapshot in snapshots for kept in self._kept(snapshot)} if committed else None
-        kept = spaces.release(namespace, records, classes, ticket, values, self._limit)
+        kept = spaces.release(namespace, records, classes, ticket, values, self.limit)
         mine.ticket = None
         self._store._counters.add(puts=len(kept))
         tell_end(self._store, committed, records, classes, kept)
@@ -241,8 +244,8 @@ class ThreadLocalTier(LocalTier):
         spaces.clear(namespace)
 
     @property
-    def _limit(self) -> float | None:
-        # Other threads write the origin, if no other process does.
+    def limit(self) -> float | None:
+        """As for process memory; other threads write the origin, if no other process does."""
         return self._store.max_staleness
 
     def standing(self) -> Standing:

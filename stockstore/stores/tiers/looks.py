@@ -3,7 +3,7 @@
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple, Protocol
 
 from stockstore.backends.base import target_of
 from stockstore.backends.coherent import Leased
@@ -39,6 +39,23 @@ class Replaced:
         if len(self._last) > REMEMBERED:
             self._last.popitem(last=False)
         return True
+
+
+class Leasing(Protocol):
+    """A batch of reads that wants leases."""
+
+    wanted: dict[str, dict[str, bytes | None]]
+
+    def refuse(self, generation: str, leased: Leased) -> None:
+        """Judge what stands where no lease was granted."""
+
+
+class BackendLease(NamedTuple):
+    """A key that holds the token of its reader, and the generation that a fill has to carry."""
+
+    text: str
+    token: bytes
+    generation: bytes
 
 
 class _One:

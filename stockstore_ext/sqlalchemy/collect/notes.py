@@ -5,69 +5,24 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, cast
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import CHAR, Dialect, Float, Numeric, inspect
+from sqlalchemy import Dialect, inspect
 from sqlalchemy.orm import Mapper
-from sqlalchemy.types import TypeEngine
 
 from stockstore.coherence.protocol import Writes
 from stockstore.errors import CodecError, StockstoreError
 from stockstore.keys import Native as NativeKey
 from stockstore.keys import keys_of
-from stockstore.mapped.columns import Anything, Members, Moments, Native, kind_of
+from stockstore.mapped.stored import Part
 from stockstore_ext.sqlalchemy.collect.settings import Collecting
 
 _log: Final = logging.getLogger(__name__)
-_EXACT_TEXT: Final = frozenset(("postgresql", "sqlite"))
-"""Databases that take texts for different which differ, unless a column says otherwise."""
-
-
-class _Part:
-    """One column of a primary key: which values are in the database as the program has them."""
-
-    def __init__(self, mapper: Mapper[Any], column: Any) -> None:
-        prop: Any = mapper.get_property_by_column(column)
-        self.type: TypeEngine[Any] = prop.columns[0].type
-        kind = kind_of(prop)
-        self.custom = isinstance(kind, Anything)
-        self.python = kind.enum_class if isinstance(kind, Members) else _python(kind)
-        # CHAR is padded, a number rounded to its scale.
-        self.rounded = isinstance(self.type, CHAR | Numeric | Float)
-
-    def as_stored(self, value: object, dialect: Dialect) -> object:
-        """Give a value as it comes back from the database; ValueError where that cannot be told."""
-        if self.custom:
-            return _there_and_back(self.type.dialect_impl(dialect), value, dialect)
-        if self.rounded or type(value) is not self.python:
-            raise ValueError(f"{value!r} may be stored as another value")
-        return value
-
-    def is_told_apart(self, dialect: Dialect) -> bool:
-        """Whether an equal value in a WHERE is the same value."""
-        if self.rounded or self.python is not str:
-            return not self.rounded
-        impl: Any = self.type.dialect_impl(dialect)
-        return dialect.name in _EXACT_TEXT and impl.collation is None and type(impl).__name__ != "CITEXT"
-
-
-def _python(kind: object) -> type | None:
-    import datetime as dt
-
-    return kind.python_type if isinstance(kind, Native) else dt.datetime if isinstance(kind, Moments) else None
-
-
-def _there_and_back(type_: TypeEngine[Any], value: object, dialect: Dialect) -> object:
-    there, back = type_.bind_processor(dialect), type_.result_processor(dialect, None)
-    bound = value if there is None else there(value)
-    return bound if back is None else back(bound)
-
-
 class _Shape:
     """How a root's identities become records."""
 
     def __init__(self, root: type) -> None:
         mapper: Mapper[Any] = inspect(root)
         self.plan = keys_of(root).identity
-        self.parts = [_Part(mapper, column) for column in mapper.primary_key]
+        self.parts = [Part(mapper.get_property_by_column(column)) for column in mapper.primary_key]
         self.order = [self.plan.declared.index(name) for name in self.plan.names]
         self.python = [part.python if not part.rounded else None for part in self.parts]
 

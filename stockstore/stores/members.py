@@ -1,0 +1,74 @@
+"""A list of rows as caches keep it: their primary keys, by which they are looked up one by one."""
+
+from stockstore.codecs.values import dumps, loads
+from stockstore.errors import CodecError
+from stockstore.keys import KeyPlan, ListLookup, Native, keys_of
+from stockstore.keys.declared import identity_class
+from stockstore.lifetimes import LifetimeRule
+
+_FINGERPRINT_SIZE = 8
+Keys = tuple[tuple[object, ...], ...]
+"""Primary keys, each in the order of the identity plan's names."""
+
+
+class Members:
+    """The rows of one list, in the order of the database."""
+
+    __slots__ = ("keys", "lookup", "shared")
+
+    def __init__(self, lookup: ListLookup, keys: Keys, *, shared: bool = True) -> None:
+        """Hold primary keys; what is not ``shared`` was read inside a caller's transaction and belongs in no cache."""
+        self.lookup = lookup
+        self.keys = keys
+        self.shared = shared
+
+    @property
+    def cls(self) -> type:
+        """The class that the index belongs to."""
+        return self.lookup.plan.owner
+
+    def key(self) -> dict[str, object]:
+        """Give the values of the index."""
+        return dict(zip(self.lookup.plan.names, self.lookup.values, strict=True))
+
+    def native(self, plan: KeyPlan) -> Native:  # noqa: ARG002 - as objects, of which this is none
+        """Give the place of the list beside the records of its hierarchy."""
+        return self.lookup.place
+
+    def payload(self) -> bytes:
+        """Give the bytes that a shared cache keeps, behind the fingerprint of the rows' class.
+
+        Raises:
+            CodecError: A primary key cannot be written.
+        """
+        return _fingerprint(self.lookup) + dumps(self.keys)
+
+
+class OtherMembersError(CodecError):
+    """A list that another release of the application has kept, of rows with other columns."""
+
+
+def members_in(payload: bytes, lookup: ListLookup) -> Members:
+    """Give the list of a payload.
+
+    Raises:
+        OtherMembersError: The rows had other columns then.
+        CodecError: It is damaged.
+    """
+    if payload[:_FINGERPRINT_SIZE] != _fingerprint(lookup):
+        raise OtherMembersError(f"the list of {lookup.plan.describe()} is one of another shape of {lookup.plan.label}")
+    keys, width = loads(payload[_FINGERPRINT_SIZE:]), len(keys_of(lookup.plan.owner).identity.names)
+    if not isinstance(keys, tuple) or not all(isinstance(key, tuple) and len(key) == width for key in keys):
+        raise CodecError(f"the list of {lookup.plan.describe()} holds no primary keys: {keys!r}")
+    return Members(lookup, keys)
+
+
+def _fingerprint(lookup: ListLookup) -> bytes:
+    from stockstore.mapped import plan_of
+
+    return plan_of(identity_class(lookup.plan.owner)).fingerprint
+
+
+def seconds_for_lists(rule: LifetimeRule) -> float | None:
+    """Give how long a list may live; 0 where the lifetime of a row is its own, which a list has none of."""
+    return 0.0 if rule.needs_object else rule.seconds(None)

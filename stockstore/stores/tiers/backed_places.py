@@ -1,0 +1,79 @@
+"""Where writes stand in a shared cache."""
+
+from collections.abc import Iterable
+
+from stockstore.cells import NO_GENERATION
+from stockstore.coherence.protocol import Record, Writes
+from stockstore.keys import KeyPlan, keys_of
+from stockstore.stores.backed import BackendStore
+from stockstore.stores.cache import subclasses_of
+from stockstore.stores.generations import generation_text
+
+
+class BackendPlaces:
+    """The keys of what was written.
+
+    Attributes:
+        namespace: In which they stand.
+        records: The keys of records.
+        lists: The keys of lists, which writers of other rows mark at the same time.
+        wide: The keys of the generations of whole mapped hierarchies.
+        prefixes: What the keys of whole plain classes begin with.
+        roots: The root classes of all.
+        tokens: The generations that values have to carry, as the marks found them.
+        repeated: Whether the marks were sent twice, so that no value may follow.
+    """
+
+    def __init__(self, namespace: str, writes: Writes, store: BackendStore) -> None:
+        """Find the keys; no I/O."""
+        self.namespace = namespace
+        self.roots = {plan: cls for plan, cls in writes.roots.items() if store.holds(cls)}
+        self.records: dict[Record, str] = _texts_of(namespace, [record for record in writes.records if record[0] in self.roots])
+        whole = [plan for plan in writes.classes if plan in self.roots]
+        # A list of a class that is written as a whole goes with its generation.
+        listed = [(record, at) for record, at in writes.lists.items() if record[0] in self.roots and record[0] not in whole]
+        self.lists = {record: at.plan.record_text(namespace, at.native) for record, at in listed}
+        self.wide = {plan: generation_text(namespace, plan) for plan in whole if self.is_mapped(plan)}
+        plain = [plan for plan in whole if not self.is_mapped(plan)]
+        self.prefixes = {other: generation_text(namespace, other) for plan in plain for other in store._cleared_with(self.roots[plan])}
+        for kind in [kind for plan in plain if len(self.prefixes) > len(plain) for kind in subclasses_of(self.roots[plan])]:
+            self.roots.setdefault(keys_of(kind).identity, kind)
+        self.tokens: dict[KeyPlan, bytes] = {}
+        self.repeated = False
+
+    def is_mapped(self, plan: KeyPlan) -> bool:
+        """Whether records under an identity are rows."""
+        return keys_of(self.roots[plan]).mapped
+
+    @property
+    def texts(self) -> list[str]:
+        """The keys of records, lists and generations."""
+        return [*self.records.values(), *self.lists.values(), *self.wide.values()]
+
+    @property
+    def places(self) -> list[Record]:
+        """The records and lists."""
+        return [*self.records, *self.lists]
+
+    def generations(self) -> dict[KeyPlan, str]:
+        """Give the keys of the generations that values of the records have to carry."""
+        plans = dict.fromkeys(plan for plan, _ in self.records if self.is_mapped(plan) and plan not in self.wide)
+        return {plan: generation_text(self.namespace, plan) for plan in plans}
+
+    def generation_for(self, plan: KeyPlan) -> bytes | None:
+        """Give the generation for values of records; ``None`` where no value may follow."""
+        if self.repeated or plan not in self.roots or plan in self.wide or plan in self.prefixes:
+            return None
+        return self.tokens.get(plan) if self.is_mapped(plan) else NO_GENERATION
+
+
+def _texts_of(namespace: str, records: Iterable[Record]) -> dict[Record, str]:
+    groups: dict[KeyPlan, list[Record]] = {}
+    for record in records:
+        groups.setdefault(record[0], []).append(record)
+    found: dict[Record, str] = {}
+    for plan, group in groups.items():
+        natives = [native for _, native in group]
+        texts = plan.texts(namespace, natives) or [plan.record_text(namespace, native) for native in natives]
+        found.update(zip(group, texts, strict=True))
+    return found
