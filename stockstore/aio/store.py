@@ -82,6 +82,10 @@ class AsyncStore:
                 return found
         return await greenlet_spawn(self._store.get, cls, key, session=plain, **names)
 
+    async def get_all(self, cls: type[T], key: Key = MISSING, *, session: "AsyncSession | Session | None" = None, **names: object) -> list[T]:
+        """As ``Store.get_all``; the session may be an ``AsyncSession``."""
+        return await greenlet_spawn(self._store.get_all, cls, key, session=_sync_session(session), **names)
+
     async def put(self, obj: object) -> None:
         """As ``Store.put``."""
         await greenlet_spawn(self._store.put, obj)

@@ -126,6 +126,7 @@ class ChainedStore(Store):
 
     def batch_list(self, cls: type, lookups: Sequence[ListLookup], *, session: "Session | None" = None) -> list[list[Snapshot]]:
         """Give the rows of some lists; where caches have them, in one round trip for the lists and one for the rows."""
+        self._refuse_blocking()
         return self._origin(cls).lists.read(cls, lookups, self.batch_fetch, session=session)
 
     # -- writing --------------------------------------------------------------------------------
