@@ -27,27 +27,45 @@ def refresh(state: "InstanceState[Any]", row: Row, names: Collection[str]) -> No
     _tell(state, names)
 
 
-def complete(session: Session, rows: Sequence[Row]) -> None:
-    """Set what instances lack that are in the session already, and leave what they hold: so does a SELECT that finds their rows."""
-    identity_map = session.identity_map
-    for plan, values in rows:
-        primary_key = tuple([values[plan.attrs.index(name)] for name in plan.primary_key])
-        instance: Any = identity_map.get((plan.root, primary_key, None))
-        if instance is not None:
-            state: InstanceState[Any] = instance._sa_instance_state
-            if state.manager.dispatch.refresh or not filled(plan) <= instance.__dict__.keys():
-                _complete(state, plan, values)
+def attached(session: Session, rows: Sequence[Row]) -> list[Any]:
+    """Give the instances of rows, and set what those lack that are in the session already: so does a SELECT that finds their rows."""
+    plans = {plan for plan, _ in rows}
+    known = len(session.identity_map)
+    if known and any(plan.mapper.class_manager.dispatch.refresh for plan in plans):
+        return [_attached(session, *row) for row in rows]  # so that events come in the order of the rows
+    if known:
+        for row in rows:
+            _complete(session, *row)
+    if len(plans) == 1:
+        return plans.pop().attach_many(session, [values for _, values in rows])
+    return [plan.attach(session, values) for plan, values in rows]
 
 
-def _complete(state: "InstanceState[Any]", plan: MappedPlan, values: tuple[Any, ...]) -> None:
-    lacking = state.unloaded
-    if not lacking:
+def _attached(session: Session, plan: MappedPlan, values: tuple[Any, ...]) -> Any:
+    _complete(session, plan, values)
+    return plan.attach(session, values)
+
+
+def primary_key(row: Row) -> tuple[Any, ...]:
+    """Give the values of a row's primary key."""
+    plan, values = row
+    return tuple([values[plan.attrs.index(name)] for name in plan.primary_key])
+
+
+def _complete(session: Session, plan: MappedPlan, values: tuple[Any, ...]) -> None:
+    """Set what an instance lacks that is there already, and leave what it holds."""
+    instance: Any = session.identity_map.get((plan.root, primary_key((plan, values)), None))
+    if instance is None:
         return
-    attributes = state.dict
-    for name, value in zip(plan.attrs, values, strict=True):
-        if name in lacking and value is not UNLOADED:
-            attributes[name] = value
-    _tell(state, lacking)
+    state: InstanceState[Any] = instance._sa_instance_state
+    listened = state.manager.dispatch.refresh
+    if not listened and filled(plan) <= instance.__dict__.keys():
+        return
+    lacking = state.unloaded
+    if lacking:
+        found = [(name, value) for name, value in zip(plan.attrs, values, strict=True) if name in lacking and value is not UNLOADED]
+        state.dict.update(found)
+        _tell(state, lacking)
 
 
 def _tell(state: "InstanceState[Any]", names: Collection[str]) -> None:

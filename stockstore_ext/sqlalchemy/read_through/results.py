@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from inspect import signature
+from itertools import islice
 from typing import Any, Final
 
 from sqlalchemy.engine import ChunkedIteratorResult, Result
@@ -51,7 +52,7 @@ def _result(metadata: Any, rows: Sequence[Any], *, alone: bool) -> Result[Any]:
         if size is None:
             yield list(rest)
         else:
-            while chunk := [row for row, _ in zip(rest, range(size), strict=False)]:
+            while chunk := list(islice(rest, size)):
                 yield chunk
 
     result: Any = ChunkedIteratorResult(metadata, chunks, source_supports_scalars=alone)

@@ -1,7 +1,7 @@
 # ruff: noqa: SLF001 - how a statement is executed has private names only
 """Answers the SELECT statements of a session that ask for rows by their keys."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from operator import itemgetter
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ from stockstore.keys import keys_of
 from stockstore.mapped import plan_of
 from stockstore_ext.sqlalchemy.read_through.entities import entity_of
 from stockstore_ext.sqlalchemy.read_through.options import BYPASS, REFRESH
-from stockstore_ext.sqlalchemy.read_through.refresh import Row, complete, has_all, refresh
+from stockstore_ext.sqlalchemy.read_through.refresh import Row, attached, has_all, primary_key, refresh
 from stockstore_ext.sqlalchemy.read_through.results import entity_result, paired_result
 from stockstore_ext.sqlalchemy.read_through.serving import Serving
 from stockstore_ext.sqlalchemy.read_through.shapes import Question, recognise
@@ -86,10 +86,10 @@ class Statements:
         if states is None or not session.is_active:
             return None
         rows = _sorted([row for row in states if row is not None], question)
-        instances = _instances(session, rows)
+        instances = attached(session, rows)
         if not question.paired:
             return entity_result(question.entity, instances)
-        return paired_result(question.entity, list(zip(map(_primary_key, rows), instances, strict=True)))
+        return paired_result(question.entity, list(zip(map(primary_key, rows), instances, strict=True)))
 
     def _refreshed(self, execution: ORMExecuteState, statement: Any, loading: Any) -> Result[Any] | None:
         """Answer the refresh of an expired instance; one that the user asks for reads the database."""
@@ -138,15 +138,6 @@ def _identity(cls: type, state: "InstanceState[Any]") -> Any:
 # -- instances ----------------------------------------------------------------------------------------
 
 
-def _instances(session: Session, rows: Sequence[Row]) -> list[Any]:
-    if len(session.identity_map):
-        complete(session, rows)
-    plans = {plan for plan, _ in rows}
-    if len(plans) == 1:
-        return plans.pop().attach_many(session, [values for _, values in rows])
-    return [plan.attach(session, values) for plan, values in rows]
-
-
 def _sorted(rows: list[Row], question: Question) -> list[Row]:
     if not question.order:
         return rows if question.sorted else _by_primary_key(rows)
@@ -157,14 +148,9 @@ def _sorted(rows: list[Row], question: Question) -> list[Row]:
 
 def _by_primary_key(rows: list[Row]) -> list[Row]:
     try:
-        return sorted(rows, key=_primary_key)
+        return sorted(rows, key=primary_key)
     except TypeError:  # of values without an order, such as enums
         return rows
-
-
-def _primary_key(row: Row) -> tuple[Any, ...]:
-    plan, values = row
-    return tuple([values[plan.attrs.index(name)] for name in plan.primary_key])
 
 
 def _value_of(name: str) -> Callable[[Row], Any]:
