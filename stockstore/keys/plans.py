@@ -307,6 +307,11 @@ def keys_of(cls: type) -> ClassKeys:
     return _compiled.setdefault(cls, ClassKeys(cls))
 
 
+def forget_keys(cls: type) -> None:
+    """Compile the keys of a class anew when they are asked for next: it has been mapped, perhaps once more and otherwise."""
+    _compiled.pop(cls, None)
+
+
 def alias_plans(cls: type, *, polymorphic: bool) -> tuple[KeyPlan, ...]:
     """Give the keys by which an object of this class is found through an alias: its alternates, and all keys of its bases."""
     plans = dict.fromkeys(keys_of(cls).alternates)

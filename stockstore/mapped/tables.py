@@ -14,6 +14,7 @@ from sqlalchemy import MetaData, Table, event
 from sqlalchemy.orm import Mapper
 from sqlalchemy.sql.expression import TableClause
 
+from stockstore.keys import forget_keys
 from stockstore.mapped.foreign_keys import acting_keys, dependents, target_name
 from stockstore.mapped.hydrate import constructed_mappers, identity_class
 
@@ -63,9 +64,10 @@ _index: _Index | None = None
 
 
 @event.listens_for(Mapper, "after_mapper_constructed")
-def _after_mapper_constructed(_mapper: Mapper[Any], _cls: type) -> None:
+def _after_mapper_constructed(_mapper: Mapper[Any], cls: type) -> None:
     global _version  # noqa: PLW0603 - it belongs to SQLAlchemy's registries, which are global too
     _version += 1
+    forget_keys(cls)
 
 
 def _current() -> _Index:

@@ -59,6 +59,7 @@ class SessionEvents:
 
     def _before_flush(self, session: Session, _context: UOWTransaction, _instances: object) -> None:
         if not is_origin(session) and not is_sharded(session):
+            self._recording.end_part(session)
             before_flush(session, self._recording.writes_of(session), self._recording.collecting)
 
     def _after_flush(self, session: Session, context: UOWTransaction) -> None:
@@ -74,7 +75,7 @@ class SessionEvents:
         # Nearly all statements end here.
         if type(execution.statement) is Select or is_origin(execution.session) or is_sharded(execution.session):
             return None
-        return orm_statement(execution, self._recording.writes_of(execution.session), self._recording.collecting)
+        return orm_statement(execution, self._recording.collecting)
 
     # -- where a flush goes ----------------------------------------------------------------------
 

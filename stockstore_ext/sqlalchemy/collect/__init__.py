@@ -5,7 +5,7 @@ connection once::
 
     before_flush        before_flush(session, writes_of)
     after_flush         flushed(session, flush_context, writes_of)
-    do_orm_execute      result = orm_statement(execution, writes_of); return it where it is not None
+    do_orm_execute      result = orm_statement(execution); return it where it is not None
     before_cursor_execute   if may_write(context): statement(context, sql, writes)
 
 Each takes the settings (:class:`Collecting`) as its last argument. ``writes_of`` gives for a mapper the ``Writes`` of the connection that the session uses for it. The listeners must be there

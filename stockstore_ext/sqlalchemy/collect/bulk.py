@@ -1,9 +1,10 @@
 """What an INSERT, UPDATE or DELETE of the ORM writes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Delete, Insert, Result, Table, Update, func, inspect, literal, select
+from sqlalchemy.exc import UnboundExecutionError
 from sqlalchemy.orm import Mapper, ORMExecuteState
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.elements import BinaryExpression, BindParameter
@@ -13,26 +14,27 @@ from stockstore.mapped.hydrate import identity_class
 from stockstore.mapped.statements import dml_in
 from stockstore.mapped.tables import columns_of_identity, roots_named, roots_of
 from stockstore_ext.sqlalchemy.collect.cascades import changed_along
-from stockstore_ext.sqlalchemy.collect.notes import Notes
-from stockstore_ext.sqlalchemy.collect.settings import DEFAULT, TOLD, Collecting, WritesOf
+from stockstore_ext.sqlalchemy.collect.notes import wants
+from stockstore_ext.sqlalchemy.collect.settings import DEFAULT, Collecting
 from stockstore_ext.sqlalchemy.collect.statements import is_plain_insert
+from stockstore_ext.sqlalchemy.collect.told import TOLD, Told, tellers
 from stockstore_ext.sqlalchemy.drivers import commits_at_once
 
 
-def orm_statement(execution: ORMExecuteState, writes_of: WritesOf, collecting: Collecting = DEFAULT) -> Result[Any] | None:
+def orm_statement(execution: ORMExecuteState, collecting: Collecting = DEFAULT) -> Result[Any] | None:
     """Note what a statement of the ORM writes, one by one where its keys can be had.
 
     To be called in ``do_orm_execute`` for every statement; the listener has to return what it returns. Executes the statement itself
-    where it adds a RETURNING to it, of which the caller sees nothing. What it does not note, :func:`statement` does.
+    where it adds a RETURNING to it, of which the caller sees nothing. What it does not tell, :func:`statement` finds; that also notes what it
+    tells, with the writes of the connection that executes the statement.
     """
     dml = execution.statement
     if not isinstance(dml, Insert | Update | Delete) or (mapper := _mapper_of(dml)) is None:
         return None
-    notes = Notes(writes_of(mapper), collecting)
     root = identity_class(mapper)
-    if not notes.wants(root) or notes.is_whole(root) or not _is_alone(dml, mapper, root):
+    if not wants(root, collecting) or not _is_alone(dml, mapper, root):
         return None
-    work = _Work(execution, dml, mapper, root, notes, collecting.limit)
+    work = _Work(execution, dml, mapper, root, Told(collecting))
     if isinstance(dml, Insert):
         _note_insert(work)
         return None
@@ -42,13 +44,16 @@ def orm_statement(execution: ORMExecuteState, writes_of: WritesOf, collecting: C
 class _Work:
     """A statement, and what it is about."""
 
-    def __init__(self, execution: ORMExecuteState, dml: Any, mapper: Mapper[Any], root: type, notes: Notes, limit: int) -> None:
-        self.execution, self.dml, self.mapper, self.root, self.notes, self.limit = execution, dml, mapper, root, notes, limit
+    def __init__(self, execution: ORMExecuteState, dml: Any, mapper: Mapper[Any], root: type, told: Told) -> None:
+        self.execution, self.dml, self.mapper, self.root, self.told = execution, dml, mapper, root, told
+        self.limit = told.collecting.limit
 
-    @property
-    def connection(self) -> Connection:
-        """The connection that it is executed on."""
-        return self.execution.session.connection(bind_arguments=dict(self.execution.bind_arguments))
+    def connection(self) -> Connection | None:
+        """Give the connection that it is executed on, ``None`` where another listener is yet to choose that."""
+        try:
+            return self.execution.session.connection(bind_arguments=dict(self.execution.bind_arguments))
+        except UnboundExecutionError:
+            return None
 
     @property
     def listed(self) -> Sequence[Mapping[str, Any]]:
@@ -61,9 +66,11 @@ class _Work:
         """The attributes of the primary key."""
         return [self.mapper.get_property_by_column(column).key for column in self.mapper.primary_key]
 
-    def told(self) -> Any:
-        """Give the statement with the mark that its rows are noted here."""
-        return self.dml.execution_options(**{TOLD: True})
+    def tell(self) -> dict[str, Any]:
+        """Have the statement executed as one of which the rows are noted here; gives the option that says so."""
+        option = {TOLD: (*tellers(self.execution.local_execution_options), self.told)}
+        self.execution.update_execution_options(**option)
+        return option
 
 
 def _mapper_of(dml: Any) -> Mapper[Any] | None:
@@ -90,10 +97,10 @@ def _note_insert(work: _Work) -> None:
     known = [tuple([row.get(name) for name in work.key_names]) for row in work.listed]
     if not known or len(known) > work.limit or any(None in identity for identity in known):
         # A new row makes nothing wrong that a cache holds; it has only to be kept from reading its own.
-        work.notes.inserted([work.root])
+        work.told.note(lambda notes, _dialect: notes.inserted([work.root]))
     else:
-        work.notes.given(work.root, known, lambda: work.connection.dialect)
-    work.execution.statement = work.told()
+        work.told.note(lambda notes, dialect: notes.given(work.root, known, lambda: dialect))
+    work.tell()
 
 
 # -- UPDATE and DELETE ----------------------------------------------------------------------------
@@ -104,12 +111,11 @@ def _note_change(work: _Work) -> Any:
     if _changes_others(work, table):
         return None
     if isinstance(work.execution.parameters, list):
-        _note_listed(work)
+        return _listed(work)
+    keys, connection = columns_of_identity(work.mapper, table), work.connection()
+    if keys is None or _is_odd(work, keys) or connection is None or commits_at_once(connection, "update"):
         return None
-    keys = columns_of_identity(work.mapper, table)
-    if keys is None or _is_odd(work, keys) or commits_at_once(work.connection, "update"):
-        return None
-    dialect = work.connection.dialect
+    dialect = connection.dialect
     if table.implicit_returning and _can_return(dialect, work.dml):
         return _returning(work, keys)
     return None if dialect.name == "sqlite" else _locking(work, keys)
@@ -125,9 +131,9 @@ def _can_return(dialect: Any, dml: Any) -> bool:
 def _changes_others(work: _Work, table: Any) -> bool:
     """Note the classes whose rows the database changes along; whether the statement names columns of another table."""
     if isinstance(work.dml, Delete):
-        work.notes.whole(roots_named(dependents(table, "ondelete")))
+        _note_whole(work, roots_named(dependents(table, "ondelete")))
         return False
-    work.notes.whole(roots_named(changed_along(work.dml, table, _given_names(work))))
+    _note_whole(work, roots_named(changed_along(work.dml, table, _given_names(work))))
     return any(getattr(column, "table", table) is not table for column in _set_columns(work))
 
 
@@ -158,24 +164,27 @@ def _is_odd(work: _Work, keys: Sequence[Any]) -> bool:
     return bool(dml._returning or dml._prefixes or changes_keys)  # noqa: SLF001 - as above
 
 
-def _note_listed(work: _Work) -> None:
+def _listed(work: _Work) -> Any:
     """Note the rows of an UPDATE by primary key."""
     strategy = work.execution.execution_options.get("dml_strategy", "auto")
     known = [tuple([row.get(name) for name in work.key_names]) for row in work.listed]
     if isinstance(work.dml, Update) and strategy in {"auto", "bulk"} and len(known) <= work.limit and not any(None in i for i in known):
-        work.notes.asked_for(work.root, known, work.connection.dialect)
-        work.execution.statement = work.told()
+        work.told.note(lambda notes, dialect: notes.asked_for(work.root, known, dialect))
+        # Such a statement is executed by the options of its own alone.
+        return _invoke(work, work.dml.execution_options(**work.tell()))
+    return None
 
 
 def _returning(work: _Work, keys: Sequence[Any]) -> Any:
     if not _is_narrow(work, keys) and _count(work) > work.limit:
         return None
-    result = _invoke(work, work.told().return_defaults(*keys))
+    work.tell()
+    result = _invoke(work, work.dml.return_defaults(*keys))
     rows = getattr(result, "returned_defaults_rows", None) or ()
     if getattr(result, "rowcount", None) == len(rows):
-        work.notes.stored(work.root, [[row._mapping[key] for key in keys] for row in rows])  # noqa: SLF001 - a public name
+        _note_stored(work, [[row._mapping[key] for key in keys] for row in rows])  # noqa: SLF001 - a public name
     else:
-        work.notes.whole([work.root])
+        _note_whole(work, [work.root])
     return result
 
 
@@ -184,19 +193,28 @@ def _locking(work: _Work, keys: Sequence[Any]) -> Any:
     rows = _select(work, select(*keys).order_by(*keys).with_for_update().limit(work.limit + 1)).all()
     if len(rows) > work.limit:
         return None
-    result = _invoke(work, work.told())
+    work.tell()
+    result = _invoke(work, work.dml)
     if getattr(result, "rowcount", None) == len(rows):
-        work.notes.stored(work.root, [tuple(row) for row in rows])
+        _note_stored(work, [tuple(row) for row in rows])
     else:
-        work.notes.whole([work.root])
+        _note_whole(work, [work.root])
     return result
+
+
+def _note_stored(work: _Work, identities: Sequence[Sequence[object]]) -> None:
+    work.told.note(lambda notes, _dialect: notes.stored(work.root, identities))
+
+
+def _note_whole(work: _Work, roots: Iterable[type]) -> None:
+    work.told.note(lambda notes, _dialect: notes.whole(roots))
 
 
 def _invoke(work: _Work, statement: Any) -> Any:
     try:
         return work.execution.invoke_statement(statement=statement)
     except BaseException:  # it may have been executed all the same, and failed in bringing objects up to date
-        work.notes.whole([work.root])
+        _note_whole(work, [work.root])
         raise
 
 
@@ -220,8 +238,9 @@ def _execute(work: _Work, statement: Any) -> Result[Any]:
     options = {
         name: execution.execution_options[name] for name in ("autoflush", "schema_translate_map") if name in execution.execution_options
     }
+    # By the bind arguments of the statement itself, since a session may have other connections for statements that read.
     return execution.session.execute(
-        statement, execution.parameters, execution_options=options, bind_arguments={**execution.bind_arguments, "clause": statement}
+        statement, execution.parameters, execution_options=options, bind_arguments=dict(execution.bind_arguments)
     )
 
 

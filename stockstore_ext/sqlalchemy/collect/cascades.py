@@ -12,7 +12,7 @@ from sqlalchemy.sql.expression import TableClause, Update
 from stockstore.mapped.foreign_keys import acting_keys, dependents
 from stockstore.mapped.tables import Roots, identity_columns, mappers_in, roots_named
 from stockstore_ext.sqlalchemy.collect.notes import Notes
-from stockstore_ext.sqlalchemy.collect.settings import TOLD
+from stockstore_ext.sqlalchemy.collect.told import TOLD
 
 _Values = list[tuple[Any, ...]]
 

@@ -32,7 +32,7 @@ _shapes: Final[WeakKeyDictionary[type, _Shape]] = WeakKeyDictionary()
 
 def _shape_of(root: type) -> _Shape:
     shape = _shapes.get(root)
-    if shape is None:
+    if shape is None or shape.plan is not keys_of(root).identity:  # mapped once more
         shape = _shapes[root] = _Shape(root)
     return shape
 

@@ -36,5 +36,3 @@ class Collecting:
 
 
 DEFAULT: Final = Collecting()
-TOLD: Final = "stockstore_told"
-"""The execution option of statements whose rows are noted where they are executed."""

@@ -17,7 +17,8 @@ from stockstore.mapped.statements import dml_in, plain_table, reading_of
 from stockstore.mapped.tables import all_roots, mappers_in, replaces, roots_in_text, roots_named, roots_of
 from stockstore_ext.sqlalchemy.collect.cascades import changed_along
 from stockstore_ext.sqlalchemy.collect.notes import Notes
-from stockstore_ext.sqlalchemy.collect.settings import DEFAULT, TOLD, Collecting
+from stockstore_ext.sqlalchemy.collect.settings import DEFAULT, Collecting
+from stockstore_ext.sqlalchemy.collect.told import is_told
 
 _log: Final = logging.getLogger(__name__)
 _TEXTUAL: Final = (TextClause, TextualSelect, FromStatement)
@@ -73,7 +74,7 @@ def statement(context: ExecutionContext | None, sql: str, writes: Writes, collec
         StockstoreError: Under the policy ``"raise"``, for raw SQL that does not tell what it writes.
     """
     options: Any = {} if context is None else context.execution_options
-    if options.get(TOLD):
+    if context is not None and is_told(options, collecting, writes, context.dialect):
         return
     notes, targets = Notes(writes, collecting), _targets_of(context)
     if targets is None:

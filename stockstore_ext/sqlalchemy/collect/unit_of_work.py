@@ -27,12 +27,7 @@ def before_flush(session: Session, writes_of: WritesOf, collecting: Collecting =
     To be called in ``before_flush``, after the application's own listeners where that can be had. May execute SELECTs on the connection of
     the flush, which lock the rows that are going to be deleted.
     """
-    deleted = _by_mapper(session.deleted)
-    mappers = {*deleted, *map(inspect, set(map(type, (*session.new, *session.dirty))))}
-    for mapper in mappers:
-        if _concerns(mapper, collecting):
-            writes_of(mapper).keep_tentative()
-    for mapper, states in deleted.items():
+    for mapper, states in _by_mapper(session.deleted).items():
         if roots_deleted_along(mapper):
             connection = session.connection(bind_arguments={"mapper": mapper})
             note_deleted_along(connection, mapper, states, Notes(writes_of(mapper), collecting), collecting.limit)

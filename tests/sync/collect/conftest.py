@@ -45,9 +45,9 @@ class Watch:
         self.sql: list[str] = []
         self.session = Session(engine)
         listeners: list[tuple[Any, str, Callable[..., Any]]] = [
-            (self.session, "before_flush", lambda session, *_: before_flush(session, self._of, collecting)),
+            (self.session, "before_flush", self._before_flush),
             (self.session, "after_flush", lambda session, context: flushed(session, context, self._of, collecting)),
-            (self.session, "do_orm_execute", lambda execution: orm_statement(execution, self._of, collecting)),
+            (self.session, "do_orm_execute", lambda execution: orm_statement(execution, collecting)),
             (engine, "before_cursor_execute", self._before_cursor_execute),
         ]
         self._listeners = listeners
@@ -61,6 +61,10 @@ class Watch:
 
     def _of(self, _mapper: object) -> Writes:
         return self.writes
+
+    def _before_flush(self, session: Session, *_: object) -> None:
+        self.writes.keep_tentative()
+        before_flush(session, self._of, self.collecting)
 
     def _before_cursor_execute(
         self, _connection: object, _cursor: object, sql: str, _parameters: object, context: Any, _many: bool
