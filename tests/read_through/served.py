@@ -45,6 +45,10 @@ class Served:
         """Give a session that nobody watches, on the same database."""
         return Session(self.path.other)
 
+    def outcome(self, run: Run) -> Any:
+        """Give what a run gives in a session with the hook."""
+        return outcome(self.session, run)
+
     def same(self, run: Run) -> Any:
         """Run in a session with the hook, thrice, and in one without; give what both gave."""
         expected = outcome(self.plain, run)
@@ -114,8 +118,12 @@ def is_error(outcome: Any) -> bool:
 def described(value: Any) -> Any:
     """Give instances as class and columns, wherever they are."""
     if hasattr(value, "_sa_instance_state"):
-        # SQLAlchemy leaves the columns of a subclass to the first access.
-        return type(value).__name__, {name: getattr(value, name) for name in type(value).__mapper__.column_attrs.keys()}  # noqa: SIM118
+        # SQLAlchemy leaves the columns of a subclass to the first access, and deferred ones; a concrete class has no discriminator.
+        mapper = type(value).__mapper__
+        names = [
+            prop.key for prop in mapper.column_attrs if not prop.deferred and mapper.class_manager[prop.key].impl.accepts_scalar_loader
+        ]
+        return type(value).__name__, {name: getattr(value, name) for name in names}
     if isinstance(value, Row):
         return "row", value._fields, tuple(map(described, value))
     if isinstance(value, Mapping):

@@ -16,6 +16,8 @@ from stockstore.mapped.stored import Part
 from stockstore_ext.sqlalchemy.collect.settings import Collecting
 
 _log: Final = logging.getLogger(__name__)
+
+
 class _Shape:
     """How a root's identities become records."""
 

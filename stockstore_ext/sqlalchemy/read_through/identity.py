@@ -38,7 +38,7 @@ class Identities:
         if self._serving.refuses_class(cls) or would_flush or not is_served(session, options) or has_others(session):
             return None
         lookup = _lookup(cls, identity)
-        found = lookup and self._serving.find(session, cls, [lookup], refresh=is_refresh(session, options))
+        found = lookup and self._serving.find(session, cls, [lookup], refresh=is_refresh(session, options), counted=False)
         if not found:
             return None
         return PASSIVE_CLASS_MISMATCH if found[0] is None else found[0]

@@ -46,18 +46,22 @@ class Serving:
         self._may_fill = may_fill
         self._invalidate = invalidate
 
-    def refuses(self, session: Session, cls: type) -> str:
-        """Tell why a session has to read a mapped class from the database; ``""``: it may be served.
+    def refuses(self, session: Session, cls: type, *, reads: int = 0) -> str:
+        """Tell why a session has to read all rows of a mapped class from the database; ``""``: it may be served.
 
-        What is told of the class is what :meth:`Classes.refuses` tells; of the session ``"scope"``, ``"snapshot"``, ``"own write"``.
+        What is told of the class is what :meth:`Classes.refuses` tells; of the session ``"scope"``, ``"snapshot"``, ``"option"`` or
+        ``"own write"``, by which so many reads are counted.
         """
-        return self._classes.refuses(cls) or hides(session, cls)
+        refused = self._classes.refuses(cls)
+        return refused or self._counted(hides(session, cls), cls, reads)
 
     def refuses_class(self, cls: type) -> str:
         """Tell why no session is served a class; ``""``: sessions are."""
         return self._classes.refuses(cls)
 
-    def find(self, session: Session, cls: type, lookups: Sequence[Lookup], *, refresh: bool = False) -> list[object | None] | None:
+    def find(
+        self, session: Session, cls: type, lookups: Sequence[Lookup], *, refresh: bool = False, counted: bool = True
+    ) -> list[object | None] | None:
         """Give persistent instances of a session, in the positions of lookups, ``None`` where there is no such row.
 
         Args:
@@ -65,12 +69,13 @@ class Serving:
             cls: A mapped class; what is found is of it or of its subclasses.
             lookups: What ``keys_of(cls).lookup`` gives, of any of its keys, in any number.
             refresh: Whether to read the database and have the caches keep what is there.
+            counted: Whether what is to go past the caches is counted, with its reason; not where the statement will ask again.
 
         Returns:
             ``None`` as a whole where the statement is to be executed as it is: a row may be one that the session has written, the class
             or the session is refused, a key has a value that only the database can compare.
         """
-        found = self._read(session, cls, lookups, refresh)
+        found = self._read(session, cls, lookups, refresh, counted=counted)
         return None if found is None else restore_all(found, session)
 
     def states(
@@ -82,12 +87,12 @@ class Serving:
 
     # -- reading --------------------------------------------------------------------------------
 
-    def _read(self, session: Session, cls: type, lookups: Sequence[Lookup], refresh: bool) -> list[RowSnapshot | None] | None:
+    def _read(
+        self, session: Session, cls: type, lookups: Sequence[Lookup], refresh: bool, *, counted: bool = True
+    ) -> list[RowSnapshot | None] | None:
         if self._classes.refuses(cls) or not all(is_exact(cls, lookup) for lookup in lookups):
             return None
-        reason = self._bypasses(session, cls, lookups)
-        if reason:
-            self._store._note("bypass", keys_of(cls).identity, len(lookups), reason)  # noqa: SLF001 - as the store itself would
+        if self._counted(self._bypasses(session, cls, lookups), cls, len(lookups) if counted else 0):
             return None
         try:
             if refresh:
@@ -97,6 +102,11 @@ class Serving:
             return None
         rows = [_row(found.get(lookup[:2])) for lookup in lookups]
         return None if any(row is not None and self._classes.refuses(row.plan.cls) for row in rows) else rows
+
+    def _counted(self, reason: str, cls: type, reads: int) -> str:
+        if reason:
+            self._store._note("bypass", keys_of(cls).identity, reads, reason)  # noqa: SLF001 - as the store itself would
+        return reason
 
     def _bypasses(self, session: Session, cls: type, lookups: Sequence[Lookup]) -> str:
         root = plan_of(cls).root

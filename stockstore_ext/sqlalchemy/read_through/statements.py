@@ -78,7 +78,7 @@ class Statements:
 
     def _found(self, execution: ORMExecuteState, loading: Any, question: Question) -> Result[Any] | None:
         session, cls = execution.session, question.entity.cls
-        if self._serving.refuses(session, cls):
+        if self._serving.refuses(session, cls, reads=len(question.lookups)):
             return None
         _autoflush(session, loading)
         anew = bool(execution.execution_options.get(REFRESH))
