@@ -15,7 +15,8 @@ whose rest is a random token alone.
 
 import struct
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
+from itertools import repeat
 
 from stockstore.errors import CodecError
 
@@ -54,7 +55,7 @@ def unpack_value(cell: bytes) -> tuple[bytes, float, bytes]:
     return cell[PAYLOAD_AT:], expires, generation
 
 
-def fresh_payloads(cells: Iterable[bytes | None], stamp: bytes, *, drop: int = 0) -> list[bytes | None]:
+def fresh_payloads(cells: Sequence[bytes | None], stamp: bytes, *, drop: int = 0) -> list[bytes | None]:
     """Give the payloads of those cells that hold a live value with this beginning, ``None`` for the others.
 
     Args:
@@ -66,10 +67,15 @@ def fresh_payloads(cells: Iterable[bytes | None], stamp: bytes, *, drop: int = 0
     expired = struct.pack(">Bd", FORMAT, time.time())
     lifetime, begin = slice(BODY_AT, _STAMP_AT), slice(_STAMP_AT, _STAMP_AT + len(stamp))
     rest = slice(PAYLOAD_AT + drop, None)
-    return [
-        cell[rest] if cell is not None and expired < cell[lifetime] < _ABOVE and cell[begin] == stamp and cell.startswith(VALUE) else None
-        for cell in cells
-    ]
+
+    def is_fresh(cell: bytes | None) -> bool:
+        return cell is not None and expired < cell[lifetime] < _ABOVE and cell[begin] == stamp and cell.startswith(VALUE)
+
+    # What was put at one time, or without an end, begins alike.
+    present = [*filter(None, cells)]
+    if len(present) == len(cells) > 0 and is_fresh(present[0]) and all(map(bytes.startswith, present, repeat(present[0][: begin.stop]))):
+        return [cell[rest] for cell in present]
+    return [cell[rest] if is_fresh(cell) else None for cell in cells]  # type: ignore[index]
 
 
 def generation_of(cell: bytes | None) -> bytes | None:

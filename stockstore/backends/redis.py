@@ -253,11 +253,15 @@ def _life_alone(_: _Part, life: bytes) -> list[bytes]:
 def _cells(part: _Part, life: bytes) -> list[bytes]:
     """Give lifetimes, the number of values, and the cells of values and aliases."""
     values, aliases = part
-    seconds = [min(lasts, _LONGEST) for batch in part for _, _, lasts in batch]
+    seconds = [lasts for batch in part for _, _, lasts in batch]
     alike = seconds and seconds.count(seconds[0]) == len(seconds)
-    packed = b"=%d" % seconds[0] if alike else struct.pack(f">c{len(seconds)}I", b"#", *seconds)
+    packed = b"=%d" % _bounded(seconds[0]) if alike else struct.pack(f">c{len(seconds)}I", b"#", *map(_bounded, seconds))
     head = VALUE + life
     return [packed, b"%d" % len(values), *[head + body for _, body, _ in values], *[cell for _, cell, _ in aliases]]
+
+
+def _bounded(seconds: int) -> int:
+    return min(seconds, _LONGEST)
 
 
 def _worst_policy(facts: Mapping[str, Any]) -> str | None:

@@ -74,7 +74,7 @@ local function lifetimes_in(packed)
             last, text = this, string.format('%.0f', struct.unpack('>I4', this))
         end
         return text
-    end
+    end, alike
 end
 """
 
@@ -178,12 +178,13 @@ return filled
 
 # To take the old cell along with the write, and to put back the rare marker, costs less than to look first.
 _PUT = """
-local call, byte, seconds, count = redis.call, string.byte, lifetimes_in(ARGV[1]), tonumber(ARGV[2])
-for i, key in ipairs(KEYS) do
+local call, byte, count, seconds, alike = redis.call, string.byte, tonumber(ARGV[2]), lifetimes_in(ARGV[1])
+for i = 1, #KEYS do
+    local key = KEYS[i]
     if i > count then
-        call('SETEX', key, seconds(i), ARGV[i + 2])
+        call('SETEX', key, alike or seconds(i), ARGV[i + 2])
     else
-        local old = call('SET', key, ARGV[i + 2], 'EX', seconds(i), 'GET')
+        local old = call('SET', key, ARGV[i + 2], 'EX', alike or seconds(i), 'GET')
         if old and byte(old) == 87 then call('SET', key, old) end
     end
 end
