@@ -3,7 +3,7 @@
 import functools
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,7 +15,6 @@ from stockstore.stores.arguments import MISSING
 from stockstore.stores.base import Store
 from stockstore.stores.local import LocalStore
 from stockstore.stores.null import NullStore
-from stockstore.stores.threadlocal import ThreadLocalStore
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
@@ -82,7 +81,9 @@ class AsyncStore:
                 return found
         return await greenlet_spawn(self._store.get, cls, key, session=plain, **names)
 
-    async def get_all(self, cls: type[T], key: Key = MISSING, *, session: "AsyncSession | Session | None" = None, **names: object) -> list[T]:
+    async def get_all(
+        self, cls: type[T], key: Key = MISSING, *, session: "AsyncSession | Session | None" = None, **names: object
+    ) -> list[T]:
         """As ``Store.get_all``; the session may be an ``AsyncSession``."""
         return await greenlet_spawn(self._store.get_all, cls, key, session=_sync_session(session), **names)
 
@@ -144,10 +145,7 @@ class AsyncStore:
     @contextmanager
     def scope(self) -> "Iterator[Self]":
         """Let the context-local tiers start empty, and empty again at the end, as around a request; nothing is awaited."""
-        with ExitStack() as stack:
-            for part in getattr(self._store, "tiers", (self._store,)):
-                if isinstance(part, ThreadLocalStore):
-                    stack.enter_context(part.scope())
+        with self._store.scope():
             yield self
 
     async def __aenter__(self) -> "Self":

@@ -106,17 +106,19 @@ async def test_a_loader_may_be_a_coroutine_function() -> None:
 
 
 async def test_tasks_share_memory_but_not_thread_local_memory() -> None:
-    """Each task has a thread-local tier of its own, which a scope empties."""
+    """Each task has a thread-local tier of its own; in a scope the tasks that it starts share one, which the scope's end empties."""
     local = ThreadLocalStore()
     store = AsyncStore(local)
 
     async def read() -> PlainUser | None:
         return await store.get(PlainUser, 1)
 
+    await store.put(PlainUser(id=1))
+    assert not any(await asyncio.gather(read(), read()))
+    assert await store.get(PlainUser, 1) is not None
     with store.scope():
         await store.put(PlainUser(id=1))
-        assert not any(await asyncio.gather(read(), read()))
-        assert await store.get(PlainUser, 1) is not None
+        assert all(await asyncio.gather(read(), read()))
     assert await store.get(PlainUser, 1) is None
 
 

@@ -9,7 +9,7 @@ import pytest
 from fastapi import Depends, FastAPI, HTTPException
 from fastapi.responses import StreamingResponse
 
-from stockstore import ChainedStore, ConfigurationError
+from stockstore import AsyncStore, ChainedStore, ConfigurationError
 from stockstore_ext.fastapi import RequestScope, lifespan, request_store
 from tests.frameworks.tiers import Item, Tiers
 
@@ -90,42 +90,39 @@ async def test_the_middleware_scopes_streams_of_threads(tiers: Tiers) -> None:
     assert tiers.kept() == []
 
 
-class Remembering:
-    """A store that remembers that it was closed."""
-
-    def __init__(self, chain: ChainedStore) -> None:
-        self.scope = chain.scope
-        self.closed = 0
-
-    def close(self) -> None:
-        """Count."""
-        self.closed += 1
-
-
-class Awaited(Remembering):
-    async def close(self) -> None:  # type: ignore[override]
-        """Count, but only when awaited."""
-        await asyncio.sleep(0)
-        self.closed += 1
-
-
-@pytest.mark.parametrize("kind", [Remembering, Awaited])
-async def test_the_lifespan_closes_the_store_once(tiers: Tiers, kind: type[Remembering]) -> None:
+@pytest.mark.parametrize("awaited", [False, True])
+async def test_the_lifespan_closes_the_store(tiers: Tiers, awaited: bool) -> None:
     """The store is open while the application runs, and closed after it, blocking or awaited, also after an error."""
-    store = kind(tiers.chain)
+    store = AsyncStore(tiers.chain) if awaited else tiers.chain
     app = FastAPI(lifespan=lifespan(store))
     async with app.router.lifespan_context(app):
-        assert store.closed == 0
-    assert store.closed == 1
+        assert tiers.below.contains(Item, 1)
+    assert not tiers.below.contains(Item, 1)  # process memory forgets everything when it is closed
+    tiers.below.put(Item(1, "hat"))
     with pytest.raises(RuntimeError, match="shutdown"):
         await fail_within(app)
-    assert store.closed == 2
+    assert not tiers.below.contains(Item, 1)
 
 
 async def fail_within(app: FastAPI) -> None:
     """Start an application, and fail."""
     async with app.router.lifespan_context(app):
         raise RuntimeError("shutdown")
+
+
+async def test_an_awaited_store_is_given_and_scoped_too(tiers: Tiers) -> None:
+    """The dependency gives the very AsyncStore, and its tiers are scoped to the request."""
+    app, store = FastAPI(), AsyncStore(tiers.chain)
+    Shop = Annotated[AsyncStore, Depends(request_store(store))]
+
+    @app.get("/")
+    async def read(given: Shop) -> list[object]:
+        before = tiers.kept()
+        await given.get(Item, 1)
+        return [given is store, before, tiers.kept()]
+
+    assert await answers(app, "/", "/") == [[True, [], [1]]] * 2
+    assert tiers.kept() == []
 
 
 def test_what_is_no_store_is_refused() -> None:
