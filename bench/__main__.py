@@ -20,6 +20,7 @@ SUBJECTS: Final = {
     "peers": "remote_peers",
     "hydration": "hydration",
     "commits": "session_commits",
+    "reads": "read_through",
     "size": "memory_size",
     "hit-ratio": "hit_ratios",
 }
