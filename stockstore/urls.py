@@ -20,7 +20,7 @@ def open_store(*urls: str) -> ChainedStore:
     """Give the chain of the stores that URLs name, the fastest first; opens no connection.
 
     ``memory://?maxsize=1000``, ``thread://``, ``null://``, ``redis://host/0?namespace=shop&lifetime=300``,
-    ``rediss://``, ``unix:///path/to/redis.sock?db=1``, ``memcached://host1:11211,host2:11211``,
+    ``rediss://``, ``unix:///path/to/redis.sock?db=1``, each of these three also for asyncio, as ``redis+asyncio://``, ``memcached://host1:11211,host2:11211``,
     ``memcached:///path/to/memcached.sock``, and every database URL of SQLAlchemy. The parameters of a cache
     are those of its store's constructor; a database URL's belong to its driver.
 
@@ -105,7 +105,7 @@ def _null(parts: SplitResult) -> Store:
 
 def _redis(parts: SplitResult) -> Store:
     # A socket's path leaves no place for the number of the database.
-    numbered = {"db": int} if parts.scheme == "unix" else {}
+    numbered = {"db": int} if parts.scheme.startswith("unix") else {}
     options = _options(parts, {**_REMOTE, "read_timeout": float, **numbered})
     database = f"?db={options.pop('db')}" if "db" in options else ""
     return _store("redis", "RedisStore")(f"{parts.scheme}://{parts.netloc}{parts.path}{database}", **options)
@@ -147,5 +147,8 @@ _SCHEMES: Final[Mapping[str, Callable[[SplitResult], Store]]] = {
     "redis": _redis,
     "rediss": _redis,
     "unix": _redis,
+    "redis+asyncio": _redis,
+    "rediss+asyncio": _redis,
+    "unix+asyncio": _redis,
     "memcached": _memcached,
 }

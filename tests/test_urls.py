@@ -21,7 +21,7 @@ from stockstore import (
     open_store,
 )
 
-SCHEMES = "memory, thread, null, redis, rediss, unix, memcached"
+SCHEMES = "memory, thread, null, redis, rediss, unix, redis+asyncio, rediss+asyncio, unix+asyncio, memcached"
 DATABASES = "and the database URLs of SQLAlchemy, such as sqlite:///shop.db"
 
 

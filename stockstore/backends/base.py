@@ -2,11 +2,12 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Literal, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import Literal, TypeAlias, TypeVar
 
 from stockstore.errors import ConfigurationError
 
+T = TypeVar("T")
 IO: TypeAlias = Literal["blocking", "awaited", "either"]
 """How a driver waits for a server: it blocks the thread, it is awaited by an event loop, or it does as its caller can."""
 
@@ -59,6 +60,10 @@ class Backend(ABC):
         records = self.get_many(list(wanted))
         followed = {key: records.get(target) for key, target in targets.items()}
         return {key: value for key, value in (found | followed).items() if value is not None}
+
+    def at_home(self, work: Callable[[], T]) -> T:
+        """Do work that uses the backend, for a thread of the library's own, where the driver can be used: by default here."""
+        return work()
 
     @abstractmethod
     def clear(self, prefix: str) -> None:

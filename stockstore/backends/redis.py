@@ -6,13 +6,13 @@ import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from itertools import chain, islice
-from typing import Any, TypeAlias, Union, cast
+from itertools import chain
+from typing import Any, TypeAlias, TypeVar, Union, cast
 
 from stockstore.backends.base import checked_timeouts, target_of
 from stockstore.backends.coherent import LEASE_SECONDS, CoherentBackend, Item, Leased
 from stockstore.cells import ALIAS, GENERATION_SIZE, LEASE, NO_GENERATION, VALUE, generation_of
-from stockstore.errors import CacheUnreachable, ConfigurationError
+from stockstore.errors import CacheUnreachable, ConfigurationError, StockstoreError
 
 try:
     import redis
@@ -20,11 +20,13 @@ try:
 except ModuleNotFoundError as exc:
     raise ConfigurationError('Redis needs its driver, which is missing: pip install "redis[hiredis]>=5"') from exc
 
-from stockstore.backends.redis_clients import address_of, drop_idle_connections, open_client, refuse_text
+from stockstore.backends.redis_awaited import OnAwaitedServer
+from stockstore.backends.redis_clients import address_of, open_client, refuse_text
 from stockstore.backends.redis_exchange import CHUNK, Call, Exchange, OnCluster, OnServer, checked_cells
 from stockstore.backends.redis_scripts import FILL, FOLLOW, INVALIDATE, MARK, PUT, RELEASE, Step
 from stockstore.backends.redis_scripts import LEASE as LEASE_STEP
 
+T = TypeVar("T")
 _Part: TypeAlias = Sequence[Sequence[Item]]
 _Arguments: TypeAlias = Callable[[_Part, bytes], list[bytes]]
 
@@ -38,10 +40,11 @@ class RedisBackend(CoherentBackend):
     """Keeps cells on one Redis server, a Sentinel's primary, or a cluster; Redis 6.2 or later.
 
     Args:
-        url: ``redis://``, ``rediss://`` (TLS) or ``unix://``, with the options of redis-py in its query.
+        url: ``redis://``, ``rediss://`` (TLS) or ``unix://``, with the options of redis-py in its query; for asyncio
+            ``redis+asyncio://`` and so on.
         client: instead of a URL: a ready client (``redis.Redis``, also one from
-            ``Sentinel.master_for``, or ``redis.cluster.RedisCluster``). It keeps its own time-outs and
-            retries, and ``close`` leaves it alone.
+            ``Sentinel.master_for``, ``redis.cluster.RedisCluster``, or ``redis.asyncio.Redis``). It keeps its own
+            time-outs and retries, and ``close`` leaves it alone.
         connect_timeout: seconds to wait for a connection.
         read_timeout: seconds to wait for each answer.
 
@@ -49,15 +52,16 @@ class RedisBackend(CoherentBackend):
         ConfigurationError: not exactly one of url and client, a URL that does not fit, or a client that
             decodes answers to text.
 
-    No connection is opened before the first operation. Threads and forked processes may share a backend. The user of
-    the server must be allowed ``EVAL`` and ``INFO``.
+    No connection is opened before the first operation. Threads and forked processes may share a backend, but an asyncio
+    client belongs to one event loop, and what other code calls it for is a ConfigurationError before any I/O. The user of the
+    server must be allowed ``EVAL`` and ``INFO``.
     """
 
     def __init__(
         self,
         url: str | None = None,
         *,
-        client: Union["redis.Redis", RedisCluster, None] = None,
+        client: Union["redis.Redis", RedisCluster, "redis.asyncio.Redis", None] = None,
         connect_timeout: float = 1.0,
         read_timeout: float = 1.0,
     ) -> None:
@@ -66,13 +70,12 @@ class RedisBackend(CoherentBackend):
         checked_timeouts(connect_timeout=connect_timeout, read_timeout=read_timeout)
         self._owned = url is not None
         ready = open_client(url, connect_timeout, read_timeout) if url is not None else client
-        # A cluster client shares the methods used here.
+        self._exchange = _exchange_of(ready)
+        self.io = "awaited" if isinstance(self._exchange, OnAwaitedServer) else "blocking"
+        # Other kinds of clients share the methods used here.
         self._client = cast("redis.Redis", ready)
         refuse_text(self._client)
-        self._scattered = isinstance(client, RedisCluster)
-        self._exchange: Exchange = OnCluster(client) if isinstance(client, RedisCluster) else OnServer(self._client)
-
-    io = "blocking"
+        self._scattered = isinstance(ready, RedisCluster)
 
     def __repr__(self) -> str:
         return f"RedisBackend({address_of(self._client)!r})"
@@ -157,8 +160,7 @@ class RedisBackend(CoherentBackend):
         What is written while this runs may survive or not.
         """
         with self._errors():
-            found = self._client.scan_iter(match=_literally(prefix) + "*", count=CHUNK)
-            while batch := [key.decode() for key in islice(found, CHUNK)]:
+            for batch in self._exchange.scan(_literally(prefix) + "*"):
                 self._count(INVALIDATE, _life_alone, _bare(batch))
 
     def maxmemory_policy(self) -> str | None:
@@ -168,7 +170,7 @@ class RedisBackend(CoherentBackend):
         """
         try:
             with self._errors():
-                return _worst_policy(self._client.info("memory"))
+                return _worst_policy(self._exchange.memory_facts())
         except CacheUnreachable:
             return None
 
@@ -182,7 +184,14 @@ class RedisBackend(CoherentBackend):
     def close(self) -> None:
         """Close the connections, unless the client was given."""
         if self._owned:
-            self._client.close()
+            self._exchange.close()
+
+    def at_home(self, work: Callable[[], T]) -> T:
+        """Do work of a thread of the library's own in the loop of an asyncio client."""
+        if not isinstance(self._exchange, OnAwaitedServer):
+            return work()
+        with self._errors():
+            return self._exchange.at_home(work)
 
     def _follow_in_two(self, keys: Sequence[str]) -> dict[str, bytes]:
         found = self.get_many(keys)
@@ -227,19 +236,29 @@ class RedisBackend(CoherentBackend):
         # RedisClusterException stands beside RedisError, not below it.
         try:
             yield
+        except StockstoreError:
+            raise
         except (redis.RedisError, redis.exceptions.RedisClusterException, OSError) as exc:
             raise self._unreachable(exc) from exc
         except (TypeError, ValueError) as exc:  # an answer of another kind, on which redis-py or the checks fail
-            drop_idle_connections(self._client)
+            self._exchange.drop_idle()
             raise self._unreachable(exc) from exc
         except BaseException:
             # A signal's exception. The pool of a client that we were given may have a connection back whose answer
             # is still to come: it would be given to the next command.
-            drop_idle_connections(self._client)
+            self._exchange.drop_idle()
             raise
 
     def _unreachable(self, error: Exception) -> CacheUnreachable:
         return CacheUnreachable(f"Redis at {address_of(self._client)} did not do what was asked: {error}; check the server and its log")
+
+
+def _exchange_of(client: object) -> Exchange:
+    if isinstance(client, redis.asyncio.RedisCluster):
+        raise ConfigurationError("an asyncio RedisCluster cannot be used yet; give redis.asyncio.Redis, or the blocking RedisCluster")
+    if isinstance(client, redis.asyncio.Redis):
+        return OnAwaitedServer(client)
+    return OnCluster(client) if isinstance(client, RedisCluster) else OnServer(cast("redis.Redis", client))
 
 
 def _bare(keys: Iterable[str]) -> list[Item]:

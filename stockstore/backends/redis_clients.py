@@ -7,6 +7,8 @@ from typing import Any, Union
 from urllib.parse import urlsplit
 
 import redis
+import redis.asyncio
+from redis.asyncio.retry import Retry as AwaitedRetry
 from redis.backoff import NoBackoff
 from redis.cluster import RedisCluster
 from redis.retry import Retry
@@ -15,6 +17,10 @@ from stockstore.errors import ConfigurationError
 
 _NO_LIMIT = 2**31
 _FORMS = "redis://[user:password@]host[:port][/db], rediss://..., or unix:///path/to.sock, special characters percent-encoded"
+AWAITED = "+asyncio"
+"""What follows the scheme of a URL for an asyncio client."""
+CONNECTIONS = 32
+"""Connections of an asyncio client: so many commands may be under way, further ones wait."""
 
 
 class _Pool(redis.ConnectionPool):
@@ -43,26 +49,25 @@ class _Pool(redis.ConnectionPool):
         super().release(connection)
 
 
-def open_client(url: str, connect_timeout: float, read_timeout: float) -> "redis.Redis":
+def open_client(url: str, connect_timeout: float, read_timeout: float) -> "redis.Redis | redis.asyncio.Redis":
     """Give a client for a URL, without connecting.
 
     A connection that broke is made anew once, at once; a time-out is not tried again, so an operation
-    takes at most the two time-outs together.
+    takes at most the two time-outs together. The pool of an asyncio client is bounded, and waited for.
 
     Raises:
         ConfigurationError: The URL does not fit; its password is not shown.
     """
-    _refuse_ignored(url)
+    scheme, separator, rest = str(url).partition("://")
+    plain = scheme.removesuffix(AWAITED) + separator + rest
+    _refuse_ignored(plain)
+    options: dict[str, Any] = {
+        "socket_connect_timeout": connect_timeout,
+        "socket_timeout": read_timeout,
+        "retry_on_error": [redis.ConnectionError],
+    }
     try:
-        pool = _Pool.from_url(
-            url,
-            socket_connect_timeout=connect_timeout,
-            socket_timeout=read_timeout,
-            max_connections=_NO_LIMIT,
-            retry=Retry(NoBackoff(), 1, (redis.ConnectionError,)),
-            retry_on_error=[redis.ConnectionError],
-        )
-        client = redis.Redis.from_pool(pool)
+        client = _awaited(plain, options) if scheme.endswith(AWAITED) else _blocking(plain, options)
         _try_options(client)
     except (TypeError, ValueError, AttributeError):
         # The driver's error quotes parts of the URL, which may be parts of the password.
@@ -70,6 +75,18 @@ def open_client(url: str, connect_timeout: float, read_timeout: float) -> "redis
             f"{redacted(url)!r} is no Redis URL that can be used; write {_FORMS}, with redis-py's options only"
         ) from None
     return client
+
+
+def _blocking(url: str, options: dict[str, Any]) -> "redis.Redis":
+    retry = Retry(NoBackoff(), 1, (redis.ConnectionError,))
+    return redis.Redis.from_pool(_Pool.from_url(url, max_connections=_NO_LIMIT, retry=retry, **options))
+
+
+def _awaited(url: str, options: dict[str, Any]) -> "redis.asyncio.Redis":
+    retry = AwaitedRetry(NoBackoff(), 1, (redis.ConnectionError,))
+    wait = options["socket_connect_timeout"] + options["socket_timeout"]
+    pool = redis.asyncio.BlockingConnectionPool.from_url(url, max_connections=CONNECTIONS, timeout=wait, retry=retry, **options)
+    return redis.asyncio.Redis.from_pool(pool)
 
 
 def _refuse_ignored(url: str) -> None:
@@ -84,7 +101,7 @@ def _refuse_ignored(url: str) -> None:
         raise ConfigurationError(f"{redacted(url)!r} names no socket; write {_FORMS}")
 
 
-def _try_options(client: "redis.Redis") -> None:
+def _try_options(client: "redis.Redis | redis.asyncio.Redis") -> None:
     """Build a connection, which does not connect yet, so that wrong options show now."""
     pool = client.connection_pool
     pool.connection_class(**pool.connection_kwargs)

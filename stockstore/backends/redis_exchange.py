@@ -1,15 +1,16 @@
 """Commands to Redis, and the life of the server that answers each."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from inspect import Parameter, signature
-from itertools import repeat
+from itertools import islice, repeat
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import redis
 from redis.cluster import RedisCluster
 
 from stockstore.backends.coherent import Item
+from stockstore.backends.redis_clients import drop_idle_connections
 from stockstore.backends.redis_identity import Life, life_of
 from stockstore.backends.redis_scripts import READ, Step
 from stockstore.cells import LEASE, NO_ID, VALUE
@@ -39,8 +40,48 @@ class Exchange(Protocol):
     def run(self, calls: Sequence[Call]) -> list[Any]:
         """Give the answers of calls."""
 
+    def scan(self, match: str) -> Iterator[list[str]]:
+        """Give the keys of a pattern on every primary node, by the thousand."""
 
-class OnServer:
+    def memory_facts(self) -> Mapping[str, Any]:
+        """Give what the server, or each node, tells of its memory."""
+
+    def drop_idle(self) -> None:
+        """Close the connections that are not in use now, where one may have an answer still to come."""
+
+    def close(self) -> None:
+        """Close the client."""
+
+
+class OnClient:
+    """What a server and a cluster share, by redis-py's own commands."""
+
+    def __init__(self, client: "redis.Redis | RedisCluster") -> None:
+        """Keep the client; opens no connection."""
+        # Half of its methods have no types.
+        self._client: Any = client
+
+    def scan(self, match: str) -> Iterator[list[str]]:
+        """Give the keys of a pattern on every primary node, by the thousand."""
+        found = self._client.scan_iter(match=match, count=CHUNK)
+        while batch := [key.decode() for key in islice(found, CHUNK)]:
+            yield batch
+
+    def memory_facts(self) -> Mapping[str, Any]:
+        """Give what the server, or each node, tells of its memory."""
+        facts: Mapping[str, Any] = self._client.info("memory")
+        return facts
+
+    def drop_idle(self) -> None:
+        """Close the connections that are not in use now."""
+        drop_idle_connections(self._client)
+
+    def close(self) -> None:
+        """Close the client."""
+        self._client.close()
+
+
+class OnServer(OnClient):
     """One server, or a Sentinel's primary.
 
     redis-py's own commands do not tell which connection gave an answer, nor are they made anew for the connection
@@ -49,7 +90,7 @@ class OnServer:
 
     def __init__(self, client: "redis.Redis") -> None:
         """Keep the client; opens no connection."""
-        self._client = client
+        super().__init__(client)
         # Before redis-py 5.3 a name was wanted, since then it is warned about.
         named = signature(redis.ConnectionPool.get_connection).parameters.get("command_name")
         self._names = ("EVALSHA",) if named is not None and named.default is Parameter.empty else ()
@@ -60,12 +101,7 @@ class OnServer:
 
     def parts(self, *batches: Sequence[Item]) -> Iterator[tuple[Sequence[Item], ...]]:
         """Part what is above a thousand keys."""
-        if sum(map(len, batches)) <= CHUNK:
-            yield batches
-            return
-        for at, batch in enumerate(batches):
-            for start in range(0, len(batch), CHUNK):
-                yield *((),) * at, batch[start : start + CHUNK], *((),) * (len(batches) - at - 1)
+        yield from by_thousands(*batches)
 
     def run(self, calls: Sequence[Call]) -> list[Any]:
         """Do one EVALSHA for each call."""
@@ -80,7 +116,7 @@ class OnServer:
 
     def _call(self, call: Call, connection: Any, life: Life) -> Any:
         script = call.step.on_server
-        rest = _rest(call, life.id or NO_ID)
+        rest = rest_of(call, life.id or NO_ID)
         try:
             return self._ask(connection, "EVALSHA", script.digest, *rest)
         except redis.exceptions.NoScriptError:
@@ -89,13 +125,13 @@ class OnServer:
     def _ask(self, connection: Any, *command: str | bytes) -> Any:
         # Packed here, since what is to be packed may be answered from a cache of redis-py's own.
         connection.send_packed_command(connection.pack_command(*command))
-        return self._client.parse_response(connection, command[0])  # type: ignore[no-untyped-call]
+        return self._client.parse_response(connection, command[0])
 
     def _exchange(self, work: Callable[[Any, Life], T]) -> T:
         pool = self._client.connection_pool
         connection: Any = pool.get_connection(*self._names)
         try:
-            life = life_of(connection)
+            life = life_of(connection, Life)
             return connection.retry.call_with_retry(partial(_once, connection, life, work), lambda _: _break(connection, life))  # type: ignore[no-any-return]
         except redis.exceptions.ReadOnlyError:
             # No primary any more: it may be one again, as another.
@@ -111,12 +147,8 @@ class OnServer:
             pool.release(connection)
 
 
-class OnCluster:
+class OnCluster(OnClient):
     """A cluster: each script is for one slot, and finds out itself on which server it runs."""
-
-    def __init__(self, client: RedisCluster) -> None:
-        """Keep the client; opens no connection."""
-        self._client = client
 
     def get(self, keys: Sequence[str]) -> dict[str, bytes]:
         """Read by one script for each slot."""
@@ -131,7 +163,7 @@ class OnCluster:
         slots: dict[int, tuple[list[Item], ...]] = {}
         for at, batch in enumerate(batches):
             for item in batch:
-                slot = self._client.keyslot(item[0])  # type: ignore[no-untyped-call]
+                slot = self._client.keyslot(item[0])
                 if slot not in slots:
                     slots[slot] = tuple([] for _ in batches)
                 slots[slot][at].append(item)
@@ -139,16 +171,26 @@ class OnCluster:
 
     def run(self, calls: Sequence[Call]) -> list[Any]:
         """Do all calls in one pipeline, and those again whose node did not know the script."""
-        pipeline = self._client.pipeline()  # type: ignore[no-untyped-call]
+        pipeline = self._client.pipeline()
         for call in calls:
-            pipeline.execute_command("EVALSHA", call.step.on_cluster.digest, *_rest(call, NO_ID))
+            pipeline.execute_command("EVALSHA", call.step.on_cluster.digest, *rest_of(call, NO_ID))
         answers = pipeline.execute(raise_on_error=False) if calls else []
         for at, answer in enumerate(answers):
             if isinstance(answer, redis.exceptions.NoScriptError):
-                answers[at] = self._client.execute_command("EVAL", calls[at].step.on_cluster.text, *_rest(calls[at], NO_ID))  # type: ignore[no-untyped-call]
+                answers[at] = self._client.execute_command("EVAL", calls[at].step.on_cluster.text, *rest_of(calls[at], NO_ID))
             elif isinstance(answer, Exception):
                 raise answer
         return answers
+
+
+def by_thousands(*batches: Sequence[Item]) -> Iterator[tuple[Sequence[Item], ...]]:
+    """Part batches that have more than a thousand keys."""
+    if sum(map(len, batches)) <= CHUNK:
+        yield batches
+        return
+    for at, batch in enumerate(batches):
+        for start in range(0, len(batch), CHUNK):
+            yield *((),) * at, batch[start : start + CHUNK], *((),) * (len(batches) - at - 1)
 
 
 def checked_cells(answer: object, kinds: frozenset[object] = _CELLS) -> list[Any]:
@@ -191,7 +233,8 @@ def _break(connection: Any, life: Life) -> None:
     life.id = None
 
 
-def _rest(call: Call, life: bytes) -> list[str | bytes]:
+def rest_of(call: Call, life: bytes) -> list[str | bytes]:
+    """Give what follows the script in a call's command."""
     # The count is text: hiredis crashes where a signal's handler raises while it turns a number into text.
     return [str(len(call.keys)), *call.keys, *call.arguments(life)]
 

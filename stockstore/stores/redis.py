@@ -10,6 +10,7 @@ from stockstore.stores.cache import Namespace
 
 if TYPE_CHECKING:
     from redis import Redis
+    from redis.asyncio import Redis as AsyncRedis
     from redis.cluster import RedisCluster
 
 
@@ -17,8 +18,8 @@ class RedisStore(BackendStore):
     """Objects on a Redis server, a Sentinel's primary, or a cluster.
 
     Args:
-        url: ``redis://``, ``rediss://`` (TLS) or ``unix://``; or
-        client: a ready client of redis-py, which stays open when the store is closed.
+        url: ``redis://``, ``rediss://`` (TLS) or ``unix://``, and for ``AsyncStore`` ``redis+asyncio://`` and so on; or
+        client: a ready client of redis-py, for ``AsyncStore`` one of ``redis.asyncio``, which stays open when the store is closed.
         lifetime: How long an entry lives: ``None`` (evictable, 7 days at the most), seconds, a timedelta, an
             aware datetime, or a callable of the object.
         polymorphic: Whether plain objects are also found by their keyed base classes.
@@ -37,7 +38,7 @@ class RedisStore(BackendStore):
         self,
         url: str | None = None,
         *,
-        client: Union["Redis", "RedisCluster", None] = None,
+        client: Union["Redis", "RedisCluster", "AsyncRedis", None] = None,
         lifetime: Lifetime = None,
         polymorphic: bool = False,
         namespace: Namespace = "stockstore",

@@ -244,7 +244,7 @@ def _is_key(text: str) -> bool:
     return text.isascii() and text.isprintable() and " " not in text and text.count(":") > 1 and len(text) <= _KEY_LIMIT
 
 
-def _refuse_awaited(engine: Engine, stores: Sequence[Store]) -> None:
+def _refuse_awaited(engine: object, stores: Sequence[Store]) -> None:
     awaited = [engine] if isinstance(engine, Engine) and engine.dialect.is_async else [store for store in stores if store.io == "awaited"]
     if awaited or not isinstance(engine, Engine):
         raise ConfigurationError(

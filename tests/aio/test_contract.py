@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import StaticPool
 
-from stockstore import ChainedStore, MappingStore, ProcessMemoryStore, SqlAlchemyStore, Store, ThreadLocalStore
+from stockstore import ChainedStore, MappingStore, ProcessMemoryStore, RedisStore, SqlAlchemyStore, Store, ThreadLocalStore
 from stockstore.testing import CacheStoreContract, StoreContract, metadata
 from stockstore.testing.cache_store_contract import MakeStore
 from tests.aio.databases import DRIVERS, async_engine
@@ -103,3 +103,10 @@ class TestMemoryDatabase(StoreContract):
 async def _make_tables(engine: AsyncEngine) -> None:
     async with engine.begin() as connection:
         await connection.run_sync(metadata.create_all)
+
+
+class TestRedis(CacheStoreContract):
+    @pytest.fixture
+    def make_store(self, redis_url: str, drive: Drive) -> MakeStore:
+        """By a URL."""
+        return lambda **options: drive(RedisStore(redis_url.replace("://", "+asyncio://", 1), **options))

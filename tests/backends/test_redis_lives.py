@@ -11,7 +11,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from stockstore.backends import RedisBackend
-from stockstore.backends.redis_identity import life_of
+from stockstore.backends.redis_identity import Life, life_of
 from stockstore.cells import generation_of, pack_alias, tickets_of
 from stockstore.errors import CacheUnreachable
 from stockstore.testing.coherent_basics import alias, bodies, body, fresh_token, item, lease
@@ -299,7 +299,7 @@ def test_a_connection_lost_in_the_middle_is_asked_again_for_its_life(start_redis
         lives: list[bytes | None] = []
 
         def parse_response(client: Redis, connection: Any, *rest: Any, **options: Any) -> object:
-            lives.append(life_of(connection).id)
+            lives.append(life_of(connection, Life).id)
             if len(lives) == 1:
                 server.restart()
             return original(client, connection, *rest, **options)

@@ -1,0 +1,89 @@
+"""Reads of many tasks as few commands."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
+from itertools import chain
+from typing import Any, Final, TypeAlias
+
+Found: TypeAlias = dict[str, bytes]
+MOST: Final = 1000
+"""The keys of one command."""
+AT_ONCE: Final = 4
+"""The commands that may be under way; more would only be smaller ones."""
+
+
+class Gathering:
+    """Asks a server for what tasks want to read, all that was wanted within one turn of the event loop by one command.
+
+    No read is answered by a command that was sent before it began.
+
+    Args:
+        read: Asks for at most a thousand keys, and gives what is there.
+    """
+
+    def __init__(self, read: Callable[[Sequence[str]], Awaitable[Found]]) -> None:
+        """Ask nothing yet."""
+        self._read = read
+        self._wanted: list[tuple[Sequence[str], asyncio.Future[Found]]] = []
+        self._due = False
+        self._busy = 0
+        self._workers: set[asyncio.Task[None]] = set()
+
+    def ask(self, keys: Sequence[str]) -> "asyncio.Future[Found]":
+        """Give what will have the cells of those keys that are there, or the error; who cancels it cancels nobody else's."""
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Found] = loop.create_future()
+        self._wanted.append((keys, answer))
+        if not self._due and self._busy < AT_ONCE:
+            self._due = True
+            # In no task's context: what is read is read for all.
+            loop.call_soon(self._start, context=Context())
+        return answer
+
+    def _start(self) -> None:
+        self._due = False
+        self._busy += 1
+        worker = asyncio.get_running_loop().create_task(self._work())
+        self._workers.add(worker)
+        worker.add_done_callback(self._workers.discard)
+
+    async def _work(self) -> None:
+        try:
+            while self._wanted:
+                await self._answer(self._take())
+        finally:
+            # At once, and not when the task is done: until then nobody would begin another.
+            self._busy -= 1
+
+    def _take(self) -> list[tuple[Sequence[str], "asyncio.Future[Found]"]]:
+        count = at = 0
+        while at < len(self._wanted) and (not at or count + len(self._wanted[at][0]) <= MOST):
+            count += len(self._wanted[at][0])
+            at += 1
+        taken, self._wanted = self._wanted[:at], self._wanted[at:]
+        return [(keys, answer) for keys, answer in taken if not answer.done()]
+
+    async def _answer(self, asked: list[tuple[Sequence[str], "asyncio.Future[Found]"]]) -> None:
+        keys = list(dict.fromkeys(chain.from_iterable(keys for keys, _ in asked)))
+        try:
+            found: Found = {}
+            for start in range(0, len(keys), MOST):
+                found |= await self._read(keys[start : start + MOST])
+        except BaseException as error:
+            for _, answer in asked:
+                _fail(answer, error)
+            if not isinstance(error, Exception):
+                raise
+            return
+        for wanted, answer in asked:
+            if not answer.done():
+                answer.set_result({key: found[key] for key in wanted if key in found})
+
+
+def _fail(answer: "asyncio.Future[Any]", error: BaseException) -> None:
+    if isinstance(error, Exception):
+        if not answer.done():
+            answer.set_exception(error)
+    else:
+        answer.cancel()
