@@ -51,6 +51,8 @@ class Writes:
         """Each record with its key values, in the order of the plan's names."""
         self.lists: dict[Record, ListLookup] = {}
         """The lists that rows were added to or taken from: several writers may have to do with one of them at the same time."""
+        self.moved: set[Record] = set()
+        """Records that have come into lists: which ones is told for certain by the row itself, as the database has made it."""
         self.classes: dict[KeyPlan, type] = {}
         """Hierarchies of which any record may have changed, with their root classes."""
         self.roots: dict[KeyPlan, type] = {}
@@ -108,6 +110,7 @@ class Writes:
         """Note all that another set has noted."""
         self.records.update(other.records)
         self.lists.update(other.lists)
+        self.moved |= other.moved
         self.classes.update(other.classes)
         self.roots.update(other.roots)
         self.inserted.update(other.inserted)

@@ -6,13 +6,16 @@ from typing import Any
 from sqlalchemy import Engine
 
 from stockstore.coherence.protocol import Writes
-from stockstore.errors import ConfigurationError
-from stockstore.keys import Key, keys_of
+from stockstore.errors import ConfigurationError, StockstoreError
+from stockstore.keys import Key, ListLookup, keys_of, mapper_of
+from stockstore.keys.declared import identity_class
 from stockstore.stores.base import Store
 from stockstore.stores.cache import CacheStore
 from stockstore.stores.chained import ChainedStore
+from stockstore.stores.snapshots import RowSnapshot
 from stockstore.stores.sqlalchemy import SqlAlchemyStore
 from stockstore.stores.tiers import cache_tiers
+from stockstore_ext.sqlalchemy.collect.lists import indexes_below
 
 
 def caches_of(store: Store) -> tuple[Any, ...]:
@@ -48,7 +51,28 @@ def find_writes(store: Store, cls: type, keys: list[Key]) -> Writes:
             others.append(key)
     for kind, identity in _identities(store, cls, others) if others else ():
         writes.add(kind, identity)
+    if mapper_of(cls) is not None and indexes_below(identity_class(cls)):
+        _add_lists(store, cls, keys, writes)
     return writes
+
+
+def _add_lists(store: Store, cls: type, keys: list[Key], writes: Writes) -> None:
+    """Add the lists that the rows of keys are in by now; those that they have left show it, and are not believed.
+
+    All of the class, where no database tells.
+    """
+    last = stores_of(store)[-1]
+    try:
+        rows = last.batch_fetch(cls, keys) if isinstance(last, SqlAlchemyStore) else None
+    except StockstoreError:
+        rows = None
+    if rows is None:
+        writes.add_class(cls)
+    for row in rows or ():
+        for plan in keys_of(row.cls).indexes if isinstance(row, RowSnapshot) else ():
+            values = row.values(plan.names) if isinstance(row, RowSnapshot) else None
+            if values is not None:
+                writes.add_list(ListLookup(plan, plan.native(values), ()))
 
 
 def _identities(store: Store, cls: type, keys: list[Key]) -> Iterator[tuple[type, Key]]:

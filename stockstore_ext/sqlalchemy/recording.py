@@ -1,7 +1,7 @@
 """From what sessions and engines tell to what a commit does to the caches."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Literal, TypeAlias
@@ -18,6 +18,7 @@ from stockstore.coherence.resolver import Resolver
 from stockstore.coherence.writer import WriteThrough
 from stockstore.evidence import AnyEvidence, Outbox, evidence_of
 from stockstore.evidence.aside import aside, asking, is_private
+from stockstore.keys import ListLookup, keys_of
 from stockstore.mapped.hydrate import is_flushing
 from stockstore.mapped.reread import is_exact, reread
 from stockstore.mapped.sessions import note
@@ -197,12 +198,14 @@ class Recording:
         strict = self.settings.consistency == "strict" and scope is not FOREIGN
         return self.means_of(base_engine(connection)) if strict else None
 
-    def _snapshots(self, connection: Connection, scope: Scope, writes: Writes) -> list[Snapshot]:
+    def _snapshots(self, connection: Connection, scope: Scope, writes: Writes) -> Sequence[Snapshot]:
         """Give the rows exactly as they will be; of a tenant's tables none, as a statement may have named another schema."""
         if self.settings.write == "invalidate" or scope is not None:
             return []
         exact = ((root, keys) for root, keys in writes.by_root() if is_exact(connection, root))
-        return [RowSnapshot(plan, state) for root, keys in exact for plan, state in reread(connection, root, keys)]
+        rows = [RowSnapshot(plan, state) for root, keys in exact for plan, state in reread(connection, root, keys)]
+        _note_exact_lists(writes, rows)
+        return rows
 
     def _finish(self, commit: "Commit[Any, Snapshot]", prepared: "Prepared[Any, Snapshot] | None", outcome: Outcome) -> None:
         if prepared is not None:
@@ -264,6 +267,17 @@ class Recording:
         for tier in self.tiers:
             if tier.remote:
                 tier.resolvers.append(resolver)
+
+
+def _note_exact_lists(writes: Writes, rows: Iterable[RowSnapshot]) -> None:
+    """Note the lists that rows have come into, by what the database has made of their values."""
+    for row in rows if writes.moved else ():
+        keys = keys_of(row.cls)
+        if (keys.identity, row.native(keys.identity)) in writes.moved:
+            for plan in keys.indexes:
+                values = row.values(plan.names)
+                if values is not None:
+                    writes.add_list(ListLookup(plan, plan.native(values), ()))
 
 
 def _forget(using: dict[ref[Session], list[Frame]], session: ref[Session]) -> None:

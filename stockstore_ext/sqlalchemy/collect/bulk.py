@@ -9,12 +9,14 @@ from sqlalchemy.orm import Mapper, ORMExecuteState
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.elements import BinaryExpression, BindParameter
 
+from stockstore.keys import IndexPlan
 from stockstore.mapped.foreign_keys import dependents
 from stockstore.mapped.hydrate import identity_class
 from stockstore.mapped.statements import dml_in
 from stockstore.mapped.tables import columns_of_identity, roots_named, roots_of
 from stockstore_ext.sqlalchemy.collect.cascades import changed_along
-from stockstore_ext.sqlalchemy.collect.notes import wants
+from stockstore_ext.sqlalchemy.collect.lists import columns_in, indexes_below, lists_set, note_rows, note_stored, rows_of_lists
+from stockstore_ext.sqlalchemy.collect.notes import Notes, wants
 from stockstore_ext.sqlalchemy.collect.settings import DEFAULT, Collecting
 from stockstore_ext.sqlalchemy.collect.statements import is_plain_insert
 from stockstore_ext.sqlalchemy.collect.told import TOLD, Told, tellers
@@ -95,6 +97,11 @@ def _note_insert(work: _Work) -> None:
     if not is_plain_insert(work.dml):
         return
     known = [tuple([row.get(name) for name in work.key_names]) for row in work.listed]
+    if indexes_below(work.root):
+        if not known or len(known) > work.limit:
+            return
+        rows = list(work.listed)
+        work.told.note(lambda notes, dialect: note_rows(notes, work.root, work.mapper.class_, rows, dialect))
     if not known or len(known) > work.limit or any(None in identity for identity in known):
         # A new row makes nothing wrong that a cache holds; it has only to be kept from reading its own.
         work.told.note(lambda notes, _dialect: notes.inserted([work.root]))
@@ -116,9 +123,33 @@ def _note_change(work: _Work) -> Any:
     if keys is None or _is_odd(work, keys) or connection is None or commits_at_once(connection, "update"):
         return None
     dialect = connection.dialect
+    listed = _lists(work, table, dialect)
+    if listed is None:
+        return None
     if table.implicit_returning and _can_return(dialect, work.dml):
-        return _returning(work, keys)
-    return None if dialect.name == "sqlite" else _locking(work, keys)
+        return _returning(work, keys, listed)
+    return None if dialect.name == "sqlite" or (listed and isinstance(work.dml, Update)) else _locking(work, keys, listed)
+
+
+def _lists(work: _Work, table: Any, dialect: Any) -> dict[IndexPlan, list[Any]] | None:
+    """Give the indexes whose lists a statement may change, with their columns; ``None`` where its rows would not tell the lists."""
+    found = columns_in(work.root, table)
+    if isinstance(work.dml, Delete) or not indexes_below(work.root):
+        return found
+    names = {str(name) for column in _set_columns(work) for name in (getattr(column, "key", column), getattr(column, "name", column))}
+    names |= _given_names(work)
+    changed = lists_set(work.root, names)
+    if not changed and names.isdisjoint(_discriminators(work)):
+        return {}
+    # SQLite has no locks of rows, under which the former values could be had.
+    told = found is not None and changed and dialect.name != "sqlite"
+    return {plan: found[plan] for plan in changed if plan in found} if told and found is not None else None
+
+
+def _discriminators(work: _Work) -> tuple[str, ...]:
+    """Give the names of what tells the class of a row, where that decides on its lists."""
+    column: Any = work.mapper.polymorphic_on
+    return () if column is None or not indexes_below(work.root) else (column.key, column.name)
 
 
 def _can_return(dialect: Any, dml: Any) -> bool:
@@ -166,6 +197,8 @@ def _is_odd(work: _Work, keys: Sequence[Any]) -> bool:
 
 def _listed(work: _Work) -> Any:
     """Note the rows of an UPDATE by primary key."""
+    if lists_set(work.root, _given_names(work)) or not _given_names(work).isdisjoint(_discriminators(work)):
+        return None
     strategy = work.execution.execution_options.get("dml_strategy", "auto")
     known = [tuple([row.get(name) for name in work.key_names]) for row in work.listed]
     if isinstance(work.dml, Update) and strategy in {"auto", "bulk"} and len(known) <= work.limit and not any(None in i for i in known):
@@ -175,28 +208,57 @@ def _listed(work: _Work) -> Any:
     return None
 
 
-def _returning(work: _Work, keys: Sequence[Any]) -> Any:
-    if not _is_narrow(work, keys) and _count(work) > work.limit:
+def _returning(work: _Work, keys: Sequence[Any], listed: dict[IndexPlan, list[Any]]) -> Any:
+    columns = _with_lists(keys, listed)
+    former = _locked(work, keys, columns) if listed and isinstance(work.dml, Update) else None
+    if former is None and ((listed and isinstance(work.dml, Update)) or (not _is_narrow(work, keys) and _count(work) > work.limit)):
         return None
+    # A column that the statement sets is given only where it is asked for beside the defaults.
+    extra = {"supplemental_cols": columns[len(keys) :]} if listed else {}
     work.tell()
-    result = _invoke(work, work.dml.return_defaults(*keys))
+    result = _invoke(work, work.dml.return_defaults(*keys, **extra))
     rows = getattr(result, "returned_defaults_rows", None) or ()
-    if getattr(result, "rowcount", None) == len(rows):
-        _note_stored(work, [[row._mapping[key] for key in keys] for row in rows])  # noqa: SLF001 - a public name
+    found = [[row._mapping[column] for column in columns] for row in rows]  # noqa: SLF001 - a public name
+    if getattr(result, "rowcount", None) == len(rows) and (former is None or len(former) == len(rows)):
+        _note_found(work, keys, listed, columns, [*(former or ()), *found])
     else:
         _note_whole(work, [work.root])
     return result
 
 
-def _locking(work: _Work, keys: Sequence[Any]) -> Any:
+def _with_lists(keys: Sequence[Any], listed: dict[IndexPlan, list[Any]]) -> list[Any]:
+    return list(dict.fromkeys([*keys, *(column for columns in listed.values() for column in columns)]))
+
+
+def _locked(work: _Work, keys: Sequence[Any], columns: Sequence[Any]) -> list[Sequence[Any]] | None:
+    """Lock the rows that match, and give them as they are; ``None`` where they are too many."""
+    rows: list[Sequence[Any]] = list(_select(work, select(*columns).order_by(*keys).with_for_update().limit(work.limit + 1)).all())
+    return rows if len(rows) <= work.limit else None
+
+
+def _note_found(
+    work: _Work, keys: Sequence[Any], listed: dict[IndexPlan, list[Any]], columns: Sequence[Any], rows: Sequence[Sequence[Any]]
+) -> None:
+    identities, lists = [tuple(row[: len(keys)]) for row in rows], list(rows_of_lists(listed, columns, rows))
+
+    def note(notes: Notes, _dialect: object) -> None:
+        notes.stored(work.root, identities)
+        for plan, values in lists:
+            note_stored(notes, work.root, plan, values)
+
+    work.told.note(note)
+
+
+def _locking(work: _Work, keys: Sequence[Any], listed: dict[IndexPlan, list[Any]]) -> Any:
     """Lock the rows first, for a database without RETURNING; rows that match only afterwards show in the number of changed rows."""
-    rows = _select(work, select(*keys).order_by(*keys).with_for_update().limit(work.limit + 1)).all()
-    if len(rows) > work.limit:
+    columns = _with_lists(keys, listed)
+    rows = _locked(work, keys, columns)
+    if rows is None:
         return None
     work.tell()
     result = _invoke(work, work.dml)
     if getattr(result, "rowcount", None) == len(rows):
-        _note_stored(work, [tuple(row) for row in rows])
+        _note_found(work, keys, listed, columns, rows)
     else:
         _note_whole(work, [work.root])
     return result

@@ -9,8 +9,10 @@ from sqlalchemy.orm import InstanceState, Mapper
 from sqlalchemy.orm.exc import UnmappedColumnError
 from sqlalchemy.sql.expression import TableClause, Update
 
+from stockstore.keys import IndexPlan
 from stockstore.mapped.foreign_keys import acting_keys, dependents
 from stockstore.mapped.tables import Roots, identity_columns, mappers_in, roots_named
+from stockstore_ext.sqlalchemy.collect.lists import columns_in, note_stored, rows_of_lists
 from stockstore_ext.sqlalchemy.collect.notes import Notes
 from stockstore_ext.sqlalchemy.collect.told import TOLD
 
@@ -28,6 +30,7 @@ class _Link(NamedTuple):
     columns: tuple[Any, ...]
     referred: tuple[Any, ...]
     cascades: bool
+    nulls: bool
 
 
 def roots_deleted_along(mapper: Mapper[Any]) -> Roots:
@@ -100,11 +103,12 @@ def _children(walk: _Walk, link: _Link, values: set[tuple[Any, ...]]) -> None:
     if not link.cascades and dependents(link.child, "onupdate"):
         raise _Unknown
     identities = identity_columns(link.child)
-    columns = list(
-        dict.fromkeys([*link.child.primary_key, *(c for cs in identities.values() for c in cs), *(c for b in below for c in b.referred)])
-    )
+    listed = _lists_of(walk.notes, link.child)
+    wanted = [*identities.values(), *(b.referred for b in below), *(columns for found in listed.values() for columns in found.values())]
+    columns = list(dict.fromkeys([*link.child.primary_key, *(column for columns in wanted for column in columns)]))
     rows = walk.rows(select(*columns).where(_among(link.columns, fresh)).order_by(*link.child.primary_key))
     _note_rows(walk.notes, link.child, identities, columns, rows)
+    _note_lists(walk.notes, link, listed, columns, rows)
     for further in below:
         _children(walk, further, {tuple(row[columns.index(column)] for column in further.referred) for row in rows})
 
@@ -118,6 +122,28 @@ def _note_rows(notes: Notes, table: Table, identities: dict[type, list[Any]], co
         notes.stored(root, [[row[columns.index(column)] for column in identities[root]] for row in rows])
 
 
+def _lists_of(notes: Notes, table: Table) -> dict[type, dict[IndexPlan, list[Any]]]:
+    found = {root: columns_in(root, table) for root in roots_named([table.name]) if notes.wants(root)}
+    if None in found.values():
+        raise _Unknown
+    return {root: lists for root, lists in found.items() if lists}
+
+
+def _note_lists(notes: Notes, link: _Link, listed: dict[type, dict[IndexPlan, list[Any]]], columns: Sequence[Any], rows: _Values) -> None:
+    """Note the lists that rows leave, and where their reference is taken away those that they come into."""
+    for root, found in listed.items():
+        changed = found if link.cascades else {plan: its for plan, its in found.items() if not set(its).isdisjoint(link.columns)}
+        if changed and rows and not (link.cascades or link.nulls):
+            raise _Unknown
+        after = (
+            []
+            if link.cascades
+            else [tuple(None if column in link.columns else row[at] for at, column in enumerate(columns)) for row in rows]
+        )
+        for plan, values in rows_of_lists(changed, columns, [*rows, *after]):
+            note_stored(notes, root, plan, values)
+
+
 def _among(columns: Sequence[Any], values: set[tuple[Any, ...]]) -> Any:
     return columns[0].in_([value for (value,) in values]) if len(columns) == 1 else tuple_(*columns).in_(list(values))
 
@@ -127,8 +153,9 @@ def _links_to(table: Table) -> Iterator[_Link]:
     for constraint in constraints:
         if isinstance(constraint, ForeignKeyConstraint):
             keys = constraint.elements
-            cascades = (constraint.ondelete or "").upper() == "CASCADE"
-            yield _Link(constraint.table, tuple(key.parent for key in keys), tuple(key.column for key in keys), cascades)
+            does = (constraint.ondelete or "").upper()
+            columns = tuple(key.parent for key in keys), tuple(key.column for key in keys)
+            yield _Link(constraint.table, *columns, cascades=does == "CASCADE", nulls=does == "SET NULL")
 
 
 def _is_inheritance(mapper: Mapper[Any], link: _Link) -> bool:

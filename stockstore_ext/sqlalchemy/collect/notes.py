@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any, Final, cast
 from weakref import WeakKeyDictionary
 
@@ -76,6 +77,13 @@ class Notes:
         for root in roots:
             if self.wants(root):
                 self.writes.add_inserted(root)
+
+    def moved(self, root: type, identity: Sequence[object]) -> None:
+        """Note a row that has come into lists, by its primary key as the program has it."""
+        shape = _shape_of(root)
+        values = tuple([identity[position] for position in shape.order])
+        with suppress(CodecError):
+            self.writes.moved.add((shape.plan, shape.plan.native(values)))
 
     def is_whole(self, root: type) -> bool:
         """Whether a root is noted as a whole, so that its rows need not be."""

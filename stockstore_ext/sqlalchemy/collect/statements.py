@@ -1,7 +1,7 @@
 """What every other statement on a connection writes: Core tables, bulk methods, text."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -16,12 +16,14 @@ from stockstore.mapped.foreign_keys import dependents
 from stockstore.mapped.statements import dml_in, plain_table, reading_of
 from stockstore.mapped.tables import all_roots, mappers_in, replaces, roots_in_text, roots_named, roots_of
 from stockstore_ext.sqlalchemy.collect.cascades import changed_along
+from stockstore_ext.sqlalchemy.collect.lists import indexes_below, note_inserted
 from stockstore_ext.sqlalchemy.collect.notes import Notes
 from stockstore_ext.sqlalchemy.collect.settings import DEFAULT, Collecting
 from stockstore_ext.sqlalchemy.collect.told import is_told
 
 _log: Final = logging.getLogger(__name__)
 _TEXTUAL: Final = (TextClause, TextualSelect, FromStatement)
+_LISTED: Final = "_stockstore_listed"
 _BUILT: Final = (SelectBase, UpdateBase)
 """What tells its tables; an application's own construct may be compiled to anything."""
 
@@ -82,7 +84,7 @@ def statement(context: ExecutionContext | None, sql: str, writes: Writes, collec
         return
     for target in targets:
         by_mapper = _is_by_mapper(target.table, options.get("compiled_cache"))
-        _note(target, notes, any_schema="schema_translate_map" in options, by_mapper=by_mapper)
+        _note(target, notes, context, by_mapper=by_mapper, limit=collecting.limit)
 
 
 def _is_by_mapper(table: TableClause, cache: object) -> bool:
@@ -92,12 +94,15 @@ def _is_by_mapper(table: TableClause, cache: object) -> bool:
     return any(vars(mapper.base_mapper).get("_compiled_cache") is cache for mapper in mappers_in(table))
 
 
-def _note(target: _Target, notes: Notes, *, any_schema: bool, by_mapper: bool) -> None:
-    roots = roots_of(target.table, any_schema=any_schema)
+def _note(target: _Target, notes: Notes, context: Any, *, by_mapper: bool, limit: int) -> None:
+    roots = roots_of(target.table, any_schema="schema_translate_map" in context.execution_options)
     if by_mapper:
-        notes.tentatively(roots, inserted=target.inserts)
+        listed = {root for root in roots if target.inserts and notes.wants(root) and indexes_below(root)}
+        notes.tentatively(roots - listed, inserted=target.inserts)
+        notes.tentatively(listed, inserted=False)
     elif target.inserts:
         notes.inserted(roots)
+        _note_lists(target, notes, [root for root in roots if notes.wants(root)], context, limit)
     else:
         notes.whole(roots)
     changed = roots_named(target.changed) if target.changed else frozenset()
@@ -105,6 +110,14 @@ def _note(target: _Target, notes: Notes, *, any_schema: bool, by_mapper: bool) -
         notes.tentatively(changed, inserted=False)
     else:
         notes.whole(changed)
+
+
+def _note_lists(target: _Target, notes: Notes, roots: Iterable[type], context: Any, limit: int) -> None:
+    """Note the lists of new rows, once for a statement that is sent in several parts; of unknown rows the class."""
+    seen = vars(context).setdefault(_LISTED, {})
+    if seen.get(target.table) is not notes.writes:
+        seen[target.table] = notes.writes
+        notes.whole([root for root in roots if not notes.is_whole(root) and not note_inserted(notes, root, target.table, context, limit)])
 
 
 def _targets_of(context: Any) -> list[_Target] | None:

@@ -1,17 +1,20 @@
 """What a flush writes."""
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any, Final
 from weakref import WeakKeyDictionary, WeakSet
 
 from sqlalchemy import inspect
 from sqlalchemy.orm import InstanceState, Mapper, Session, UOWTransaction
 
+from stockstore.keys import keys_of
 from stockstore.mapped import flushed_states, plan_of
 from stockstore.mapped.foreign_keys import Action, dependents
 from stockstore.mapped.hydrate import identity_class
 from stockstore.mapped.tables import replaces, roots_named, roots_of
 from stockstore_ext.sqlalchemy.collect.cascades import note_deleted_along, roots_changed_along, roots_deleted_along
+from stockstore_ext.sqlalchemy.collect.lists import note_moves
 from stockstore_ext.sqlalchemy.collect.notes import Notes, wants
 from stockstore_ext.sqlalchemy.collect.settings import DEFAULT, Collecting, WritesOf
 
@@ -101,7 +104,11 @@ def _note_rows(session: Session, mapper: Mapper[Any], changed: _States, deleted:
         notes.whole({root, *roots_deleted_along(mapper)})
     if notes.wants(root):
         former = [state.key[1] for state in (*changed, *deleted) if state.key is not None]
-        notes.given(root, dict.fromkeys((*former, *_identities(mapper, changed, notes, root))), lambda: session.get_bind(mapper).dialect)
+        dialect_of = cache(lambda: session.get_bind(mapper).dialect)
+        notes.given(root, dict.fromkeys((*former, *_identities(mapper, changed, notes, root))), dialect_of)
+        if keys_of(mapper.class_).indexes and not notes.is_whole(root):
+            note_moves(notes, root, changed, dialect_of, deleted=False)
+            note_moves(notes, root, deleted, dialect_of, deleted=True)
 
 
 def _identities(mapper: Mapper[Any], states: _States, notes: Notes, root: type) -> list[tuple[Any, ...]]:
