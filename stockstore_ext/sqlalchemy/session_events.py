@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from sqlalchemy import Connection, Result, Select, event
+from sqlalchemy import Connection, Engine, Result, Select, event
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.orm import ORMExecuteState, Session, SessionTransaction, UOWTransaction
 
@@ -47,7 +47,8 @@ class SessionEvents:
     # -- listeners -------------------------------------------------------------------------------
 
     def _after_begin(self, session: Session, _transaction: SessionTransaction, connection: Connection) -> None:
-        if not is_origin(session):
+        # A test of the application's may let something else stand for a connection or its engine.
+        if not is_origin(session) and isinstance(connection, Connection) and isinstance(connection.engine, Engine):
             self._engines.hear(base_engine(connection))
             self._recording.begin(session, connection)
 

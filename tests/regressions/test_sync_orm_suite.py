@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from sqlalchemy import Column, Delete, Engine, Integer, MetaData, Table, Update, create_engine, delete, event, update
@@ -112,3 +113,12 @@ def test_class_that_is_mapped_once_more(hooked: Hooked) -> None:
         found = hooked.store.get(Thing, identity)
         assert {name: getattr(found, name) for name in values} == values
         mappings.dispose()
+
+
+def test_connection_that_is_none(hooked: Hooked) -> None:
+    """A test of an application may have a mock in the place of a connection."""
+    hooked.prove_cached()
+    with hooked.maker.class_(bind=Mock(spec=Engine)) as session:
+        session.execute(update(Person).where(Person.id == 1).values(name="new"), execution_options={"synchronize_session": False})
+        session.commit()
+    assert hooked.name() == hooked.row() == "old"

@@ -51,11 +51,12 @@ class _Work:
         self.limit = told.collecting.limit
 
     def connection(self) -> Connection | None:
-        """Give the connection that it is executed on, ``None`` where another listener is yet to choose that."""
+        """Give the connection that it is executed on, ``None`` where another listener is yet to choose that, or it is none of SQLAlchemy's."""
         try:
-            return self.execution.session.connection(bind_arguments=dict(self.execution.bind_arguments))
+            found: object = self.execution.session.connection(bind_arguments=dict(self.execution.bind_arguments))
         except UnboundExecutionError:
             return None
+        return found if isinstance(found, Connection) else None
 
     @property
     def listed(self) -> Sequence[Mapping[str, Any]]:
