@@ -21,6 +21,7 @@ SUBJECTS: Final = {
     "hydration": "hydration",
     "commits": "session_commits",
     "reads": "read_through",
+    "web": "web_load",
     "size": "memory_size",
     "hit-ratio": "hit_ratios",
 }

@@ -95,7 +95,7 @@ def _reading(cache: Store, engine: Engine, stack: ExitStack) -> Session:
     if engine.dialect.name == "sqlite":
         sync.create_outbox(engine)
     # A class of its own: the hook changes the one that it is attached to.
-    maker = sessionmaker(engine, class_=type("Reading", (Session,), {}))
+    maker: sessionmaker[Session] = sessionmaker(engine, class_=type("Reading", (Session,), {}))
     sync.attach(maker)
     stack.callback(sync.detach)
     store.clear()
