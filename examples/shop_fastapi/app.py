@@ -37,15 +37,14 @@ class NewOrder(BaseModel):
     quantity: int = Field(ge=1)
 
 
-class ShopSession(Session):
-    """What the async sessions drive, and the hook is attached to."""
-
-
 def create_app() -> FastAPI:
     # The fastest first: what one request has read, process memory; with a server, SHOP_CACHE="thread:// memory:// redis+asyncio://localhost".
     caches = open_store(*os.environ.get("SHOP_CACHE", "thread:// memory://").split())
     engine = create_async_engine(os.environ.get("SHOP_DATABASE", "sqlite+aiosqlite:///shop.db"))
     store = AsyncStore(ChainedStore([caches, SqlAlchemyStore(engine=engine)]))
+
+    class ShopSession(Session):
+        """What this application's async sessions drive, and the hook is attached to."""
 
     sessions = async_sessionmaker(engine, sync_session_class=ShopSession, expire_on_commit=False)
     SessionSync(store.store, read_through=True).attach(ShopSession)

@@ -52,15 +52,15 @@ class Running(NamedTuple):
 
 
 DEFAULTS = [Running(FLASK), Running(FASTAPI)]
-SHOPS = [Running(FLASK, "redis_url"), Running(FASTAPI, "memcached_address", "postgres_schema_url")]
+SHOPS = [Running(FLASK, "redis_url"), Running(FASTAPI, "redis_url", "postgres_schema_url")]
 
 
 def environment_of(running: Running, request: pytest.FixtureRequest) -> dict[str, str]:
     """Give the variables that a shop reads."""
     given = {**os.environ, "PYTHONPATH": str(ROOT)}
     if running.cache is not None:
-        url = request.getfixturevalue(running.cache)
-        given["SHOP_CACHE"] = f"thread:// memory:// {url if '//' in url else f'memcached://{url}'}"
+        url = str(request.getfixturevalue(running.cache))
+        given["SHOP_CACHE"] = f"thread:// memory:// {url if running.command is FLASK else url.replace('redis://', 'redis+asyncio://')}"
     if running.database is not None:
         given["SHOP_DATABASE"] = request.getfixturevalue(running.database)
     return given

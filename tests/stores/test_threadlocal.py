@@ -300,6 +300,31 @@ def test_a_chain_scopes_its_tiers() -> None:
     assert below.contains(User, 1)
 
 
+def test_threads_that_share_a_scope_never_read_backwards() -> None:
+    """Threads of one request write an object each and read all of them: nobody reads an older one than he has read, or written."""
+    below = ProcessMemoryStore()
+    chain = ChainedStore([ThreadLocalStore(max_staleness=None), below])
+    chain.batch_put([Code(code=number, version=0) for number in range(4)])
+    wrong: list[object] = []
+
+    def work(mine: int) -> None:
+        seen_last = dict.fromkeys(range(4), 0)
+        for version in range(1, 100):
+            chain.put(Code(code=mine, version=version))
+            seen_last[mine] = version
+            for found in chain.batch_get(Code, [0, 1, 2, 3]) + chain.batch_get(Code, [0, 1, 2, 3]):
+                assert found is not None
+                if found.version < seen_last[found.code]:
+                    wrong.append((found.code, found.version, seen_last[found.code]))
+                seen_last[found.code] = found.version
+
+    with chain.scope(), ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(copy_context().run, work, mine) for mine in range(4)]:
+            done.result(30)
+        assert chain.tiers[0].stats().hits > 0
+    assert wrong == []
+
+
 # -- tasks -------------------------------------------------------------------------------------------------
 
 

@@ -22,6 +22,7 @@ class User(Thing):
 class Code(Thing):
     __keys__ = ["code"]
     code: Any
+    version: Any
 
 
 class Falsy(Thing):
