@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Engine, Row, event, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import DeclarativeBase, Session
 
 from stockstore.keys import keys_of
 from tests.stores.shop import Bag, Base
@@ -28,10 +28,10 @@ class Served:
         """Insert rows that nobody has seen."""
         self.path.seed(*objects)
 
-    def cache(self) -> None:
+    def cache(self, base: type[DeclarativeBase] = Base) -> None:
         """Have every row cached, by all of its keys."""
         with self.plain() as session:
-            for mapper in Base.registry.mappers:
+            for mapper in base.registry.mappers:
                 if not mapper.concrete and mapper.inherits is None and mapper.class_ is not Bag:
                     for obj in session.scalars(select(mapper.class_)):
                         for plan in keys_of(type(obj)).plans:
@@ -63,7 +63,7 @@ class Served:
         assert not is_error(expected), expected
         with self.statements() as seen:
             assert outcome(self.session, run) == expected
-        assert seen == []
+        assert seen == [], seen
         return expected
 
     def misses(self, run: Run) -> Any:
@@ -118,11 +118,10 @@ def is_error(outcome: Any) -> bool:
 def described(value: Any) -> Any:
     """Give instances as class and columns, wherever they are."""
     if hasattr(value, "_sa_instance_state"):
-        # SQLAlchemy leaves the columns of a subclass to the first access, and deferred ones; a concrete class has no discriminator.
+        # SQLAlchemy leaves the columns of a subclass to the first access; a concrete class has no discriminator.
         mapper = type(value).__mapper__
-        names = [
-            prop.key for prop in mapper.column_attrs if not prop.deferred and mapper.class_manager[prop.key].impl.accepts_scalar_loader
-        ]
+        columns = [prop for prop in mapper.column_attrs if mapper.class_manager[prop.key].impl.accepts_scalar_loader]
+        names = [prop.key for prop in columns if prop.key in vars(value) or not prop.deferred]
         return type(value).__name__, {name: getattr(value, name) for name in names}
     if isinstance(value, Row):
         return "row", value._fields, tuple(map(described, value))

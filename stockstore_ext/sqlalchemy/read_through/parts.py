@@ -94,9 +94,13 @@ def _end_above(options: Sequence[Any], compile_options: Any) -> bool:
 
 def _ends(element: Any, path: Sequence[Any]) -> bool:
     tokens = element.path.path
-    if element._extra_criteria or element.local_opts.get("recursion_depth") is not None or any(isinstance(token, str) for token in tokens):
+    if not path or isinstance(tokens[0], str) or element._extra_criteria or element.local_opts.get("recursion_depth") is not None:
         return False
-    if len(tokens) <= len(path) + 1 and path:
-        return True
+    if len(tokens) <= len(path) + 1:
+        return not isinstance(tokens[-1], str) or len(tokens) <= len(path)
     # At odd places stand the relationships: another one leads elsewhere.
-    return any(tokens[at].key != path[at].key for at in range(1, min(len(tokens), len(path)), 2))
+    return any(_key(tokens[at]) != path[at].key for at in range(1, min(len(tokens), len(path)), 2))
+
+
+def _key(token: Any) -> str:
+    return token if isinstance(token, str) else str(token.key)

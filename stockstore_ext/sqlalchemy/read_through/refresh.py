@@ -9,14 +9,22 @@ from sqlalchemy.orm.state import InstanceState
 
 from stockstore.mapped import UNLOADED, MappedPlan
 
-_SLOT: Final = "stockstore.filled"
+_FILLED: Final = "stockstore.filled"
+_REFRESHED: Final = "stockstore.refreshed"
+_LAZY: Final = frozenset(("dynamic", "raise", "raise_on_sql", "select", True, "write_only"))
+"""Relationships of which a refresh loads nothing."""
 Row = tuple[MappedPlan, tuple[Any, ...]]
 """The plan of a row's class, and its column values."""
 
 
 def has_all(plan: MappedPlan, names: Collection[str]) -> bool:
-    """Whether each of these attributes has its value in the column states of a class."""
-    return filled(plan).issuperset(names)
+    """Whether the column state of a class has all that a load would set of these attributes."""
+    known: frozenset[str] | None = plan.statements.get(_REFRESHED)
+    if known is None:
+        mapper = plan.mapper
+        lazy = (relationship.key for relationship in mapper.relationships if relationship.lazy in _LAZY)
+        known = plan.statements[_REFRESHED] = filled(plan).union(lazy, mapper.composites.keys(), mapper.synonyms.keys())
+    return known.issuperset(names)
 
 
 def refresh(state: "InstanceState[Any]", row: Row, names: Collection[str]) -> None:
@@ -76,8 +84,8 @@ def _tell(state: "InstanceState[Any]", names: Collection[str]) -> None:
 
 def filled(plan: MappedPlan) -> frozenset[str]:
     """The attributes that an instance has after a load."""
-    known: frozenset[str] | None = plan.statements.get(_SLOT)
+    known: frozenset[str] | None = plan.statements.get(_FILLED)
     if known is None:
         columns = plan.mapper.column_attrs
-        known = plan.statements[_SLOT] = frozenset(name for name in plan.attrs if not columns[name].deferred)
+        known = plan.statements[_FILLED] = frozenset(name for name in plan.attrs if not columns[name].deferred)
     return known

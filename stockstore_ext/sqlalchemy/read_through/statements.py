@@ -127,7 +127,8 @@ def _autoflush(session: Session, loading: Any) -> None:
 
 
 def _is_whole(state: "InstanceState[Any]") -> bool:
-    return state.key is not None and state.identity_token is None and None not in state.key[1]
+    """Whether the instance has a row, and was loaded without options, which a refresh follows too."""
+    return state.key is not None and state.identity_token is None and None not in state.key[1] and not state.load_options
 
 
 def _identity(cls: type, state: "InstanceState[Any]") -> Any:
