@@ -15,7 +15,7 @@ from stockstore.keys import Lookup, keys_of
 from stockstore.mapped import plan_of
 from stockstore.mapped.hydrate import has_changes
 from stockstore_ext.sqlalchemy.read_through.listeners import has_others
-from stockstore_ext.sqlalchemy.read_through.options import ASIDE, is_refresh, is_served
+from stockstore_ext.sqlalchemy.read_through.options import ASIDE, bypassed, is_refresh, is_served
 from stockstore_ext.sqlalchemy.read_through.seams import Seam
 from stockstore_ext.sqlalchemy.read_through.serving import Serving
 
@@ -76,7 +76,8 @@ def methods(seam: Seam[Identities]) -> dict[str, Any]:
     def _get_impl(self: Session, *args: Any, options: Any = None, execution_options: Options = EMPTY_DICT, **more: Any) -> object | None:
         if options:
             execution_options = {**execution_options, ASIDE: True}
-        return seam.original(self, "_get_impl")(*args, options=options, execution_options=execution_options, **more)  # type: ignore[no-any-return]
+        with bypassed(self, execution_options):
+            return seam.original(self, "_get_impl")(*args, options=options, execution_options=execution_options, **more)  # type: ignore[no-any-return]
 
     return {"_identity_lookup": _identity_lookup, "_get_impl": _get_impl}
 

@@ -1,7 +1,9 @@
 """What execution options say about a read."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final
+from weakref import WeakSet
 
 from sqlalchemy.orm import Session
 
@@ -16,12 +18,32 @@ ASIDE: Final = "stockstore_aside"
 
 _HEEDED: Final = frozenset((BYPASS, REFRESH, "logging_token", "populate_existing"))
 
+_bypassed: Final[WeakSet[Session]] = WeakSet()
+
 
 def is_served(session: Session, options: Mapping[str, Any]) -> bool:
     """Whether the execution options of a session and of a read by primary key leave it to the caches."""
     # Sessions have options of their own from SQLAlchemy 2.1 on.
     own: Mapping[str, Any] = getattr(session, "execution_options", options)
     return all(_HEEDED.issuperset(each) and each.get(BYPASS) is not False for each in (options, own))
+
+
+@contextmanager
+def bypassed(session: Session, options: Mapping[str, Any]) -> Iterator[None]:
+    """Have an expired instance that a read finds refreshed as the read's options say, which SQLAlchemy does not pass on."""
+    if options.get(BYPASS) is not False:
+        yield
+        return
+    _bypassed.add(session)
+    try:
+        yield
+    finally:
+        _bypassed.discard(session)
+
+
+def is_bypassed(session: Session) -> bool:
+    """Whether a session is within such a read."""
+    return session in _bypassed
 
 
 def is_refresh(session: Session, options: Mapping[str, Any]) -> bool:

@@ -13,7 +13,7 @@ from sqlalchemy.orm.state import InstanceState
 from stockstore.keys import keys_of
 from stockstore.mapped import plan_of
 from stockstore_ext.sqlalchemy.read_through.entities import entity_of
-from stockstore_ext.sqlalchemy.read_through.options import BYPASS, REFRESH
+from stockstore_ext.sqlalchemy.read_through.options import BYPASS, REFRESH, is_bypassed
 from stockstore_ext.sqlalchemy.read_through.refresh import Row, attached, has_all, primary_key, refresh
 from stockstore_ext.sqlalchemy.read_through.results import entity_result, paired_result
 from stockstore_ext.sqlalchemy.read_through.serving import Serving
@@ -98,7 +98,7 @@ class Statements:
         if not names or type(statement) not in (Select, FromStatement) or not _may_answer(execution, loading) or not _is_whole(state):
             return None
         cls, session = state.class_, execution.session
-        if self._serving.refuses(session, cls) or not has_all(plan_of(cls), names):
+        if is_bypassed(session) or self._serving.refuses(session, cls) or not has_all(plan_of(cls), names):
             return None
         _autoflush(session, loading)
         found = self._serving.states(session, cls, [_identity(cls, state)])
