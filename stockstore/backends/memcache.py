@@ -4,6 +4,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar, Union, cast
 
+from stockstore.aio.bridge import in_greenlet
+from stockstore.aio.threads import in_thread
 from stockstore.backends.base import checked_timeouts, target_of
 from stockstore.backends.coherent import CoherentBackend, Item, Leased
 from stockstore.errors import CacheUnreachable, ConfigurationError
@@ -56,7 +58,7 @@ class MemcacheBackend(CoherentBackend):
 
     No connection is opened before the first operation. Threads and forked processes may share a backend.
     Each key has its server by rendezvous hashing; a server that is down keeps its keys, and operations on
-    them raise. :meth:`clear` replaces a token that every cell depends on (see ``generations``): a process
+    them raise. Under ``AsyncStore`` a few threads serve the sockets. :meth:`clear` replaces a token that every cell depends on (see ``generations``): a process
     that writes elsewise into the same keys is not seen. What a server held before a restart is absent.
     """
 
@@ -261,7 +263,10 @@ class MemcacheBackend(CoherentBackend):
     ) -> list[_Result]:
         wanted = preferred or {}
         jobs = [Job(node.pool, steps, wanted.get(node)) for node, steps in work.items()]
-        run(jobs)
+        if in_greenlet():
+            in_thread(partial(run, jobs))
+        else:
+            run(jobs)
         for job in jobs:
             if job.error:
                 where = job.pool.server.name

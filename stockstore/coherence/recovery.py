@@ -54,7 +54,9 @@ class Recovery(Generic[K, V]):
             known = {} if debt is None else debt.items
             both = None if items is None or known is None else {**known, **items}
             self._debts[place] = _Debt(tell, both if both is not None and len(both) <= LIMIT else None)
-        if not self.settled(cls, partition):
+        try:
+            self.settled(cls, partition)
+        finally:
             self._start_paying()
 
     def settled(self, cls: type, partition: str) -> bool:

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from typing import Final, Generic, TypeVar
 from uuid import uuid4
 
+from stockstore.aio.bridge import uncancelled
 from stockstore.coherence.protocol import Outcome, Portable, Tier, Writes
 from stockstore.errors import CacheUnreachable, StockstoreError
 
@@ -90,7 +91,8 @@ class WriteThrough(Generic[S]):
             snapshots: Exactly what was committed, of some of the records.
         """
         settle = {Outcome.COMMITTED: _committed, Outcome.ROLLED_BACK: _rolled_back, Outcome.UNKNOWN: _unknown}[outcome]
-        _all([lambda place=place: settle(place, snapshots) for place in located.places])  # type: ignore[misc]
+        with uncancelled():
+            _all([lambda place=place: settle(place, snapshots) for place in located.places])  # type: ignore[misc]
 
     def invalidate(self, writes: Writes) -> None:
         """Remove what may be old now from every tier, the lowest first."""

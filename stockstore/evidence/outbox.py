@@ -30,7 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.mysql import LONGTEXT
 from sqlalchemy.exc import IntegrityError
 
-from stockstore.evidence.aside import INTERNAL
+from stockstore.evidence.aside import INTERNAL, aside, asking, is_private
 
 NAME: Final = "stockstore_outbox"
 _IDENTITY: Final = "identity"
@@ -75,7 +75,15 @@ class Outbox:
 
     def create(self, engine: Engine) -> None:
         """Make the table where it is not there."""
-        self.definition.create(engine, checkfirst=True)
+        asking(engine, lambda: self._create(engine))
+
+    def _create(self, engine: Engine) -> None:
+        if is_private(engine) or not engine.dialect.is_async:
+            self.definition.create(engine, checkfirst=True)
+            return
+        # The engine's own connections belong to the application's event loop.
+        with aside(engine) as connection:
+            self.definition.create(connection, checkfirst=True)
 
     def exists(self, connection: Connection) -> bool:
         """Whether the table is there; asks the database's catalogue."""

@@ -1,9 +1,9 @@
 """Who is told of events: hooks, for the whole process."""
 
 import logging
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Final, Protocol
 from weakref import WeakValueDictionary
 
@@ -33,7 +33,7 @@ listening: Final[list[Hook]] = []
 _failed: Final[list[Hook]] = []
 _quick: Final[WeakValueDictionary[int, Quick]] = WeakValueDictionary()
 _lock: Final = fork_safe_lock()
-_telling: Final = threading.local()
+_telling: Final = ContextVar("stockstore.telling", default=False)
 _log: Final = logging.getLogger(__name__)
 
 
@@ -92,15 +92,15 @@ def emit(kind: Kind, store: object, cls: str = "", count: int = 1, reason: str =
 
     What a hook itself does with stores is told to nobody.
     """
-    if (not count and kind != "outbox lag") or (kind in READS and is_unasked()) or getattr(_telling, "now", False):
+    if (not count and kind != "outbox lag") or (kind in READS and is_unasked()) or _telling.get():
         return
-    _telling.now = True
+    token = _telling.set(True)
     try:
         event = Event(kind, repr(store), cls, count, reason, seconds)
         for hook in tuple(listening):
             _tell(hook, event)
     finally:
-        _telling.now = False
+        _telling.reset(token)
 
 
 def _tell(hook: Hook, event: Event) -> None:

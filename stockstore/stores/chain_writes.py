@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
+from stockstore.aio.bridge import uncancelled
 from stockstore.coherence.commit import Prepared
 from stockstore.coherence.protocol import Outcome as Ended
 from stockstore.coherence.protocol import Record, Tier, Writes
@@ -93,11 +94,12 @@ class ChainWrite:
         """Release what was marked, with what is stored now, and see to it that the next read of it is a hit."""
         if self._prepared is not None and not self._exact:
             self._prepared.snapshots = list(_kept(outcome.snapshots))
-        self._finish(Ended.COMMITTED)
         rows = [*_kept(outcome.snapshots), *_kept(outcome.others)]
-        unmarked = self._unmarked(outcome)
-        if unmarked:
-            self._origin.through.invalidate(unmarked)
+        with uncancelled():
+            self._finish(Ended.COMMITTED)
+            unmarked = self._unmarked(outcome)
+            if unmarked:
+                self._origin.through.invalidate(unmarked)
         if unmarked or (self._exact and len(outcome.exact) < len({id(row) for row in rows})):
             self._cold = list(self._origin.tiers)
         if self._cold:

@@ -47,7 +47,7 @@ def commits_at_once(connection: Connection, sql: str) -> bool:
     level = connection.get_execution_options().get("isolation_level")
     if level is not None:
         return bool(level == "AUTOCOMMIT")
-    return _autocommits(_driver(connection))
+    return _autocommits(connection.connection.dbapi_connection)
 
 
 def autocommits(engine: Engine) -> bool:
@@ -75,6 +75,8 @@ def is_over(connection: PoolProxiedConnection) -> bool:
     driver: Any = connection.driver_connection
     try:
         status = getattr(getattr(driver, "info", None), "transaction_status", None)
+        if getattr(driver, "is_in_transaction", None) is not None:  # asyncpg's
+            return driver.is_in_transaction() is False
         return status == _IDLE or getattr(driver, "in_transaction", True) is False
     except Exception:  # noqa: BLE001 - a closed connection, for which each driver has its own error
         return False
@@ -82,7 +84,8 @@ def is_over(connection: PoolProxiedConnection) -> bool:
 
 def _begins(driver: Any, sql: str) -> bool:
     """Whether sqlite3 puts a BEGIN before a statement: in its default mode only before those that it knows for writing by their first word."""
-    mode = getattr(driver, "autocommit", _LEGACY)
+    # aiosqlite does not tell it of the connection that it keeps.
+    mode = getattr(getattr(driver, "_conn", driver), "autocommit", _LEGACY)
     if mode != _LEGACY:
         return mode is False
     return driver.isolation_level is not None and _DML.match(sql) is not None

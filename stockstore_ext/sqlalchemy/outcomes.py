@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 from sqlalchemy.engine import Dialect
 from sqlalchemy.pool import PoolProxiedConnection
 
+from stockstore.aio.bridge import uncancelled
 from stockstore.coherence.protocol import Outcome
 from stockstore.locks import fork_safe_lock
 from stockstore_ext.sqlalchemy.drivers import has_transaction, is_over
@@ -156,12 +157,20 @@ def _left(frames: list[Frame]) -> list[Frame]:
 
 
 def finish_all(pending: Iterable[Finish], outcome: Outcome) -> None:
-    """Do what follows the end of a transaction; never raises."""
-    for finish in pending:
-        try:
-            finish(outcome)
-        except Exception:  # noqa: BLE001, PERF203 - the transaction has ended, and the next one waits for the same
-            _log.exception("what follows a transaction that has %s failed; its caches may be invalidated late", outcome.value)
+    """Do what follows the end of a transaction; raises what interrupts the thread or the task alone, after the last."""
+    steps = list(pending)
+    if not steps:  # as after most transactions, which only read
+        return
+    with uncancelled(), ExitStack() as stack:
+        for step in reversed(steps):
+            stack.callback(_finish, step, outcome)
+
+
+def _finish(step: Finish, outcome: Outcome) -> None:
+    try:
+        step(outcome)
+    except Exception:  # noqa: BLE001 - the transaction has ended, and the next one waits for the same
+        _log.exception("what follows a transaction that has %s failed; its caches may be invalidated late", outcome.value)
 
 
 def watch(dialect: Dialect) -> None:

@@ -2,11 +2,12 @@
 
 import logging
 from collections.abc import Callable, Collection, Iterable
-from typing import Any, Final, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
 
 from sqlalchemy import Engine, MetaData, Table
-from sqlalchemy.orm import Session, scoped_session, sessionmaker
+from sqlalchemy.orm import Session
 
+from stockstore.aio.bridge import greenlet_spawn
 from stockstore.coherence.commit import OnUnreachable
 from stockstore.coherence.protocol import Writes
 from stockstore.errors import ConfigurationError
@@ -15,7 +16,7 @@ from stockstore.keys import Key
 from stockstore.mapped.sessions import add_rule, remove_rule
 from stockstore.stores.arguments import keys_in
 from stockstore.stores.base import Store
-from stockstore_ext.sqlalchemy.caches import caches_of, find_writes, origin_engine
+from stockstore_ext.sqlalchemy.caches import caches_of, find_writes, origin_engine, stores_of
 from stockstore_ext.sqlalchemy.collect import Collecting, Policy
 from stockstore_ext.sqlalchemy.engine_events import EngineEvents
 from stockstore_ext.sqlalchemy.guarantee import Guarantee, guarantee_of
@@ -23,9 +24,12 @@ from stockstore_ext.sqlalchemy.read_through import ReadThrough
 from stockstore_ext.sqlalchemy.recording import Consistency, Recording, Settings, Write
 from stockstore_ext.sqlalchemy.scope import ScopeOf, Scopes, SnapshotRule
 from stockstore_ext.sqlalchemy.session_events import SessionEvents, is_origin
+from stockstore_ext.sqlalchemy.targets import Target, class_of, refuse_blocking, refuse_mixture, session_target
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
 Require: TypeAlias = Literal["strict"]
-Target: TypeAlias = "type[Session] | sessionmaker[Any] | scoped_session[Any]"
 _log: Final = logging.getLogger(__name__)
 
 
@@ -105,13 +109,19 @@ class SessionSync:
     def attach(self, target: "Target | None" = None) -> "SessionSync":
         """Listen to the sessions of a Session class, ``sessionmaker`` or ``scoped_session``, or to every session; gives the hook itself.
 
+        An ``async_sessionmaker``, an ``AsyncSession`` class or an ``async_scoped_session`` is given a class of its own for the sync
+        sessions below those that it makes from now on. Databases and caches that are asked here are asked on connections of their own;
+        in a coroutine the event loop stands still for that long.
+
         Raises:
-            ConfigurationError: It is attached already, or the target is none of these, or ``require`` asks for more than there is.
+            ConfigurationError: It is attached already, or the target is none of these, or ``require`` asks for more than there is; or
+                a cache would block the event loop of async sessions, or is for asyncio and the sessions block.
         """
         if self._target is not None:
             raise ConfigurationError(f"this SessionSync is attached already, to {self._target!r}; detach() it first, or make another one")
-        target = _session_target(target)
-        if (self._store, _class_of(target)) in _attached:
+        refuse_mixture(target, stores_of(self._store))
+        target = session_target(target)
+        if (self._store, class_of(target)) in _attached:
             raise ConfigurationError(
                 f"another SessionSync of this store is attached to {target!r} already; one is enough, detach() the other first"
             )
@@ -119,10 +129,10 @@ class SessionSync:
         self._recording.attach()
         self._sessions.hear(target)
         self._target = target
-        _attached.append((self._store, _class_of(target)))
+        _attached.append((self._store, class_of(target)))
         add_rule(self._hides)
         if self._read_through is not None:
-            self._read_through.attach(_class_of(target))
+            self._read_through.attach(class_of(target))
         return self
 
     def detach(self) -> None:
@@ -131,10 +141,10 @@ class SessionSync:
             return
         target, self._target = self._target, None
         if self._read_through is not None:
-            self._read_through.detach(_class_of(target))
+            self._read_through.detach(class_of(target))
         remove_rule(self._hides)
-        if (self._store, _class_of(target)) in _attached:
-            _attached.remove((self._store, _class_of(target)))
+        if (self._store, class_of(target)) in _attached:
+            _attached.remove((self._store, class_of(target)))
         self._sessions.leave(target)
         self._recording.detach(self._engines.leave)
 
@@ -149,8 +159,12 @@ class SessionSync:
     def invalidate(self, cls: type, keys: Iterable[Key] | None = None) -> None:
         """Remove objects from the caches that somebody has changed whom nobody here sees: all of a class, or those of some keys.
 
-        Keys may be of any sort that the class declares.
+        Keys may be of any sort that the class declares. Under asyncio: :meth:`async_invalidate`.
+
+        Raises:
+            ConfigurationError: The caches are for asyncio, and this is blocking code.
         """
+        refuse_blocking(stores_of(self._store))
         if keys is None:
             writes = Writes()
             writes.add_class(cls)
@@ -158,10 +172,15 @@ class SessionSync:
             writes = find_writes(self._store, cls, keys_in(keys))
         self._recording.through.invalidate(writes)
 
+    async def async_invalidate(self, cls: type, keys: Iterable[Key] | None = None) -> None:
+        """Do as :meth:`invalidate`, for caches that do not block."""
+        await greenlet_spawn(self.invalidate, cls, keys)
+
     # -- set-up ----------------------------------------------------------------------------------
 
-    def create_outbox(self, engine: Engine) -> None:
+    def create_outbox(self, engine: "Engine | AsyncEngine") -> None:
         """Create the outbox table, if it is not there."""
+        engine = getattr(engine, "sync_engine", engine)
         if not isinstance(engine, Engine):
             raise ConfigurationError(f"the outbox table is created by an Engine, not by {engine!r}")
         self._outbox.create(engine)
@@ -182,7 +201,7 @@ class SessionSync:
         return guarantee_of(self._recording, engines)
 
     def _hides(self, session: Session, root: type) -> str:
-        if is_origin(session) or not isinstance(session, _class_of(self._target)):
+        if is_origin(session) or not isinstance(session, class_of(self._target)):
             return ""
         return self._recording.hides(session, root)
 
@@ -203,25 +222,3 @@ def _check(name: str, value: object, known: Iterable[object]) -> None:
 def _held_by(tiers: Iterable[Any]) -> Callable[[type], bool]:
     tiers = tuple(tiers)
     return lambda root: any(tier.holds(root) for tier in tiers)
-
-
-def _session_target(target: object) -> Any:
-    if target is None:
-        return Session
-    if hasattr(target, "sync_session_class") or type(target).__module__.startswith("sqlalchemy.ext.asyncio"):
-        raise ConfigurationError(
-            f"{target!r} makes AsyncSessions, whose events are those of their sync sessions; give it a class of its own, "
-            "async_sessionmaker(engine, sync_session_class=MySession), and attach(MySession)"
-        )
-    if isinstance(target, sessionmaker) or (isinstance(target, type) and issubclass(target, Session)):
-        return target
-    if isinstance(target, scoped_session) and isinstance(target.session_factory, sessionmaker):
-        return target.session_factory
-    raise ConfigurationError(
-        f"attach takes a Session class, a sessionmaker, a scoped_session of one, or nothing for every session, not {target!r}"
-    )
-
-
-def _class_of(target: Any) -> type[Session]:
-    found: type[Session] = target.class_ if isinstance(target, sessionmaker) else target
-    return found

@@ -19,7 +19,7 @@ NAME: ContextVar[str] = ContextVar("name", default="")
 
 def test_only_the_bridge_knows_the_names() -> None:
     """No other module names SQLAlchemy's module, or greenlet."""
-    names = re.compile(r"util\.concurrency|import greenlet|from greenlet")
+    names = re.compile(r"util\.concurrency|import greenlet\b|from greenlet\b")
     found = [path.name for package in PACKAGES for path in package.rglob("*.py") if names.search(path.read_text())]
     assert found == ["bridge.py"]
 

@@ -8,10 +8,10 @@ from sqlalchemy import Engine
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import StaticPool
 
-from stockstore import ChainedStore, MappingStore, ProcessMemoryStore, RedisStore, SqlAlchemyStore, Store, ThreadLocalStore
+from stockstore import ChainedStore, MappingStore, MemcacheStore, ProcessMemoryStore, RedisStore, SqlAlchemyStore, Store, ThreadLocalStore
 from stockstore.testing import CacheStoreContract, StoreContract, metadata
 from stockstore.testing.cache_store_contract import MakeStore
-from tests.aio.databases import DRIVERS, async_engine
+from tests.aio.databases import async_engine
 from tests.aio.driven import Driven, driving
 
 Drive = Callable[[Store], Driven]
@@ -50,7 +50,7 @@ class TestThreadLocalMapping(StoreContract):
         return drive(ChainedStore([ThreadLocalStore(), MappingStore({})]))
 
 
-@pytest.fixture(params=DRIVERS)
+@pytest.fixture(params=["aiosqlite", "asyncpg", "psycopg_async"])
 def contract_engine(request: pytest.FixtureRequest) -> AsyncEngine:
     """An engine, by each driver in turn, of a database in which the contract's tables are empty."""
     engine: Engine = request.getfixturevalue("sqlite_engine" if request.param == "aiosqlite" else "postgres_engine")
@@ -110,3 +110,10 @@ class TestRedis(CacheStoreContract):
     def make_store(self, redis_url: str, drive: Drive) -> MakeStore:
         """By a URL."""
         return lambda **options: drive(RedisStore(redis_url.replace("://", "+asyncio://", 1), **options))
+
+
+class TestMemcache(CacheStoreContract):
+    @pytest.fixture
+    def make_store(self, memcached_address: str, namespace: str, drive: Drive) -> MakeStore:
+        """On one server, whose sockets threads serve."""
+        return lambda **options: drive(MemcacheStore(memcached_address, **{"namespace": namespace, **options}))

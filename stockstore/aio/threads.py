@@ -1,0 +1,34 @@
+"""Blocking work of greenlets, in a few threads."""
+
+import asyncio
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, TypeVar
+
+from stockstore.aio.bridge import await_whole
+
+T = TypeVar("T")
+THREADS: Final = 16
+"""What is more waits for one of them."""
+_executors: Final[dict[int, ThreadPoolExecutor]] = {}
+
+
+def in_thread(work: Callable[[], T]) -> T:
+    """Do blocking work in a thread, while the greenlet's event loop goes on.
+
+    The work is done to its end where the task is cancelled meanwhile; that is raised afterwards.
+    """
+    return await_whole(_in_thread(work))
+
+
+async def _in_thread(work: Callable[[], T]) -> T:
+    return await asyncio.get_running_loop().run_in_executor(_executor(), work)
+
+
+def _executor() -> ThreadPoolExecutor:
+    # A forked process has no threads of its parent's.
+    executor = _executors.get(os.getpid())
+    if executor is None:
+        executor = _executors.setdefault(os.getpid(), ThreadPoolExecutor(THREADS, "stockstore"))
+    return executor
