@@ -63,7 +63,7 @@ class StoreBackend(BytesBackend):
     def __init__(self, arguments: Mapping[str, Any]) -> None:
         """Take the store, or open it."""
         self.store = _store_in(arguments)
-        self._locks = _shared_backend(self.store) if arguments.get("distributed_lock") else None
+        self._locks = _shared_tier(self.store) if arguments.get("distributed_lock") else None
 
     def has_lock_timeout(self) -> bool:
         """Whether a creator that takes long may be overtaken by another process's."""
@@ -71,7 +71,10 @@ class StoreBackend(BytesBackend):
 
     def get_mutex(self, key: str) -> CacheMutex | None:
         """Give the lock of all processes for a key; without ``distributed_lock`` none, and dogpile uses one of this process."""
-        return None if self._locks is None else LeaseMutex(self._locks, key)
+        if self._locks is None:
+            return None
+        shared, tier = self._locks
+        return LeaseMutex(shared, tier.partition, key)
 
     def get_serialized(self, key: str) -> bytes | NoValue:
         """Give the bytes of a key, or ``NO_VALUE``."""
@@ -103,10 +106,10 @@ class LeaseMutex(CacheMutex):
 
     timeout: ClassVar = LEASE_SECONDS
 
-    def __init__(self, backend: CoherentBackend, key: str) -> None:
+    def __init__(self, backend: CoherentBackend, namespace: str, key: str) -> None:
         """Lock nothing yet."""
         self._backend = backend
-        self._text = key_text("stockstore", "dogpile.lock", (canonical(key),))
+        self._text = key_text(namespace, "dogpile.lock", (canonical(key),))
         self._token = b""
 
     def acquire(self, wait: bool = True) -> bool:
@@ -142,12 +145,12 @@ def _store_in(arguments: Mapping[str, Any]) -> Store:
     return store
 
 
-def _shared_backend(store: Store) -> CoherentBackend:
+def _shared_tier(store: Store) -> tuple[CoherentBackend, Store]:
     last = store.tiers[-1] if isinstance(store, ChainedStore) else store
     backend = last.backend if isinstance(last, BackendStore) else None
     if not isinstance(backend, CoherentBackend):
         raise ConfigurationError(f"distributed_lock needs Redis or memcached as the last tier, not {last!r}")
-    return backend
+    return backend, last
 
 
 def _bytes_of(found: Value | None) -> bytes | NoValue:

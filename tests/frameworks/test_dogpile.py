@@ -134,13 +134,14 @@ def test_one_creator_for_all_regions_with_the_lock(redis_url: str) -> None:
 def test_a_lock_that_has_ended_is_not_given_back_for_another(redis_url: str) -> None:
     """Who took too long finds the lock in another's hands, and leaves it there."""
     backend = RedisBackend(redis_url)
-    late, other = LeaseMutex(backend, "answer"), LeaseMutex(backend, "answer")
+    late, other = (LeaseMutex(backend, "shop", "answer") for _ in range(2))
     assert late.acquire()
-    backend.clear("stockstore:")  # ten seconds have passed
+    backend.clear("shop:")  # ten seconds have passed
     assert other.acquire(wait=False)
     late.release()
     assert other.locked()
     assert late.acquire(wait=False) is False
+    assert LeaseMutex(backend, "other shop", "answer").acquire(wait=False)
     other.release()
     assert not other.locked()
     backend.close()
