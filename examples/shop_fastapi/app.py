@@ -13,7 +13,6 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
-from sqlalchemy.orm import Session
 
 from examples.shop_api.models import Base, Item, Order, User, stock_up
 from stockstore import AsyncStore, ChainedStore, SqlAlchemyStore, StockstoreError, open_store
@@ -43,11 +42,8 @@ def create_app() -> FastAPI:
     engine = create_async_engine(os.environ.get("SHOP_DATABASE", "sqlite+aiosqlite:///shop.db"))
     store = AsyncStore(ChainedStore([caches, SqlAlchemyStore(engine=engine)]))
 
-    class ShopSession(Session):
-        """What this application's async sessions drive, and the hook is attached to."""
-
-    sessions = async_sessionmaker(engine, sync_session_class=ShopSession, expire_on_commit=False)
-    SessionSync(store.store, read_through=True).attach(ShopSession)
+    sessions = async_sessionmaker(engine, expire_on_commit=False)
+    SessionSync(store.store, read_through=True).attach(sessions)
 
     @asynccontextmanager
     async def running(app: FastAPI) -> AsyncIterator[None]:

@@ -152,6 +152,11 @@ class StoreBasics:
         with store as entered:
             assert entered is store
 
+    def test_a_scope_gives_the_store(self, store: Store) -> None:
+        """Code that scopes its requests runs with any store."""
+        with store.scope() as scoped:
+            assert scoped is store
+
 
 def fields(user: User | None) -> tuple[object, ...] | None:
     """Give the values of a user."""
