@@ -10,17 +10,17 @@ import hashlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Column, Connection, Table, text
+from sqlalchemy import Connection, Table, text
 from sqlalchemy.orm import Mapper, configure_mappers
-from sqlalchemy.sql import sqltypes
 
 from stockstore.errors import ConfigurationError
 from stockstore.evidence import Outbox
 from stockstore.keys import KeyPlan, keys_of, namespace_text
 from stockstore.keys.declared import identity_class
-from stockstore.keys.encoding import DECIMAL_BELOW
 from stockstore.keys.plans import KEY_LIMIT, key_prefix
 from stockstore.mapped.hydrate import all_mappers
+from stockstore_ext.sqlalchemy.trigger_lists import Listing, listings
+from stockstore_ext.sqlalchemy.trigger_parts import column_of, part_of, single_percents
 
 ROWS_LIMIT: Final = 1000
 """The rows of one statement above which its table's classes are noted instead of keys."""
@@ -33,8 +33,6 @@ _EVENTS: Final = {
     "delete": ("REFERENCING OLD TABLE AS old_rows", ("old_rows",)),
     "truncate": ("", ()),
 }
-_PLAIN: Final = "[A-Za-z0-9@.+_~-]"
-_INTEGERS: Final = ("smallint", "integer", "bigint")
 _INSTALLED: Final = text(
     """
     SELECT CAST(CAST(tgrelid AS regclass) AS text) AS table, tgname AS trigger, CAST(CAST(tgfoid AS regprocedure) AS text) AS function
@@ -69,6 +67,7 @@ class _Key(NamedTuple):
     plan: KeyPlan
     columns: tuple[str, ...]
     parts: tuple[str, ...]
+    lists: tuple[Listing, ...] = ()
 
 
 def install(
@@ -124,8 +123,8 @@ def _refuse_others(connection: Connection) -> None:
 def _named(connection: Connection, name: str) -> str:
     """Give the table of a name with or without a schema's before it; a table's own name may have a point."""
     quote = connection.dialect.identifier_preparer.quote
-    whole = _single_percents(quote(name), name)
-    return _lookup(connection, whole) or _existing(connection, _single_percents(".".join(map(quote, name.split("."))), name))
+    whole = single_percents(quote(name), name)
+    return _lookup(connection, whole) or _existing(connection, single_percents(".".join(map(quote, name.split("."))), name))
 
 
 def _lookup(connection: Connection, name: str) -> str | None:
@@ -178,12 +177,7 @@ def _install(connection: Connection, table: Table, namespaces: Sequence[str], ou
 
 
 def _quoted(connection: Connection, table: Table) -> str:
-    return _single_percents(connection.dialect.identifier_preparer.format_table(table), table.fullname)
-
-
-def _single_percents(quoted: str, name: str) -> str:
-    # psycopg's dialect doubles them for statements with parameters, and here there are none.
-    return quoted.replace("%%", "%") if quoted.count("%") > name.count("%") else quoted
+    return single_percents(connection.dialect.identifier_preparer.format_table(table), table.fullname)
 
 
 def _keys(connection: Connection, table: Table) -> Iterator[_Key]:
@@ -192,7 +186,8 @@ def _keys(connection: Connection, table: Table) -> Iterator[_Key]:
     found: dict[KeyPlan, _Key] = {}
     for mapper in all_mappers():
         if table in mapper.tables:
-            key = _key(connection, mapper, table, types)
+            lists = listings(connection, identity_class(mapper.class_), table, types)
+            key = _key(connection, mapper, table, types)._replace(lists=lists)
             if key.parts or key.plan not in found:
                 found[key.plan] = key
     yield from found.values()
@@ -205,43 +200,15 @@ def _types(connection: Connection, table: Table) -> dict[str, str]:
 
 def _key(connection: Connection, mapper: Mapper[Any], table: Table, types: dict[str, str]) -> _Key:
     plan = keys_of(identity_class(mapper.class_)).identity
-    columns = [column for name in plan.names if (column := _column(mapper, name, table)) is not None]
-    parts = [_part(column, f"k{number}", types.get(column.name, "")) for number, column in enumerate(columns)]
+    columns = [column for name in plan.names if (column := column_of(mapper, name, table)) is not None]
+    parts = [part_of(column, f"k{number}", types.get(column.name, "")) for number, column in enumerate(columns)]
     if len(columns) < len(plan.names) or not all(parts):
         return _Key(plan, (), ())
     return _Key(
         plan,
-        tuple(_single_percents(connection.dialect.identifier_preparer.quote(column.name), column.name) for column in columns),
+        tuple(single_percents(connection.dialect.identifier_preparer.quote(column.name), column.name) for column in columns),
         tuple(parts),
     )
-
-
-def _column(mapper: Mapper[Any], name: str, table: Table) -> Column[Any] | None:
-    mapped = [column for column in mapper.get_property(name).columns if isinstance(column, Column)]
-    own = [column for column in mapped if column.table is table]
-    # A joined table whose key has another name refers to it.
-    return next(iter([*own, *(c for c in table.primary_key if any(c.references(column) for column in mapped))]), None)
-
-
-def _part(column: Column[Any], name: str, actual: str) -> str:
-    """Give SQL for the text of a value as `stockstore.keys` writes it, nothing where only Python knows the value."""
-    declared = column.type
-    if not type(declared).__module__.startswith("sqlalchemy."):
-        return ""
-    if isinstance(declared, sqltypes.Integer) and actual in _INTEGERS:
-        return f"CASE WHEN {name} > -{DECIMAL_BELOW} AND {name} < {DECIMAL_BELOW} THEN 'i' || {name} END"
-    if isinstance(declared, sqltypes.String) and not isinstance(declared, sqltypes.Enum) and actual in {"text", "character varying"}:
-        return f"'s' || {_escaped(f'CAST({name} AS text)')}"
-    if isinstance(declared, sqltypes.Uuid) and declared.as_uuid and actual == "uuid":
-        return f"'u' || replace(CAST({name} AS text), '-', '')"
-    return ""
-
-
-def _escaped(value: str) -> str:
-    each = """regexp_replace(upper(encode(convert_to(c, 'UTF8'), 'hex')), '(..)', E'%\\\\1', 'g')"""
-    return f"""CASE WHEN {value} COLLATE "C" ~ '^{_PLAIN}*$' THEN {value} ELSE (
-                SELECT string_agg(CASE WHEN c COLLATE "C" ~ '{_PLAIN}' THEN c ELSE {each} END, '' ORDER BY n)
-                FROM regexp_split_to_table({value}, '') WITH ORDINALITY AS split (c, n)) END"""
 
 
 def _function(name: str, body: str) -> str:
@@ -265,7 +232,9 @@ def _body(keys: Sequence[_Key], sources: Sequence[str], namespaces: Sequence[str
     if not sources:
         return f"    {whole}"
     some = " UNION ALL ".join(f"SELECT 1 FROM {source}" for source in sources)
-    texts = "\n        UNION ALL\n".join(_texts(key, sources, space) for space in namespaces for key in keys)
+    selects = [_texts(key, sources, space) for space in namespaces for key in keys]
+    selects += [listing.texts(sources, space) for space in namespaces for key in keys for listing in key.lists]
+    texts = "\n        UNION ALL\n".join(selects)
     return f"""
     IF (SELECT count(*) FROM (SELECT 1 FROM ({some}) AS changed LIMIT {ROWS_LIMIT + 1}) AS first) > {ROWS_LIMIT} THEN
         {whole}

@@ -1,5 +1,7 @@
+import enum
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from sqlalchemy import (
@@ -25,7 +27,7 @@ from stockstore_ext.sqlalchemy import triggers
 
 
 class Base(DeclarativeBase):
-    pass
+    __indexes__: list[Any] = []
 
 
 class User(Base):
@@ -75,7 +77,22 @@ class Raw(Base):
     digest: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
 
 
-TABLES = ["trig_users", "trig_admins", "trig tags", "trig_places", "trig_odd", "trig_raw"]
+class Colour(enum.Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+class Listed(Base):
+    __tablename__ = "trig_listed"
+    __indexes__ = [("town", "street"), "colour"]
+    id: Mapped[int] = mapped_column(primary_key=True)
+    town: Mapped[int | None]
+    street: Mapped[str]
+    colour: Mapped[Colour | None]
+    note: Mapped[str | None]
+
+
+TABLES = ["trig_users", "trig_admins", "trig tags", "trig_places", "trig_odd", "trig_raw", "trig_listed"]
 TAGS = Base.metadata.tables["trig tags"]
 OUTBOX = Outbox()
 
@@ -378,10 +395,36 @@ def test_what_cannot_be_installed_is_said(made: Engine, sqlite_engine: Engine) -
             triggers.remove(connection, ["nowhere"])
         connection.execute(text("DROP TABLE trig_raw"))
         with pytest.raises(ConfigurationError, match="the database has no table trig_raw"):
-            triggers.install(connection, ["trig_raw"])
+            triggers.install(connection, ["trig_raw", "trig_listed"])
         connection.execute(text("DROP TABLE stockstore_outbox"))
         with pytest.raises(ConfigurationError, match=r"no table stockstore_outbox, which the triggers write to"):
             triggers.install(connection, ["trig_users"])
         connection.rollback()
     with sqlite_engine.connect() as connection, pytest.raises(ConfigurationError, match="not on sqlite"):
         triggers.install(connection, ["trig_users"])
+
+
+# -- lists ------------------------------------------------------------------------------------------
+
+
+def lists(*values: tuple[object, str], namespace: str = "stockstore") -> set[str]:
+    """Give the texts of the lists of these towns and streets."""
+    lookups = [keys_of(Listed).listed({"town": town, "street": street}) for town, street in values]
+    return {lookup.plan.record_text(namespace, lookup.native) for lookup in lookups}
+
+
+def test_lists_that_rows_come_into_and_leave_are_noted(connection: Connection) -> None:
+    """An insert and a delete note the lists of their rows, an update those that it has moved rows between; where SQL cannot tell a list, the class."""
+    connection.execute(text("INSERT INTO trig_listed (id, town, street) VALUES (1, 7, 'a b'), (2, NULL, 'c:ü'), (3, 7, 'x')"))
+    every = lists((7, "a b"), (None, "c:ü"), (7, "x"))
+    assert noted(connection) == [records(Listed, 1, 2, 3) | every | whole(Listed)]
+    connection.execute(text("UPDATE trig_listed SET note = 'new'"))
+    assert noted(connection) == [records(Listed, 1, 2, 3)]
+    connection.execute(text("UPDATE trig_listed SET town = 8, note = 'x' WHERE id < 3"))
+    assert noted(connection) == [records(Listed, 1, 2) | lists((7, "a b"), (8, "a b"), (None, "c:ü"), (8, "c:ü"))]
+    connection.execute(text("UPDATE trig_listed SET colour = 'RED' WHERE id = 1"))
+    assert noted(connection) == [records(Listed, 1) | whole(Listed)]
+    connection.execute(text("UPDATE trig_listed SET id = 30 WHERE id = 3"))
+    assert noted(connection) == [records(Listed, 3, 30) | lists((7, "x")) | whole(Listed)]
+    connection.execute(text("DELETE FROM trig_listed WHERE id = 1"))
+    assert noted(connection) == [records(Listed, 1) | lists((8, "a b")) | whole(Listed)]
