@@ -14,6 +14,9 @@ Step = tuple[str, "State", "str | None"]
 Process = tuple[Any, ...]
 
 KEYED, WIDE, WIDE_ELSEWHERE, INVISIBLE = "keyed", "wide", "wide elsewhere", "invisible"
+LISTED = "listed"
+"""Adds a row of its own to the list that the cell is then: such writers do not wait for one another."""
+INVISIBLY_LISTED = "invisibly listed"
 ENDED = ("end",)
 
 
@@ -127,6 +130,10 @@ class Machine:
     def _writer_start(self, s: State, place: int, kind: str) -> Iterator[Step]:
         if kind == WIDE_ELSEWHERE:
             yield f"w{place} updates another row", s.at(place, ("writer", "mark", kind, None)), None
+        elif kind in (LISTED, INVISIBLY_LISTED):
+            value = (s.db[0] + 1, str(place))
+            after = ("writer", "mark", kind, value) if kind == LISTED else ("writer", "commit", kind, value, None)
+            yield f"w{place} adds a row", s.at(place, after), None
         elif s.lock is None:
             value = (s.db[0] + 1, str(place))
             after = ("writer", "commit", kind, value, None) if kind == INVISIBLE else ("writer", "mark", kind, value)
@@ -136,7 +143,7 @@ class Machine:
         committing = ("writer", "commit", kind, value, None if is_marked(s.generation) else s.generation)
         if self.p.early and kind == KEYED:
             yield f"w{place} puts early", s.at(place, committing, cell=("V", value, 0)), None
-        elif not self.p.marks or (kind != KEYED and self.p.generation_unmarked):
+        elif not self.p.marks or (kind not in (KEYED, LISTED) and self.p.generation_unmarked):
             yield f"w{place} goes on", s.at(place, committing), None
         else:
             yield f"w{place} marks", self._marked(s, place, kind, committing), None
@@ -144,8 +151,9 @@ class Machine:
                 yield from self._mark_lost(s, place, committing)
 
     def _marked(self, s: State, place: int, kind: str, committing: Process) -> State:
-        if kind == KEYED:
-            return s.at(place, committing, cell=_with_marker(s.cell, place, blind=self.p.blind))
+        if kind in (KEYED, LISTED):
+            blind = self.p.blind if kind == KEYED else self.p.blind_lists
+            return s.at(place, committing, cell=_with_marker(s.cell, place, blind=blind))
         return s.at(place, committing, generation=_with_marker(s.generation, place, blind=self.p.blind_generation))
 
     def _mark_lost(self, s: State, place: int, committing: Process) -> Iterator[Step]:
@@ -157,25 +165,30 @@ class Machine:
 
     def _writer_commit(self, s: State, place: int, kind: str, value: Any, generation: Cell) -> Iterator[Step]:
         lock = None if s.lock == place else s.lock
-        told = kind == INVISIBLE or self.p.outbox
+        unseen = kind in (INVISIBLE, INVISIBLY_LISTED)
+        told = unseen or self.p.outbox
+        read, value = value, (s.db[0] + 1, value[1]) if kind in (LISTED, INVISIBLY_LISTED) else value
         changes: dict[str, Any] = {"lock": lock, "outbox": s.outbox | {place} if told else s.outbox}
         if value:
             changes |= {"db": value, "committed": s.committed | {value[1]}}
-            if kind != INVISIBLE:
+            if not unseen:
                 changes["visible"] = value[0]
+        if self.p.lists_end_in_values and kind == LISTED:
+            value = read
         yield f"w{place} commits", s.at(place, ("writer", "release", kind, value, generation, True), **changes), None
         if s.faults.rollbacks:
             undone = ("writer", "release", kind, value, generation, False)
             yield f"w{place} rolls back", s.at(place, undone, lock=lock, faults=_less(s.faults, "rollbacks")), None
 
     def _writer_release(self, s: State, place: int, kind: str, value: Any, generation: Cell, committed: bool) -> Iterator[Step]:
-        if kind == INVISIBLE:
+        if kind in (INVISIBLE, INVISIBLY_LISTED):
             yield f"w{place} ends", s.at(place, ENDED), None
             return
         after = ("writer", "return", value) if committed else ENDED
         if self.p.generation_of_the_release:
             generation = None if is_marked(s.generation) else s.generation
-        kept = ("V", value, generation[1]) if committed and self.p.values and generation else None
+        values = self.p.values if kind != LISTED else self.p.lists_end_in_values
+        kept = ("V", value, generation[1]) if committed and values and generation else None
         yield f"w{place} releases", self._released(s, place, kind, kept, committed).at(place, after), None
         if s.faults.losses and (self.p.resolver or self.p.outbox):
             yield f"w{place} cannot release", s.at(place, after, faults=_less(s.faults, "losses")), None
@@ -183,13 +196,13 @@ class Machine:
     def _released(self, s: State, place: int, kind: str, kept: Cell, committed: bool) -> State:
         if not self.p.marks:
             return self._told_afterwards(s, place, kind) if committed else s
-        if kind != KEYED:
+        if kind not in (KEYED, LISTED):
             cell = s.generation if self.p.generation_unmarked and not committed else self._without_marker(s.generation, place, committed)
             return s._replace(generation=cell)
         return s._replace(cell=self._without_marker(s.cell, place, committed, kept))
 
     def _told_afterwards(self, s: State, place: int, kind: str) -> State:
-        if kind != KEYED:
+        if kind not in (KEYED, LISTED):
             return s._replace(generation=None)
         return s._replace(cell=("V", s.processes[place][3], 0) if self.p.put else None)
 

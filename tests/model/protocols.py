@@ -41,6 +41,10 @@ class Protocol:
     """A wide writer replaces the generation only after its commit."""
     blind_generation: bool = False
     """A mark on the generation replaces another writer's."""
+    blind_lists: bool = False
+    """A mark on a list, which writers of different rows share, replaces another writer's."""
+    lists_end_in_values: bool = False
+    """A release leaves the list as its writer has read it under the lock of its own row."""
     snapshot_first: bool = False
     """The reader's snapshot begins before its lease."""
     goes_on_unmarked: bool = False

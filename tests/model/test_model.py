@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from tests.model.explore import explore
-from tests.model.machine import INVISIBLE, KEYED, WIDE, WIDE_ELSEWHERE, Faults
+from tests.model.machine import INVISIBLE, INVISIBLY_LISTED, KEYED, LISTED, WIDE, WIDE_ELSEWHERE, Faults
 from tests.model.protocols import (
     DELETE_AFTER_COMMIT,
     FAST,
@@ -33,6 +33,12 @@ AFTER_ACK, AFTER_COMMIT, AT_REST, DIRTY = "stale after acknowledgement", "stale 
         pytest.param(STRICT_OUTBOX, (KEYED, INVISIBLE), NONE, id="outbox-invisible"),
         pytest.param(MEMCACHED, (KEYED, KEYED), ROLLBACK, id="memcached-rollback"),
         pytest.param(MEMCACHED, (WIDE, WIDE_ELSEWHERE), NONE, id="memcached-two-wide"),
+        pytest.param(STRICT, (LISTED, LISTED), ROLLBACK, id="lists-rollback"),
+        pytest.param(STRICT, (LISTED, LISTED), CRASH, id="lists-crash"),
+        pytest.param(MEMCACHED, (LISTED, LISTED), NONE, id="memcached-lists"),
+        pytest.param(STRICT, (LISTED, WIDE_ELSEWHERE), NONE, id="lists-wide"),
+        pytest.param(STRICT_OUTBOX, (LISTED, INVISIBLY_LISTED), NONE, id="outbox-lists-invisible"),
+        pytest.param(PROCESS_MEMORY, (LISTED, LISTED), EVICTION, id="memory-lists-eviction"),
         pytest.param(PROCESS_MEMORY, (KEYED, WIDE), ROLLBACK, id="memory-wide-rollback"),
         pytest.param(PROCESS_MEMORY, (KEYED, WIDE), EVICTION, id="memory-eviction"),
     ],
@@ -40,7 +46,7 @@ AFTER_ACK, AFTER_COMMIT, AT_REST, DIRTY = "stale after acknowledgement", "stale 
 def test_nothing_goes_wrong(protocol: Protocol, writers: tuple[str, ...], faults: Faults) -> None:
     """No read is stale or dirty, nothing is stale at rest, and no marker is left."""
     # A second reader meets the lease of the first; with a wide writer besides it the number of states would grow past what CI has time for.
-    assert explore(protocol, writers, faults, readers=1 if WIDE in writers else 2) == {}
+    assert explore(protocol, writers, faults, readers=1 if WIDE in writers or LISTED in writers else 2) == {}
 
 
 @pytest.mark.parametrize("writers", [(KEYED, KEYED), (KEYED, WIDE)], ids=["keyed", "wide"])
@@ -77,6 +83,9 @@ def test_the_naive_ways_are_wrong_without_any_fault(protocol: Protocol, wrong: s
         ("generation_of_the_release", STRICT, (KEYED, WIDE), NONE, AT_REST, 1),
         ("generation_unmarked", STRICT, (WIDE,), NONE, AFTER_COMMIT, 1),
         ("blind_generation", STRICT, (WIDE, WIDE_ELSEWHERE), NONE, AFTER_COMMIT, 2),
+        ("blind_lists", STRICT, (LISTED, LISTED), CRASH, AT_REST, 1),
+        ("lists_end_in_values", STRICT, (LISTED, LISTED), NONE, AT_REST, 1),
+        ("unleased", STRICT, (LISTED, LISTED), NONE, AT_REST, 1),
         ("snapshot_first", STRICT, (KEYED,), NONE, AT_REST, 1),
         ("goes_on_unmarked", STRICT, (KEYED,), LOSS, AFTER_COMMIT, 1),
         ("resolver", STRICT, (KEYED,), CRASH, "marker left", 1),
