@@ -82,7 +82,7 @@ class CoherentBackend(Backend):
             keys: Cells of rows that the writer holds locked, so that no two writers mark one at the same time.
             ticket: Names the writer's transaction; printable ASCII without ``|``.
             shared: Cells that writers of different rows mark at the same time, such as generations.
-            generations: The generation cells of the classes that the keys belong to.
+            generations: The generation cells of the classes that the keys belong to; those that are absent are made, with a random token.
 
         Returns:
             The tokens of those generations that stood there, unmarked, *after* the keys were marked. A value that is released

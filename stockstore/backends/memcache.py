@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar, Union, cast
+from typing import TYPE_CHECKING, TypeAlias, TypeVar, Union, cast
 
 from stockstore.aio.bridge import in_greenlet
 from stockstore.aio.threads import in_thread
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pymemcache.client.hash import HashClient
 
 _Result = TypeVar("_Result")
+_ByNode: TypeAlias = "Mapping[Node, Sequence[str]]"
 _Part = TypeVar("_Part")
 _MANY_LEASES = 1000
 
@@ -162,24 +163,24 @@ class MemcacheBackend(CoherentBackend):
         On several nodes generations take one more, since they are to be looked at after every mark.
         """
         own, joint = self._keys_by_node(keys), self._keys_by_node(shared)
-        nodes = own | joint
-        at_once = generations if nodes.keys() == self._keys_by_node(generations).keys() and len(nodes) == 1 else ()
+        homes, nodes = self._keys_by_node(generations), own | joint
+        at_once = homes if nodes.keys() == homes.keys() and len(nodes) == 1 else {}
+        found = self._mark(ticket, own, joint, at_once)
+        return found if at_once else self._mark(ticket, {}, {}, homes)
+
+    def _mark(self, ticket: bytes, own: _ByNode, joint: _ByNode, homes: _ByNode) -> dict[str, bytes]:
         work = {
             node: partial(
                 mark_steps,
                 keys=own.get(node, ()),
                 ticket=ticket,
                 shared=joint.get(node, ()),
-                generations=at_once,
+                generations=homes.get(node, ()),
                 known=node.tokens,
             )
-            for node in nodes
+            for node in {**own, **joint, **homes}
         }
-        found = self._run(work)
-        if at_once or not generations:
-            return found[0] if at_once else {}
-        cells = self.get_many(generations)
-        return {key: token for key, cell in cells.items() if (token := generation_of(cell)) is not None}
+        return {key: token for part in self._run(work) for key, token in part.items()}
 
     def release_many(
         self, keys: Sequence[str], ticket: bytes, *, committed: bool, values: Sequence[Item] = (), aliases: Sequence[Item] = ()

@@ -1,5 +1,6 @@
 """Markers on one memcached node: put, taken away, and made to leave nothing behind."""
 
+import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
@@ -24,7 +25,7 @@ from stockstore.backends.memcache_texts import (
     refusals,
     swap,
 )
-from stockstore.cells import ALIAS, JOINED, LEASE, MARKER, SOLE, VALUE, generation_of, is_marker, tickets_of
+from stockstore.cells import ALIAS, GENERATION_SIZE, JOINED, LEASE, MARKER, SOLE, VALUE, generation_of, is_marker, tickets_of
 
 _NO_VALUE = (LEASE, ALIAS, MARKER)
 _NO_MARK = "the keys were deleted where that was possible, but not marked; give the server more memory (-m)"
@@ -45,8 +46,8 @@ _Decide: TypeAlias = Callable[[str, Seen], Change | None]
 def mark_steps(
     connection: Connection, keys: Sequence[str], ticket: bytes, shared: Sequence[str], generations: Sequence[str], known: dict[str, bytes]
 ) -> Steps[dict[str, bytes]]:
-    """Mark, and give the generations that stand unmarked after that; one round trip, one more where cells are shared."""
-    stamps = yield from known_stamps(connection, heads_of([*keys, *shared]), known)
+    """Mark, and give the generations that stand unmarked after that, made where they were absent; one round trip, one more where cells are shared."""
+    stamps = yield from known_stamps(connection, heads_of([*keys, *shared, *generations]), known)
     heads = heads_of(keys)
     marks = [_mark(pack_marker(SOLE, stamps[head], [ticket])) for head in heads]
 
@@ -57,10 +58,17 @@ def mark_steps(
         stamp = stamps[heads_of([key])[0]]
         return _mark(pack_marker(JOINED if tickets else SOLE, stamp, [*tickets, ticket]))
 
-    batch = Batch(shared, join, ahead=[put(b"set", key, mark.wire, NEVER, MARKED) for key, mark in zip(keys, marks, strict=True)])
-    batch.beside = [key for key in generations if key not in shared]
+    beside = [key for key in generations if key not in shared]
+    ahead = [put(b"set", key, mark.wire, NEVER, MARKED) for key, mark in zip(keys, marks, strict=True)]
+    # Where one stands, that stays.
+    made = [
+        put(b"add", key, VALUE + stamps[head] + secrets.token_bytes(GENERATION_SIZE), NEVER)
+        for key, head in zip(beside, heads_of(beside), strict=True)
+    ]
+    batch = Batch(shared, join, ahead=[*ahead, *made])
+    batch.beside = beside
     yield from batch.steps(connection, known)
-    refused = batch.refused | refusals(keys, batch.answers)
+    refused = batch.refused | refusals(keys, batch.answers[: len(keys)])
     if refused:
         yield delete(refused)
         connection.lines(len(refused))

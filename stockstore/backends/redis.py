@@ -124,16 +124,18 @@ class RedisBackend(CoherentBackend):
         """Mark all keys, shared or not, in one round trip for each thousand; on a cluster generations are asked for after that."""
 
         def arguments(part: _Part, life: bytes) -> list[bytes]:
-            return [ticket, life, b"%d" % len(part[0])]
+            fresh = [secrets.token_bytes(GENERATION_SIZE) for _ in part[1]]
+            return [ticket, life, b"%d" % len(part[0]), _GENERATION_SECONDS, *fresh]
 
         cells: dict[str, bytes | None] = {}
         with self._errors():
             for names, answer in self._run(MARK, arguments, _bare([*keys, *shared]), _bare(() if self._scattered else generations)):
                 found = checked_cells(answer)
                 cells.update(zip(names[len(names) - len(found) :], found, strict=True))
-        if self._scattered:
-            cells.update(self.get_many(generations))
-        return {key: token for key, cell in cells.items() if (token := generation_of(cell)) is not None}
+        if not self._scattered:
+            return {key: token for key, cell in cells.items() if (token := generation_of(cell)) is not None}
+        made = {key: self._lease(key, [], b"", None).generation for key in generations}
+        return {key: token for key, token in made.items() if token}
 
     def release_many(
         self, keys: Sequence[str], ticket: bytes, *, committed: bool, values: Sequence[Item] = (), aliases: Sequence[Item] = ()

@@ -104,6 +104,9 @@ local function is_foreign(cell, id)
     local tag = string.byte(cell)
     return (tag == 86 or tag == 76) and string.sub(cell, 2, 9) ~= id
 end
+local function is_generation(cell, id)
+    return cell and #cell == 17 and string.byte(cell) == 86 and string.sub(cell, 2, 9) == id
+end
 """
 
 _READ = """
@@ -139,7 +142,7 @@ local seconds, first = ARGV[5], token == '' and 1 or 2
 local cells, generation = call('MGET', unpack(KEYS)), ''
 if first == 2 then
     local cell = cells[1]
-    generation = cell and #cell == 17 and byte(cell) == 86 and not is_foreign(cell, id) and string.sub(cell, 10)
+    generation = is_generation(cell, id) and string.sub(cell, 10)
     if generation then
         if call('TTL', KEYS[1]) < lasts / 2 then call('EXPIRE', KEYS[1], lasts) end
     elseif not is_marker(cell) then
@@ -215,7 +218,10 @@ for i = 1, marked do
 end
 local generations = marked < #KEYS and redis.call('MGET', unpack(KEYS, marked + 1)) or {}
 for i, cell in ipairs(generations) do
-    if cell and is_foreign(cell, id) then generations[i] = false end
+    if not is_marker(cell) and not is_generation(cell, id) then
+        local made = 'V' .. id .. ARGV[4 + i]
+        generations[i] = not failed(pcall('SETEX', KEYS[marked + i], ARGV[4], made)) and made
+    end
 end
 return generations
 """

@@ -457,14 +457,30 @@ class CoherentBackendContract(CoherentBasics):
         assert bodies(backend, key(3), generation) == {generation: b"W-" + ONE}
 
     def test_a_mark_tells_the_generations(self, backend: CoherentBackend, other: CoherentBackend, key: Key, namespace: str) -> None:
-        """A mark gives the generations that stand, unmarked, and leaves out those that are absent or marked."""
+        """A mark gives the generations that stand, makes those that are absent, and leaves out those that are marked."""
         labels = ("User", "Order", "Seat")
         user, order, seat = (f"{namespace}:{label}:" for label in labels)
         made = [backend.lease_many({key(1, label): None}, fresh_token(), f"{namespace}:{label}:").generation for label in labels[:2]]
         other.mark_many([], TWO, [order])
-        assert backend.mark_many([key(1)], ONE, [key(2)], [user, order, seat]) == {user: made[0]}
+        found = backend.mark_many([key(1)], ONE, [key(2)], [user, order, seat])
+        assert found == {user: made[0], seat: generation_of(other.get_many([seat])[seat])}
+        assert other.lease_many({key(4, "Seat"): None}, fresh_token(), seat).generation == found[seat]
+        assert other.mark_many([key(5)], TWO, (), [seat]) == {seat: found[seat]}
         assert backend.mark_many([], ONE, [user], [user]) == {}
         assert backend.mark_many([key(3)], ONE) == {}
+
+    @pytest.mark.parametrize("end", ["commit", "rollback", "death"])
+    def test_a_generation_that_a_mark_makes_is_a_new_one(
+        self, backend: CoherentBackend, other: CoherentBackend, key: Key, generation: str, end: str
+    ) -> None:
+        """It is none that ever was, and stays whatever becomes of the writer."""
+        old = backend.lease_many({key(1): None}, fresh_token(), generation).generation
+        backend.invalidate_many([generation])
+        made = backend.mark_many([key(2)], ONE, (), [generation])[generation]
+        assert made not in (None, NO_GENERATION, old)
+        if end != "death":
+            backend.release_many([key(2)], ONE, committed=end == "commit")
+        assert other.lease_many({key(3): None}, fresh_token(), generation).generation == made
 
     @pytest.mark.parametrize("committed", [True, False])
     def test_a_generation_after_its_writers_is_a_new_one(

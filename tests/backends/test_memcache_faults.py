@@ -119,6 +119,12 @@ class TestSeveral:
         assert backend.mark_many(KEYS, b"db.1", [], ["n:C:"]) == {"n:C:": made}
         assert backend.mark_many(KEYS, b"db.1", ["n:C:"], ["n:C:"]) == {}
 
+    def test_a_mark_makes_the_generation_on_its_server(self, backend: MemcacheBackend) -> None:
+        """One that is absent is made where the readers of the class look for it."""
+        made = backend.mark_many(KEYS, b"db.1", [], ["n:C:", "n:D:"])
+        assert set(made) == {"n:C:", "n:D:"}
+        assert backend.lease_many({"n:C:id:i999999": None}, b"0123456789abcdef", "n:C:").generation == made["n:C:"]
+
     def test_a_flushed_server_loses_its_own_keys_only(self, servers: list[MemcachedServer], backend: MemcacheBackend) -> None:
         """The tokens of one server say nothing about the others."""
         backend.set_many(ITEMS)

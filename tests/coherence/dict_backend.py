@@ -107,7 +107,9 @@ class DictBackend(CoherentBackend):
                 others = [other for other in tickets_of(cell) if other != ticket]
                 kind = JOINED if others or cell.startswith(MARKER + JOINED) else SOLE
                 self.cells[key] = MARKER + kind + b"|".join([*others, ticket])
-            tokens = {key: generation_of(self.cells.get(key)) for key in generations}
+            for key in generations:
+                self.cells.setdefault(key, UNCOMPARED + secrets.token_bytes(GENERATION_SIZE))
+            tokens = {key: generation_of(self.cells[key]) for key in generations}
             return {key: token for key, token in tokens.items() if token is not None}
 
     def release_many(

@@ -50,8 +50,8 @@ def explore(protocol: Protocol, writers: tuple[str, ...], faults: Faults, reader
     """Give each sort of violation that can happen, with a shortest trace to it."""
     machine = Machine(protocol)
     found: dict[str, list[str]] = {}
-    for cell in (None, ("V", (0, "-"), 0)):
-        first = canonical(start(writers, readers, cell)._replace(faults=faults), readers)
+    for cell, generation in ((None, ("V", 0)), (("V", (0, "-"), 0), ("V", 0)), (None, None)):
+        first = canonical(start(writers, readers, cell, generation)._replace(faults=faults), readers)
         origin: dict[State, tuple[State, str] | None] = {first: None}
         waiting = deque([first])
         while waiting:

@@ -50,10 +50,10 @@ class State(NamedTuple):
         return self._replace(processes=processes, **changes)
 
 
-def start(writers: tuple[str, ...], readers: int, cell: Cell) -> State:
+def start(writers: tuple[str, ...], readers: int, cell: Cell, generation: Cell = ("V", 0)) -> State:
     """Give a state in which nothing has begun."""
     processes = tuple([("reader", "start")] * readers + [("writer", "start", kind) for kind in writers])
-    return State((0, "-"), None, cell, ("V", 0), processes, frozenset(), 0, 0, frozenset("-"), Faults(), 1)
+    return State((0, "-"), None, cell, generation, processes, frozenset(), 0, 0, frozenset("-"), Faults(), 1)
 
 
 class Machine:
@@ -140,6 +140,8 @@ class Machine:
             yield f"w{place} updates", s.at(place, after, lock=place), None
 
     def _writer_mark(self, s: State, place: int, kind: str, value: Any) -> Iterator[Step]:
+        if s.generation is None and self.p.makes and self.p.marks and kind == KEYED:
+            s = s._replace(generation=("V", s.clock), clock=s.clock + 1)
         committing = ("writer", "commit", kind, value, None if is_marked(s.generation) else s.generation)
         if self.p.early and kind == KEYED:
             yield f"w{place} puts early", s.at(place, committing, cell=("V", value, 0)), None
@@ -185,6 +187,9 @@ class Machine:
             yield f"w{place} ends", s.at(place, ENDED), None
             return
         after = ("writer", "return", value) if committed else ENDED
+        if self.p.generation_made_late and s.generation is None and committed and kind == KEYED:
+            generation = ("V", s.clock)
+            s = s._replace(generation=generation, clock=s.clock + 1)
         if self.p.generation_of_the_release:
             generation = None if is_marked(s.generation) else s.generation
         values = self.p.values if kind != LISTED else self.p.lists_end_in_values

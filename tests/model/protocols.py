@@ -16,6 +16,8 @@ class Protocol:
     """Whether a mark replaces a marker that stands there, as on memcached."""
     values: bool = True
     """Whether a release leaves the committed value."""
+    makes: bool = True
+    """Whether a mark makes the generation where it is absent."""
     pinned: bool = True
     """Whether markers are safe from eviction."""
     resolver: bool = True
@@ -37,6 +39,8 @@ class Protocol:
     """A fill carries the generation of its own moment, not that of the lease."""
     generation_of_the_release: bool = False
     """A release's value carries the generation of its own moment, not that of the mark."""
+    generation_made_late: bool = False
+    """A release makes the generation where it is absent, for its own value."""
     generation_unmarked: bool = False
     """A wide writer replaces the generation only after its commit."""
     blind_generation: bool = False

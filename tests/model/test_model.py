@@ -81,6 +81,7 @@ def test_the_naive_ways_are_wrong_without_any_fault(protocol: Protocol, wrong: s
         ("invalidation_spares_sole_markers", STRICT, (KEYED, INVISIBLE), NONE, AT_REST, 1),
         ("generation_of_the_fill", STRICT, (WIDE,), NONE, AT_REST, 1),
         ("generation_of_the_release", STRICT, (KEYED, WIDE), NONE, AT_REST, 1),
+        ("generation_made_late", STRICT, (KEYED, WIDE), NONE, AT_REST, 1),
         ("generation_unmarked", STRICT, (WIDE,), NONE, AFTER_COMMIT, 1),
         ("blind_generation", STRICT, (WIDE, WIDE_ELSEWHERE), NONE, AFTER_COMMIT, 2),
         ("blind_lists", STRICT, (LISTED, LISTED), CRASH, AT_REST, 1),

@@ -196,6 +196,18 @@ def test_committed_values_are_put(seeded: Path) -> None:
     assert seeded.read(Customer, 1) == wanted
 
 
+@CROSSED
+def test_first_rows_of_a_class_are_put(path: Path) -> None:
+    """Also the first commit to a class that nobody has read yet leaves its rows in the cache."""
+    with path.maker() as session:
+        session.add(Customer(id=1, email="a", name="ann"))
+        session.commit()
+    wanted = path.row(Customer, 1)
+    with path.other.begin() as connection:
+        connection.exec_driver_sql("UPDATE customers SET status = 'unseen'")
+    assert path.read(Customer, 1) == wanted
+
+
 @pytest.mark.parametrize("expire", [True, False])
 def test_expire_on_commit(attach: Attach, expire: bool) -> None:
     """Whether the session expires its objects makes no difference."""
