@@ -45,8 +45,13 @@ class Writes:
     [1]
     """
 
-    def __init__(self) -> None:
-        """Start with nothing written."""
+    def __init__(self, tenant: str | None = None) -> None:
+        """Start with nothing written.
+
+        Args:
+            tenant: Whose rows these are, where tenants have rows of their own.
+        """
+        self.tenant = tenant
         self.records: dict[Record, tuple[object, ...]] = {}
         """Each record with its key values, in the order of the plan's names."""
         self.lists: dict[Record, ListLookup] = {}

@@ -11,8 +11,8 @@ from sqlalchemy.pool import SingletonThreadPool, StaticPool
 from stockstore.aio.bridge import run_apart
 
 T = TypeVar("T")
-INTERNAL: Final = {"stockstore_internal": True}
-"""Execution options of every statement that the protocol itself sends on an application's connection."""
+INTERNAL: Final = {"stockstore_internal": True, "schema_translate_map": None}
+"""Execution options of every statement that the protocol itself sends on an application's connection; its table is one, whoever's it is."""
 
 
 @contextmanager

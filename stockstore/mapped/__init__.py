@@ -3,10 +3,22 @@
 from stockstore.mapped.columns import UNLOADED
 from stockstore.mapped.hydrate import flushed_states
 from stockstore.mapped.plan import MappedPlan, OtherShapeError, plan_of
-from stockstore.mapped.sessions import OWN_WRITE, bypasses, classes_beside, dependent_classes, has_written, hides
+from stockstore.mapped.sessions import (
+    ELSEWHERE,
+    OWN_WRITE,
+    TENANT,
+    bypasses,
+    classes_beside,
+    dependent_classes,
+    has_written,
+    hides,
+    is_clean,
+)
 
 __all__ = [
+    "ELSEWHERE",
     "OWN_WRITE",
+    "TENANT",
     "UNLOADED",
     "MappedPlan",
     "OtherShapeError",
@@ -16,5 +28,6 @@ __all__ = [
     "flushed_states",
     "has_written",
     "hides",
+    "is_clean",
     "plan_of",
 ]

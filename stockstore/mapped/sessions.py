@@ -22,6 +22,10 @@ from stockstore.mapped.statements import dml_in, plain_table, reading_of, text_i
 _Row = tuple[type, tuple[Any, ...]]
 Rule: TypeAlias = Callable[[Session, type], str]
 OWN_WRITE: Final = "own write"
+ELSEWHERE: Final = "scope"
+"""The reason of sessions that work on other rows than the caches hold."""
+TENANT: Final = "tenant"
+"""The reason of sessions with a tenant, for all caches but those that keep its rows apart."""
 _NOTHING: Final = frozenset[str]()
 
 
@@ -82,7 +86,20 @@ def has_written(session: Session, root: type, identity: tuple[Any, ...] | None) 
 
 def hides(session: Session, root: type) -> str:
     """Tell why the session reads all rows of a root from the database; ``""``: it need not."""
-    return next(filter(None, (rule(session, root) for rule in _rules)), "")
+    found = ""
+    for rule in _rules:
+        reason = rule(session, root)
+        # That there is a tenant is no reason for every cache, so that any other one goes before it.
+        if reason and reason != TENANT:
+            return reason
+        found = found or reason
+    return found
+
+
+def is_clean(session: Session) -> bool:
+    """Whether the session has, as far as it is known, written nothing in its open transaction."""
+    journal = _journals.get(session)
+    return journal is None or not (journal.everything or journal.roots or journal.rows or journal.tables)
 
 
 def note(session: Session, roots: Iterable[type]) -> None:

@@ -273,7 +273,7 @@ class Store(ABC):
             cls: The class of the object.
             key: As for ``get``.
             loader: Called with the key as given, or with nothing if it takes no argument; ``None`` is not stored.
-            session: As for ``get``.
+            session: As for ``get``; what is loaded for one that works on a tenant's rows, or elsewhere, is given and not stored.
 
         Raises:
             UnknownKeyError: The loaded object does not carry the key.
@@ -284,8 +284,19 @@ class Store(ABC):
         loaded = call_loader(loader, key)
         if loaded is None:
             return None
+        if session is not None and self._works_elsewhere(session, cls):
+            return loaded
         self._keep_loaded(cls, key, loaded)
         return loaded if session is None else self.get(cls, key, session=session)
+
+    @staticmethod
+    def _works_elsewhere(session: "Session", cls: type) -> bool:
+        """Whether what is loaded for a session is of no use to others, such as a tenant's row."""
+        if not keys_of(cls).mapped:
+            return False
+        from stockstore.mapped import ELSEWHERE, TENANT, hides, plan_of
+
+        return hides(session, plan_of(cls).root) in (ELSEWHERE, TENANT)
 
     def _keep_loaded(self, cls: type, key: Key, loaded: object) -> None:
         asked = keys_of(cls).lookup(key)

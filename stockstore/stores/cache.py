@@ -13,6 +13,7 @@ from stockstore.stores.arguments import keys_in, objects_of
 from stockstore.stores.base import Store
 from stockstore.stores.outcome import BeforeCommit, Outcome
 from stockstore.stores.snapshots import ObjectSnapshot, RowSnapshot, Snapshot, snapshot_of
+from stockstore.stores.tenants import TenantOf, checked, current, namespace_of, reading_for
 from stockstore.stores.watching import watch_of
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ class CacheStore(Store):
             # From here on sessions are watched, so that one that has written is known before it first asks.
             import_module("stockstore.mapped")
         self._shapes: dict[type, tuple[ClassKeys, tuple[KeyPlan, ...]]] = {}
+        self.tenant_rules: list[TenantOf] = []
+        """How hooks name the tenants of their sessions."""
 
     def holds(self, cls: type) -> bool:
         """Whether a class lets caches keep its objects."""
@@ -102,9 +105,10 @@ class CacheStore(Store):
         self._note_reads(cls, len(found) - misses, misses)
 
     def _read_for(self, session: "Session", cls: type, lookups: Sequence[Lookup]) -> list[Snapshot | None]:
-        hidden = hidden_from(session, cls, lookups)
+        hidden = hidden_from(session, cls, lookups, self)
         self._note_hidden(cls, hidden)
-        found = iter(self._read_counted(cls, [lookup for lookup, hide in zip(lookups, hidden, strict=True) if not hide]))
+        with reading_for(session):
+            found = iter(self._read_counted(cls, [lookup for lookup, hide in zip(lookups, hidden, strict=True) if not hide]))
         return [None if hide else next(found) for hide in hidden]
 
     def batch_get(self, cls: type[T], keys: Iterable[Key], *, session: "Session | None" = None) -> list[T | None]:
@@ -237,9 +241,18 @@ class CacheStore(Store):
         """The namespace that this caller reads and writes."""
         return self._namespace()
 
-    def _namespace(self) -> str:
+    def tenant_of(self, session: "Session") -> str | None:
+        """Give the tenant of a session, in whose own namespace its rows are kept."""
+        return next((name for rule in self.tenant_rules if (name := rule(session)) is not None), None)
+
+    def _namespace(self, tenant: str | None = None) -> str:
         setting = self._namespace_setting
-        return _valid_namespace(setting()) if callable(setting) else setting
+        name = _valid_namespace(setting()) if callable(setting) else setting
+        return namespace_of(name, tenant or self._current_tenant())
+
+    def _current_tenant(self) -> str | None:
+        reader = current.get()
+        return reader if reader is None or isinstance(reader, str) else self.tenant_of(reader)
 
 
 def written_by(session: "Session", cls: type, lookup: Lookup | None) -> str:
@@ -249,15 +262,24 @@ def written_by(session: "Session", cls: type, lookup: Lookup | None) -> str:
     return bypasses(session, plan_of(cls).root, identity_in(cls, lookup))
 
 
-def hidden_from(session: "Session | None", cls: type, lookups: Sequence[Lookup]) -> list[str]:
-    """Tell of each lookup why a session must not be given what a cache has; ``""``: it may be."""
+def hidden_from(session: "Session | None", cls: type, lookups: Sequence[Lookup], store: Store | None = None) -> list[str]:
+    """Tell of each lookup why a session must not be given what a cache has; ``""``: it may be.
+
+    Args:
+        session: Who asks.
+        cls: For objects of which class.
+        lookups: For which of them.
+        store: The cache, which may keep the rows of the session's tenant apart.
+    """
     if session is None or not keys_of(cls).mapped:
         return [""] * len(lookups)
-    from stockstore.mapped import OWN_WRITE, has_written, hides, plan_of
+    from stockstore.mapped import OWN_WRITE, TENANT, has_written, hides, plan_of
 
     root = plan_of(cls).root
     written = [has_written(session, root, identity_in(cls, lookup)) for lookup in lookups]
     hidden = "" if all(written) else hides(session, root)
+    if hidden == TENANT and isinstance(store, CacheStore) and store.tenant_of(session) is not None:
+        hidden = ""
     return [OWN_WRITE if own else hidden for own in written]
 
 
@@ -281,7 +303,7 @@ def subclasses_of(cls: type) -> Iterator[type]:
 def _valid_namespace(namespace: object) -> str:
     if not isinstance(namespace, str) or not namespace:
         raise ConfigurationError(f"a namespace is a text that is not empty, or a callable that gives one, not {namespace!r}")
-    return namespace
+    return checked(namespace)
 
 
 def restore_all(snapshots: Sequence[Snapshot | None], session: "Session | None") -> list[object | None]:

@@ -20,6 +20,7 @@ from stockstore.stores.memory import ProcessMemoryStore
 from stockstore.stores.origin import Origin
 from stockstore.stores.outcome import BeforeCommit, Outcome
 from stockstore.stores.snapshots import Snapshot, snapshot_of
+from stockstore.stores.tenants import reading_for
 from stockstore.stores.tiers import tier_of
 from stockstore.stores.tiers.local import LocalTier
 
@@ -120,7 +121,8 @@ class ChainedStore(Store):
         self._refuse_blocking()
         compiled = keys_of(cls)
         places = [compiled.lookup(key)[:2] for key in keys]
-        found = self._origin(cls).reader.read(cls, dict(zip(places, keys, strict=True)), session=session) if places else {}
+        with reading_for(session if compiled.mapped else None):
+            found = self._origin(cls).reader.read(cls, dict(zip(places, keys, strict=True)), session=session) if places else {}
         self._counters.add(misses=sum(place not in found for place in places))
         return [found.get(place) for place in places]
 

@@ -4,7 +4,8 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from typing import TYPE_CHECKING, TypeVar, cast
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
 from weakref import WeakSet
 
 from sqlalchemy import Engine, create_engine, make_url
@@ -16,7 +17,7 @@ from stockstore.aio.bridge import TaskLock, in_greenlet
 from stockstore.backends.base import IO
 from stockstore.errors import ConfigurationError, NotKeyedError, OriginError, StockstoreError
 from stockstore.keys import ClassKeys, Key, ListLookup, Lookup, class_name, keys_of, mapper_of
-from stockstore.mapped import bypasses, has_written, plan_of
+from stockstore.mapped import TENANT, bypasses, has_written, is_clean, plan_of
 from stockstore.mapped.stored import keeps_list
 from stockstore.stores.arguments import keys_in, objects_of
 from stockstore.stores.base import Store
@@ -26,12 +27,14 @@ from stockstore.stores.outcome import NOTHING, BeforeCommit, Outcome, Unconfirme
 from stockstore.stores.snapshots import RowSnapshot, Snapshot, snapshot_of
 from stockstore.stores.sql_reads import load, load_lists, load_members
 from stockstore.stores.sql_writes import erase, store
+from stockstore.stores.tenants import reading_for_nobody
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
 T = TypeVar("T")
 R = TypeVar("R")
+_Load: TypeAlias = Callable[[type, Sequence[Lookup]], list[Snapshot | None]]
 ORIGIN_MARK = "stockstore.origin"
 _stores: "WeakSet[SqlAlchemyStore]" = WeakSet()
 
@@ -109,16 +112,8 @@ class SqlAlchemyStore(Store):
         """Give rows as the database has them; those that the session itself has changed as the session sees them."""
         compiled = self._keys(cls)
         lookups = [compiled.lookup(key) for key in keys]
-        private = [False] * len(lookups) if session is None else self._are_private(session, cls, lookups)
-        own = iter(self._load_own(cls, [lookup for lookup, hide in zip(lookups, private, strict=True) if not hide]))
-        theirs = iter(
-            self._load_from(session, cls, [x for x, hide in zip(lookups, private, strict=True) if hide], shared=False)
-            if session and any(private)
-            else ()
-        )
-        rows = [next(theirs) if hide else next(own) for hide in private]
-        if session is not None:
-            rows = [self._as_written(session, row) for row in rows]
+        with reading_for_nobody():
+            rows = self._load_own(cls, lookups) if session is None else self._load_for(session, cls, lookups)
         self._note_reads(cls, len(rows) - rows.count(None), rows.count(None))
         return rows
 
@@ -159,10 +154,22 @@ class SqlAlchemyStore(Store):
         """Whether a session has to read lists on its own connection."""
         return self._shares_connection(session, cls) or bool(bypasses(session, plan_of(cls).root, None))
 
-    def _are_private(self, session: Session, cls: type, lookups: Sequence[Lookup]) -> list[bool]:
-        hidden = hidden_from(session, cls, lookups)
+    def _load_for(self, session: Session, cls: type, lookups: Sequence[Lookup]) -> list[Snapshot | None]:
+        rows: list[Snapshot | None] = [None] * len(lookups)
+        for load_part, places in self._ways(session, cls, lookups).items():
+            for at, row in zip(places, load_part(cls, [lookups[at] for at in places]), strict=True):
+                rows[at] = self._as_written(session, row)
+        return rows
+
+    def _ways(self, session: Session, cls: type, lookups: Sequence[Lookup]) -> dict[_Load, list[int]]:
+        """Tell for each lookup how a session is given its row: of what others may see, of its tenant's rows, or as it has them itself."""
+        ways: dict[str, _Load] = {"": self._load_own, TENANT: partial(self._load_tenant, session)}
+        private: _Load = partial(self._load_from, session, shared=False)
         shares = self._shares_connection(session, cls)
-        return [shares or bool(why) for why in hidden]
+        found: dict[_Load, list[int]] = {}
+        for at, why in enumerate(hidden_from(session, cls, lookups)):
+            found.setdefault(private if shares else ways.get(why, private), []).append(at)
+        return found
 
     def _as_written(self, session: Session, row: Snapshot | None) -> Snapshot | None:
         """Give a row that was found by a key equal by the database's rules alone as the session, which wrote it, sees it."""
@@ -194,6 +201,14 @@ class SqlAlchemyStore(Store):
     def _load_once(self, cls: type, lookups: Sequence[Lookup]) -> list[Snapshot | None]:
         with self._session() as session:
             return self._load_from(session, cls, lookups, shared=True)
+
+    def _load_tenant(self, session: Session, cls: type, lookups: Sequence[Lookup]) -> list[Snapshot | None]:
+        """Load what a tenant's session finds on its connection, without its own changes; others may see it where it can have made none."""
+        with self._mapped_errors():
+            connection = session.connection(bind_arguments={"mapper": mapper_of(cls)})
+            reader = Session(connection, autoflush=False, join_transaction_mode="rollback_only", info={ORIGIN_MARK: True})
+        with reader:
+            return self._load_from(reader, cls, lookups, shared=is_clean(session))
 
     def _load_from(self, session: Session, cls: type, lookups: Sequence[Lookup], *, shared: bool) -> list[Snapshot | None]:
         with self._mapped_errors(LookupError, ValueError):  # of a type that cannot take what the column holds

@@ -14,6 +14,7 @@ from stockstore.stores.cache import CacheStore
 from stockstore.stores.chained import ChainedStore
 from stockstore.stores.snapshots import RowSnapshot
 from stockstore.stores.sqlalchemy import SqlAlchemyStore
+from stockstore.stores.tenants import has_own_verbs
 from stockstore.stores.tiers import cache_tiers
 from stockstore_ext.sqlalchemy.collect.lists import indexes_below
 
@@ -40,20 +41,30 @@ def origin_engine(store: Store) -> Engine | None:
     return last.engine if isinstance(last, SqlAlchemyStore) else None
 
 
-def find_writes(store: Store, cls: type, keys: list[Key]) -> Writes:
-    """Give the records that carry keys, in any cache or in the database, as writes."""
-    compiled, writes = keys_of(cls), Writes()
+def divided_stores(store: Store) -> tuple[CacheStore, ...]:
+    """Give the caches of a store that can keep tenants apart: not those of anybody's own verbs."""
+    return tuple(one for one in stores_of(store) if isinstance(one, CacheStore) and has_own_verbs(type(one)))
+
+
+def find_writes(store: Store, cls: type, keys: list[Key], writes: Writes) -> None:
+    """Note the records that carry keys, in any cache or in the database, as writes.
+
+    Raises:
+        ConfigurationError: The rows are a tenant's, and a key is not the primary one.
+    """
+    compiled = keys_of(cls)
     others = []
     for key in keys:
         if compiled.lookup(key).plan is compiled.identity:
             writes.add(cls, key)
         else:
             others.append(key)
+    if others and writes.tenant is not None:
+        raise ConfigurationError(f"which row of the scope {writes.tenant!r} carries {others[0]!r} is not known here; give primary keys")
     for kind, identity in _identities(store, cls, others) if others else ():
         writes.add(kind, identity)
     if mapper_of(cls) is not None and indexes_below(identity_class(cls)):
         _add_lists(store, cls, keys, writes)
-    return writes
 
 
 def _add_lists(store: Store, cls: type, keys: list[Key], writes: Writes) -> None:
@@ -63,7 +74,7 @@ def _add_lists(store: Store, cls: type, keys: list[Key], writes: Writes) -> None
     """
     last = stores_of(store)[-1]
     try:
-        rows = last.batch_fetch(cls, keys) if isinstance(last, SqlAlchemyStore) else None
+        rows = last.batch_fetch(cls, keys) if isinstance(last, SqlAlchemyStore) and writes.tenant is None else None
     except StockstoreError:
         rows = None
     if rows is None:

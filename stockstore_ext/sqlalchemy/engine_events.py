@@ -1,7 +1,7 @@
 """What a hook hears of the engines that its sessions use."""
 
 from typing import TYPE_CHECKING, Any, Final
-from weakref import WeakKeyDictionary, ref
+from weakref import WeakKeyDictionary, WeakSet, ref
 
 from sqlalchemy import Connection, Engine, TwoPhaseTransaction, event
 from sqlalchemy.engine import ExecutionContext
@@ -28,6 +28,7 @@ class EngineEvents:
         """Listen to none yet."""
         self._recording = recording
         self._known: WeakKeyDictionary[Engine, None] = WeakKeyDictionary()
+        self._asked: WeakSet[Engine] = WeakSet()
         self._lock = fork_safe_lock()
 
     def engines(self) -> list[Engine]:
@@ -69,8 +70,16 @@ class EngineEvents:
             return
         if frame.statement:
             _finish_statement(frame, connection)
+        if not frame.written:
+            self._ask(base_engine(connection))
         self._recording.statement(connection, frame, context.statement or "", context)
         _hear_commits(connection, frame)
+
+    def _ask(self, engine: Engine) -> None:
+        """Ask a database what it offers before the first write, whose lock the question would have to wait for on SQLite."""
+        if engine not in self._asked:
+            self._asked.add(engine)
+            self._recording.learn(engine)
 
     def after(self, context: ExecutionContext) -> None:
         """Finish what has committed by itself."""

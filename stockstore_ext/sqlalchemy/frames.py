@@ -16,7 +16,7 @@ from stockstore.coherence.protocol import Outcome, Writes
 
 Finish: TypeAlias = Callable[[Outcome], None]
 Scope: TypeAlias = Hashable
-"""Whose rows were written: ``None`` for those that the caches hold, ``FOREIGN`` for those of another database, schema or tenant."""
+"""Whose rows were written: ``None`` for those that all see, a text for a tenant's, ``FOREIGN`` for those of another database or schema."""
 
 FOREIGN: Final = ("foreign",)
 _KEY: Final = "stockstore.frames"
@@ -51,7 +51,7 @@ class Frame:
         committing: The hook's part.
         sessions: The attached sessions that use the connection now.
         joined: Whether a session has used the connection in this transaction, which others may go on with.
-        named: Whether such a session is one of a tenant's own.
+        names: The tenants of such sessions, ``None`` among them where one has none.
         foreign: Whether the rest of the transaction reads and writes elsewhere, such as after ``SET LOCAL search_path``.
         pinned: Whether it reads from a snapshot that may be older than what caches hold; ``None``: not known yet.
         quiet: Whether the statements on the connection are no writes of the application now.
@@ -72,7 +72,7 @@ class Frame:
         "foreign",
         "heard",
         "joined",
-        "named",
+        "names",
         "pinned",
         "quiet",
         "sessions",
@@ -84,7 +84,7 @@ class Frame:
         self.committing = committing
         self.sessions: WeakSet[Session] = WeakSet()
         self.joined = False
-        self.named = False
+        self.names: set[str | None] = {None}
         self.foreign = False
         self.pinned: bool | None = None
         self.quiet = False
@@ -106,7 +106,7 @@ class Frame:
 
     def writes(self, scope: Scope = None) -> Writes:
         """Give where the current savepoint's writes are noted."""
-        return self._levels[-1].writes.setdefault(scope, Writes())
+        return _writes_of(scope, self._levels[-1].writes)
 
     def all_writes(self) -> dict[Scope, Writes]:
         """Give all that the transaction has written so far."""
@@ -216,7 +216,14 @@ class Frame:
 
 def _merge(into: dict[Scope, Writes], writes: dict[Scope, Writes]) -> None:
     for scope, more in writes.items():
-        into.setdefault(scope, Writes()).update(more)
+        _writes_of(scope, into).update(more)
+
+
+def _writes_of(scope: Scope, writes: dict[Scope, Writes]) -> Writes:
+    found = writes.get(scope)
+    if found is None:
+        found = writes[scope] = Writes(scope if isinstance(scope, str) else None)
+    return found
 
 
 def frames_on(info: MutableMapping[Any, Any]) -> list[Frame]:

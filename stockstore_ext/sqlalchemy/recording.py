@@ -83,8 +83,10 @@ class Recording:
             frame = open_frame(connection.info, self)
             self._frames.add(frame)
         frame.resume()
+        if not frame.joined:
+            frame.names = {self.scopes.named(other) for other in frame.sessions}
+        frame.names.add(self.scopes.named(session))
         frame.joined = True
-        frame.named = self.scopes.named(session) is not None
         if session not in frame.sessions:  # else it is a savepoint that begins
             self._tie(session, frame)
 
@@ -159,17 +161,18 @@ class Recording:
             self._mark_statement(connection, frame)
 
     def _note(self, connection: Connection, frame: Frame, sql: str, context: ExecutionContext | None) -> None:
-        sessions = list(frame.sessions)
-        writes = frame.writes(self.scopes.of(sessions[0] if sessions else None, connection, frame, context))
-        statement(context, sql, writes, self.collecting)
-        for session in sessions:
-            # The rows of a flush are noted one by one when it is done, and while it is at work all is read from the database.
-            note(session, writes.wide_roots(tentative=not is_flushing(session)))
+        for scope in self.scopes.of_statement(connection, frame, context):
+            writes = frame.writes(scope)
+            statement(context, sql, writes, self.collecting)
+            for session in list(frame.sessions):
+                # The rows of a flush are noted one by one when it is done, and while it is at work all is read from the database.
+                note(session, writes.wide_roots(tentative=not is_flushing(session)))
 
     def _mark_statement(self, connection: Connection, frame: Frame) -> None:
         with frame.silence():
             for scope, writes in frame.all_writes().items():
                 frame.statement.append(self._prepared_statement(connection, scope, writes))
+                frame.statement += self._untold(writes)
 
     def _prepared_statement(self, connection: Connection, scope: Scope, writes: Writes) -> Finish:
         means = self._means_for(connection, scope)
@@ -186,6 +189,7 @@ class Recording:
             return
         for scope, part in writes.items():
             pending.append(self._prepared(connection, scope, part))
+            pending += self._untold(part)
 
     def _prepared(self, connection: Connection, scope: Scope, writes: Writes) -> Finish:
         means = self._means_for(connection, scope)
@@ -199,7 +203,7 @@ class Recording:
         return self.means_of(base_engine(connection)) if strict else None
 
     def _snapshots(self, connection: Connection, scope: Scope, writes: Writes) -> Sequence[Snapshot]:
-        """Give the rows exactly as they will be; of a tenant's tables none, as a statement may have named another schema."""
+        """Give the rows exactly as they will be; of a tenant's none, as names may have meant other tables when they were written."""
         if self.settings.write == "invalidate" or scope is not None:
             return []
         exact = ((root, keys) for root, keys in writes.by_root() if is_exact(connection, root))
@@ -214,7 +218,15 @@ class Recording:
 
     def afterwards(self, writes: dict[Scope, Writes]) -> list[Finish]:
         """Give what is to follow a COMMIT for which nothing was prepared."""
-        return [self._afterwards(part) for part in writes.values()]
+        return [finish for part in writes.values() for finish in (self._afterwards(part), *self._untold(part))]
+
+    def _untold(self, writes: Writes) -> list[Finish]:
+        """Give what is to follow a COMMIT of a tenant's for those who have no tenant, and may see its rows too."""
+        if writes.tenant is None:
+            return []
+        seen = Writes()
+        seen.update(writes)
+        return [self._afterwards(seen)]
 
     def _afterwards(self, writes: Writes) -> Finish:
         def finish(outcome: Outcome) -> None:
@@ -225,6 +237,11 @@ class Recording:
         return finish
 
     # -- means -----------------------------------------------------------------------------------
+
+    def learn(self, engine: Engine) -> None:
+        """Find out what a database offers, if that is going to be of use."""
+        if self.settings.consistency == "strict":
+            self.means_of(engine)
 
     def means_of(self, engine: Engine) -> Means | None:
         """Give what a database offers, found out once; ``None`` as long as it cannot be asked."""

@@ -13,8 +13,8 @@ from sqlalchemy.orm import Session
 
 from stockstore.errors import ConfigurationError
 from stockstore.evidence.aside import aside, asking, is_private
-from stockstore.mapped import OWN_WRITE
-from stockstore.mapped.hydrate import open_connection
+from stockstore.mapped import ELSEWHERE, OWN_WRITE, TENANT
+from stockstore.mapped.hydrate import is_flushing, open_connection
 from stockstore.mapped.tables import roots_named
 from stockstore_ext.sqlalchemy.drivers import has_open_cursor, has_transaction
 from stockstore_ext.sqlalchemy.frames import FOREIGN, Frame, Scope
@@ -23,7 +23,6 @@ ScopeOf: TypeAlias = Callable[[Session], str | None]
 SnapshotRule: TypeAlias = Literal["respect", "latest"]
 
 _KEY: Final = "stockstore.foreign"
-_SCOPE: Final = "scope"
 _TURNS: Final = re.compile(
     r"\b(?:re)?set\s+(?:(local|session)\s+)?(?:search_path|role|schema|session\s+authorization)\b"
     r"|\bset_config\s*\(\s*'(?:search_path|role)'"
@@ -58,14 +57,23 @@ class Scopes:
     def __init__(self, origin: Engine | None, scope: ScopeOf | None, snapshot: SnapshotRule) -> None:
         """Keep the settings."""
         self._origin = origin
-        self._scope = scope
+        self._name_of = scope
         self._snapshot = snapshot
         self._same: WeakKeyDictionary[Engine, bool] = WeakKeyDictionary()
 
-    def of(self, session: Session | None, connection: Connection, frame: Frame, context: ExecutionContext | None = None) -> Scope:
-        """Give the scope of what a session writes on a connection, or whoever goes on with the transaction when the session has left it."""
-        if frame.named if session is None else self.named(session) is not None:
-            return FOREIGN
+    def of(self, session: Session, connection: Connection, frame: Frame) -> Scope:
+        """Give the scope of what a session writes on a connection."""
+        return self._scope(self.named(session), connection, frame)
+
+    def of_statement(self, connection: Connection, frame: Frame, context: ExecutionContext | None) -> set[Scope]:
+        """Give the scopes of which a statement may be: those of the sessions on the connection, or that have left it to whoever goes on."""
+        flushing = [session for session in frame.sessions if is_flushing(session)]
+        names = {self.named(session) for session in flushing or list(frame.sessions)} or frame.names
+        return {self._scope(name, connection, frame, context) for name in names}
+
+    def _scope(self, name: str | None, connection: Connection, frame: Frame, context: ExecutionContext | None = None) -> Scope:
+        if name is not None:
+            return name
         options = connection.get_execution_options() if context is None else context.execution_options
         elsewhere = frame.foreign or _KEY in connection.info or bool(options.get("schema_translate_map"))
         return FOREIGN if elsewhere or not self._is_origin(connection.engine) else None
@@ -76,33 +84,32 @@ class Scopes:
         Raises:
             ConfigurationError: It is neither a text nor ``None``.
         """
-        if self._scope is None:
+        if self._name_of is None:
             return None
-        named: object = self._scope(session)
-        if named is None or (isinstance(named, str) and named):
-            return named
-        raise ConfigurationError(f"scope= gives a text that is not empty, or None, not {named!r}")
+        return checked_scope(self._name_of(session))
 
     def hides(self, session: Session, root: type, frames: list[Frame]) -> str:
         """Tell why a session has to read a class from its own connection, and must fill nothing from it; ``""``: it need not."""
-        if is_sharded(session) or self.named(session) is not None:
-            return _SCOPE
+        if is_sharded(session):
+            return ELSEWHERE
+        named = self.named(session) is not None
         try:
             bind = session.get_bind(root)
         except UnboundExecutionError:  # what reads with it says so
-            return _SCOPE
-        if told := _told(bind) or ("" if self._is_origin(bind.engine) else _SCOPE):
+            return ELSEWHERE
+        if told := _told(bind, named) or ("" if named or self._is_origin(bind.engine) else ELSEWHERE):
             return told
-        if isinstance(bind, Connection) and (given := _given(bind)):
+        if isinstance(bind, Connection) and (given := _given(bind, named)):
             return given
         connection = open_connection(session, bind) if frames else None
-        return "" if connection is None else self._is_elsewhere(connection, frames)
+        found = "" if connection is None else self._is_elsewhere(connection, frames, named)
+        return found or (TENANT if named else "")
 
-    def _is_elsewhere(self, connection: Connection, frames: list[Frame]) -> str:
-        if told := _told(connection):
+    def _is_elsewhere(self, connection: Connection, frames: list[Frame], named: bool) -> str:
+        if told := _told(connection, named):
             return told
-        if _KEY in connection.info or any(frame.foreign for frame in frames):
-            return _SCOPE
+        if not named and (_KEY in connection.info or any(frame.foreign for frame in frames)):
+            return ELSEWHERE
         pinned = self._snapshot == "respect" and any(_is_pinned(connection, frame) for frame in frames)
         return "snapshot" if pinned else ""
 
@@ -120,23 +127,34 @@ class Scopes:
         return self._same[engine]
 
 
+def checked_scope(name: object) -> str | None:
+    """Give the name of a scope.
+
+    Raises:
+        ConfigurationError: It is neither a text nor ``None``.
+    """
+    if name is None or (isinstance(name, str) and name):
+        return name
+    raise ConfigurationError(f"scope= gives a text that is not empty, or None, not {name!r}")
+
+
 def is_sharded(session: Session) -> bool:
     """Whether only the application knows which database has a row."""
     return hasattr(session, "shard_chooser")
 
 
-def _told(bind: Engine | Connection) -> str:
+def _told(bind: Engine | Connection, named: bool) -> str:
     """Tell why what reads with the execution options of an engine or a connection is not to be given what caches have."""
     options = bind.get_execution_options()
-    if options.get("schema_translate_map"):
-        return _SCOPE
+    if options.get("schema_translate_map") and not named:
+        return ELSEWHERE
     return "option" if options.get("stockstore") is False else ""
 
 
-def _given(connection: Connection) -> str:
+def _given(connection: Connection, named: bool) -> str:
     """Tell why a session must not be given what caches have that was given a connection: in its caller's transaction anything may be written."""
-    if _KEY in connection.info:
-        return _SCOPE
+    if _KEY in connection.info and not named:
+        return ELSEWHERE
     return OWN_WRITE if connection.in_transaction() else ""
 
 

@@ -16,13 +16,13 @@ from stockstore.keys import Key
 from stockstore.mapped.sessions import add_rule, remove_rule
 from stockstore.stores.arguments import keys_in
 from stockstore.stores.base import Store
-from stockstore_ext.sqlalchemy.caches import caches_of, find_writes, origin_engine, stores_of
+from stockstore_ext.sqlalchemy.caches import caches_of, divided_stores, find_writes, origin_engine, stores_of
 from stockstore_ext.sqlalchemy.collect import Collecting, Policy
 from stockstore_ext.sqlalchemy.engine_events import EngineEvents
 from stockstore_ext.sqlalchemy.guarantee import Guarantee, guarantee_of
 from stockstore_ext.sqlalchemy.read_through import ReadThrough
 from stockstore_ext.sqlalchemy.recording import Consistency, Recording, Settings, Write
-from stockstore_ext.sqlalchemy.scope import ScopeOf, Scopes, SnapshotRule
+from stockstore_ext.sqlalchemy.scope import ScopeOf, Scopes, SnapshotRule, checked_scope
 from stockstore_ext.sqlalchemy.session_events import SessionEvents, is_origin
 from stockstore_ext.sqlalchemy.targets import Target, class_of, refuse_blocking, refuse_mixture, session_target
 
@@ -51,8 +51,8 @@ class SessionSync:
         require: ``"strict"`` refuses to attach where the guarantee is less.
         snapshot: Whether a session's transaction that reads from one snapshot throughout is given what is newer (``"latest"``)
             or reads the database then (``"respect"``).
-        scope: Gives for a session the name of its tenant, where tenants have rows of their own; such a session neither reads nor
-            fills the caches, and what it writes is removed from them.
+        scope: Gives for a session the name of its tenant, where tenants have rows of their own. The name becomes part of the keys: such a
+            session reads and fills entries of its tenant alone. ``None`` is for sessions without a tenant.
         read_through: Whether sessions are served from the caches what they load by primary key: ``True``, or a list of mapped classes,
             which stand for their subclasses too.
 
@@ -102,6 +102,7 @@ class SessionSync:
         self._engines = EngineEvents(self._recording)
         self._sessions = SessionEvents(self._recording, self._engines)
         self._read_through = None if read_through is False else ReadThrough(store, self._recording, read_through)
+        self._divided = divided_stores(store) if scope is not None else ()
         self._target: Any = None
 
     # -- attaching -------------------------------------------------------------------------------
@@ -133,6 +134,8 @@ class SessionSync:
         add_rule(self._hides)
         if self._read_through is not None:
             self._read_through.attach(class_of(target))
+        for store in self._divided:
+            store.tenant_rules.append(self._tenant_of)
         return self
 
     def detach(self) -> None:
@@ -143,6 +146,8 @@ class SessionSync:
         if self._read_through is not None:
             self._read_through.detach(class_of(target))
         remove_rule(self._hides)
+        for store in self._divided:
+            store.tenant_rules[:] = [rule for rule in store.tenant_rules if rule != self._tenant_of]
         if (self._store, class_of(target)) in _attached:
             _attached.remove((self._store, class_of(target)))
         self._sessions.leave(target)
@@ -156,25 +161,32 @@ class SessionSync:
 
     # -- what others wrote -----------------------------------------------------------------------
 
-    def invalidate(self, cls: type, keys: Iterable[Key] | None = None) -> None:
+    def invalidate(self, cls: type, keys: Iterable[Key] | None = None, *, scope: str | None = None) -> None:
         """Remove objects from the caches that somebody has changed whom nobody here sees: all of a class, or those of some keys.
 
-        Keys may be of any sort that the class declares. Under asyncio: :meth:`async_invalidate`.
+        Under asyncio: :meth:`async_invalidate`.
+
+        Args:
+            cls: The class.
+            keys: Keys of any sort that the class declares; for a scope primary keys alone, as nobody can tell here which rows others mean.
+            scope: For which sessions: those for which ``scope=`` gives this name, or by default those for which it gives none. One call is
+                for one scope; which ones there are is not known here.
 
         Raises:
-            ConfigurationError: The caches are for asyncio, and this is blocking code.
+            ConfigurationError: The scope is no text, or not to be told apart by a key that is not the primary one; or the caches are for
+                asyncio, and this is blocking code.
         """
         refuse_blocking(stores_of(self._store))
+        writes = Writes(checked_scope(scope))
         if keys is None:
-            writes = Writes()
             writes.add_class(cls)
         else:
-            writes = find_writes(self._store, cls, keys_in(keys))
+            find_writes(self._store, cls, keys_in(keys), writes)
         self._recording.through.invalidate(writes)
 
-    async def async_invalidate(self, cls: type, keys: Iterable[Key] | None = None) -> None:
+    async def async_invalidate(self, cls: type, keys: Iterable[Key] | None = None, *, scope: str | None = None) -> None:
         """Do as :meth:`invalidate`, for caches that do not block."""
-        await greenlet_spawn(self.invalidate, cls, keys)
+        await greenlet_spawn(self.invalidate, cls, keys, scope=scope)
 
     # -- set-up ----------------------------------------------------------------------------------
 
@@ -204,6 +216,10 @@ class SessionSync:
         if is_origin(session) or not isinstance(session, class_of(self._target)):
             return ""
         return self._recording.hides(session, root)
+
+    def _tenant_of(self, session: Session) -> str | None:
+        attached = self._target is not None and isinstance(session, class_of(self._target)) and not is_origin(session)
+        return self._recording.scopes.named(session) if attached else None
 
     def __repr__(self) -> str:
         """Name the store and where it is attached."""

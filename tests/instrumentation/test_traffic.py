@@ -127,11 +127,11 @@ def test_own_writes_are_bypassed(shop: Shop) -> None:
 
 @pytest.mark.parametrize("reason", ["snapshot", "scope"])
 def test_a_session_elsewhere_is_bypassed(make_shop: MakeShop, reason: str) -> None:
-    """A transaction of one snapshot, and a tenant's session, read past every cache, and say why."""
-    shop = make_shop(scope=(lambda _session: "tenant") if reason == "scope" else None)
+    """A transaction of one snapshot, and a session of other schemas, read past every cache, and say why."""
+    shop = make_shop()
     shop.add(1)
-    engine = shop.engine.execution_options(isolation_level="REPEATABLE READ") if reason == "snapshot" else shop.engine
-    with shop.sessions(bind=engine) as session:
+    options = {"isolation_level": "REPEATABLE READ"} if reason == "snapshot" else {"schema_translate_map": {"none of ours": "elsewhere"}}
+    with shop.sessions(bind=shop.engine.execution_options(**options)) as session:
         session.connection()
         assert shop.chain.get(Part, 1, session=session) is not None
     assert shop.told() == {**{(tier, "bypass", reason): 1 for tier in NAMES}, ("database", "hit", ""): 1}

@@ -9,14 +9,13 @@ from stockstore.stores.backed import BackendStore
 from stockstore.stores.base import Store
 from stockstore.stores.local import LocalStore
 from stockstore.stores.snapshots import Snapshot
+from stockstore.stores.tenants import has_own_verbs
 from stockstore.stores.threadlocal import ThreadLocalStore
 from stockstore.stores.tiers.backed import BackendTier
 from stockstore.stores.tiers.guarded import GuardedTier
 from stockstore.stores.tiers.local import LocalTier, ThreadLocalTier
 
 __all__ = ["cache_tiers", "tier_of"]
-
-_VERBS = ("batch_get", "batch_put", "batch_delete", "batch_fetch", "batch_fill", "batch_store", "batch_erase", "clear", "check")
 
 
 def tier_of(store: object) -> Tier[Snapshot]:
@@ -45,7 +44,7 @@ def cache_tiers(store: object) -> tuple[Tier[Snapshot], ...]:
 
 
 def _new_tier(store: Store) -> Tier[Snapshot]:
-    if not _as_it_was(type(store)):
+    if not has_own_verbs(type(store)):
         return GuardedTier(store)
     if isinstance(store, ThreadLocalStore):
         return ThreadLocalTier(store)
@@ -54,9 +53,3 @@ def _new_tier(store: Store) -> Tier[Snapshot]:
     if isinstance(store, BackendStore) and isinstance(store._backend, CoherentBackend):
         return BackendTier(store, store._backend)
     return GuardedTier(store)
-
-
-def _as_it_was(kind: type) -> bool:
-    """Whether a store's verbs are the library's own."""
-    owners = (next(base for base in kind.__mro__ if verb in base.__dict__) for verb in _VERBS)
-    return all(owner.__module__.startswith("stockstore.") for owner in owners)

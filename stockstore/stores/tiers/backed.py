@@ -87,7 +87,7 @@ class BackendTier:
         """
         compiled = keys_of(cls)
         lookups = [compiled.lookup(key) for key in keys]
-        hidden = hidden_from(session, cls, lookups)
+        hidden = hidden_from(session, cls, lookups, self._store)
         self._store._note_hidden(cls, hidden)
         visible = [lookup for lookup, hide in zip(lookups, hidden, strict=True) if not hide]
         answers = iter(self._ask(cls, Look(self._store, cls, visible, self.replaced), len(visible)))
@@ -139,16 +139,17 @@ class BackendTier:
     def fill(self, filled: Sequence[tuple[object, Snapshot]]) -> int:
         """Keep what a lower tier gave, where the lease still stands; give how many were kept."""
         kept = 0
+        namespace = self._store._namespace()
         for token, group in _by_token(filled).items():
             items: list[Item] = []
             aliases: list[Item] = []
             plans: list[KeyPlan] = []
             for lease, snapshot in group:
                 for entry in self._entries([snapshot] if snapshot.shared else []):
-                    if lease.text == entry.plan.record_text(self._store._namespace(), entry.native):
+                    if lease.text == entry.plan.record_text(namespace, entry.native):
                         items.append(self._item(lease.text, entry, lease.generation))
                         plans.append(entry.plan)
-                        aliases.extend(self._aliases(lease.text, entry))
+                        aliases.extend(self._aliases(lease.text, entry, namespace))
             kept += self.fill_items(plans[0], items, token, aliases) if plans else 0
         self._store._counters.add(puts=kept)
         return kept
@@ -198,17 +199,17 @@ class BackendTier:
         body = pack_body(entry.snapshot.payload(self._store._codec), expiry(entry.seconds), generation)
         return text, body, server_seconds(entry.seconds)
 
-    def _aliases(self, text: str, entry: Entry) -> Iterable[Item]:
+    def _aliases(self, text: str, entry: Entry, namespace: str) -> Iterable[Item]:
         if not entry.aliases:
             return ()
-        pointer, keep, namespace = pack_alias(text), server_seconds(entry.seconds), self._store._namespace()
+        pointer, keep = pack_alias(text), server_seconds(entry.seconds)
         return ((plan.alias_text(namespace, native), pointer, keep) for plan, native in entry.aliases)
 
     # -- writing --------------------------------------------------------------------------------
 
     def locate(self, writes: Writes) -> BackendPlaces:
         """Give the keys of writes in the caller's namespace; no I/O."""
-        return BackendPlaces(self._store._namespace(), writes, self._store)
+        return BackendPlaces(self._store._namespace(writes.tenant), writes, self._store)
 
     def texts(self, places: object) -> list[str]:
         """Give the keys that another process can invalidate."""
@@ -243,7 +244,7 @@ class BackendTier:
             text, generation = mine.records.get(record), generation_for(entry.plan)
             if text is not None and generation is not None:
                 values.append(self._item(text, entry, generation))
-                aliases.extend(self._aliases(text, entry))
+                aliases.extend(self._aliases(text, entry, mine.namespace))
                 kept.append(record)
         release = partial(self._backend.release_many, mine.texts, ticket, committed=committed, values=values, aliases=aliases)
         self._store._twice(release)

@@ -16,9 +16,10 @@ from stockstore.keys import Key, KeyPlan, Lookup, Native, keys_of
 from stockstore.locks import fork_safe_lock
 from stockstore.stores.backed import BackendStore
 from stockstore.stores.base import Store
-from stockstore.stores.cache import hidden_from
+from stockstore.stores.cache import CacheStore, hidden_from
 from stockstore.stores.null import NullStore
 from stockstore.stores.snapshots import Snapshot
+from stockstore.stores.tenants import current, has_own_verbs
 from stockstore.stores.tiers.telling import tell_end, tell_places
 
 if TYPE_CHECKING:
@@ -75,6 +76,8 @@ class GuardedTier:
         self._flights: set[_Flight] = set()
         self._pid = os.getpid()
         self._recovery: Recovery[Record, tuple[object, ...]] = Recovery()
+        # What anybody's verbs keep may stand in no namespace.
+        self._is_divided = isinstance(store, CacheStore) and has_own_verbs(type(store))
 
     def __repr__(self) -> str:
         """Name the store."""
@@ -108,7 +111,7 @@ class GuardedTier:
         """Give what is there, and leases on the records that are not, in the positions of the keys."""
         compiled = keys_of(cls)
         lookups = [compiled.lookup(key) for key in keys]
-        hidden = hidden_from(session, cls, lookups)
+        hidden = hidden_from(session, cls, lookups, self._store)
         self._store._note_hidden(cls, hidden)
         visible = [at for at, hide in enumerate(hidden) if not hide]
         asked = [keys[at] for at in visible]
@@ -192,9 +195,13 @@ class GuardedTier:
 
     def locate(self, writes: Writes) -> GuardedPlaces:
         """Give where writes stand in the caller's namespace."""
-        records = {record: values for record, values in writes.records.items() if self.holds(writes.roots[record[0]])}
-        classes = tuple(plan for plan, cls in writes.classes.items() if self.holds(cls))
-        return GuardedPlaces(copy_context(), self._store.partition, records, classes, dict(writes.roots))
+        holds = self.holds if writes.tenant is None or self._is_divided else _nothing
+        records = {record: values for record, values in writes.records.items() if holds(writes.roots[record[0]])}
+        classes = tuple(plan for plan, cls in writes.classes.items() if holds(cls))
+        context = copy_context()
+        if writes.tenant is not None:
+            context.run(current.set, writes.tenant)
+        return GuardedPlaces(context, context.run(lambda: self._store.partition), records, classes, dict(writes.roots))
 
     def texts(self, places: object) -> list[str]:  # noqa: ARG002 - as other tiers
         """Give none: what the store does with keys is not known."""
@@ -294,6 +301,10 @@ class GuardedTier:
     def _report(self, what: str, error: Exception) -> None:
         self._store._counters.add(errors=1)
         _log.warning("%r %s: %s", self._store, what, error, exc_info=not isinstance(error, StockstoreError))
+
+
+def _nothing(_cls: type) -> bool:
+    return False
 
 
 def _mine(places: object) -> GuardedPlaces:

@@ -116,7 +116,7 @@ class LocalTier:
         """Give what is there, and leases on the records that are not, in the positions of the keys."""
         compiled = keys_of(cls)
         lookups = [compiled.lookup(key) for key in keys]
-        hidden = hidden_from(session, cls, lookups)
+        hidden = hidden_from(session, cls, lookups, self._store)
         self._store._note_hidden(cls, hidden)
         visible = [lookup for lookup, hide in zip(lookups, hidden, strict=True) if not hide]
         answers = iter(self._lease(cls, visible))
@@ -197,7 +197,7 @@ class LocalTier:
         """Give where writes stand in the caller's namespace."""
         classes = (plan for cls in writes.classes.values() if self.holds(cls) for plan in self._store._cleared_with(cls))
         records = tuple(record for record in (*writes.records, *writes.lists) if self.holds(writes.roots[record[0]]))
-        return LocalPlaces(self._store._spaces, self._store._namespace(), records, tuple(dict.fromkeys(classes)))
+        return LocalPlaces(self._store._spaces, self._store._namespace(writes.tenant), records, tuple(dict.fromkeys(classes)))
 
     def texts(self, places: object) -> list[str]:  # noqa: ARG002 - as other tiers
         """Give none: no other process can reach this memory."""
