@@ -48,7 +48,7 @@ class SessionEvents:
 
     def _after_begin(self, session: Session, _transaction: SessionTransaction, connection: Connection) -> None:
         # A test of the application's may let something else stand for a connection or its engine.
-        if not is_origin(session) and isinstance(connection, Connection) and isinstance(connection.engine, Engine):
+        if not is_origin(session) and isinstance(getattr(connection, "engine", None), Engine) and isinstance(connection, Connection):
             self._engines.hear(base_engine(connection))
             self._recording.begin(session, connection)
 
