@@ -62,7 +62,6 @@ class Hierarchy:
         # A concrete class may be told by a column of the union of all, which its own table does not need.
         alone = len(self.below) == 1 and (told_by is None or isinstance(told_by, Column))
         self.is_plain = all(isinstance(m.local_table, Table) for m in self.below) and (alone or self._by_discriminator)
-        self._is_root = cls is root
         single = [m for m in self.below if m.persist_selectable is self._mapper.persist_selectable]
         key, identity = _columns_named(self._mapper, names), _columns_named(self._mapper, keys_of(root).identity.names)
         self._top = _Selection(self._mapper, key, identity, single, told_by if self._by_discriminator else None, locked=locked)
@@ -108,9 +107,8 @@ class Hierarchy:
             yield from ((plan, state_of(row)) for row in self._joined[mapper].execute(connection, found))
 
     def _told(self, discriminator: object) -> Mapper[Any] | None:
-        if discriminator is None:
-            return self._mapper if self._is_root else None
-        return self._mapper.polymorphic_map.get(discriminator)
+        # SQLAlchemy refuses to load a row that does not tell its class.
+        return None if discriminator is None else self._mapper.polymorphic_map.get(discriminator)
 
 
 class _Selection:

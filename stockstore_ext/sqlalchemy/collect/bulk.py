@@ -282,10 +282,13 @@ def _invoke(work: _Work, statement: Any) -> Any:
 
 
 def _count(work: _Work) -> int:
-    """Count the rows that match, up to one more than the limit, so that no RETURNING brings a million keys."""
+    """Count the rows that match, up to one more than the limit, so that no RETURNING brings a million keys.
+
+    Some rows may not be flushed yet: the statement itself flushes them.
+    """
     matching = select(literal(1)).limit(work.limit + 1)
     subquery = _with_criteria(work, matching).subquery()
-    return int(_execute(work, select(func.count()).select_from(subquery)).scalar_one())
+    return int(_execute(work, select(func.count()).select_from(subquery), autoflush=False).scalar_one())
 
 
 def _select(work: _Work, statement: Any) -> Result[Any]:
@@ -296,14 +299,14 @@ def _with_criteria(work: _Work, statement: Any) -> Any:
     return statement.select_from(work.mapper).where(*work.dml._where_criteria).options(*work.dml._with_options)  # noqa: SLF001
 
 
-def _execute(work: _Work, statement: Any) -> Result[Any]:
+def _execute(work: _Work, statement: Any, **more: Any) -> Result[Any]:
     execution = work.execution
     options = {
         name: execution.execution_options[name] for name in ("autoflush", "schema_translate_map") if name in execution.execution_options
     }
     # By the bind arguments of the statement itself, since a session may have other connections for statements that read.
     return execution.session.execute(
-        statement, execution.parameters, execution_options=options, bind_arguments=dict(execution.bind_arguments)
+        statement, execution.parameters, execution_options=options | more, bind_arguments=dict(execution.bind_arguments)
     )
 
 
