@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -131,6 +132,31 @@ def test_a_database_that_fails_is_told_as_such(shop: Shop) -> None:
     assert shop.http.post("/orders", json={"item_id": 1, "quantity": 1}, headers=ANN).status_code == 201
 
 
+def order_at_once(shop: Shop) -> None:
+    """Have eight customers want one of five each: five get it, three are told, and nothing is left."""
+    assert shop.get("/items/6")["stock"] == 5
+
+    def order(_: int) -> int:
+        return shop.http.post("/orders", json={"item_id": 6, "quantity": 1}, headers=ANN).status_code
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sorted(pool.map(order, range(8))) == [201] * 5 + [409] * 3
+    assert shop.get("/items/6")["stock"] == 0
+
+
+@pytest.mark.sa_agnostic
+@AS_IT_IS
+def test_orders_at_once_take_no_more_than_there_is_of_sqlite(shop: Shop) -> None:
+    """Also where the database locks no rows."""
+    order_at_once(shop)
+
+
+@EACH
+def test_orders_at_once_take_no_more_than_there_is(shop: Shop) -> None:
+    """Whoever comes second waits, and sees what the first one has left."""
+    order_at_once(shop)
+
+
 @EACH
 def test_reads_come_from_the_cache(shop: Shop) -> None:
     """What was read once is not read from the database again: a change that goes past the caches stays unseen."""
@@ -170,7 +196,7 @@ def test_an_order_takes_from_the_stock_once(shop: Shop) -> None:
     }
     assert shop.get("/items/4")["stock"] == 1
     second = shop.http.post("/orders", json={"item_id": 4, "quantity": 2}, headers=ANN)
-    assert (second.status_code, [*second.json().values()]) == (409, ["there are 1 of item 4 left"])
+    assert (second.status_code, [*second.json().values()]) == (409, ["there are no 2 of item 4 left"])
     assert shop.get("/items/4")["stock"] == 1
 
 
