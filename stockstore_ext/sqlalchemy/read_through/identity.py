@@ -4,6 +4,7 @@ Both first ask the session's ``_identity_lookup``, which SQLAlchemy's own horizo
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, Final, TypeAlias
 
 from sqlalchemy.orm import InstanceState, Mapper, PassiveFlag, Session
@@ -15,13 +16,14 @@ from stockstore.keys import Lookup, keys_of
 from stockstore.mapped import plan_of
 from stockstore.mapped.hydrate import has_changes
 from stockstore_ext.sqlalchemy.read_through.listeners import has_others
-from stockstore_ext.sqlalchemy.read_through.options import ASIDE, bypassed, is_refresh, is_served
+from stockstore_ext.sqlalchemy.read_through.options import ASIDE, BYPASS, bypassed, is_refresh, is_served
 from stockstore_ext.sqlalchemy.read_through.seams import Seam
 from stockstore_ext.sqlalchemy.read_through.serving import Serving
 
 Options: TypeAlias = Mapping[str, Any]
 _LOADING: Final = PassiveFlag.SQL_OK | PassiveFlag.RELATED_OBJECT_OK
 _RAISES: Final = "stockstore.raises"
+_NOTHING: Final = nullcontext()
 
 
 class Identities:
@@ -76,7 +78,7 @@ def methods(seam: Seam[Identities]) -> dict[str, Any]:
     def _get_impl(self: Session, *args: Any, options: Any = None, execution_options: Options = EMPTY_DICT, **more: Any) -> object | None:
         if options:
             execution_options = {**execution_options, ASIDE: True}
-        with bypassed(self, execution_options):
+        with bypassed(self) if execution_options.get(BYPASS) is False else _NOTHING:
             return seam.original(self, "_get_impl")(*args, options=options, execution_options=execution_options, **more)  # type: ignore[no-any-return]
 
     return {"_identity_lookup": _identity_lookup, "_get_impl": _get_impl}

@@ -1,0 +1,136 @@
+"""The private names of SQLAlchemy that the reading of statements builds on mean what it takes them to mean."""
+
+from typing import Any
+
+from sqlalchemy import Column, bindparam, create_engine, event, inspect, select, tuple_
+from sqlalchemy.engine import ChunkedIteratorResult
+from sqlalchemy.engine.result import SimpleResultMetaData
+from sqlalchemy.orm import ORMExecuteState, Session, load_only, selectinload
+from sqlalchemy.orm.context import QueryContext
+
+from stockstore_ext.sqlalchemy.read_through import parts, results, statements
+from stockstore_ext.sqlalchemy.read_through.entities import entity_of, entity_selected, unannotated
+from stockstore_ext.sqlalchemy.read_through.shapes import recognise
+from tests.read_through.models import Item, Owner
+from tests.stores.shop import Car, Customer, Place
+
+BY_ID: Any = select(Owner).where(Owner.id == 5)
+
+
+def _context(option: Any) -> Any:
+    return option.context
+
+
+def _bind(statement: Any) -> Any:
+    return statement._where_criteria[0].right
+
+
+def test_statement() -> None:
+    """A statement keeps what it consists of in its dict, by names of which the harmless ones are known; others are added when it is used."""
+    assert [type(criterion).__name__ for criterion in BY_ID._where_criteria] == ["BinaryExpression"]
+    assert vars(BY_ID).keys() <= parts._HARMLESS
+    str(BY_ID)
+    assert list(BY_ID.selected_columns)
+    BY_ID._generate_cache_key()
+    assert vars(BY_ID).keys() - parts._HARMLESS <= {"_compile_options"}
+    for name, changed in {
+        "_limit_clause": BY_ID.limit(1),
+        "_order_by_clauses": BY_ID.order_by(Owner.id),
+        "_with_options": BY_ID.options(load_only(Owner.id)),
+        "_from_obj": BY_ID.select_from(Owner),
+    }.items():
+        assert name in vars(changed)
+    query = vars(Session().query(Owner).filter_by(id=5)._statement_20())
+    assert query.keys() - parts._HARMLESS == {"_compile_options"}
+
+
+def test_entities_and_columns() -> None:
+    """What is selected and compared is annotated with the mapper that it is of, and stands for the table's own column."""
+    assert entity_selected(BY_ID._raw_columns[0]) is entity_of(inspect(Owner))
+    assert entity_selected(select(Owner.id)._raw_columns[0]) is None
+    for cls in (Owner, Car):
+        left = select(cls).where(cls.id == 5)._where_criteria[0].left
+        assert left._annotations["parententity"] is inspect(cls)
+        assert unannotated(left) is cls.__table__.c.id
+        assert type(unannotated(left)) is Column
+
+
+def test_binds() -> None:
+    """A compared value has the type of the column, and a name that a statement's parameters have only where the user gave it."""
+    bind = _bind(BY_ID)
+    assert (bind.value, bind.unique, bind.callable, bind.expanding) == (5, True, None, False)
+    assert bind.type is Owner.__table__.c.id.type
+    named = _bind(select(Owner).where(Owner.id.in_(bindparam("wanted"))))
+    assert (named.key, named.unique, named.expanding) == ("wanted", False, True)
+    pairs = _bind(select(Place).where(tuple_(Place.row, Place.number).in_([("a", 1)])))
+    assert pairs.type.types == [Place.__table__.c.row.type, Place.__table__.c.number.type]
+
+
+def test_get_statement() -> None:
+    """The statement of ``session.get`` is one that is recognised."""
+    seen = _executed(lambda session: session.get(Customer, 5))
+    question = recognise(seen.statement, seen.parameters)  # type: ignore[arg-type]
+    assert question is not None
+    assert [lookup.values for lookup in question.lookups] == [(5,)]
+
+
+def test_options_of_loading() -> None:
+    """What a load was asked for stands in its options, by names of which the defaults are falsy."""
+    default: Any = QueryContext.default_load_options
+    for name in (*statements._ODD, "_refresh_state", "_identity_token", "_sa_top_level_orm_context"):
+        assert not getattr(default, name)
+    assert default._autoflush is True
+    seen = _executed(lambda session: session.get(Customer, 5, populate_existing=True))
+    assert seen.execution_options[statements._LOADING]._populate_existing is True
+    compiled: Any = seen.statement._compile_options
+    assert compiled._only_load_props is None
+    assert parts._compiles_plainly(compiled)
+
+
+def test_execution() -> None:
+    """An execution knows which listeners are still to come."""
+    places = []
+
+    def listener(execution: ORMExecuteState) -> None:
+        places.append(len(execution._events_todo) - execution._starting_event_idx)
+
+    def another(execution: ORMExecuteState) -> None:
+        listener(execution)
+
+    _executed(lambda session: session.get(Customer, 5), listener, another)
+    assert places == [3, 2]
+
+
+def test_loader_options() -> None:
+    """An option consists of elements, each with its path: mappers at even places, relationships and columns at odd ones."""
+    (element,) = _context(selectinload(Item.owner))
+    assert element.path.path == (inspect(Item), inspect(Item).relationships.owner, inspect(Owner))
+    assert (element._extra_criteria, element.local_opts.get("recursion_depth")) == ((), None)
+    assert _context(selectinload(Item.owner.and_(Owner.id > 1)))[0]._extra_criteria
+    wildcard = _context(load_only(Item.id))[-1]
+    assert wildcard.path.path == (inspect(Item), "column:*")
+
+
+def test_results() -> None:
+    """A result is told by its attributes to Query, and by its metadata how to make rows unique."""
+    made: Any = results.entity_result(entity_of(inspect(Owner)), [1])
+    assert isinstance(made, ChunkedIteratorResult)
+    assert made._attributes == {"filtered": True, "is_single_entity": True}
+    assert isinstance(made._metadata, SimpleResultMetaData)
+    assert made._yield_per is None
+
+
+def _executed(run: Any, *listeners: Any) -> ORMExecuteState:
+    """Give the execution that a session's read makes."""
+    engine, seen = create_engine("sqlite://"), []
+
+    def keep(execution: ORMExecuteState) -> None:
+        seen.append(execution)
+
+    Customer.metadata.create_all(engine)
+    with Session(engine) as session:
+        for listener in (*listeners, keep):
+            event.listen(session, "do_orm_execute", listener)
+        run(session)
+    engine.dispose()
+    return seen[-1]
