@@ -37,11 +37,13 @@ class KeyForm(NamedTuple):
         plan: The key.
         types: The types of each name's columns, in the order of ``plan.names``.
         is_identity: Whether it is the primary key.
+        is_index: Whether any number of rows may have the same values.
     """
 
     plan: KeyPlan
     types: tuple[tuple[TypeEngine[Any], ...], ...]
     is_identity: bool
+    is_index: bool = False
 
 
 class Entity:
@@ -51,7 +53,7 @@ class Entity:
         cls: The class.
         mapper: Its mapper.
         names: The attributes that keys are made of, by each of their columns.
-        forms: The keys that the database keeps unique, by their names.
+        forms: The keys that the database keeps unique, and the indexes, by their names.
         orders: All column attributes, by each of their columns, with whether Python orders their values as the database does.
     """
 
@@ -59,7 +61,7 @@ class Entity:
         """Look at the mapping once."""
         self.cls: type = mapper.class_
         self.mapper = mapper
-        self.forms = {frozenset(form.plan.names): form for form in _forms(mapper)}
+        self.forms = {frozenset(form.plan.names): form for form in (*_indexes(mapper), *_forms(mapper))}
         keyed = frozenset[str]().union(*self.forms)
         columns = [(column, prop.key) for prop in mapper.column_attrs for column in prop.columns if isinstance(column, Column)]
         self.names: dict[Any, str] = {column: name for column, name in columns if name in keyed}
@@ -97,6 +99,16 @@ def _forms(mapper: Mapper[Any]) -> Iterator[KeyForm]:
         columns = [mapper.column_attrs[name].columns for name in plan.names]
         if plan is keys.identity or _is_unique(mapper, columns):
             yield KeyForm(plan, tuple(tuple([column.type for column in each]) for each in columns), plan is keys.identity)
+
+
+def _indexes(mapper: Mapper[Any]) -> Iterator[KeyForm]:
+    try:
+        plans = keys_of(mapper.class_).indexes
+    except StockstoreError:
+        return
+    for plan in plans:
+        columns = [mapper.column_attrs[name].columns for name in plan.names]
+        yield KeyForm(plan, tuple(tuple([column.type for column in each]) for each in columns), is_identity=False, is_index=True)
 
 
 def _is_unique(mapper: Mapper[Any], columns: list[Any]) -> bool:

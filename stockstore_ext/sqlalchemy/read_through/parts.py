@@ -29,6 +29,9 @@ _HARMLESS: Final = frozenset(
 )
 """What a statement may consist of without another look."""
 
+_FUNCTIONS: Final = frozenset(("_compile_state_funcs", "_with_context_options"))
+"""What is to be done as a statement is compiled, by the names of SQLAlchemy 2.1 and 2.0."""
+
 # Values are of any type: the columns decide.
 Order = tuple[tuple[str, bool], ...]
 """Attributes to sort by, each with whether it is descending."""
@@ -50,6 +53,8 @@ def order_of(statement: Any, entity: Entity, *, many: bool) -> Order | None:
             order = order if _end_above(value, statement._compile_options) else None
         elif name == "_from_obj":
             order = order if [entity_selected(each) for each in value] == [entity] else None
+        elif name in _FUNCTIONS:
+            order = order if all(_is_a_lazy_loads(part[0]) for part in value) else None
         elif name == "_limit_clause":
             order = order if not many and _is_limit(value) else None
         else:
@@ -57,6 +62,11 @@ def order_of(statement: Any, entity: Entity, *, many: bool) -> Order | None:
         if order is None:
             return None
     return order
+
+
+def _is_a_lazy_loads(function: Any) -> bool:
+    """Whether it is that of a lazy load of a collection, which is about eager relationships back to its parent; no class with such is served."""
+    return bool(function.__module__ == "sqlalchemy.orm.strategies" and function.__name__ == "_lazyload_reverse")
 
 
 def _is_limit(clause: Any) -> bool:

@@ -21,10 +21,10 @@ def entity_result(entity: Entity, instances: Sequence[object]) -> Result[Any]:
     return _result(metadata, instances, alone=True)
 
 
-def paired_result(entity: Entity, pairs: Sequence[tuple[tuple[Any, ...], object]]) -> Result[Any]:
-    """Give the result of a statement of SQLAlchemy's loader of relationships: the primary key, and the instance."""
+def paired_result(entity: Entity, pairs: Sequence[tuple[tuple[Any, ...], object]], listed: Sequence[str] = ()) -> Result[Any]:
+    """Give the result of a statement of SQLAlchemy's loader of relationships: the primary key, or the values of an index, and the instance."""
     if _MADE_LATE:
-        names = [column.key for column in entity.mapper.primary_key]
+        names: list[Any] = list(listed) or [column.key for column in entity.mapper.primary_key]
         metadata = _metadata([*names, entity.cls.__name__], [(), (entity.cls,)], [*[None] * len(names), id], len(names))
         return _result(metadata, [(*key, instance) for key, instance in pairs], alone=False)
     metadata = _metadata(["pk", entity.cls.__name__], [(), (entity.cls,)], [None, id])

@@ -9,17 +9,20 @@ from sqlalchemy.orm import Session
 
 from stockstore.coherence.protocol import Writes
 from stockstore.coherence.reader import Reader
-from stockstore.keys import Lookup, keys_of
+from stockstore.keys import ListLookup, Lookup, keys_of
 from stockstore.mapped import OWN_WRITE, UNLOADED, MappedPlan, has_written, hides, plan_of
 from stockstore.stores.base import Store
 from stockstore.stores.cache import identity_in, restore_all
 from stockstore.stores.snapshots import RowSnapshot, Snapshot
+from stockstore_ext.sqlalchemy.caches import origin_engine
 from stockstore_ext.sqlalchemy.read_through.classes import Classes
 from stockstore_ext.sqlalchemy.read_through.exact import is_exact
+from stockstore_ext.sqlalchemy.read_through.lists import ListReading
 from stockstore_ext.sqlalchemy.read_through.loading import InexactError, load
 
 MayFill: TypeAlias = Callable[[Session, Connection], bool]
 Invalidate: TypeAlias = Callable[[Writes], None]
+Row: TypeAlias = tuple[MappedPlan, tuple[Any, ...]]
 
 
 class Serving:
@@ -45,6 +48,7 @@ class Serving:
         self._classes = classes
         self._may_fill = may_fill
         self._invalidate = invalidate
+        self._lists = ListReading(tiers, origin_engine(store), self._by_identity, may_fill, invalidate)
 
     def refuses(self, session: Session, cls: type, *, reads: int = 0) -> str:
         """Tell why a session has to read all rows of a mapped class from the database; ``""``: it may be served.
@@ -84,6 +88,26 @@ class Serving:
         """Do as :meth:`find`, but give each row's plan and column state, ``UNLOADED`` where a column is deferred."""
         found = self._read(session, cls, lookups, refresh)
         return None if found is None else [None if row is None else (row.plan, row.state) for row in found]
+
+    def lists(self, session: Session, cls: type, lookups: Sequence[ListLookup], *, refresh: bool = False) -> list[list[Row]] | None:
+        """Give the rows of lists, as :meth:`states` gives rows, each list by the primary key where Python sorts that as the database does.
+
+        Args:
+            session: The session.
+            cls: A mapped class; rows of its subclasses are there too.
+            lookups: What ``keys_of(cls).listed`` gives, all of one index.
+            refresh: As for :meth:`find`.
+        """
+        if self._classes.refuses(cls) or self._counted(self._lists.bypasses(session, cls), cls, len(lookups)):
+            return None
+        found = self._lists.rows(session, cls, lookups, refresh=refresh)
+        if found is None or any(self._classes.refuses(row.plan.cls) for rows in found for row in rows):
+            return None
+        shown = ([_row(row) for row in rows] for rows in found)
+        return [[(row.plan, row.state) for row in rows if row is not None] for rows in shown]
+
+    def _by_identity(self, session: Session, cls: type, lookups: Sequence[Lookup]) -> list[RowSnapshot | None] | None:
+        return self._read(session, cls, lookups, False)
 
     # -- reading --------------------------------------------------------------------------------
 

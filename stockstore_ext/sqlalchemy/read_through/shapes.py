@@ -31,7 +31,8 @@ class Question(NamedTuple):
         lookups: The keys, each once, those of the primary key in its order where that is known to be cheap.
         sorted: Whether they are.
         order: What the rows are sorted by, where the statement tells.
-        paired: Whether each row begins with the primary key, as SQLAlchemy's loader of relationships has it.
+        paired: Whether each row begins with the primary key, or the values of the index, as SQLAlchemy's loader of relationships has it.
+        listed: The names of the index that the keys are of, in the order of the statement; none where they are keys.
     """
 
     entity: Entity
@@ -39,6 +40,7 @@ class Question(NamedTuple):
     sorted: bool
     order: Order
     paired: bool
+    listed: tuple[str, ...]
 
 
 class _Condition(NamedTuple):
@@ -58,12 +60,13 @@ def recognise(statement: "Select[Any]", parameters: Mapping[str, Any] | Sequence
     condition = _condition(entity, criteria)
     if condition is None:
         return None
-    order = order_of(statement, entity, many=condition.many)
+    order = order_of(statement, entity, many=condition.many or condition.form.is_index)
     paired = len(columns) > 1
-    if order is None or (paired and not _is_paired(entity, columns)):
+    if order is None or (paired and not _is_paired(entity, condition, columns)):
         return None
     lookups = _lookups(condition, parameters)
-    return None if lookups is None else Question(entity, lookups, _is_sorted(condition, lookups), order, paired)
+    listed = condition.names if condition.form.is_index else ()
+    return None if lookups is None else Question(entity, lookups, _is_sorted(condition, lookups), order, paired, listed)
 
 
 # -- criteria ---------------------------------------------------------------------------------------
@@ -84,10 +87,13 @@ def _equalities(entity: Entity, criteria: Sequence[Any]) -> _Condition | None:
     for criterion in criteria:
         if criterion.__visit_name__ != "binary" or criterion.operator is not eq:
             return None
-        name = _name(entity, criterion.left)
+        column, value = criterion.left, criterion.right
+        if column.__visit_name__ == "bindparam":  # as a lazy load of a collection has it
+            column, value = value, column
+        name = _name(entity, column)
         if name is None or name in binds:
             return None
-        binds[name] = criterion.right
+        binds[name] = value
     form = entity.forms.get(frozenset(binds))
     if form is None:
         return None
@@ -134,7 +140,9 @@ def _is_value(bind: Any, types: tuple[Any, ...]) -> bool:
 
 def _lookups(condition: _Condition, parameters: Mapping[str, Any] | Sequence[Any] | None) -> list[Lookup] | None:
     if parameters:
-        if not isinstance(parameters, Mapping) or not parameters.keys() <= {bind.key for bind in condition.binds if not bind.unique}:
+        if not isinstance(parameters, Mapping) or not parameters.keys() <= {
+            bind.key for bind in condition.binds if not bind.unique or condition.form.is_index
+        }:
             return None
     else:
         parameters = {}
@@ -173,8 +181,10 @@ def _is_sorted(condition: _Condition, lookups: list[Lookup]) -> bool:
     return condition.form.is_identity and (not lookups[1:] or set(map(type, [lookup.native for lookup in lookups])) in _EXACT)
 
 
-def _is_paired(entity: Entity, columns: Sequence[Any]) -> bool:
+def _is_paired(entity: Entity, condition: _Condition, columns: Sequence[Any]) -> bool:
     bundle = columns[0]._annotations.get("bundle")
     first = columns[:-1] if bundle is None else bundle.exprs
+    if condition.form.is_index:
+        return tuple([_name(entity, column) for column in first]) == condition.names
     primary_key = entity.mapper.primary_key
     return len(first) == len(primary_key) and all(mine is its for mine, its in zip(first, primary_key, strict=True))

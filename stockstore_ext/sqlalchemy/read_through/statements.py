@@ -1,7 +1,7 @@
 # ruff: noqa: SLF001 - how a statement is executed has private names only
 """Answers the SELECT statements of a session that ask for rows by their keys."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import Any, Final
 
@@ -10,9 +10,10 @@ from sqlalchemy.orm import FromStatement, ORMExecuteState, Session
 from sqlalchemy.orm.context import QueryContext
 from sqlalchemy.orm.state import InstanceState
 
-from stockstore.keys import keys_of
+from stockstore.keys import IndexPlan, keys_of
 from stockstore.mapped import plan_of
 from stockstore_ext.sqlalchemy.read_through.entities import entity_of
+from stockstore_ext.sqlalchemy.read_through.lists import lists_of
 from stockstore_ext.sqlalchemy.read_through.options import BYPASS, REFRESH, is_bypassed
 from stockstore_ext.sqlalchemy.read_through.refresh import Row, attached, has_all, primary_key, refresh
 from stockstore_ext.sqlalchemy.read_through.results import entity_result, paired_result
@@ -82,14 +83,24 @@ class Statements:
             return None
         _autoflush(session, loading)
         anew = bool(execution.execution_options.get(REFRESH))
-        states = self._serving.states(session, cls, question.lookups, refresh=anew)
+        states = (
+            self._listed(session, question, anew) if question.listed else self._serving.states(session, cls, question.lookups, refresh=anew)
+        )
         if states is None or not session.is_active:
             return None
         rows = _sorted([row for row in states if row is not None], question)
         instances = attached(session, rows)
         if not question.paired:
             return entity_result(question.entity, instances)
-        return paired_result(question.entity, list(zip(map(primary_key, rows), instances, strict=True)))
+        first = [_values_of(row, question.listed) for row in rows] if question.listed else map(primary_key, rows)
+        return paired_result(question.entity, list(zip(first, instances, strict=True)), question.listed)
+
+    def _listed(self, session: Session, question: Question, anew: bool) -> list[Row | None] | None:
+        plan = question.lookups[0].plan if question.lookups else None
+        if not isinstance(plan, IndexPlan):
+            return None
+        found = self._serving.lists(session, question.entity.cls, lists_of(plan, question.lookups), refresh=anew)
+        return None if found is None else [row for rows in found for row in rows]
 
     def _refreshed(self, execution: ORMExecuteState, statement: Any, loading: Any) -> Result[Any] | None:
         """Answer the refresh of an expired instance; one that the user asks for reads the database."""
@@ -152,6 +163,11 @@ def _by_primary_key(rows: list[Row]) -> list[Row]:
         return sorted(rows, key=primary_key)
     except TypeError:  # of values without an order, such as enums
         return rows
+
+
+def _values_of(row: Row, names: Sequence[str]) -> tuple[Any, ...]:
+    plan, values = row
+    return tuple([values[plan.attrs.index(name)] for name in names])
 
 
 def _value_of(name: str) -> Callable[[Row], Any]:

@@ -1,0 +1,182 @@
+"""Reads lists of rows for sessions: caches first, then the session's own connection."""
+
+import datetime as dt
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Final, TypeAlias
+
+from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy.orm import Session
+
+from stockstore.coherence.protocol import Record, Writes
+from stockstore.coherence.reader import Reader
+from stockstore.errors import CodecError
+from stockstore.keys import IndexPlan, Key, ListLookup, Lookup, Native, has_other_identities_below, keys_of
+from stockstore.mapped import OWN_WRITE, has_written, hides, plan_of
+from stockstore.mapped.selecting import hierarchy_of
+from stockstore.mapped.stored import keeps_list
+from stockstore.stores.lists import carries
+from stockstore.stores.members import Members
+from stockstore.stores.snapshots import RowSnapshot
+from stockstore_ext.sqlalchemy.read_through.loading import InexactError
+from stockstore_ext.sqlalchemy.scope import PINNING
+
+ReadRows: TypeAlias = Callable[[Session, type, Sequence[Lookup]], "list[RowSnapshot | None] | None"]
+Invalidate: TypeAlias = Callable[[Writes], None]
+Rows: TypeAlias = dict[Record, list[RowSnapshot]]
+_ORDERED: Final = frozenset((int, dt.date, bytes, uuid.UUID))
+"""Types of primary keys whose order in Python is that of every database."""
+_LEVEL: Final = text("SELECT upper(current_setting('transaction_isolation'))")
+
+
+class ListReading:
+    """Reads lists for sessions, as :class:`Serving` reads rows, of which it is a part.
+
+    A list that no cache has takes the one SELECT that the statement itself would, and is kept then; its rows are by the next read.
+
+    Args:
+        tiers: The caches, from the top down.
+        engine: The database that they are filled from; ``None`` where the store has none.
+        read: Reads rows by their primary keys, as :class:`Serving` does.
+        may_fill: Whether what a session reads on a connection now may be kept.
+        invalidate: Removes lists from the caches.
+    """
+
+    def __init__(
+        self,
+        tiers: Sequence[Any],
+        engine: Engine | None,
+        read: ReadRows,
+        may_fill: Callable[[Session, Connection], bool],
+        invalidate: Invalidate,
+    ) -> None:
+        """Look which tiers keep lists."""
+        self._tiers = [lists for tier in tiers if (lists := getattr(tier, "lists", None)) is not None]
+        self._engine = engine
+        self._read = read
+        self._may_fill = may_fill
+        self._invalidate = invalidate
+
+    def rows(self, session: Session, cls: type, lookups: Sequence[ListLookup], *, refresh: bool = False) -> list[list[RowSnapshot]] | None:
+        """Give the rows of lists, in the positions of lookups of one index; ``None`` where the statement is to be executed as it is."""
+        lists = {_record(lookup): lookup for lookup in lookups}
+        if not lists or not self._may_serve(session, cls, lookups):
+            return None
+        if refresh:
+            self._forget(session, cls, lists)
+        try:
+            found = self._found(session, lookups[0].plan.owner, lists)
+        except (InexactError, CodecError):
+            return None
+        if found is None:
+            return None
+        return [[row for row in found[_record(lookup)] if issubclass(row.cls, cls)] for lookup in lookups]
+
+    def bypasses(self, session: Session, cls: type) -> str:
+        """Tell why a session reads all lists of a class from the database; ``""``: it need not."""
+        return OWN_WRITE if has_written(session, plan_of(cls).root, None) else hides(session, cls)
+
+    def _may_serve(self, session: Session, cls: type, lookups: Sequence[ListLookup]) -> bool:
+        if not self._tiers or has_other_identities_below(cls) or self.bypasses(session, cls):
+            return False
+        dialect = (self._engine or session.get_bind(cls)).dialect
+        return all(keeps_list(lookup.plan, lookup.values, dialect) for lookup in lookups)
+
+    def _found(self, session: Session, owner: type, lists: Mapping[Record, ListLookup]) -> Rows | None:
+        """Give the rows of lists by their places; ``None`` where a list was overtaken by a writer."""
+        fresh: Rows = {}
+        keys: Mapping[Record, Key] = lists
+        members = Reader(self._tiers, partial(self._fetch, session, fresh)).read(owner, keys)
+        known = {record: kept for record, kept in members.items() if record not in fresh}
+        wanted = list(dict.fromkeys(key for kept in known.values() for key in kept.keys))
+        plan = keys_of(owner).identity
+        rows = self._read(session, owner, [Lookup(plan, plan.native(key), key) for key in wanted]) if wanted else []
+        if rows is None:
+            return None
+        by_key = dict(zip(wanted, rows, strict=True))
+        for record, kept in known.items():
+            found = [row for key in kept.keys if (row := by_key[key]) is not None and carries(row, kept.lookup)]
+            if len(found) < len(kept.keys):
+                self._drop([kept.lookup])
+                return None
+            fresh[record] = found
+        return fresh
+
+    def _fetch(
+        self, owner: Session, fresh: Rows, cls: type, keys: Sequence[Any], *, session: Session | None = None
+    ) -> list[Members | None]:
+        """Read lists with their rows, and leave these in ``fresh``."""
+        del session  # as where rows are read
+        lookups: Sequence[ListLookup] = keys
+        connection = owner.connection(bind_arguments={"mapper": inspect(cls)})
+        reason = self.bypasses(owner, cls)
+        if reason and reason != "snapshot":
+            raise InexactError
+        may_fill = not reason and self._may_fill(owner, connection)
+        levels = set[str]()
+        by_native = _by_native(connection, cls, lookups, levels)
+        if may_fill and not levels and connection.dialect.name == "postgresql":
+            levels.add(str(connection.execute(_LEVEL).scalar_one()))
+        shared = may_fill and levels.isdisjoint(PINNING)
+        fresh.update((_record(lookup), by_native[lookup.native]) for lookup in lookups)
+        return [_members(lookup, by_native[lookup.native], shared=shared) for lookup in lookups]
+
+    def _forget(self, session: Session, cls: type, lists: Mapping[Record, ListLookup]) -> None:
+        """Remove from the caches lists and the rows that they have by now."""
+        connection, writes = session.connection(bind_arguments={"mapper": inspect(cls)}), Writes()
+        for lookup in lists.values():
+            writes.add_list(lookup)
+        for rows in _by_native(connection, lookup.plan.owner, list(lists.values()), set()).values():
+            for row in rows:
+                writes.add(row.cls, row.key())
+        self._invalidate(writes)
+
+    def _drop(self, lookups: Sequence[ListLookup]) -> None:
+        writes = Writes()
+        for lookup in lookups:
+            writes.add_list(lookup)
+        self._invalidate(writes)
+
+
+def _record(lookup: ListLookup) -> Record:
+    return keys_of(lookup.plan.owner).identity, lookup.place
+
+
+def _by_native(connection: Connection, cls: type, lookups: Sequence[ListLookup], levels: set[str]) -> dict[Native, list[RowSnapshot]]:
+    plan, found = lookups[0].plan, {lookup.native: list[RowSnapshot]() for lookup in lookups}
+    exact = [lookup.values for lookup in lookups]
+    if any(None in values for values in exact):
+        raise InexactError
+    for row in list(hierarchy_of(cls, plan.names, locked=False).read(connection, exact, levels)):
+        snapshot = None if row is None else RowSnapshot(*row, shared=False)
+        native = None if snapshot is None else snapshot.native(plan)
+        if snapshot is None or native not in found:
+            raise InexactError
+        found[native].append(snapshot)
+    return {native: _sorted(rows) for native, rows in found.items()}
+
+
+def _sorted(rows: list[RowSnapshot]) -> list[RowSnapshot]:
+    return sorted(rows, key=_key) if _is_ordered(rows) else rows
+
+
+def _is_ordered(rows: Sequence[RowSnapshot]) -> bool:
+    """Whether Python sorts the rows by their primary keys as the database would."""
+    return len(rows) < 2 or {type(value) for row in rows for value in _key(row)} <= _ORDERED  # noqa: PLR2004 - one row is in order
+
+
+def _key(row: RowSnapshot) -> tuple[Any, ...]:
+    """Give the primary key of a row, in the order of its table."""
+    return tuple(row.values(keys_of(row.cls).identity.declared) or ())
+
+
+def _members(lookup: ListLookup, rows: Sequence[RowSnapshot], *, shared: bool) -> Members:
+    names = keys_of(lookup.plan.owner).identity.names
+    keys = tuple([tuple(row.values(names) or ()) for row in rows])
+    return Members(lookup, keys, shared=shared and _is_ordered(rows) and all(keys))
+
+
+def lists_of(plan: IndexPlan, lookups: Sequence[Lookup]) -> list[ListLookup]:
+    """Give lookups of an index as those of lists."""
+    return [ListLookup(plan, native, values) for _, native, values in lookups]
