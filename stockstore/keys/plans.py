@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from operator import attrgetter
-from typing import NamedTuple, TypeAlias, cast
-from weakref import WeakKeyDictionary
+from typing import Any, NamedTuple, TypeAlias, cast
+from weakref import ref
 
 from stockstore.errors import NotKeyedError, UnknownKeyError
 from stockstore.keys.declared import (
@@ -52,7 +52,8 @@ class KeyPlan:
     def native(self, values: Sequence[object]) -> Native:
         """Give the canonical form of values in the order of ``names``."""
         if self._single:
-            return canonical(values[0])
+            (value,) = values
+            return value if type(value) is int or type(value) is str else canonical(value)
         return tuple(map(canonical, values))
 
     def native_of(self, obj: object) -> Native:
@@ -287,7 +288,8 @@ def _index_for(cls: type, names: Names) -> IndexPlan:
     return next(plan for plan in keys_of(owner).indexes if set(plan.names) == set(names))
 
 
-_compiled: "WeakKeyDictionary[type, ClassKeys]" = WeakKeyDictionary()
+# What a WeakKeyDictionary does, but for the two calls of Python code that each of its look-ups takes.
+_compiled: "dict[ref[type[Any]], ClassKeys]" = {}
 
 
 def keys_of(cls: type) -> ClassKeys:
@@ -297,19 +299,23 @@ def keys_of(cls: type) -> ClassKeys:
         NotKeyedError: It declares none, or is no class.
     """
     try:
-        keys = _compiled.get(cls)
+        keys = _compiled.get(ref(cls))
     except TypeError:
         keys = None
     if keys is not None:
         return keys
     if not isinstance(cls, type):
         raise NotKeyedError(f"the first argument is the class to look up, not {cls!r}")
-    return _compiled.setdefault(cls, ClassKeys(cls))
+    return _compiled.setdefault(ref(cls, _forget), ClassKeys(cls))
+
+
+def _forget(reference: "ref[type[Any]]") -> None:
+    _compiled.pop(reference, None)
 
 
 def forget_keys(cls: type) -> None:
     """Compile the keys of a class anew when they are asked for next: it has been mapped, perhaps once more and otherwise."""
-    _compiled.pop(cls, None)
+    _compiled.pop(ref(cls), None)
 
 
 def alias_plans(cls: type, *, polymorphic: bool) -> tuple[KeyPlan, ...]:

@@ -276,6 +276,8 @@ def hidden_from(session: "Session | None", cls: type, lookups: Sequence[Lookup],
     from stockstore.mapped import OWN_WRITE, TENANT, has_written, hides, plan_of
 
     root = plan_of(cls).root
+    if not has_written(session, root, None):
+        return [hides(session, root)] * len(lookups)
     written = [has_written(session, root, identity_in(cls, lookup)) for lookup in lookups]
     hidden = "" if all(written) else hides(session, root)
     if hidden == TENANT and isinstance(store, CacheStore) and store.tenant_of(session) is not None:
@@ -308,9 +310,19 @@ def _valid_namespace(namespace: object) -> str:
 
 def restore_all(snapshots: Sequence[Snapshot | None], session: "Session | None") -> list[object | None]:
     """Give the objects of snapshots, in their positions; a snapshot that stands twice gives one object."""
+    if session is not None and (plan := _only_plan(snapshots)) is not None:
+        return plan.attach_many(session, [row.state for row in cast("Sequence[RowSnapshot]", snapshots)])
     distinct = {id(snapshot): snapshot for snapshot in snapshots if snapshot is not None}
     objects = _attach_all(distinct, session) if session is not None else {key: snapshot.restore() for key, snapshot in distinct.items()}
     return [None if snapshot is None else objects[id(snapshot)] for snapshot in snapshots]
+
+
+def _only_plan(snapshots: Sequence[Snapshot | None]) -> "MappedPlan | None":
+    """Give the plan where there are rows of one class alone, each once."""
+    if len(set(map(id, snapshots))) < len(snapshots) or set(map(type, snapshots)) != {RowSnapshot}:
+        return None
+    plans = {row.plan for row in cast("Sequence[RowSnapshot]", snapshots)}
+    return plans.pop() if len(plans) == 1 else None
 
 
 def _attach_all(snapshots: Mapping[int, Snapshot], session: "Session") -> dict[int, object]:

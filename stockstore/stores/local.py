@@ -4,8 +4,8 @@ import copy
 import math
 import time
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeAlias
 
 from stockstore.backends.local import Node
 from stockstore.errors import CodecError, ConfigurationError, NotKeyedError
@@ -16,6 +16,8 @@ from stockstore.stores.cache import Alias, CacheStore, Entry, Namespace
 from stockstore.stores.claimed import ClaimedSpaces
 from stockstore.stores.snapshots import ObjectSnapshot, RowSnapshot, Snapshot
 from stockstore.stores.spaces import AliasKeys, Cells
+
+_Restore: TypeAlias = Callable[[Any, float | None], Snapshot | None]
 
 _now = time.monotonic
 
@@ -56,12 +58,14 @@ class LocalStore(CacheStore):
 
     def _look(self, cls: type, lookups: Sequence[Lookup], uses: int) -> list[Snapshot | None]:
         spaces, namespace, now = self._spaces, self._namespace(), _now()
-        return [self._find(cls, lookup, self._places(cls, lookup, spaces, namespace), now, uses) for lookup in lookups]
+        restore = self._reader(cls)
+        places = {lookup.plan: tuple(self._places(cls, lookup, spaces, namespace)) for lookup in lookups}
+        return [self._find(cls, lookup, places[lookup.plan], restore, now, uses) for lookup in lookups]
 
-    def _find(self, cls: type, lookup: Lookup, places: Iterable[Cells], now: float, uses: int) -> Snapshot | None:
+    def _find(self, cls: type, lookup: Lookup, places: Iterable[Cells], restore: _Restore, now: float, uses: int) -> Snapshot | None:
         for cells in places:
             node = cells.get(lookup.native)
-            snapshot = None if node is None else self._snapshot(cls, node, now)
+            snapshot = None if node is None else self._snapshot(node, restore, now)
             if node is not None and snapshot is not None and self._fits(cls, lookup, snapshot):
                 node.hits += uses
                 return snapshot
@@ -73,26 +77,32 @@ class LocalStore(CacheStore):
             yield spaces.found(namespace, lookup.plan, alias=False)
         yield spaces.found(namespace, lookup.plan, alias=True)
 
-    def _snapshot(self, cls: type, node: "Node[Native, Any]", now: float) -> Snapshot | None:
+    def _snapshot(self, node: "Node[Native, Any]", restore: _Restore, now: float) -> Snapshot | None:
         # In this order: see LocalCells.
         expires, value = node.expires, node.value
         if expires is not None and expires <= now:
             self._expire(node)
             return None
-        if value is None:
-            return None
-        lifetime = None if expires is None else expires - now
-        if not keys_of(cls).mapped:
-            return ObjectSnapshot(_copied(value) if self._copy else value, lifetime)
-        return self._row(cls, value, lifetime)
+        return None if value is None else restore(value, None if expires is None else expires - now)
 
-    def _row(self, cls: type, payload: bytes, lifetime: float | None) -> RowSnapshot | None:
+    def _reader(self, cls: type) -> _Restore:
+        """Give what makes snapshots of what is kept for a class, with what is left of their lifetimes."""
+        if not keys_of(cls).mapped:
+            return self._object
         from stockstore.mapped import OtherShapeError, plan_of
 
-        try:
-            return RowSnapshot(*plan_of(cls).unpack(payload), lifetime=lifetime)
-        except OtherShapeError:
-            return None
+        unpack = plan_of(cls).unpack
+
+        def row(payload: Any, lifetime: float | None) -> RowSnapshot | None:
+            try:
+                return RowSnapshot(*unpack(payload), lifetime)
+            except OtherShapeError:
+                return None
+
+        return row
+
+    def _object(self, value: object, lifetime: float | None) -> ObjectSnapshot:
+        return ObjectSnapshot(_copied(value) if self._copy else value, lifetime)
 
     def _expire(self, node: "Node[Native, Any]") -> None:
         if self._spaces.cells.expire(node, _now()):

@@ -88,6 +88,9 @@ class RowSnapshot:
 
     def native(self, plan: KeyPlan) -> Native | None:
         """Give the row's value of a key, ``None`` where a column of it is not loaded."""
+        if len(plan.names) == 1:
+            value = self.state[self.plan.attrs.index(plan.names[0])]
+            return None if value is _unloaded() else plan.native((value,))
         values = self.values(plan.names)
         return None if values is None else plan.native(values)
 

@@ -157,7 +157,7 @@ class LocalTier:
     def _usable(self, cls: type, lookup: Lookup, value: object) -> bool:
         if keys_of(cls).mapped:
             # A row of another class of the hierarchy: the origin has nothing else for this key.
-            return isinstance(value, bytes) and self._store._row(cls, value, None) is not None
+            return isinstance(value, bytes) and self._store._reader(cls)(value, None) is not None
         return self._store._fits(cls, lookup, ObjectSnapshot(value))
 
     def fill(self, filled: Sequence[tuple[object, Snapshot]]) -> int:
