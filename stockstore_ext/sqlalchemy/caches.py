@@ -12,22 +12,24 @@ from stockstore.keys.declared import identity_class
 from stockstore.stores.base import Store
 from stockstore.stores.cache import CacheStore
 from stockstore.stores.chained import ChainedStore
+from stockstore.stores.null import NullStore
 from stockstore.stores.snapshots import RowSnapshot
 from stockstore.stores.sqlalchemy import SqlAlchemyStore
 from stockstore.stores.tenants import has_own_verbs
-from stockstore.stores.tiers import cache_tiers
+from stockstore.stores.tiers import cache_tiers, tier_of
 from stockstore_ext.sqlalchemy.collect.lists import indexes_below
 
 
 def caches_of(store: Store) -> tuple[Any, ...]:
-    """Give the tiers of a store that a hook keeps true, from the top down.
+    """Give the tiers of a store that a hook keeps true, from the top down; none, where caching is switched off.
 
     Raises:
-        ConfigurationError: There is none.
+        ConfigurationError: The store is no cache, nor has it one.
     """
     if not isinstance(store, Store):
         raise ConfigurationError(f"SessionSync takes a store, such as RedisStore(url) or a ChainedStore, not {store!r}")
-    return cache_tiers(store)
+    cache_tiers(store)
+    return tuple(tier_of(one) for one in stores_of(store) if not one.is_origin and type(one) is not NullStore)
 
 
 def stores_of(store: Store) -> tuple[Store, ...]:

@@ -15,7 +15,10 @@ STRICT: Final = "strict"
 REACHABLE: Final = "strict while reachable"
 _RANKS: Final = {STRICT: 0, REACHABLE: 1, "bounded": 2, "fast": 3, "weak": 4}
 
-_LATER: Final = "a cache that is out of reach at a commit is told later, by this process alone (on_unreachable='commit')"
+_LATER: Final = (
+    "a cache that is out of reach at a commit is told later, by this process alone (on_unreachable='commit'), "
+    "so that shared caches keep nothing for longer than an hour"
+)
 _FIX: Final = "make the outbox table, sync.create_outbox(engine), and let on_unreachable be 'outbox', its default then; or choose 'abort'"
 
 

@@ -23,6 +23,7 @@ from stockstore.mapped.hydrate import is_flushing
 from stockstore.mapped.reread import is_exact, reread
 from stockstore.mapped.sessions import note
 from stockstore.stores.snapshots import RowSnapshot, Snapshot
+from stockstore.stores.tiers.backed import BackendTier
 from stockstore_ext.sqlalchemy.collect import Collecting, WritesOf, may_write, statement
 from stockstore_ext.sqlalchemy.drivers import commits_at_once, is_aborted, may_commit
 from stockstore_ext.sqlalchemy.engine_events import base_engine
@@ -69,6 +70,7 @@ class Recording:
         self._outbox = outbox
         self._resolved: set[str] = set()
         self._frames: WeakSet[Frame] = WeakSet()
+        self._careless: WeakSet[Engine] = WeakSet()
         self._leave: Callable[[], None] | None = None
         # As a WeakKeyDictionary, which takes longer.
         self._using: dict[ref[Session], list[Frame]] = {}
@@ -258,6 +260,7 @@ class Recording:
     def forget_means(self, engine: Engine) -> None:
         """Find out anew what a database offers."""
         vars(engine).get(_MEANS, {}).pop(self, None)
+        self._note_untold(engine, untold=False)
 
     def _find_means(self, engine: Engine) -> Means:
         outbox = self._outbox if self._has_outbox(engine) else None
@@ -268,7 +271,15 @@ class Recording:
         )
         if evidence is not None:
             self._resolve_by(evidence)
+        self._note_untold(engine, untold=on_unreachable == "commit")
         return Means(evidence, outbox, on_unreachable, commit)
+
+    def _note_untold(self, engine: Engine, *, untold: bool) -> None:
+        """Have shared caches keep nothing for long that a commit may have to go on without telling them."""
+        (self._careless.add if untold else self._careless.discard)(engine)
+        for tier in self.tiers:
+            if isinstance(tier, BackendTier):
+                (tier.untold_by.add if len(self._careless) else tier.untold_by.discard)(self)
 
     def _has_outbox(self, engine: Engine) -> bool:
         if is_private(engine):

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from redis import Redis
 from sqlalchemy import Engine, MetaData, create_engine, event, inspect, text, update
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
-from stockstore import ChainedStore, ConfigurationError, MappingStore, ProcessMemoryStore, RedisStore, SqlAlchemyStore, Store
+from stockstore import ChainedStore, ConfigurationError, MappingStore, NullStore, ProcessMemoryStore, RedisStore, SqlAlchemyStore, Store
 from stockstore.evidence import Outbox
 from stockstore_ext.sqlalchemy import SessionSync, engine_events
 from tests.servers.redis import RedisServer
@@ -178,6 +179,24 @@ def test_stores_that_are_no_cache(sqlite_engine: Engine) -> None:
             SessionSync(store)  # type: ignore[arg-type]
 
 
+@ON_POSTGRES
+@pytest.mark.parametrize("chained", [False, True])
+def test_caching_switched_off(db: Engine, other: Engine, chained: bool) -> None:
+    """Above stores that keep nothing a hook is attached as ever, and does nothing: no row is read again, and no class noted."""
+    store: Store = ChainedStore([NullStore(), NullStore(), SqlAlchemyStore(engine=db)]) if chained else NullStore()
+    maker: sessionmaker[Session] = sessionmaker(db, class_=type("Watched", (Session,), {}))
+    statements: list[str] = []
+    sync = SessionSync(store, require="strict").attach(maker)
+    event.listen(db, "before_cursor_execute", lambda _c, _cursor, statement, *_: statements.append(statement))
+    try:
+        with maker() as session:
+            session.add(Customer(id=1, name="ann"))
+            session.commit()
+    finally:
+        sync.detach()
+    assert [statement.split()[0] for statement in statements] == ["INSERT"]
+
+
 @ON_SQLITE
 def test_memory_stays_flat(path: Path) -> None:
     """Ten thousand transactions that were rolled back leave nothing behind."""
@@ -268,6 +287,22 @@ def test_strict_while_reachable(attach: Attach, db: Engine, caplog: pytest.LogCa
     path.sync.create_outbox(db)
     assert path.sync.guarantee.is_strict
     SessionSync(path.store, require="strict").attach(path.maker).detach()
+
+
+@ON_REDIS
+@ON_POSTGRES
+def test_lifetimes_while_commits_may_stay_untold(attach: Attach, db: Engine, redis_url: str, namespace: str) -> None:
+    """Where a commit goes on without a cache that it could not tell, what is put or filled there lives for an hour at most."""
+    path = attach(on_unreachable="commit")
+    path.seed(Customer(id=1, name="ann"))
+    with path.maker() as session:
+        session.add(Customer(id=2, name="bob"))
+        session.commit()
+    assert path.read(Customer, 1) is not None
+    keys = [f"{namespace}:tests.stores.shop.Customer:id:i{number}" for number in (1, 2)]
+    with Redis.from_url(redis_url) as client:
+        assert all(3500 < client.ttl(key) <= 3601 for key in keys)
+    assert "for longer than an hour" in str(path.sync.guarantee)
 
 
 @ON_REDIS

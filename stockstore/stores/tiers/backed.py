@@ -4,7 +4,8 @@ import logging
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache, partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
+from weakref import WeakSet
 
 from stockstore.backends.coherent import CoherentBackend, Item
 from stockstore.cells import TOKEN_SIZE, pack_alias, pack_body
@@ -13,7 +14,7 @@ from stockstore.coherence.recovery import Recovery
 from stockstore.errors import CacheUnreachable, StockstoreError
 from stockstore.instrumentation import emit, listening
 from stockstore.keys import Key, KeyPlan, keys_of
-from stockstore.lifetimes import expiry, server_seconds
+from stockstore.lifetimes import expiry, server_seconds, shorter
 from stockstore.stores.backed import BackendStore
 from stockstore.stores.cache import Entry, hidden_from
 from stockstore.stores.generations import generation_text
@@ -26,6 +27,7 @@ from stockstore.stores.tiers.telling import tell_end, tell_places
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
+UNTOLD_SECONDS: Final = 3600.0
 _log = logging.getLogger(__name__)
 
 
@@ -41,6 +43,8 @@ class BackendTier:
 
     Attributes:
         resolvers: Told of the markers that reads come across.
+        untold_by: Those whose commits go on where the server cannot be told of them: while there are any, nothing is kept for longer
+            than an hour.
     """
 
     remote = True
@@ -52,6 +56,7 @@ class BackendTier:
         self._recovery: Recovery[tuple[str, bytes | None], None] = Recovery()
         self.replaced = Replaced()
         self.resolvers: list[Resolving] = []
+        self.untold_by: WeakSet[object] = WeakSet()
         self.lists = BackendLists(self)
 
     def __repr__(self) -> str:
@@ -166,13 +171,18 @@ class BackendTier:
         self._store._note("refused fill", plan, len(items) - kept, refusal)
         return kept
 
+    def limited(self, seconds: float | None) -> float | None:
+        """Give a lifetime as it is while there are commits of which the server may never be told."""
+        return shorter(seconds, UNTOLD_SECONDS if len(self.untold_by) else None)
+
     def _entries(self, snapshots: Sequence[Snapshot]) -> Iterator[Entry]:
         """Give objects as the store keeps them, but those that it may not or cannot keep."""
-        entries = self._all_entries(snapshots)
+        entries: Iterable[Entry] | None = self._all_entries(snapshots)
         if entries is None:
-            yield from self._possible_entries(snapshots)
-        else:
-            yield from (entry for entry in entries if entry.stored)
+            entries = self._possible_entries(snapshots)
+        for entry in entries:
+            if entry.stored:
+                yield entry._replace(seconds=self.limited(entry.seconds)) if len(self.untold_by) else entry
 
     def _all_entries(self, snapshots: Sequence[Snapshot]) -> list[Entry] | None:
         """Give all objects at once, ``None`` where some of them cannot be kept."""

@@ -71,7 +71,7 @@ class BackendLists:
 
     def fill(self, filled: Sequence[tuple[object, Members]]) -> int:
         """Keep lists where the lease still stands; give how many were kept."""
-        seconds = seconds_for_lists(self._tier._store._rule)
+        seconds = self._tier.limited(seconds_for_lists(self._tier._store._rule))
         if seconds is not None and seconds <= 0:
             return 0
         by_token: dict[bytes, list[tuple[str, bytes, int]]] = {}
