@@ -1,7 +1,7 @@
 # ruff: noqa: D103 - each write is named by what it does
 """Lists that the caches keep, by every write path that has rows come into them or leave them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -279,6 +279,11 @@ def cascade_in_bulk(session: Session) -> None:
     session.execute(delete(Owner).where(Owner.id == 1))
 
 
+def named(writes: Sequence[Write]) -> list[str]:
+    """Give the names of writes."""
+    return [write.__name__.replace("_", " ") for write in writes]
+
+
 EXACT: list[Write] = [
     add,
     add_generated,
@@ -317,13 +322,13 @@ WIDE: list[Write] = [
 ]
 
 
-@pytest.mark.parametrize("write", EXACT, ids=lambda write: write.__name__.replace("_", " "))
+@pytest.mark.parametrize("write", EXACT, ids=named(EXACT))
 def test_lists_concerned_alone(shop: Path, write: Write) -> None:
     """The lists are as the database's, and that of another owner stays in the caches."""
     check(shop, write, exact=True)
 
 
-@pytest.mark.parametrize("write", WIDE, ids=lambda write: write.__name__.replace("_", " "))
+@pytest.mark.parametrize("write", WIDE, ids=named(WIDE))
 def test_lists_of_the_class(shop: Path, write: Write) -> None:
     """Where the rows or their former values cannot be told, all lists of the class go."""
     check(shop, write, exact=False)
