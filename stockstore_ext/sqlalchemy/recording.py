@@ -116,6 +116,11 @@ class Recording:
         """Tell why a session has to read a class from its own connection, and must fill nothing from it; ``""``: it need not."""
         return self.scopes.hides(session, root, self.frames_of(session))
 
+    def sees(self, connection: Connection, session: "ref[Session]") -> bool:
+        """Whether a session certainly reads on a connection what the caches hold; asked for each hit."""
+        frames = self._using.get(session)
+        return frames is not None and self.scopes.sees(connection, frames)
+
     def may_fill(self, session: Session, connection: Connection) -> bool:
         """Whether the caches may be given what a session reads on a connection now."""
         return self.scopes.may_fill(connection, self.frames_of(session))

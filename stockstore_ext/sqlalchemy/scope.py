@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, Engine, text
@@ -112,6 +112,22 @@ class Scopes:
             return ELSEWHERE
         pinned = self._snapshot == "respect" and any(_is_pinned(connection, frame) for frame in frames)
         return "snapshot" if pinned else ""
+
+    @property
+    def is_same_for_all(self) -> bool:
+        """Whether the user leaves it to the engine what a session reads."""
+        return self._name_of is None
+
+    def sees(self, connection: Connection, frames: list[Frame]) -> bool:
+        """Whether a session that reads on one connection, with options that hide nothing, certainly reads what the caches hold."""
+        if len(frames) != 1 or frames[0].foreign:
+            return False
+        pooled: Any = connection._dbapi_connection  # noqa: SLF001 - for each hit; its public name takes as long as all the rest here
+        if pooled is None or _KEY in pooled.info:
+            return False
+        if self._snapshot == "latest" or frames[0].pinned is False:
+            return True
+        return connection.dialect.name == "sqlite" and getattr(pooled.dbapi_connection, "in_transaction", True) is False
 
     def may_fill(self, connection: Connection, frames: list[Frame]) -> bool:
         """Whether what a statement on a connection will read is no older than now."""

@@ -13,7 +13,7 @@ from stockstore.coherence.protocol import Writes
 from stockstore.errors import ConfigurationError
 from stockstore.evidence import Outbox
 from stockstore.keys import Key
-from stockstore.mapped.sessions import add_rule, remove_rule
+from stockstore.mapped.sessions import Rule, add_rule, remove_rule
 from stockstore.stores.arguments import keys_in
 from stockstore.stores.base import Store
 from stockstore_ext.sqlalchemy.caches import caches_of, divided_stores, find_writes, origin_engine, stores_of
@@ -104,6 +104,7 @@ class SessionSync:
         self._read_through = None if read_through is False else ReadThrough(store, self._recording, read_through)
         self._divided = divided_stores(store) if scope is not None else ()
         self._target: Any = None
+        self._rule: Rule | None = None
 
     # -- attaching -------------------------------------------------------------------------------
 
@@ -131,7 +132,8 @@ class SessionSync:
         self._sessions.hear(target)
         self._target = target
         _attached.append((self._store, class_of(target)))
-        add_rule(self._hides)
+        self._rule = _Rule(class_of(target), self._recording)
+        add_rule(self._rule)
         if self._read_through is not None:
             self._read_through.attach(class_of(target))
         for store in self._divided:
@@ -145,7 +147,8 @@ class SessionSync:
         target, self._target = self._target, None
         if self._read_through is not None:
             self._read_through.detach(class_of(target))
-        remove_rule(self._hides)
+        if self._rule is not None:
+            remove_rule(self._rule)
         for store in self._divided:
             store.tenant_rules[:] = [rule for rule in store.tenant_rules if rule != self._tenant_of]
         if (self._store, class_of(target)) in _attached:
@@ -212,11 +215,6 @@ class SessionSync:
             engines.insert(0, self._origin)
         return guarantee_of(self._recording, engines)
 
-    def _hides(self, session: Session, root: type) -> str:
-        if is_origin(session) or not isinstance(session, class_of(self._target)):
-            return ""
-        return self._recording.hides(session, root)
-
     def _tenant_of(self, session: Session) -> str | None:
         attached = self._target is not None and isinstance(session, class_of(self._target)) and not is_origin(session)
         return self._recording.scopes.named(session) if attached else None
@@ -224,6 +222,21 @@ class SessionSync:
     def __repr__(self) -> str:
         """Name the store and where it is attached."""
         return f"SessionSync({self._store!r}{'' if self._target is None else f', attached to {self._target!r}'})"
+
+
+class _Rule:
+    """What one hook says of the sessions that it is attached to; see ``stockstore.mapped.sessions.add_rule``."""
+
+    def __init__(self, cls: type[Session], recording: Recording) -> None:
+        self._cls, self._recording = cls, recording
+
+    def concerns(self, kind: type[Session]) -> bool:
+        """Whether it says anything of sessions of this class."""
+        return issubclass(kind, self._cls)
+
+    def __call__(self, session: Session, root: type) -> str:
+        """Tell why a session reads all rows of a class from the database."""
+        return self._recording.hides(session, root) if isinstance(session, self._cls) and not is_origin(session) else ""
 
 
 _attached: Final[list[tuple[Store, type[Session]]]] = []

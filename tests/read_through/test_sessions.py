@@ -2,8 +2,8 @@
 
 import gc
 import threading
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 import pytest
 from sqlalchemy import Engine, create_engine, event, insert, text, update
@@ -15,9 +15,16 @@ from stockstore_ext.sqlalchemy import SessionSync
 from tests.read_through.served import Served
 from tests.servers.redis import RedisServer
 from tests.stores.shop import Base, Car, Customer, Order, Tag, Vehicle
-from tests.sync.conftest import ON_MEMORY, ON_POSTGRES, ON_SQLITE, Attach
+from tests.sync.conftest import ON_MEMORY, ON_SQLITE, Attach
 
 UNSEEN = "out of band"
+Test = TypeVar("Test", bound=Callable[..., None])
+
+
+def ON_POSTGRES(test: Test) -> Test:
+    """Run a test above PostgreSQL, with process memory, which has a shorter way to a hit, and with Redis."""
+    caches = pytest.mark.parametrize("cache", ["memory", "redis"], indirect=True)
+    return pytest.mark.parametrize("database_url", ["postgres"], indirect=True)(caches(test))  # type: ignore[no-any-return]
 
 
 @pytest.fixture
@@ -330,7 +337,7 @@ def test_search_path(rows: Served) -> None:
 
 
 @pytest.mark.parametrize("cache", ["memory", "redis", "memcached"], indirect=True)
-@ON_POSTGRES
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
 def test_writer_between_lease_and_select(rows: Served) -> None:
     """A row that a writer has overtaken while it was read is not kept: the next read gives the new one."""
     path, waiting, written = rows.path, threading.Event(), threading.Event()

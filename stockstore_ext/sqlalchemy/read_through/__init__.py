@@ -4,6 +4,7 @@ from sqlalchemy.orm import Session
 
 from stockstore.stores.base import Store
 from stockstore_ext.sqlalchemy.read_through.classes import Classes, named_classes
+from stockstore_ext.sqlalchemy.read_through.glance import Glance
 from stockstore_ext.sqlalchemy.read_through.identity import Identities, methods
 from stockstore_ext.sqlalchemy.read_through.seams import add_hook, remove_hook
 from stockstore_ext.sqlalchemy.read_through.serving import Serving
@@ -29,7 +30,7 @@ class ReadThrough:
         """Serve nobody yet."""
         classes = Classes(recording.tiers, named_classes(read_through))
         self.serving = Serving(store, recording.tiers, classes, recording.may_fill, recording.through.invalidate)
-        self._identities = Identities(self.serving)
+        self._identities = Identities(self.serving, Glance(recording))
         self._statements = Statements(self.serving)
 
     def attach(self, cls: type[Session]) -> None:

@@ -20,13 +20,14 @@ def is_exact(cls: type, lookup: Lookup) -> bool:
 
     Others are the database's own business: text for a number, a number for a truth value, None.
     """
-    for value, kind in zip(lookup.values, _kinds(cls, lookup.plan), strict=True):
+    for value, kind in zip(lookup.values, kinds_of(cls, lookup.plan), strict=True):
         if value is None or (kind is not None and type(value) is not kind):
             return False
     return True
 
 
-def _kinds(cls: type, plan: KeyPlan) -> _Kinds:
+def kinds_of(cls: type, plan: KeyPlan) -> _Kinds:
+    """Give the types of a key's values, ``None`` for one that the column does not tell."""
     known: dict[object, Any] = plan_of(cls).statements
     kinds: _Kinds | None = known.get((_SLOT, plan))
     if kinds is None:

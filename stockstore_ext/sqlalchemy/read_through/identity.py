@@ -4,7 +4,7 @@ Both first ask the session's ``_identity_lookup``, which SQLAlchemy's own horizo
 """
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from functools import wraps
 from typing import Any, Final, TypeAlias
 
 from sqlalchemy.orm import InstanceState, Mapper, PassiveFlag, Session
@@ -13,41 +13,75 @@ from sqlalchemy.util import EMPTY_DICT
 
 from stockstore.errors import CodecError
 from stockstore.keys import Lookup, keys_of
-from stockstore.mapped import plan_of
+from stockstore.mapped import MappedPlan, plan_of
 from stockstore.mapped.hydrate import has_changes
+from stockstore_ext.sqlalchemy.read_through.glance import Glance
 from stockstore_ext.sqlalchemy.read_through.listeners import has_others
 from stockstore_ext.sqlalchemy.read_through.options import ASIDE, BYPASS, bypassed, is_refresh, is_served
+from stockstore_ext.sqlalchemy.read_through.quick import Hit
 from stockstore_ext.sqlalchemy.read_through.seams import Seam
 from stockstore_ext.sqlalchemy.read_through.serving import Serving
+from stockstore_ext.sqlalchemy.scope import is_sharded
+from stockstore_ext.sqlalchemy.session_events import is_origin
 
 Options: TypeAlias = Mapping[str, Any]
 _LOADING: Final = PassiveFlag.SQL_OK | PassiveFlag.RELATED_OBJECT_OK
 _RAISES: Final = "stockstore.raises"
-_NOTHING: Final = nullcontext()
 
 
 class Identities:
-    """Answers for one hook."""
+    """Answers for one hook.
 
-    def __init__(self, serving: Serving) -> None:
+    Attributes:
+        hits: The short way to a hit, of classes for which there is one.
+    """
+
+    def __init__(self, serving: Serving, glance: Glance) -> None:
         """Read by what serves the hook's sessions."""
+        self.hits: dict[type, Hit] = {}
         self._serving = serving
+        self._glance = glance
+        self._plans: dict[type, MappedPlan] = {}
 
     def find(self, session: Session, mapper: Mapper[Any], identity: Sequence[Any], options: Options) -> object | None:
         """Give the object of a primary key, ``PASSIVE_CLASS_MISMATCH`` where there is none; ``None``: SQLAlchemy is to look itself."""
         cls = mapper.class_
-        would_flush = session.autoflush and has_changes(session)
-        if self._serving.refuses_class(cls) or would_flush or not is_served(session, options) or has_others(session):
+        if self._serving.refuses_class(cls) or _is_refused(session, options):
             return None
         lookup = _lookup(cls, identity)
         found = lookup and self._serving.find(session, cls, [lookup], refresh=is_refresh(session, options), counted=False)
         if not found:
             return None
+        self._learn(session, cls)
         return PASSIVE_CLASS_MISMATCH if found[0] is None else found[0]
+
+    def _learn(self, session: Session, cls: type) -> None:
+        plan = plan_of(cls)
+        if self._plans.get(cls) is not plan:
+            self._plans[cls] = plan
+            self.hits.pop(cls, None)
+            hit = self._serving.quick_hit(cls, self._glance)
+            if hit is not None:
+                self.hits[cls] = hit
+        if cls in self.hits and not self._glance.is_sure(session, cls):
+            self._glance.learn(session, cls)
 
 
 def methods(seam: Seam[Identities]) -> dict[str, Any]:
     """Give the methods that a Session class gets."""
+
+    def _hit(session: Session, cls: Any, key: Any) -> Any:
+        hooks = seam.hooks
+        try:
+            hit = hooks[0].hits.get(cls) if len(hooks) == 1 else None
+        except TypeError:  # no class, and without a hash
+            return None
+        return None if hit is None else hit(session, key)
+
+    @wraps(Session.get)
+    def get(self: Session, entity: Any, ident: Any, **options: Any) -> Any:
+        found = _hit(self, entity, ident) if not options or _are_defaults(options) else None
+        return seam.original(self, "get")(entity, ident, **options) if found is None else found
 
     def _identity_lookup(
         self: Session,
@@ -61,8 +95,12 @@ def methods(seam: Seam[Identities]) -> dict[str, Any]:
         **more: Any,
     ) -> object | None:
         plain = identity_token is None and not bind_arguments and not more and passive & _LOADING == _LOADING
-        if plain and _is_absent(self, mapper, primary_key_identity) and not _heeds_more(lazy_loaded_from, mapper):
-            for hook in seam.hooks:
+        if plain and not _heeds_more(lazy_loaded_from, mapper):
+            if lazy_loaded_from is not None and len(primary_key_identity) == 1:
+                found = _hit(self, mapper.class_, primary_key_identity[0])
+                if found is not None:
+                    return found  # type: ignore[no-any-return]
+            for hook in seam.hooks if _is_absent(self, mapper, primary_key_identity) else ():
                 found = hook.find(self, mapper, primary_key_identity, execution_options)
                 if found is not None:
                     return found
@@ -75,13 +113,29 @@ def methods(seam: Seam[Identities]) -> dict[str, Any]:
         }
         return seam.original(self, "_identity_lookup")(mapper, primary_key_identity, **asked, **more)  # type: ignore[no-any-return]
 
-    def _get_impl(self: Session, *args: Any, options: Any = None, execution_options: Options = EMPTY_DICT, **more: Any) -> object | None:
-        if options:
-            execution_options = {**execution_options, ASIDE: True}
-        with bypassed(self) if execution_options.get(BYPASS) is False else _NOTHING:
-            return seam.original(self, "_get_impl")(*args, options=options, execution_options=execution_options, **more)  # type: ignore[no-any-return]
+    def _get_impl(self: Session, *args: Any, **more: Any) -> object | None:
+        execution_options = more.get("execution_options", EMPTY_DICT)
+        if more.get("options"):
+            more["execution_options"] = {**execution_options, ASIDE: True}
+        original = seam.original(self, "_get_impl")
+        if execution_options.get(BYPASS) is not False:
+            return original(*args, **more)  # type: ignore[no-any-return]
+        with bypassed(self):
+            return original(*args, **more)  # type: ignore[no-any-return]
 
-    return {"_identity_lookup": _identity_lookup, "_get_impl": _get_impl}
+    return {"get": get, "_identity_lookup": _identity_lookup, "_get_impl": _get_impl}
+
+
+def _are_defaults(options: Options) -> bool:
+    """Whether options of ``session.get`` say nothing, as those of ``get_one`` and of sessions around sessions."""
+    return not any(options.values()) and options.get("identity_token") is None and options.get("with_for_update") in (None, False)
+
+
+def _is_refused(session: Session, options: Options) -> bool:
+    """Whether a session, or its options for this load, are not those of a load that caches can answer."""
+    if is_origin(session) or is_sharded(session) or not is_served(session, options):
+        return True
+    return (session.autoflush and has_changes(session)) or has_others(session)
 
 
 def _is_absent(session: Session, mapper: Mapper[Any], identity: Sequence[Any]) -> bool:

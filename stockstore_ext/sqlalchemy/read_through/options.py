@@ -16,7 +16,7 @@ REFRESH: Final = "stockstore_refresh"
 ASIDE: Final = "stockstore_aside"
 """Set where a look into the identity map is not to be answered from the caches, as it is not told of the load's other options."""
 
-_HEEDED: Final = frozenset((BYPASS, REFRESH, "logging_token", "populate_existing"))
+_HEEDED: Final = frozenset((BYPASS, REFRESH, "logging_token", "populate_existing", "prebuffer_rows"))
 
 _bypassed: Final[WeakSet[Session]] = WeakSet()
 

@@ -17,8 +17,10 @@ from stockstore.stores.snapshots import RowSnapshot, Snapshot
 from stockstore_ext.sqlalchemy.caches import origin_engine
 from stockstore_ext.sqlalchemy.read_through.classes import Classes
 from stockstore_ext.sqlalchemy.read_through.exact import is_exact
+from stockstore_ext.sqlalchemy.read_through.glance import Glance
 from stockstore_ext.sqlalchemy.read_through.lists import ListReading
 from stockstore_ext.sqlalchemy.read_through.loading import InexactError, load
+from stockstore_ext.sqlalchemy.read_through.quick import Hit, compile_hit, memory_of
 
 MayFill: TypeAlias = Callable[[Session, Connection], bool]
 Invalidate: TypeAlias = Callable[[Writes], None]
@@ -45,6 +47,7 @@ class Serving:
         """Read nothing yet."""
         self._store = store
         self._tiers = tuple(tiers)
+        self._memory = memory_of(self._tiers)
         self._classes = classes
         self._may_fill = may_fill
         self._invalidate = invalidate
@@ -108,6 +111,10 @@ class Serving:
 
     def _by_identity(self, session: Session, cls: type, lookups: Sequence[Lookup]) -> list[RowSnapshot | None] | None:
         return self._read(session, cls, lookups, False)
+
+    def quick_hit(self, cls: type, glance: Glance) -> Hit | None:
+        """Give the short way to a hit on a class, ``None`` where the first tier has none."""
+        return None if self._memory is None else compile_hit(self._memory, self._classes, glance, cls)
 
     # -- reading --------------------------------------------------------------------------------
 
