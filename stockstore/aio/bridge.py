@@ -22,6 +22,8 @@ T = TypeVar("T")
 GRACE: Final = 5.0
 """Seconds for which work that is under way may still go on after its caller was cancelled."""
 _NAMES: Final = "sqlalchemy.util.concurrency"
+_acting: Final[ContextVar["asyncio.Task[Any] | None"]] = ContextVar("stockstore.acting", default=None)
+_background: Final[set["asyncio.Task[Any]"]] = set()
 _held: Final[ContextVar[list[asyncio.CancelledError] | None]] = ContextVar("stockstore.held", default=None)
 
 
@@ -86,6 +88,44 @@ async def _whole(work: Coroutine[Any, Any, T], held: list[asyncio.CancelledError
     raise interrupt
 
 
+def in_own_task(work: Callable[[], T], *, whole: bool) -> T:
+    """Do blocking-style work, from a greenlet, in a task that is not cancelled with this one, but ``GRACE`` seconds later.
+
+    Drivers, and SQLAlchemy above them, leave connections behind where they are cancelled in the middle of a step.
+
+    Args:
+        work: What to do, as a part of the task that this is (:func:`acting_task`).
+        whole: Whether to wait for its end also where this task is cancelled, as somebody has to know that nothing of it goes on.
+    """
+    own = _act(work, acting_task())
+    return await_whole(own) if whole else await_only(_detached(own))
+
+
+def acting_task() -> "asyncio.Task[Any] | None":
+    """Give the task for which this runs; ``None`` outside of any."""
+    try:
+        return _acting.get() or asyncio.current_task()
+    except RuntimeError:
+        return None
+
+
+async def _act(work: Callable[[], T], task: "asyncio.Task[Any] | None") -> T:
+    _acting.set(task)
+    return await greenlet_spawn(work)
+
+
+async def _detached(work: Coroutine[Any, Any, T]) -> T:
+    loop = asyncio.get_running_loop()
+    task = loop.create_task(work)
+    _background.add(task)
+    task.add_done_callback(_background.discard)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        loop.call_later(GRACE, task.cancel)
+        raise
+
+
 @contextmanager
 def uncancelled() -> Iterator[None]:
     """Do what is in here to its end; where the task is cancelled meanwhile, that is raised afterwards."""
@@ -125,7 +165,7 @@ class TaskLock:
 
     def __enter__(self) -> None:
         """Wait until it is free, or this task's own."""
-        task = asyncio.current_task()
+        task = acting_task()
         if self._owner is not task:
             await_only(self._lock.acquire())
             self._owner = task

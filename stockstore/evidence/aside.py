@@ -8,7 +8,7 @@ from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.engine.interfaces import IsolationLevel
 from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
-from stockstore.aio.bridge import run_apart
+from stockstore.aio.bridge import in_greenlet, in_own_task, run_apart
 
 T = TypeVar("T")
 INTERNAL: Final = {"stockstore_internal": True, "schema_translate_map": None}
@@ -33,7 +33,9 @@ def aside(engine: Engine, level: IsolationLevel = "AUTOCOMMIT") -> Iterator[Conn
 
 def asking(engine: Engine, work: Callable[[], T]) -> T:
     """Do work that opens connections beside an engine's: an async engine's need an event loop, which is made where there is none."""
-    return run_apart(work) if engine.dialect.is_async else work()
+    if not engine.dialect.is_async:
+        return work()
+    return in_own_task(work, whole=True) if in_greenlet() else run_apart(work)
 
 
 def is_private(engine: Engine) -> bool:

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, insert, text
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from stockstore.errors import ConfigurationError
-from stockstore.evidence.aside import aside
+from stockstore.evidence.aside import aside, asking
 from stockstore.evidence.outbox import Outbox
 
 _TICKET: Final = re.compile(rb"outbox\.([0-9a-f]{32})\.[0-9a-f]{32}\.\d{1,20}").fullmatch
@@ -73,6 +73,9 @@ class OutboxEvidence:
         known = [ticket for ticket in tickets if self.knows(ticket)]
         if not known:
             return set()
+        return asking(self._engine, lambda: self._decided(known))
+
+    def _decided(self, known: Collection[bytes]) -> set[bytes]:
         if self._engine.dialect.name == "sqlite":
             return set(known) if self._has_no_writer() else set()
         # Another level could show a row of a transaction that is still open, or hide what has come since.

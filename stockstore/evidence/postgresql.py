@@ -2,14 +2,14 @@
 
 import re
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Final
 from uuid import uuid4
 
 from sqlalchemy import Connection, Engine, text
 
 from stockstore.errors import ConfigurationError
-from stockstore.evidence.aside import INTERNAL, aside
+from stockstore.evidence.aside import INTERNAL, aside, asking
 
 FIRST_VERSION: Final = (13,)
 _DATABASE: Final = text("SELECT CAST(system_identifier AS text) FROM pg_control_system()")
@@ -97,6 +97,8 @@ class PostgresEvidence:
                 names.setdefault(found[2].decode(), []).append(ticket)
         if not names:
             return set()
+        return {ticket for name in asking(self._engine, lambda: self._over(names)) for ticket in names[name]}
+
+    def _over(self, names: Iterable[str]) -> list[str]:
         with aside(self._engine) as connection:
-            over = connection.execute(_DECIDED, {"names": ",".join(names), "database": self._database}).scalars()
-            return {ticket for name in over for ticket in names[name]}
+            return list(connection.execute(_DECIDED, {"names": ",".join(names), "database": self._database}).scalars())

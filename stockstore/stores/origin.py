@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from stockstore.coherence.commit import Commit
@@ -87,11 +88,12 @@ class Origin:
 
     def _learn(self) -> None:
         from stockstore.evidence import Outbox, PostgresEvidence, evidence_of
+        from stockstore.evidence.aside import asking
 
         assert self._engine is not None
         outbox = Outbox()
         try:
-            evidence = evidence_of(self._engine, outbox=outbox)
+            evidence = asking(self._engine, partial(evidence_of, self._engine, outbox=outbox))
         except Exception as error:  # noqa: BLE001 - of a driver; whether the write can be done it will tell itself
             _log.warning("%r does not tell how its transactions end; its caches are invalidated after them: %s", self.store, error)
             return

@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
@@ -13,7 +13,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
-from stockstore.aio.bridge import TaskLock, in_greenlet
+from stockstore.aio.bridge import TaskLock, in_greenlet, in_own_task
 from stockstore.backends.base import IO
 from stockstore.errors import ConfigurationError, NotKeyedError, OriginError, StockstoreError
 from stockstore.keys import ClassKeys, Key, ListLookup, Lookup, class_name, keys_of, mapper_of
@@ -188,15 +188,15 @@ class SqlAlchemyStore(Store):
     def _load_own(self, cls: type, lookups: Sequence[Lookup]) -> list[Snapshot | None]:
         return self._again(lambda: self._load_once(cls, lookups)) if lookups else []
 
-    @staticmethod
-    def _again(read: Callable[[], R]) -> R:
+    def _again(self, read: Callable[[], R]) -> R:
         """Repeat a read whose connection broke, as by a restart of the database; SQLAlchemy has dropped the others of the pool."""
+        whole = isinstance(self._engine.pool, StaticPool)
         try:
-            return read()
+            return self._unit(read, whole=whole)
         except OriginError as error:
             if not getattr(error.__cause__, "connection_invalidated", False):
                 raise
-        return read()
+        return self._unit(read, whole=whole)
 
     def _load_once(self, cls: type, lookups: Sequence[Lookup]) -> list[Snapshot | None]:
         with self._session() as session:
@@ -227,10 +227,13 @@ class SqlAlchemyStore(Store):
             self._keys(type(obj))
         if not objects:
             return NOTHING
-        with self._session() as session, self._mapped_errors():
-            outcome = store(session, objects, before_commit)
+        outcome = self._unit(lambda: self._store(objects, before_commit))
         self._counters.add(puts=len(objects))
         return outcome
+
+    def _store(self, objects: Sequence[object], before_commit: BeforeCommit | None) -> Outcome:
+        with self._session() as session, self._mapped_errors():
+            return store(session, objects, before_commit)
 
     def batch_delete(self, targets: Iterable[object] | type, keys: Iterable[Key] | None = None) -> int:
         """Delete rows with all that the mapping's cascades delete, and commit; where one is refused, nothing is deleted."""
@@ -241,11 +244,14 @@ class SqlAlchemyStore(Store):
     ) -> Outcome:
         """Delete rows, commit, and give what was deleted and changed; ``before_commit`` is called where there are any."""
         wanted = self._targets(targets, keys)
-        with self._session() as session, self._mapped_errors():
-            rows = [row for cls, lookups in wanted.items() for row in load(session, cls, lookups) if row is not None]
-            outcome = erase(session, rows, before_commit) if rows else NOTHING
+        outcome = self._unit(lambda: self._erase(wanted, before_commit))
         self._counters.add(deletes=outcome.count)
         return outcome
+
+    def _erase(self, wanted: Mapping[type, Sequence[Lookup]], before_commit: BeforeCommit | None) -> Outcome:
+        with self._session() as session, self._mapped_errors():
+            rows = [row for cls, lookups in wanted.items() for row in load(session, cls, lookups) if row is not None]
+            return erase(session, rows, before_commit) if rows else NOTHING
 
     def _targets(self, targets: Iterable[object] | type, keys: Iterable[Key] | None) -> dict[type, list[Lookup]]:
         if isinstance(targets, type):
@@ -272,9 +278,13 @@ class SqlAlchemyStore(Store):
 
     @contextmanager
     def _session(self) -> Iterator[Session]:
-        self._refuse_blocking()
         with self._alone, self._own_session() as session:
             yield session
+
+    def _unit(self, work: Callable[[], R], *, whole: bool = True) -> R:
+        """Do what one session does; under asyncio no cancellation interrupts it in the middle."""
+        self._refuse_blocking()
+        return in_own_task(work, whole=whole) if self._awaited else work()
 
     def _refuse_blocking(self) -> None:
         if self._awaited and not in_greenlet():

@@ -1,6 +1,5 @@
 """A cache for one thread, or one asyncio task, alone: what a request has read once."""
 
-import asyncio
 import threading
 import weakref
 from collections.abc import Iterator
@@ -8,6 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, NamedTuple
 
+from stockstore.aio.bridge import acting_task
 from stockstore.lifetimes import Lifetime
 from stockstore.stores.cache import Namespace
 from stockstore.stores.claimed import ClaimedSpaces
@@ -108,8 +108,5 @@ class ThreadLocalStore(LocalStore):
 
 
 def _owner() -> object:
-    try:
-        task = asyncio.current_task()
-    except RuntimeError:
-        task = None
+    task = acting_task()
     return threading.current_thread() if task is None else task

@@ -158,7 +158,7 @@ async def test_what_does_not_fit_is_refused(db: AsyncEngine, plain: Engine, redi
     with pytest.raises(ConfigurationError, match=r"RedisStore\(.*\) would block the event loop of async_sessionmaker"):
         SessionSync(ChainedStore([ProcessMemoryStore(), blocking])).attach(async_sessionmaker(db))
     for target in (sessionmaker(plain), None):
-        with pytest.raises(ConfigurationError, match="is for asyncio, and .* makes sessions that block"):
+        with pytest.raises(ConfigurationError, match=r"is for asyncio, and .* makes sessions that block"):
             SessionSync(awaited).attach(target)
     with pytest.raises(ConfigurationError, match="is for asyncio, and was called by blocking code; use the async method"):
         SessionSync(awaited).invalidate(Customer)
