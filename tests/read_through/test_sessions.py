@@ -333,6 +333,25 @@ def test_search_path(rows: Served) -> None:
     rows.path.engine.dispose()
 
 
+def test_tenants(attach: Attach) -> None:
+    """A tenant's sessions are served what is kept for him alone."""
+    served = _cached(Served(attach(read_through=True, scope=lambda session: session.info.get("tenant"))))
+
+    def seen(tenant: str | None, **options: Any) -> str:
+        with served.path.maker(info={"tenant": tenant}) as session:
+            return status(session, **options)
+
+    assert seen("a") == "new"
+    with served.changed(Customer, 1):
+        assert (seen(None), seen("a"), seen("b")) == ("new", "new", UNSEEN)
+    assert (seen("a"), seen("b"), seen("b")) == ("new", UNSEEN, UNSEEN)
+    assert seen("b", execution_options={"stockstore_refresh": True}) == seen("b") == "new"
+    with served.path.maker(info={"tenant": "a"}) as session:
+        session.get_one(Customer, 1).status = "old"
+        session.commit()
+    assert (seen(None), seen("a")) == ("old", "old")
+
+
 # -- fills ------------------------------------------------------------------------------------------
 
 

@@ -10,10 +10,11 @@ from sqlalchemy.orm import Session
 from stockstore.coherence.protocol import Writes
 from stockstore.coherence.reader import Reader
 from stockstore.keys import ListLookup, Lookup, keys_of
-from stockstore.mapped import OWN_WRITE, UNLOADED, MappedPlan, has_written, hides, plan_of
+from stockstore.mapped import OWN_WRITE, TENANT, UNLOADED, MappedPlan, has_written, hides, plan_of
 from stockstore.stores.base import Store
-from stockstore.stores.cache import identity_in, restore_all
+from stockstore.stores.cache import CacheStore, identity_in, restore_all
 from stockstore.stores.snapshots import RowSnapshot, Snapshot
+from stockstore.stores.tenants import reading_for, reading_for_nobody
 from stockstore_ext.sqlalchemy.caches import origin_engine
 from stockstore_ext.sqlalchemy.read_through.classes import Classes
 from stockstore_ext.sqlalchemy.read_through.exact import is_exact
@@ -32,7 +33,7 @@ class Serving:
 
     Guaranteed: a lease is taken in every tier before the database is asked, so that a fill which a writer has overtaken is refused;
     nothing is filled from a snapshot that may be older than its lease; what the session has written in its open transaction is
-    neither read nor filled. A hit checks out no connection. Not done here: nothing is flushed before it reads, and what is in the
+    neither read nor filled; what a tenant's session reads is kept for that tenant alone. A hit checks out no connection. Not done here: nothing is flushed before it reads, and what is in the
     identity map is not looked at first; an instance that is there wins, and stays as it is.
 
     Args:
@@ -59,8 +60,8 @@ class Serving:
         What is told of the class is what :meth:`Classes.refuses` tells; of the session ``"scope"``, ``"snapshot"``, ``"option"`` or
         ``"own write"``, by which so many reads are counted.
         """
-        refused = self._classes.refuses(cls)
-        return refused or self._counted(hides(session, cls), cls, reads)
+        refused, reason = self._classes.refuses(cls), hides(session, cls)
+        return refused or self._counted("" if self._tenant(session, reason) else reason, cls, reads)
 
     def refuses_class(self, cls: type) -> str:
         """Tell why no session is served a class; ``""``: sessions are."""
@@ -123,12 +124,15 @@ class Serving:
     ) -> list[RowSnapshot | None] | None:
         if self._classes.refuses(cls) or not all(is_exact(cls, lookup) for lookup in lookups):
             return None
-        if self._counted(self._bypasses(session, cls, lookups), cls, len(lookups) if counted else 0):
+        reason = self._bypasses(session, cls, lookups)
+        tenant = self._tenant(session, reason)
+        if tenant is None and self._counted(reason, cls, len(lookups) if counted else 0):
             return None
         try:
-            if refresh:
-                self._forget(session, cls, lookups)
-            found = Reader(self._tiers, partial(self._fetch, session)).read(cls, {lookup[:2]: lookup for lookup in lookups})
+            with reading_for(None if tenant is None else session):
+                if refresh:
+                    self._forget(session, cls, lookups, tenant)
+                found = Reader(self._tiers, partial(self._fetch, session)).read(cls, {lookup[:2]: lookup for lookup in lookups})
         except InexactError:
             return None
         rows = [_row(found.get(lookup[:2])) for lookup in lookups]
@@ -145,9 +149,17 @@ class Serving:
             return OWN_WRITE
         return hides(session, cls)  # a subclass may have a bind of its own
 
-    def _forget(self, session: Session, cls: type, lookups: Sequence[Lookup]) -> None:
+    def _tenant(self, session: Session, reason: str) -> str | None:
+        """Give the tenant in whose own part of every cache a session's rows are kept."""
+        if reason != TENANT:
+            return None
+        stores = [getattr(tier, "_store", None) for tier in self._tiers]
+        names = {store.tenant_of(session) if isinstance(store, CacheStore) else None for store in stores}
+        return names.pop() if len(names) == 1 else None
+
+    def _forget(self, session: Session, cls: type, lookups: Sequence[Lookup], tenant: str | None) -> None:
         """Remove from the caches what lookups mean, which only the database tells of other keys than the identity."""
-        identity, writes = keys_of(cls).identity, Writes()
+        identity, writes = keys_of(cls).identity, Writes(tenant)
         others = [lookup for lookup in lookups if lookup.plan is not identity]
         for row in self._fetch(session, cls, others) if others else ():
             if row is not None:
@@ -159,12 +171,15 @@ class Serving:
 
     def _fetch(self, owner: Session, cls: type, keys: Sequence[Any], *, session: Session | None = None) -> list[RowSnapshot | None]:
         del session  # the tiers were not given it: whether it may be served is decided once for all of them
-        connection = owner.connection(bind_arguments={"mapper": inspect(cls)})
-        # What was begun with the connection may have changed what it reads.
-        reason = hides(owner, cls)
-        if reason and reason != "snapshot":
-            raise InexactError
-        return load(connection, cls, list(map(keys_of(cls).lookup, keys)), shared=not reason and self._may_fill(owner, connection))
+        with reading_for_nobody():  # the application may listen to what comes now
+            connection = owner.connection(bind_arguments={"mapper": inspect(cls)})
+            # What was begun with the connection may have changed what it reads.
+            reason = hides(owner, cls)
+            may_fill = not reason or self._tenant(owner, reason) is not None
+            if not may_fill and reason != "snapshot":
+                raise InexactError
+            shared = may_fill and self._may_fill(owner, connection)
+            return load(connection, cls, list(map(keys_of(cls).lookup, keys)), shared=shared)
 
 
 def _row(snapshot: Snapshot | None) -> RowSnapshot | None:
