@@ -161,6 +161,19 @@ class CoherentBackendContract(CoherentBasics):
         other.mark_many([key(1), key(2), key(3)], ONE)
         assert backend.get_many([key(1), key(2), key(3)]) == dict.fromkeys([key(1), key(2), key(3)], b"W-" + ONE)
 
+    def test_a_marker_on_a_shared_cell_stands_on_anything(self, backend: CoherentBackend, other: CoherentBackend, key: Key) -> None:
+        """A list that readers have kept, or are about to keep, gives way to its writer, and is kept again only after it."""
+        backend.put_many([item(key(1), b"old")])
+        token = lease(backend, key(2))
+        other.mark_many([key(4)], ONE, [key(1), key(2), key(3)])
+        assert backend.fill_many([item(key(2), b"old")], token) == 0
+        assert backend.get_many([key(1), key(2), key(3)]) == dict.fromkeys([key(1), key(2), key(3)], b"W-" + ONE)
+        assert backend.lease_many({key(1): None}, fresh_token(), "").granted == frozenset()
+        assert other.release_many([key(4), key(1), key(2), key(3)], ONE, committed=True) == 4  # noqa: PLR2004 - as many keys
+        assert backend.get_many([key(1), key(2), key(3)]) == {}
+        token = lease(backend, key(1))
+        assert backend.fill_many([item(key(1), b"new")], token) == 1
+
     def test_a_mark_twice_is_one(self, backend: CoherentBackend, key: Key) -> None:
         """A mark that is repeated, as after a lost answer, leaves one marker."""
         for shared in ([], [key(2)]):

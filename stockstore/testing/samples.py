@@ -76,6 +76,7 @@ class MappedUser(Base):
 
     __tablename__ = "stockstore_contract_users"
     __keys__ = ["id", "email", ("tenant", "username")]  # noqa: RUF012 - as users write it
+    __indexes__ = ["tenant", ("username", "visits")]  # noqa: RUF012 - as users write it
     id: Mapped[int] = mapped_column(primary_key=True)
     email: Mapped[str | None]
     tenant: Mapped[int | None]

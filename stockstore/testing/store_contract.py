@@ -35,9 +35,6 @@ class StoreContract(KindsContract):
     forgets = True
     """Whether ``clear`` drops plain objects that were put."""
 
-    forgets_mapped = True
-    """Whether ``clear`` drops mapped objects that were put; a database's rows stay."""
-
     counts = True
     """Whether the store keeps its statistics."""
 

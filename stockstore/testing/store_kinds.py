@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import create_engine, inspect
 from sqlalchemy.orm import Session
 
-from stockstore.errors import NotKeyedError
+from stockstore.errors import NotKeyedError, UnknownKeyError
 from stockstore.stores.base import Store
 from stockstore.testing.samples import Anything, MappedGuest, MappedMember, MappedUser, PlainGuest, PlainMember, PlainUser
 from stockstore.testing.store_basics import Model, StoreBasics, ann, bob, fields
@@ -12,6 +12,9 @@ from stockstore.testing.store_basics import Model, StoreBasics, ann, bob, fields
 
 class KindsContract(StoreBasics):
     """The tests that depend on the sort of class."""
+
+    forgets_mapped = True
+    """Whether ``clear`` drops mapped objects that were put; a database's rows stay."""
 
     attaches = True
     """Whether ``session=`` gives persistent objects."""
@@ -75,6 +78,31 @@ class KindsContract(StoreBasics):
         assert [type(user) for user in store.batch_get(MappedUser, [2, 1])] == [MappedGuest, MappedMember]
         assert store.delete(MappedUser, 1) is True
         assert store.get(MappedMember, 1) is None
+
+    def test_all_of_an_index_are_given(self, store: Store) -> None:
+        """A store with a database, which alone knows all rows, gives those with some values, by their primary keys, at once and after each write."""
+        if self.forgets_mapped:
+            return
+        store.batch_put([MappedGuest(id=3, tenant=7), MappedMember(id=1, tenant=7), MappedUser(id=2, tenant=8), MappedUser(id=4)])
+        for _ in range(2):
+            assert [type(user) for user in store.get_all(MappedUser, tenant=7)] == [MappedMember, MappedGuest]
+            assert [user.id for user in store.get_all(MappedGuest, tenant=7)] == [3]
+            assert [user.id for user in store.get_all(MappedUser, tenant=None)] == [4]
+            assert [user.id for user in store.get_all(MappedUser, username=None, visits=1)] == [1, 2, 3, 4]
+            assert store.get_all(MappedUser, tenant=404) == []
+        moved = store.get(MappedUser, 2)
+        assert moved is not None
+        moved.tenant = 7
+        store.put(moved)
+        assert [user.id for user in store.get_all(MappedUser, tenant=7)] == [1, 2, 3]
+        assert store.get_all(MappedUser, tenant=8) == []
+        store.delete(MappedUser, 1)
+        assert [user.id for user in store.get_all(MappedUser, {"tenant": 7})] == [2, 3]
+
+    def test_an_unknown_index_is_refused(self, store: Store, model: Model) -> None:
+        """What the class does not declare is named, whatever the store."""
+        with pytest.raises(UnknownKeyError, match="has no index 'nothing'"):
+            store.get_all(model, nothing=1)
 
     def test_mapped_objects_are_detached(self, store: Store) -> None:
         """A mapped object that was read belongs to no session, and its columns are there."""
