@@ -36,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--protocol", choices=PROTOCOLS, default="strict")
     made.add_argument("--faults", type=_faults, default=(), help=f"some of {','.join(FAULTS)}")
     made.add_argument(
-        "--reads", choices=READS, default="store", help="by what is read: the store, or sessions that read through it (store)"
+        "--reads", choices=READS, default="store", help="by what is read: the store, sessions that read through it, or both awaited (store)"
     )
     made.add_argument("--keys", type=_count, default=16, help="how many hot rows (16)")
     made.add_argument("--on-unreachable", choices=ON_UNREACHABLE, help="what writers do that cannot mark")

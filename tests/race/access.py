@@ -5,12 +5,14 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from sqlalchemy import Engine, create_engine, select
+from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import Session, sessionmaker
 
 from stockstore import BackendStore, ChainedStore, MemcacheStore, RedisStore, SqlAlchemyStore
 from stockstore.cells import is_marker
 from stockstore.keys import keys_of, namespace_text
 from stockstore_ext.sqlalchemy import SessionSync
+from tests.race.awaited import AwaitedAccess
 from tests.race.failpoints import Failpoints
 from tests.race.job import Job
 from tests.race.log import Log
@@ -22,12 +24,27 @@ _BULK_LIMIT: Final = 4
 
 def open_access(job: Job, slot: int, points: Failpoints, log: Log) -> Any:
     """Open what a process reads and writes by, with its failpoints set."""
-    engine = create_engine(job.database, pool_size=job.readers + 2, max_overflow=4, connect_args={"application_name": "stockstore-race"})
+    pool = {"pool_size": job.readers + 2, "max_overflow": 4, "connect_args": {"application_name": "stockstore-race"}}
     item = item_class(1 + slot % job.releases)
     kind: type[Session] = type("RaceSession", (Session,), {})
+    if job.reads == "awaited":
+        awaited = create_async_engine(job.database, **pool)
+        points.in_database(awaited.sync_engine, kind)
+        points.in_backend(type(cache_of(job)._backend))
+        return AwaitedAccess(job, awaited, item, kind, _options(job))
+    engine = create_engine(job.database, **pool)
     points.in_database(engine, kind)
     sessions = sessionmaker(engine, class_=kind)
     return (open_naive if job.is_naive else open_own)(job, engine, item, sessions, points, log)
+
+
+def _options(job: Job) -> dict[str, Any]:
+    return {
+        "consistency": "fast" if job.protocol == "fast" else "strict",
+        "on_unreachable": job.on_unreachable,
+        "outbox": job.outbox,
+        "bulk_limit": _BULK_LIMIT,
+    }
 
 
 class OwnAccess:
@@ -38,20 +55,17 @@ class OwnAccess:
         self.item, self.sessions = item, sessions
         self._engine, self._cache = engine, cache
         self._store = ChainedStore([cache, SqlAlchemyStore(engine=engine)])
-        self._sync = SessionSync(
-            self._store,
-            consistency="fast" if job.protocol == "fast" else "strict",
-            on_unreachable=job.on_unreachable,  # type: ignore[arg-type]
-            outbox=job.outbox,
-            bulk_limit=_BULK_LIMIT,
-            read_through=job.reads == "sessions",
-        ).attach(sessions)
+        self._sync = SessionSync(self._store, read_through=job.reads == "sessions", **_options(job)).attach(sessions)
 
     def read(self, by: str, values: Sequence[Any]) -> list[Seen | None]:
         """Give rows through the chain."""
         if len(values) == 1:
             return [_seen(self._store.get(self.item, {by: values[0]}))]
         return [_seen(row) for row in self._store.batch_get(self.item, [{by: value} for value in values])]
+
+    def run(self, step: Callable[[], None]) -> None:
+        """Do a step of a reader or writer."""
+        step()
 
     def committed(self, rows: Sequence[Seen], gone: Sequence[tuple[int, str]]) -> None:
         """Do nothing: the hook has heard of it."""

@@ -47,7 +47,7 @@ def _look_at_caches(job: Job) -> None:
     if job.outbox:
         janitor_of(job).run_once()
     log = Log(job.folder / "drain.log")
-    access = open_access(job._replace(odds=Odds()), 1, Failpoints(log, Odds(), random.Random(0)), log)
+    access = open_access(job._replace(odds=Odds(), reads="store"), 1, Failpoints(log, Odds(), random.Random(0)), log)
     ids, slugs = list(range(job.keys)), [slug_of(number) for number in range(job.keys)]
     for pause in (_RESOLVE_SECONDS, 0):
         for by, values in (("id", ids), ("slug", slugs)):

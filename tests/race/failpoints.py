@@ -1,5 +1,6 @@
 """Where a process of the race dies or is held up: by wrapping what it uses, never by code in the library."""
 
+import asyncio
 import os
 import random
 import signal
@@ -12,6 +13,7 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.orm import Session
 
+from stockstore.aio.bridge import await_only, in_greenlet
 from tests.race.log import Log
 
 _LEASE, _VALUE, _MARKER = b"L", b"V", b"W"
@@ -19,6 +21,14 @@ _GENERATION_SIZE: Final = 17
 _COMMIT_SECONDS: Final = 0.002
 _READING: Final = frozenset({"before lease", "after lease", "after read", "before fill"})
 _READERS: Final = 10
+
+
+def nap(seconds: float) -> None:
+    """Wait, as a task where this is one."""
+    if in_greenlet():
+        await_only(asyncio.sleep(seconds))
+    else:
+        time.sleep(seconds)
 
 
 class Odds(NamedTuple):
@@ -49,7 +59,7 @@ class Failpoints:
             self.die(point)
         elif draw - kill < self._odds.raised.get(point, self._odds.pause):
             self._log.count(f"pause {point}")
-            time.sleep(self._chance.random() * self._odds.longest)
+            nap(self._chance.random() * self._odds.longest)
 
     def die(self, point: str) -> None:
         """Note where, and be gone without a word."""

@@ -10,7 +10,7 @@ from tests.race.failpoints import Odds
 PROTOCOLS: Final = ("strict", "fast", "naive", "naive-delete")
 FAULTS: Final = ("kill", "stop", "freeze", "evict", "flush", "restart", "oom", "drop", "delay")
 ON_UNREACHABLE: Final = ("outbox", "commit", "abort")
-READS: Final = ("store", "sessions")
+READS: Final = ("store", "sessions", "awaited")
 UNREACHABLE: Final = frozenset({"freeze", "restart", "oom", "drop"})
 """Faults that keep writers from marking."""
 
@@ -33,7 +33,7 @@ class Job(NamedTuple):
     outbox: bool = False
     on_unreachable: str | None = None
     reads: str = "store"
-    """By what is read: the store, or sessions that read through it."""
+    """By what is read: the store, sessions that read through it, or either of them awaited."""
     readers: int = 2
     """Threads that read, beside the one that writes."""
     releases: int = 1

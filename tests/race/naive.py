@@ -120,6 +120,10 @@ class NaiveAccess:
         self._log.count("fills", len(found))
         return found
 
+    def run(self, step: Callable[[], None]) -> None:
+        """Do a step of a reader or writer."""
+        step()
+
     def committed(self, rows: Sequence[Seen], gone: Sequence[tuple[int, str]]) -> None:
         """Tell the cache of a commit."""
         cells = {key: json.dumps(row).encode() for row in rows for key in (self._key("id", row.id), self._key("slug", row.slug))}

@@ -7,6 +7,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final, Protocol
 
 from sqlalchemy.exc import DBAPIError
@@ -14,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from stockstore import CacheUnreachable, OriginError
 from tests.race.access import open_access
-from tests.race.failpoints import Failpoints
+from tests.race.failpoints import Failpoints, nap
 from tests.race.job import Job
 from tests.race.log import ABSENT, Log
 from tests.race.models import Seen, slug_of
@@ -37,6 +38,9 @@ class Access(Protocol):
 
     def read(self, by: str, values: Sequence[Any]) -> list[Seen | None]:
         """Give what the application reads under ids or slugs."""
+
+    def run(self, step: Callable[[], None]) -> None:
+        """Do a step of a reader or writer."""
 
     def committed(self, rows: Sequence[Seen], gone: Sequence[tuple[int, str]]) -> None:
         """Hear of a commit, before the writer goes on."""
@@ -73,7 +77,7 @@ def run(job: Job, slot: int, life: int) -> None:
         access = open_access(job, slot, points, log)
         loops: list[Callable[[], None]] = [Writer(job, access, log, random.Random(chance.random())).step]
         loops += [Reader(job, access, log, random.Random(chance.random())).step for _ in range(job.readers)]
-        threads = [threading.Thread(target=_loop, args=(job, slot, loop)) for loop in loops]
+        threads = [threading.Thread(target=_loop, args=(job, slot, partial(access.run, loop))) for loop in loops]
         for thread in threads:
             thread.start()
         job.ready(slot)
@@ -164,7 +168,7 @@ class Writer:
             self._log.count("writes refused by the database")
         except CacheUnreachable:
             self._log.count("writes refused by the cache")
-        time.sleep(self._chance.random() * 0.02)
+        nap(self._chance.random() * 0.02)
 
     def _finish(self, session: Session, work: Work) -> None:
         if not work.commits or not work.changes:
