@@ -22,6 +22,7 @@ SUBJECTS: Final = {
     "commits": "session_commits",
     "reads": "read_through",
     "web": "web_load",
+    "async": "async_reads",
     "size": "memory_size",
     "hit-ratio": "hit_ratios",
 }
