@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
-from stockstore.keys import Key, KeyPlan, ListLookup, Native, keys_of
+from stockstore.keys import IndexPlan, Key, KeyPlan, ListLookup, Native, keys_of
 from stockstore.keys.declared import identity_class
 
 if TYPE_CHECKING:
@@ -56,8 +56,8 @@ class Writes:
         """Each record with its key values, in the order of the plan's names."""
         self.lists: dict[Record, ListLookup] = {}
         """The lists that rows were added to or taken from: several writers may have to do with one of them at the same time."""
-        self.moved: set[Record] = set()
-        """Records that have come into lists: which ones is told for certain by the row itself, as the database has made it."""
+        self.moved: set[tuple[Record, IndexPlan]] = set()
+        """Records that have come into lists of an index: which one is told for certain by the row itself, as the database has made it."""
         self.classes: dict[KeyPlan, type] = {}
         """Hierarchies of which any record may have changed, with their root classes."""
         self.roots: dict[KeyPlan, type] = {}

@@ -306,11 +306,11 @@ def _note_exact_lists(writes: Writes, rows: Iterable[RowSnapshot]) -> None:
     """Note the lists that rows have come into, by what the database has made of their values."""
     for row in rows if writes.moved else ():
         keys = keys_of(row.cls)
-        if (keys.identity, row.native(keys.identity)) in writes.moved:
-            for plan in keys.indexes:
-                values = row.values(plan.names)
-                if values is not None:
-                    writes.add_list(ListLookup(plan, plan.native(values), ()))
+        record = keys.identity, row.native(keys.identity)
+        for plan in keys.indexes:
+            values = row.values(plan.names) if (record, plan) in writes.moved else None
+            if values is not None:
+                writes.add_list(ListLookup(plan, plan.native(values), ()))
 
 
 def _forget(using: dict[ref[Session], list[Frame]], session: ref[Session]) -> None:

@@ -1,7 +1,7 @@
 # ruff: noqa: D103 - each write is named by what it does
 """Lists that the caches keep, by every write path that has rows come into them or leave them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -9,8 +9,11 @@ from sqlalchemy import Engine, delete, event, func, insert, select, text, update
 from sqlalchemy.orm import Session
 from typing_extensions import Self
 
+from stockstore.evidence import Outbox
+from stockstore.keys import keys_of
+from stockstore.stores.tiers import tier_of
 from tests.stores.listed import Animal, Cat, Colour, Dog, Item, Mark, Owner, bare, change_unseen, create_tables, empty, ids, prove_listed
-from tests.sync.conftest import CROSSED, ON_POSTGRES, Attach
+from tests.sync.conftest import CROSSED, ON_POSTGRES, ON_REDIS, Attach
 from tests.sync.paths import Path
 
 Write = Callable[[Session], object]
@@ -419,6 +422,45 @@ def test_invalidate(shop: Path, keys: Any) -> None:
     assert [ids(shop.store, Item, owner_id=owner) for owner in (1, 3)] == [[2, 4], []]
     shop.sync.invalidate(Item, keys)
     assert [ids(shop.store, Item, owner_id=owner) for owner in (1, 2, 3)] == [[4, 9], [1, 3], [2]]
+
+
+@ON_REDIS
+def test_outbox_names_the_lists(attach: Attach, listed_tables: Engine) -> None:
+    """What the janitor makes good names the lists concerned, too."""
+    path = stocked(attach(outbox=True), listed_tables)
+    with path.other.begin() as connection:
+        connection.execute(delete(Outbox().definition))
+    with path.maker() as session:
+        change(session)
+        session.commit()
+    with path.other.connect() as connection:
+        (texts,) = connection.scalars(select(Outbox().definition.c.texts))
+    cache: Any = path.store.tiers[0]
+    lookups = [keys_of(Item).listed(values) for values in ({"owner_id": 1}, {"owner_id": 3}, {"colour": None}, {"colour": Colour.RED})]
+    assert {lookup.plan.record_text(cache.partition, lookup.native) for lookup in lookups} < set(texts.split("\n"))
+    assert len(texts.split("\n")) == 5
+
+
+@ON_REDIS
+def test_marker_on_a_list_is_doubted(shop: Path) -> None:
+    """A reader that meets a marker on a list has it resolved, as on a row; until then the list comes from the database."""
+    tier: Any = tier_of(shop.store.tiers[0])
+    lookup = keys_of(Item).listed({"owner_id": 1})
+    text_ = lookup.plan.record_text(shop.store.tiers[0].partition, lookup.native)
+    prove_listed(shop.store, shop.other, Item, owner_id=1)
+    tier._backend.mark_many([], b"dead.1", [text_])
+    met: list[str] = []
+
+    class Resolving:
+        def met(self, tier: Any, cells: Mapping[str, bytes]) -> None:
+            met.extend(cells)
+            tier.resolve(list(cells), b"dead.1")
+
+    tier.resolvers.append(Resolving())
+    change_unseen(shop.other, Item, 1, owner_id=1)
+    assert ids(shop.store, Item, owner_id=1) == [1, 2, 4]
+    assert met == [text_]
+    prove_listed(shop.store, shop.other, Item, owner_id=1)
 
 
 @ON_POSTGRES

@@ -72,7 +72,7 @@ def note_moves(notes: Notes, root: type, states: Iterable[InstanceState[Any]], d
                 return
             note_given(notes, root, move.plan, [values for values in (move.old, move.new) if values is not None], dialect_of())
             if not deleted:
-                notes.moved(root, _identity(state))
+                notes.moved(root, move.plan, _identity(state))
 
 
 def _identity(state: InstanceState[Any]) -> list[Any]:

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Mapper
 
 from stockstore.coherence.protocol import Writes
 from stockstore.errors import CodecError, StockstoreError
+from stockstore.keys import IndexPlan
 from stockstore.keys import Native as NativeKey
 from stockstore.keys import keys_of
 from stockstore.mapped.stored import Part
@@ -78,12 +79,12 @@ class Notes:
             if self.wants(root):
                 self.writes.add_inserted(root)
 
-    def moved(self, root: type, identity: Sequence[object]) -> None:
-        """Note a row that has come into lists, by its primary key as the program has it."""
+    def moved(self, root: type, plan: IndexPlan, identity: Sequence[object]) -> None:
+        """Note a row that has come into a list of an index, by its primary key as the program has it."""
         shape = _shape_of(root)
         values = tuple([identity[position] for position in shape.order])
         with suppress(CodecError):
-            self.writes.moved.add((shape.plan, shape.plan.native(values)))
+            self.writes.moved.add(((shape.plan, shape.plan.native(values)), plan))
 
     def is_whole(self, root: type) -> bool:
         """Whether a root is noted as a whole, so that its rows need not be."""
