@@ -11,9 +11,8 @@ from sqlalchemy.orm import Mapper
 
 from stockstore.coherence.protocol import Writes
 from stockstore.errors import CodecError, StockstoreError
-from stockstore.keys import IndexPlan
+from stockstore.keys import IndexPlan, keys_of
 from stockstore.keys import Native as NativeKey
-from stockstore.keys import keys_of
 from stockstore.mapped.stored import Part
 from stockstore_ext.sqlalchemy.collect.settings import Collecting
 
