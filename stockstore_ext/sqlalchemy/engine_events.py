@@ -10,6 +10,7 @@ from stockstore.coherence.protocol import Outcome
 from stockstore.locks import fork_safe_lock
 from stockstore.mapped.hydrate import is_flushing
 from stockstore_ext.sqlalchemy import executions
+from stockstore_ext.sqlalchemy.collect.told import TOLD
 from stockstore_ext.sqlalchemy.drivers import is_over
 from stockstore_ext.sqlalchemy.frames import Frame, frame_on, frames_on
 from stockstore_ext.sqlalchemy.outcomes import finish_all, unwatch, watch
@@ -73,7 +74,9 @@ class EngineEvents:
         if not frame.written:
             self._ask(base_engine(connection))
         self._recording.statement(connection, frame, context.statement or "", context)
-        _hear_commits(connection, frame)
+        # What a flush notes afterwards stands for what its statements have noted; what was told is noted when it has been executed.
+        if frame.noted or context.execution_options.get(TOLD):
+            _hear_commits(connection, frame)
 
     def _ask(self, engine: Engine) -> None:
         """Ask a database what it offers before the first write, whose lock the question would have to wait for on SQLite."""

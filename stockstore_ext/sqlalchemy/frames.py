@@ -104,6 +104,11 @@ class Frame:
             return False
         return any(writes for level in self._levels for writes in level.writes.values())
 
+    @property
+    def noted(self) -> bool:
+        """Whether anything is noted, be it new rows alone."""
+        return any(writes or writes.inserted for level in self._levels for writes in level.writes.values())
+
     def writes(self, scope: Scope = None) -> Writes:
         """Give where the current savepoint's writes are noted."""
         return _writes_of(scope, self._levels[-1].writes)

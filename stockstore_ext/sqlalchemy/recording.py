@@ -24,7 +24,7 @@ from stockstore.mapped.reread import is_exact, reread
 from stockstore.mapped.sessions import note
 from stockstore.stores.snapshots import RowSnapshot, Snapshot
 from stockstore.stores.tiers.backed import BackendTier
-from stockstore_ext.sqlalchemy.collect import Collecting, WritesOf, may_write, statement
+from stockstore_ext.sqlalchemy.collect import Collecting, WritesOf, statement
 from stockstore_ext.sqlalchemy.drivers import commits_at_once, is_aborted, may_commit
 from stockstore_ext.sqlalchemy.engine_events import base_engine
 from stockstore_ext.sqlalchemy.frames import FOREIGN, Finish, Frame, Scope, frame_on, open_frame
@@ -155,15 +155,13 @@ class Recording:
     # -- statements ------------------------------------------------------------------------------
 
     def statement(self, connection: Connection, frame: Frame, sql: str, context: ExecutionContext | None) -> None:
-        """Note what a statement writes; one that commits by itself is marked now."""
-        writing = may_write(context)
-        if writing:
-            turns_foreign(connection, frame, sql)
-            self._note(connection, frame, sql, context)
-        if (writing or frame.written) and commits_at_once(connection, sql):
+        """Note what a statement writes that may; one that commits by itself is marked now."""
+        turns_foreign(connection, frame, sql)
+        self._note(connection, frame, sql, context)
+        if commits_at_once(connection, sql):
             frame.autocommitted = True
             self._mark_statement(connection, frame)
-        elif writing and frame.written and may_commit(connection, sql, context):
+        elif frame.written and may_commit(connection, sql, context):
             frame.doubtful = True
             self._mark_statement(connection, frame)
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 from weakref import WeakKeyDictionary
@@ -176,19 +177,26 @@ def _given(connection: Connection, named: bool) -> str:
 
 def turns_foreign(connection: Connection, frame: Frame, sql: str) -> None:
     """Heed a statement that lets names mean other tables, or snapshots stand."""
-    found = _TURNS.search(sql)
-    if found is not None:
+    turns, hidden, isolates = _reading_of(sql)
+    if turns is not None:
         frame.foreign = True
-        if (found[1] or "").lower() != "local":
+        if turns != "local":
             # It may outlive the transaction, and go with the connection through the pool.
             connection.info[_KEY] = True
-    if roots_named(_HIDES.findall(sql)):
+    if hidden and roots_named(hidden):
         frame.foreign = True
         if "on commit drop" not in " ".join(sql.lower().split()):
             connection.info[_KEY] = True
-    if _ISOLATES.search(sql):
+    if isolates:
         frame.pinned = True
         connection.info.pop(_LEVEL, None)
+
+
+@lru_cache(maxsize=500)
+def _reading_of(sql: str) -> tuple[str | None, tuple[str, ...], bool]:
+    """Tell whether a statement sets what names mean, and how; which tables of its own it makes; whether it may set the isolation level."""
+    turns = _TURNS.search(sql)
+    return None if turns is None else (turns[1] or "").lower(), tuple(_HIDES.findall(sql)), _ISOLATES.search(sql) is not None
 
 
 def forget_level(connection: Connection, sql: str) -> None:

@@ -180,9 +180,10 @@ class BackendTier:
         entries: Iterable[Entry] | None = self._all_entries(snapshots)
         if entries is None:
             entries = self._possible_entries(snapshots)
+        limit = self.limited(None)
         for entry in entries:
             if entry.stored:
-                yield entry._replace(seconds=self.limited(entry.seconds)) if len(self.untold_by) else entry
+                yield entry if limit is None else entry._replace(seconds=shorter(entry.seconds, limit))
 
     def _all_entries(self, snapshots: Sequence[Snapshot]) -> list[Entry] | None:
         """Give all objects at once, ``None`` where some of them cannot be kept."""
