@@ -16,6 +16,7 @@ from stockstore.stores.cache import CacheStore, identity_in, restore_all
 from stockstore.stores.snapshots import RowSnapshot, Snapshot
 from stockstore.stores.tenants import reading_for, reading_for_nobody
 from stockstore_ext.sqlalchemy.caches import origin_engine
+from stockstore_ext.sqlalchemy.read_through.batches import MemoryBatches
 from stockstore_ext.sqlalchemy.read_through.classes import Classes
 from stockstore_ext.sqlalchemy.read_through.exact import is_exact
 from stockstore_ext.sqlalchemy.read_through.glance import Glance
@@ -50,6 +51,7 @@ class Serving:
         self._tiers = tuple(tiers)
         self._memory = memory_of(self._tiers)
         self._classes = classes
+        self._batches = MemoryBatches(tiers, classes)
         self._may_fill = may_fill
         self._invalidate = invalidate
         self._lists = ListReading(tiers, origin_engine(store), self._by_identity, may_fill, invalidate)
@@ -90,6 +92,9 @@ class Serving:
         self, session: Session, cls: type, lookups: Sequence[Lookup], *, refresh: bool = False
     ) -> list[tuple[MappedPlan, tuple[Any, ...]] | None] | None:
         """Do as :meth:`find`, but give each row's plan and column state, ``UNLOADED`` where a column is deferred."""
+        quick = None if refresh or self._classes.refuses(cls) else self._batches.rows(session, cls, lookups)
+        if quick is not None:
+            return [*quick]
         found = self._read(session, cls, lookups, refresh)
         return None if found is None else [None if row is None else (row.plan, row.state) for row in found]
 

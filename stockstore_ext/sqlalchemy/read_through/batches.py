@@ -1,0 +1,76 @@
+# ruff: noqa: SLF001 - the short way goes past what the store's own methods ask for each row
+"""Batches of hits in process memory, in passes that the interpreter runs fast."""
+
+from collections.abc import Sequence
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from sqlalchemy.orm import Session
+
+from stockstore.errors import CodecError
+from stockstore.instrumentation import listening
+from stockstore.keys import Lookup, keys_of
+from stockstore.mapped import MappedPlan, has_written, hides, plan_of
+from stockstore.stores.hits import any_over
+from stockstore.stores.memory import ProcessMemoryStore
+from stockstore.stores.tiers.local import LocalTier
+from stockstore_ext.sqlalchemy.read_through.classes import Classes
+from stockstore_ext.sqlalchemy.read_through.exact import is_exact
+
+_QUICK = ({int}, {str})
+Row = tuple[MappedPlan, tuple[Any, ...]]
+
+
+class MemoryBatches:
+    """Answers batches of primary keys where all of them are plain hits of the first tier, and that is process memory.
+
+    Whatever is not the plain case it leaves to the longer way, of which it makes all the tests, some of them once for the batch.
+    """
+
+    def __init__(self, tiers: Sequence[Any], classes: Classes) -> None:
+        """Look for process memory in the first tier."""
+        store = tiers[0]._store if tiers and type(tiers[0]) is LocalTier else None
+        self._store: ProcessMemoryStore | None = store if type(store) is ProcessMemoryStore else None
+        self._classes = classes
+        self._served: WeakKeyDictionary[type, tuple[MappedPlan, frozenset[MappedPlan]]] = WeakKeyDictionary()
+
+    def rows(self, session: Session, cls: type, lookups: Sequence[Lookup]) -> list[Row] | None:
+        """Give the rows of lookups of one key, ``None`` where not all of them are plain hits."""
+        store = self._store
+        if store is None or listening or not lookups or lookups[0].plan is not keys_of(cls).identity:
+            return None
+        values = [lookup.values[0] for lookup in lookups]
+        if len(lookups[0].values) > 1 or set(map(type, values)) not in _QUICK or not is_exact(cls, lookups[0]):
+            return None
+        # Of another row's change the longer way knows that it is another's.
+        if has_written(session, plan_of(cls).root, None) or hides(session, cls):
+            return None
+        cells = store._shelves.found(store._namespace(), lookups[0].plan, alias=False)
+        return self._unpacked(cls, [cells.get(value) for value in values])
+
+    def _unpacked(self, cls: type, nodes: list[Any]) -> list[Row] | None:
+        # In this order: see LocalCells.
+        if None in nodes or any_over([node.expires for node in nodes]):
+            return None
+        payloads = [node.value for node in nodes]
+        if None in payloads:
+            return None
+        try:
+            rows = list(map(plan_of(cls).unpack, payloads))
+        except CodecError:
+            return None
+        if not self._plans(cls).issuperset([plan for plan, _ in rows]):
+            return None
+        for node in nodes:
+            node.hits += 1
+        return rows
+
+    def _plans(self, cls: type) -> frozenset[MappedPlan]:
+        """Give the plans of a class and its subclasses whose states are what a load would give."""
+        plan = plan_of(cls)
+        known = self._served.get(cls)
+        if known is None or known[0] is not plan:
+            below = [plan_of(mapper.class_) for mapper in plan.mapper.self_and_descendants]
+            plans = frozenset(one for one in below if one.root is plan.root and not one.deferred and not self._classes.refuses(one.cls))
+            known = self._served[cls] = (plan, plans)
+        return known[1]
