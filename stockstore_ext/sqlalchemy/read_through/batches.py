@@ -13,9 +13,10 @@ from stockstore.keys import Lookup, keys_of
 from stockstore.mapped import MappedPlan, has_written, hides, plan_of
 from stockstore.stores.hits import any_over
 from stockstore.stores.memory import ProcessMemoryStore
+from stockstore.stores.tenants import current as asking
 from stockstore.stores.tiers.local import LocalTier
 from stockstore_ext.sqlalchemy.read_through.classes import Classes
-from stockstore_ext.sqlalchemy.read_through.exact import is_exact
+from stockstore_ext.sqlalchemy.read_through.exact import are_exact
 
 _QUICK = ({int}, {str})
 Row = tuple[MappedPlan, tuple[Any, ...]]
@@ -37,10 +38,12 @@ class MemoryBatches:
     def rows(self, session: Session, cls: type, lookups: Sequence[Lookup]) -> list[Row] | None:
         """Give the rows of lookups of one key, ``None`` where not all of them are plain hits."""
         store = self._store
-        if store is None or listening or not lookups or lookups[0].plan is not keys_of(cls).identity:
+        if store is None or listening or store.tenant_rules or asking.get() is not None or not lookups:
             return None
-        values = [lookup.values[0] for lookup in lookups]
-        if len(lookups[0].values) > 1 or set(map(type, values)) not in _QUICK or not is_exact(cls, lookups[0]):
+        if lookups[0].plan is not keys_of(cls).identity or len(lookups[0].values) > 1 or not are_exact(cls, lookups):
+            return None
+        values: list[Any] = [lookup.values[0] for lookup in lookups]
+        if set(map(type, values)) not in _QUICK:
             return None
         # Of another row's change the longer way knows that it is another's.
         if has_written(session, plan_of(cls).root, None) or hides(session, cls):

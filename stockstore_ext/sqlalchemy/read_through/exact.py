@@ -1,6 +1,7 @@
 """Whether a key's value is compared by the database as it is compared here."""
 
 import datetime as dt
+from collections.abc import Sequence
 from typing import Any, Final
 
 from stockstore.keys import KeyPlan, Lookup
@@ -24,6 +25,15 @@ def is_exact(cls: type, lookup: Lookup) -> bool:
         if value is None or (kind is not None and type(value) is not kind):
             return False
     return True
+
+
+def are_exact(cls: type, lookups: Sequence[Lookup]) -> bool:
+    """Whether all lookups are, looked at by their types alone where they are of a key of one name."""
+    plans = {lookup.plan for lookup in lookups}
+    kinds = kinds_of(cls, next(iter(plans))) if len(plans) == 1 else ()
+    if len(kinds) == 1 and kinds[0] is not None:
+        return {type(lookup.values[0]) for lookup in lookups} == {kinds[0]}
+    return all(is_exact(cls, lookup) for lookup in lookups)
 
 
 def kinds_of(cls: type, plan: KeyPlan) -> _Kinds:

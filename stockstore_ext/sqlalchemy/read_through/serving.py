@@ -18,7 +18,7 @@ from stockstore.stores.tenants import reading_for, reading_for_nobody
 from stockstore_ext.sqlalchemy.caches import origin_engine
 from stockstore_ext.sqlalchemy.read_through.batches import MemoryBatches
 from stockstore_ext.sqlalchemy.read_through.classes import Classes
-from stockstore_ext.sqlalchemy.read_through.exact import is_exact
+from stockstore_ext.sqlalchemy.read_through.exact import are_exact
 from stockstore_ext.sqlalchemy.read_through.glance import Glance
 from stockstore_ext.sqlalchemy.read_through.lists import ListReading
 from stockstore_ext.sqlalchemy.read_through.loading import InexactError, load
@@ -127,7 +127,7 @@ class Serving:
     def _read(
         self, session: Session, cls: type, lookups: Sequence[Lookup], refresh: bool, *, counted: bool = True
     ) -> list[RowSnapshot | None] | None:
-        if self._classes.refuses(cls) or not all(is_exact(cls, lookup) for lookup in lookups):
+        if self._classes.refuses(cls) or not are_exact(cls, lookups):
             return None
         reason = self._bypasses(session, cls, lookups)
         tenant = self._tenant(session, reason)
@@ -141,7 +141,7 @@ class Serving:
         except InexactError:
             return None
         rows = [_row(found.get(lookup[:2])) for lookup in lookups]
-        return None if any(row is not None and self._classes.refuses(row.plan.cls) for row in rows) else rows
+        return None if any(map(self._classes.refuses, {row.plan.cls for row in rows if row is not None})) else rows
 
     def _counted(self, reason: str, cls: type, reads: int) -> str:
         if reason:
@@ -150,7 +150,8 @@ class Serving:
 
     def _bypasses(self, session: Session, cls: type, lookups: Sequence[Lookup]) -> str:
         root = plan_of(cls).root
-        if any(has_written(session, root, identity_in(cls, lookup)) for lookup in lookups):
+        # Whether any row of the root was written is asked first: of most sessions none was.
+        if has_written(session, root, None) and any(has_written(session, root, identity_in(cls, lookup)) for lookup in lookups):
             return OWN_WRITE
         return hides(session, cls)  # a subclass may have a bind of its own
 
