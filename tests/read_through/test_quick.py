@@ -12,11 +12,13 @@ from sqlalchemy.orm import Session, declarative_base, make_transient, sessionmak
 from stockstore import ChainedStore, ProcessMemoryStore, SqlAlchemyStore
 from stockstore.coherence import claims
 from stockstore.instrumentation import add_hook, remove_hook
+from stockstore.mapped.sessions import add_rule, remove_rule
 from stockstore.stores import claimed, local
 from stockstore.stores.sqlalchemy import ORIGIN_MARK
 from stockstore_ext.sqlalchemy import SessionSync
 from stockstore_ext.sqlalchemy.read_through import quick
 from stockstore_ext.sqlalchemy.read_through.identity import Identities
+from stockstore_ext.sqlalchemy.read_through.serving import Serving
 from tests.read_through.served import Run, Served
 from tests.stores.shop import Animal, Car, Customer, Dog, Order, Place, Tag, Vehicle
 from tests.sync.conftest import ON_MEMORY, ON_SQLITE
@@ -158,6 +160,22 @@ def test_hooks(rows: Served) -> None:
 
 
 @ON_SQLITE
+@ON_MEMORY
+@pytest.mark.usefixtures("no_longer_way")
+def test_rules(rows: Served) -> None:
+    """Whoever hides rows from sessions is asked each time."""
+
+    def rule(*_: object) -> str:
+        return "scope"
+
+    with rows.session() as session:
+        add_rule(rule)
+        assert not is_short(session)
+        remove_rule(rule)
+        assert is_short(session)
+
+
+@ON_SQLITE
 def test_expiry(db: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """What has outlived its time is no hit."""
     now = time.monotonic()
@@ -213,6 +231,14 @@ def test_two_makers(rows: Served, db: Engine) -> None:
             patch.setattr(Identities, "find", None)
             assert is_short(rows.session())
         elsewhere.detach()
+        silent = SessionSync(store).attach(rows.path.maker)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Identities, "find", lambda *_: None)
+            patch.setattr(Serving, "states", lambda *_, **__: None)
+            with rows.statements() as seen:
+                assert is_short(rows.session())
+            assert len(seen) == 1
+        silent.detach()
         beside = SessionSync(store, read_through=True).attach(rows.path.maker)
         rows.hits(lambda session: session.get(Customer, 1))
         beside.detach()

@@ -11,6 +11,7 @@ from sqlalchemy.ext.horizontal_shard import ShardedSession
 from sqlalchemy.orm import Session, sessionmaker
 
 from stockstore import ChainedStore, ConfigurationError, ProcessMemoryStore, RedisStore, SqlAlchemyStore
+from stockstore.stores.sqlalchemy import ORIGIN_MARK
 from stockstore_ext.sqlalchemy import SessionSync
 from tests.read_through.served import Served
 from tests.servers.redis import RedisServer
@@ -294,6 +295,14 @@ def test_sharded(rows: Served) -> None:
         assert status(session) == UNSEEN
         assert status(session) == UNSEEN
     sync.detach()
+
+
+def test_sessions_of_stores(rows: Served) -> None:
+    """A store's own session writes the database itself, and so reads it."""
+    with rows.changed(Customer, 1), rows.path.maker(info={ORIGIN_MARK: True}) as session:
+        assert status(session) == UNSEEN
+        _unsee(session)
+        assert status(session) == UNSEEN
 
 
 def test_connection_given(rows: Served) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import pytest
-from sqlalchemy import Engine, MetaData, create_engine, delete, insert, text, update
+from sqlalchemy import Engine, MetaData, create_engine, delete, func, insert, select, text, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from stockstore import ChainedStore, RedisStore, SqlAlchemyStore
@@ -116,3 +116,23 @@ def test_autocommit(attach: Callable[..., Path], other: Engine) -> None:
     path.compare(*VERSIONED)
     assert "fast" in [tier.level for tier in path.sync.guarantee.tiers]
     engine.dispose()
+
+
+@pytest.mark.parametrize("rule", ["respect", "latest"])
+def test_read_through(attach: Callable[..., Path], rule: str) -> None:
+    """A transaction that reads from a snapshot fills nothing from it; one that reads what is committed does."""
+    path = attach(read_through=True, snapshot=rule)
+    table = Versioned.__table__
+    with path.maker() as session:
+        session.execute(select(func.count()).select_from(table))
+        with path.other.begin() as connection:
+            connection.execute(update(table).values(text="out of band"))  # type: ignore[arg-type]
+        assert session.get_one(Versioned, 1).text != "out of band"
+    committed = path.engine.execution_options(isolation_level="READ COMMITTED")
+    with path.maker(bind=committed) as session:
+        assert session.get_one(Versioned, 1).text == "out of band"
+    with path.other.begin() as connection:
+        connection.execute(update(table).values(text="later"))  # type: ignore[arg-type]
+    with path.maker() as session:
+        # Where the first one asked the cache, it still has the lease.
+        assert session.get_one(Versioned, 1).text == ("out of band" if rule == "respect" else "later")
