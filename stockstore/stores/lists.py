@@ -12,7 +12,7 @@ from stockstore.keys import Key, ListLookup, Lookup, has_other_identities_below,
 from stockstore.stores.base import Store
 from stockstore.stores.cache import written_by
 from stockstore.stores.members import Members
-from stockstore.stores.snapshots import Snapshot
+from stockstore.stores.snapshots import RowSnapshot, Snapshot
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -117,13 +117,25 @@ def _lookups(owner: type, keys: Sequence[tuple[object, ...]]) -> list[Lookup]:
 
 def _whole(members: Members, rows: Mapping[tuple[object, ...], Snapshot | None]) -> list[Snapshot] | None:
     """Give the rows of a list, ``None`` where one is gone or does not belong there any more."""
-    lookup, found = members.lookup, []
-    for key in members.keys:
-        row = rows[key]
-        if row is None or not carries(row, lookup):
-            return None
-        found.append(row)
-    return found
+    found = [row for key in members.keys if (row := rows[key]) is not None]
+    return found if len(found) == len(members.keys) and all_carry(found, members.lookup) else None
+
+
+def all_carry(rows: Sequence[Snapshot], lookup: ListLookup) -> bool:
+    """Whether rows have the values of an index."""
+    places: dict[object, list[int] | None] = {}
+    for row in rows:
+        if not isinstance(row, RowSnapshot):
+            return False
+        if row.plan not in places:
+            attrs = row.plan.attrs
+            listed = issubclass(row.cls, lookup.plan.owner) and set(attrs).issuperset(lookup.plan.names)
+            places[row.plan] = [attrs.index(name) for name in lookup.plan.names] if listed else None
+        at, state = places[row.plan], row.state
+        # Most are the very values that were asked for.
+        if at is None or (tuple([state[place] for place in at]) != lookup.values and not carries(row, lookup)):
+            return False
+    return True
 
 
 def carries(row: Snapshot, lookup: ListLookup) -> bool:

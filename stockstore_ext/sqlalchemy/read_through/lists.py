@@ -16,7 +16,7 @@ from stockstore.keys import IndexPlan, Key, ListLookup, Lookup, Native, has_othe
 from stockstore.mapped import OWN_WRITE, has_written, hides, plan_of
 from stockstore.mapped.selecting import hierarchy_of
 from stockstore.mapped.stored import keeps_list
-from stockstore.stores.lists import carries
+from stockstore.stores.lists import all_carry
 from stockstore.stores.members import Members
 from stockstore.stores.snapshots import RowSnapshot
 from stockstore_ext.sqlalchemy.read_through.loading import InexactError
@@ -71,6 +71,8 @@ class ListReading:
             return None
         if found is None:
             return None
+        if cls is lookups[0].plan.owner:
+            return [found[_record(lookup)] for lookup in lookups]
         return [[row for row in found[_record(lookup)] if issubclass(row.cls, cls)] for lookup in lookups]
 
     def bypasses(self, session: Session, cls: type) -> str:
@@ -96,8 +98,8 @@ class ListReading:
             return None
         by_key = dict(zip(wanted, rows, strict=True))
         for record, kept in known.items():
-            found = [row for key in kept.keys if (row := by_key[key]) is not None and carries(row, kept.lookup)]
-            if len(found) < len(kept.keys):
+            found = [row for key in kept.keys if (row := by_key[key]) is not None]
+            if len(found) < len(kept.keys) or not all_carry(found, kept.lookup):
                 self._drop([kept.lookup])
                 return None
             fresh[record] = found

@@ -110,10 +110,12 @@ class Serving:
         if self._classes.refuses(cls) or self._counted(self._lists.bypasses(session, cls), cls, len(lookups)):
             return None
         found = self._lists.rows(session, cls, lookups, refresh=refresh)
-        if found is None or any(self._classes.refuses(row.plan.cls) for rows in found for row in rows):
+        plans = {row.plan for rows in found or () for row in rows}
+        if found is None or any(self._classes.refuses(plan.cls) for plan in plans):
             return None
-        shown = ([_row(row) for row in rows] for rows in found)
-        return [[(row.plan, row.state) for row in rows if row is not None] for rows in shown]
+        if any(plan.deferred for plan in plans):
+            found = [[shown for row in rows if (shown := _row(row)) is not None] for rows in found]
+        return [[(row.plan, row.state) for row in rows] for rows in found]
 
     def _by_identity(self, session: Session, cls: type, lookups: Sequence[Lookup]) -> list[RowSnapshot | None] | None:
         return self._read(session, cls, lookups, False)
