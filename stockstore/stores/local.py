@@ -59,7 +59,8 @@ class LocalStore(CacheStore):
     def _look(self, cls: type, lookups: Sequence[Lookup], uses: int) -> list[Snapshot | None]:
         spaces, namespace, now = self._spaces, self._namespace(), _now()
         restore = self._reader(cls)
-        places = {lookup.plan: tuple(self._places(cls, lookup, spaces, namespace)) for lookup in lookups}
+        kinds = {lookup.plan: lookup for lookup in lookups}
+        places = {plan: tuple(self._places(cls, lookup, spaces, namespace)) for plan, lookup in kinds.items()}
         return [self._find(cls, lookup, places[lookup.plan], restore, now, uses) for lookup in lookups]
 
     def _find(self, cls: type, lookup: Lookup, places: Iterable[Cells], restore: _Restore, now: float, uses: int) -> Snapshot | None:
