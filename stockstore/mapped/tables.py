@@ -16,7 +16,7 @@ from sqlalchemy.sql.expression import TableClause
 
 from stockstore.keys import forget_keys
 from stockstore.mapped.foreign_keys import acting_keys, dependents, target_name
-from stockstore.mapped.hydrate import constructed_mappers, identity_class
+from stockstore.mapped.hydrate import constructed_mappers, identity_class, plan_slot
 
 _PLAIN: Final = re.compile(r"\w+")
 _DELETING: Final = frozenset(("delete", "replace", "merge"))
@@ -53,7 +53,8 @@ class _Index:
     def mappers(self, name: str, schema: str | None) -> list[Mapper[Any]]:
         places, wanted = self.places.get(name.lower(), ()), schema and schema.lower()
         mappers = (place.mapper() for place in places if wanted is None or place.schema is None or place.schema == wanted)
-        return [mapper for mapper in mappers if mapper is not None]
+        # One whose mapping was taken back goes when nobody holds it any more.
+        return [mapper for mapper in mappers if mapper is not None and plan_slot(mapper.class_) is not None]
 
     def roots(self, name: str, schema: str | None) -> Roots:
         return frozenset(map(identity_class, self.mappers(name, schema)))

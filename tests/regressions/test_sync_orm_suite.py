@@ -5,8 +5,8 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
-from sqlalchemy import Column, Delete, Engine, Integer, MetaData, Table, Update, create_engine, delete, event, update
-from sqlalchemy.orm import ORMExecuteState, Session, registry, sessionmaker
+from sqlalchemy import Column, Delete, Engine, Integer, MetaData, Table, Update, create_engine, delete, event, insert, literal, update
+from sqlalchemy.orm import Mapped, ORMExecuteState, Session, aliased, mapped_column, registry, sessionmaker
 
 from stockstore import ProcessMemoryStore, RedisStore
 from stockstore_ext.sqlalchemy import SessionSync
@@ -33,6 +33,32 @@ def test_statement_on_a_table_with_a_query_in_it(hooked: Hooked, deletes: bool) 
         session.execute(statement.where(persons.c.id.in_(chosen)))
 
     hooked.check(write)
+
+
+def test_statement_on_an_alias(hooked: Hooked) -> None:
+    """Its rows are not counted as those of the class beside it."""
+    alias = aliased(Person)
+    statement = update(alias).where(alias.id == 1).values(name="new")
+    hooked.check(lambda session: session.execute(statement, execution_options={"synchronize_session": False}))
+
+
+class Stamped(Base):
+    __tablename__ = "stamped"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    stamp: Mapped[str | None] = mapped_column(onupdate=literal("changed"))
+
+
+def test_statement_that_returns_defaults(hooked: Hooked) -> None:
+    """Where the application has asked for defaults, the keys cannot be asked for too."""
+    with hooked.maker() as session:
+        session.add(Stamped(id=1, name="old"))
+        session.commit()
+        session.execute(update(Stamped).where(Stamped.id == 1).values(name="new").return_defaults())
+        session.commit()
+    found = hooked.store.get(Stamped, 1)
+    assert found is not None
+    assert (found.name, found.stamp) == ("new", "changed")
 
 
 class Routed(Session):
@@ -122,3 +148,21 @@ def test_connection_that_is_none(hooked: Hooked) -> None:
         session.execute(update(Person).where(Person.id == 1).values(name="new"), execution_options={"synchronize_session": False})
         session.commit()
     assert hooked.name() == hooked.row() == "old"
+
+
+def test_class_that_is_mapped_no_more(hooked: Hooked) -> None:
+    """A write to what was its table is no write of its rows, also as long as somebody holds its mapper."""
+    table = Table("first", MetaData(), Column("id", Integer, primary_key=True))
+    table.drop(hooked.engine, checkfirst=True)
+    table.create(hooked.engine)
+    mappings = registry()
+    held = mappings.map_imperatively(type("Thing", (), {}), table)
+    with hooked.maker() as session:
+        session.execute(insert(table), [{"id": 1}])
+        session.commit()
+    mappings.dispose()
+    with hooked.maker() as session:
+        session.execute(insert(table), [{"id": 2}])
+        session.execute(update(table).values(id=table.c.id + 10))
+        session.commit()
+    del held

@@ -77,12 +77,13 @@ class _Work:
 
 
 def _mapper_of(dml: Any) -> Mapper[Any] | None:
-    """Give the mapper of a statement that the ORM executes, ``None`` for one on a table."""
+    """Give the mapper of a statement that the ORM executes, ``None`` for one on a table or an alias."""
     try:
         entity = dml.entity_description.get("entity")
     except KeyError:  # a table's own, in which a statement of the ORM is embedded
         return None
-    return None if entity is None else inspect(entity).mapper
+    mapper = None if entity is None else inspect(entity)
+    return mapper if isinstance(mapper, Mapper) else None
 
 
 def _is_alone(dml: Any, mapper: Mapper[Any], root: type) -> bool:
@@ -193,7 +194,7 @@ def _is_odd(work: _Work, keys: Sequence[Any]) -> bool:
     dml = work.dml
     names = {name for key in keys for name in (key.key, key.name)}
     changes_keys = isinstance(dml, Update) and any(getattr(column, "key", column) in names for column in _set_columns(work))
-    return bool(dml._returning or dml._prefixes or changes_keys)  # noqa: SLF001 - as above
+    return bool(dml._returning or dml._return_defaults or dml._prefixes or changes_keys)  # noqa: SLF001 - as above
 
 
 def _listed(work: _Work) -> Any:

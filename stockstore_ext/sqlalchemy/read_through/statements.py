@@ -10,7 +10,8 @@ from sqlalchemy.orm import FromStatement, ORMExecuteState, Session
 from sqlalchemy.orm.context import QueryContext
 from sqlalchemy.orm.state import InstanceState
 
-from stockstore.keys import IndexPlan, keys_of
+from stockstore.errors import CodecError
+from stockstore.keys import IndexPlan, Lookup, keys_of
 from stockstore.mapped import plan_of
 from stockstore_ext.sqlalchemy.read_through.entities import entity_of
 from stockstore_ext.sqlalchemy.read_through.lists import lists_of
@@ -111,8 +112,11 @@ class Statements:
         cls, session = state.class_, execution.session
         if is_bypassed(session) or self._serving.refuses(session, cls) or not has_all(plan_of(cls), names):
             return None
+        lookup = _identity(cls, state)
+        if lookup is None:
+            return None
         _autoflush(session, loading)
-        found = self._serving.states(session, cls, [_identity(cls, state)])
+        found = self._serving.states(session, cls, [lookup])
         if found is None or (found[0] is not None and found[0][0].cls is not cls):
             return None
         if found[0] is not None:
@@ -142,9 +146,13 @@ def _is_whole(state: "InstanceState[Any]") -> bool:
     return state.key is not None and state.identity_token is None and None not in state.key[1] and not state.load_options
 
 
-def _identity(cls: type, state: "InstanceState[Any]") -> Any:
+def _identity(cls: type, state: "InstanceState[Any]") -> Lookup | None:
+    """Give the lookup of an instance, ``None`` where its key cannot be one of a cache."""
     key: Any = state.key
-    return keys_of(cls).lookup(dict(zip(plan_of(cls).primary_key, key[1], strict=True)))
+    try:
+        return keys_of(cls).lookup(dict(zip(plan_of(cls).primary_key, key[1], strict=True)))
+    except CodecError:
+        return None
 
 
 # -- instances ----------------------------------------------------------------------------------------
