@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 from stockstore.coherence.protocol import Record, Tier, Writes
 from stockstore.coherence.reader import Reader
 from stockstore.coherence.writer import WriteThrough
-from stockstore.errors import CodecError, NotKeyedError
+from stockstore.errors import CodecError
 from stockstore.keys import Key, ListLookup, Lookup, has_other_identities_below, keys_of
 from stockstore.stores.base import Store
 from stockstore.stores.cache import written_by
@@ -16,6 +16,8 @@ from stockstore.stores.snapshots import RowSnapshot, Snapshot
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
+
+    from stockstore.mapped import MappedPlan
 
 Fetch: TypeAlias = Callable[..., Sequence[Snapshot | None]]
 """Asks for rows of a class by their keys, as ``Store.batch_fetch`` does."""
@@ -117,30 +119,29 @@ def _lookups(owner: type, keys: Sequence[tuple[object, ...]]) -> list[Lookup]:
 
 def _whole(members: Members, rows: Mapping[tuple[object, ...], Snapshot | None]) -> list[Snapshot] | None:
     """Give the rows of a list, ``None`` where one is gone or does not belong there any more."""
-    found = [row for key in members.keys if (row := rows[key]) is not None]
-    return found if len(found) == len(members.keys) and all_carry(found, members.lookup) else None
+    found = [row for key in members.keys if isinstance(row := rows[key], RowSnapshot)]
+    whole = len(found) == len(members.keys) and all_carry(((row.plan, row.state) for row in found), members.lookup)
+    return [*found] if whole else None
 
 
-def all_carry(rows: Sequence[Snapshot], lookup: ListLookup) -> bool:
-    """Whether rows have the values of an index."""
-    places: dict[object, list[int] | None] = {}
-    for row in rows:
-        if not isinstance(row, RowSnapshot):
-            return False
-        if row.plan not in places:
-            attrs = row.plan.attrs
-            listed = issubclass(row.cls, lookup.plan.owner) and set(attrs).issuperset(lookup.plan.names)
-            places[row.plan] = [attrs.index(name) for name in lookup.plan.names] if listed else None
-        at, state = places[row.plan], row.state
-        # Most are the very values that were asked for.
-        if at is None or (tuple([state[place] for place in at]) != lookup.values and not carries(row, lookup)):
+def all_carry(rows: "Iterable[tuple[MappedPlan, tuple[object, ...]]]", lookup: ListLookup) -> bool:
+    """Whether rows, given by their plans and column states, have the values of an index."""
+    places: dict[MappedPlan, list[int] | None] = {}
+    for plan, state in rows:
+        if plan not in places:
+            listed = issubclass(plan.cls, lookup.plan.owner) and set(plan.attrs).issuperset(lookup.plan.names)
+            places[plan] = [plan.attrs.index(name) for name in lookup.plan.names] if listed else None
+        at = places[plan]
+        if at is None or not _carries(tuple([state[place] for place in at]), lookup):
             return False
     return True
 
 
-def carries(row: Snapshot, lookup: ListLookup) -> bool:
-    """Whether a row has the values of an index."""
+def _carries(values: tuple[object, ...], lookup: ListLookup) -> bool:
+    # Most are the very values that were asked for.
+    if values == lookup.values:
+        return True
     try:
-        return row.native(lookup.plan) == lookup.native and issubclass(row.cls, lookup.plan.owner)
-    except (NotKeyedError, CodecError):
+        return lookup.plan.native(values) == lookup.native
+    except CodecError:
         return False

@@ -13,7 +13,7 @@ from stockstore.coherence.protocol import Record, Writes
 from stockstore.coherence.reader import Reader
 from stockstore.errors import CodecError
 from stockstore.keys import IndexPlan, Key, ListLookup, Lookup, Native, has_other_identities_below, keys_of
-from stockstore.mapped import OWN_WRITE, has_written, hides, plan_of
+from stockstore.mapped import OWN_WRITE, MappedPlan, has_written, hides, plan_of
 from stockstore.mapped.selecting import hierarchy_of
 from stockstore.mapped.stored import keeps_list
 from stockstore.stores.lists import all_carry
@@ -22,9 +22,10 @@ from stockstore.stores.snapshots import RowSnapshot
 from stockstore_ext.sqlalchemy.read_through.loading import InexactError
 from stockstore_ext.sqlalchemy.scope import PINNING
 
-ReadRows: TypeAlias = Callable[[Session, type, Sequence[Lookup]], "list[RowSnapshot | None] | None"]
+Row: TypeAlias = tuple[MappedPlan, tuple[Any, ...]]
+ReadRows: TypeAlias = Callable[[Session, type, Sequence[Lookup]], "list[Row | None] | None"]
 Invalidate: TypeAlias = Callable[[Writes], None]
-Rows: TypeAlias = dict[Record, list[RowSnapshot]]
+Rows: TypeAlias = dict[Record, list[Row]]
 _ORDERED: Final = frozenset((int, dt.date, bytes, uuid.UUID))
 """Types of primary keys whose order in Python is that of every database."""
 _LEVEL: Final = text("SELECT upper(current_setting('transaction_isolation'))")
@@ -58,7 +59,7 @@ class ListReading:
         self._may_fill = may_fill
         self._invalidate = invalidate
 
-    def rows(self, session: Session, cls: type, lookups: Sequence[ListLookup], *, refresh: bool = False) -> list[list[RowSnapshot]] | None:
+    def rows(self, session: Session, cls: type, lookups: Sequence[ListLookup], *, refresh: bool = False) -> list[list[Row]] | None:
         """Give the rows of lists, in the positions of lookups of one index; ``None`` where the statement is to be executed as it is."""
         lists = {_record(lookup): lookup for lookup in lookups}
         if not lists or not self._may_serve(session, cls, lookups):
@@ -73,7 +74,7 @@ class ListReading:
             return None
         if cls is lookups[0].plan.owner:
             return [found[_record(lookup)] for lookup in lookups]
-        return [[row for row in found[_record(lookup)] if issubclass(row.cls, cls)] for lookup in lookups]
+        return [[row for row in found[_record(lookup)] if issubclass(row[0].cls, cls)] for lookup in lookups]
 
     def bypasses(self, session: Session, cls: type) -> str:
         """Tell why a session reads all lists of a class from the database; ``""``: it need not."""
@@ -121,7 +122,7 @@ class ListReading:
         if may_fill and not levels and connection.dialect.name == "postgresql":
             levels.add(str(connection.execute(_LEVEL).scalar_one()))
         shared = may_fill and levels.isdisjoint(PINNING)
-        fresh.update((_record(lookup), by_native[lookup.native]) for lookup in lookups)
+        fresh.update((_record(lookup), [(row.plan, row.state) for row in by_native[lookup.native]]) for lookup in lookups)
         return [_members(lookup, by_native[lookup.native], shared=shared) for lookup in lookups]
 
     def _forget(self, session: Session, cls: type, lists: Mapping[Record, ListLookup]) -> None:

@@ -54,7 +54,7 @@ class Serving:
         self._batches = MemoryBatches(tiers, classes)
         self._may_fill = may_fill
         self._invalidate = invalidate
-        self._lists = ListReading(tiers, origin_engine(store), self._by_identity, may_fill, invalidate)
+        self._lists = ListReading(tiers, origin_engine(store), self.states, may_fill, invalidate)
 
     def refuses(self, session: Session, cls: type, *, reads: int = 0) -> str:
         """Tell why a session has to read all rows of a mapped class from the database; ``""``: it may be served.
@@ -110,15 +110,13 @@ class Serving:
         if self._classes.refuses(cls) or self._counted(self._lists.bypasses(session, cls), cls, len(lookups)):
             return None
         found = self._lists.rows(session, cls, lookups, refresh=refresh)
-        plans = {row.plan for rows in found or () for row in rows}
+        plans = {plan for rows in found or () for plan, _ in rows}
         if found is None or any(self._classes.refuses(plan.cls) for plan in plans):
             return None
         if any(plan.deferred for plan in plans):
-            found = [[shown for row in rows if (shown := _row(row)) is not None] for rows in found]
-        return [[(row.plan, row.state) for row in rows] for rows in found]
-
-    def _by_identity(self, session: Session, cls: type, lookups: Sequence[Lookup]) -> list[RowSnapshot | None] | None:
-        return self._read(session, cls, lookups, False)
+            shown = ([_row(RowSnapshot(*row, shared=False)) for row in rows] for rows in found)
+            return [[(row.plan, row.state) for row in rows if row is not None] for rows in shown]
+        return found
 
     def quick_hit(self, cls: type, glance: Glance) -> Hit | None:
         """Give the short way to a hit on a class, ``None`` where the first tier has none."""
