@@ -60,7 +60,7 @@ def maker(engine: Engine, namespace: str) -> Iterator[sessionmaker[Session]]:
     Base.metadata.drop_all(engine)
     Base.metadata.create_all(engine)
     store = ChainedStore([ProcessMemoryStore(max_staleness=None, namespace=namespace), SqlAlchemyStore(engine=engine)])
-    made = sessionmaker(engine, class_=type("Watched", (Session,), {}))
+    made: sessionmaker[Session] = sessionmaker(engine, class_=type("Watched", (Session,), {}))
     sync = SessionSync(store, read_through=True).attach(made)
     yield made
     sync.detach()

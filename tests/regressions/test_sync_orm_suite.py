@@ -156,7 +156,7 @@ def test_class_that_is_mapped_no_more(hooked: Hooked) -> None:
     table.drop(hooked.engine, checkfirst=True)
     table.create(hooked.engine)
     mappings = registry()
-    held = mappings.map_imperatively(type("Thing", (), {}), table)
+    held: Any = mappings.map_imperatively(type("Thing", (), {}), table)
     with hooked.maker() as session:
         session.execute(insert(table), [{"id": 1}])
         session.commit()
