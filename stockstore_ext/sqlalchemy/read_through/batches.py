@@ -1,25 +1,54 @@
 # ruff: noqa: SLF001 - the short way goes past what the store's own methods ask for each row
 """Batches of hits in process memory, in passes that the interpreter runs fast."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from itertools import repeat
+from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 from sqlalchemy.orm import Session
 
 from stockstore.errors import CodecError
 from stockstore.instrumentation import listening
-from stockstore.keys import Lookup, keys_of
+from stockstore.keys import KeyPlan, Lookup, keys_of
 from stockstore.mapped import MappedPlan, has_written, hides, plan_of
 from stockstore.stores.hits import any_over
 from stockstore.stores.memory import ProcessMemoryStore
 from stockstore.stores.tenants import current as asking
 from stockstore.stores.tiers.local import LocalTier
 from stockstore_ext.sqlalchemy.read_through.classes import Classes
-from stockstore_ext.sqlalchemy.read_through.exact import are_exact
+from stockstore_ext.sqlalchemy.read_through.exact import kinds_of
 
-_QUICK = ({int}, {str})
+_QUICK: Final = (int, str)
 Row = tuple[MappedPlan, tuple[Any, ...]]
+
+
+class Batch(Sequence[Lookup]):
+    """Lookups of a key of one name by values that are all text or all whole numbers, made only when they are asked for.
+
+    Attributes:
+        plan: The key.
+        values: The values.
+    """
+
+    __slots__ = ("plan", "values")
+
+    def __init__(self, plan: KeyPlan, values: list[Any]) -> None:
+        """Keep the values, which are in the canonical form of keys already."""
+        self.plan = plan
+        self.values = values
+
+    def __len__(self) -> int:
+        """Give their number."""
+        return len(self.values)
+
+    def __getitem__(self, at: Any) -> Any:
+        """Give one of them, or some."""
+        return list(self)[at] if isinstance(at, slice) else Lookup(self.plan, self.values[at], (self.values[at],))
+
+    def __iter__(self) -> Iterator[Lookup]:
+        """Make them."""
+        return map(Lookup, repeat(self.plan), self.values, zip(self.values, strict=True))
 
 
 class MemoryBatches:
@@ -37,19 +66,19 @@ class MemoryBatches:
 
     def rows(self, session: Session, cls: type, lookups: Sequence[Lookup]) -> list[Row] | None:
         """Give the rows of lookups of one key, ``None`` where not all of them are plain hits."""
-        store = self._store
+        store, keys = self._store, keys_of(cls)
         if store is None or listening or store.tenant_rules or asking.get() is not None or not lookups:
             return None
-        if lookups[0].plan is not keys_of(cls).identity or len(lookups[0].values) > 1 or not are_exact(cls, lookups):
+        if lookups[0].plan is not keys.identity or len(lookups[0].values) > 1 or kinds_of(cls, keys.identity)[0] not in _QUICK:
             return None
-        values: list[Any] = [lookup.values[0] for lookup in lookups]
-        if set(map(type, values)) not in _QUICK:
+        values: list[Any] = lookups.values if type(lookups) is Batch else [lookup.values[0] for lookup in lookups]
+        if set(map(type, values)) != {kinds_of(cls, keys.identity)[0]}:
             return None
         # Of another row's change the longer way knows that it is another's.
         if has_written(session, plan_of(cls).root, None) or hides(session, cls):
             return None
-        cells = store._shelves.found(store._namespace(), lookups[0].plan, alias=False)
-        return self._unpacked(cls, [cells.get(value) for value in values])
+        cells = store._shelves.found(store._namespace(), keys.identity, alias=False)
+        return self._unpacked(cls, list(map(cells.get, values)))
 
     def _unpacked(self, cls: type, nodes: list[Any]) -> list[Row] | None:
         # In this order: see LocalCells.

@@ -95,7 +95,7 @@ class Serving:
         quick = None if refresh or self._classes.refuses(cls) else self._batches.rows(session, cls, lookups)
         if quick is not None:
             return [*quick]
-        found = self._read(session, cls, lookups, refresh)
+        found = self._read(session, cls, list(lookups), refresh)
         return None if found is None else [None if row is None else (row.plan, row.state) for row in found]
 
     def lists(self, session: Session, cls: type, lookups: Sequence[ListLookup], *, refresh: bool = False) -> list[list[Row]] | None:

@@ -8,7 +8,6 @@ order as they are is not recognised: the database answers it. The private names 
 """
 
 from collections.abc import Mapping, Sequence
-from itertools import repeat
 from operator import and_, eq
 from typing import Any, Final, NamedTuple
 
@@ -17,6 +16,7 @@ from sqlalchemy.sql.operators import in_op
 
 from stockstore.errors import CodecError
 from stockstore.keys import Lookup
+from stockstore_ext.sqlalchemy.read_through.batches import Batch
 from stockstore_ext.sqlalchemy.read_through.entities import Entity, KeyForm, entity_selected, unannotated
 from stockstore_ext.sqlalchemy.read_through.parts import Order, order_of
 
@@ -36,7 +36,7 @@ class Question(NamedTuple):
     """
 
     entity: Entity
-    lookups: list[Lookup]
+    lookups: Sequence[Lookup]
     sorted: bool
     order: Order
     paired: bool
@@ -138,7 +138,7 @@ def _is_value(bind: Any, types: tuple[Any, ...]) -> bool:
 # -- values -----------------------------------------------------------------------------------------
 
 
-def _lookups(condition: _Condition, parameters: Mapping[str, Any] | Sequence[Any] | None) -> list[Lookup] | None:
+def _lookups(condition: _Condition, parameters: Mapping[str, Any] | Sequence[Any] | None) -> Sequence[Lookup] | None:
     if parameters:
         if not isinstance(parameters, Mapping) or not parameters.keys() <= {
             bind.key for bind in condition.binds if not bind.unique or condition.form.is_index
@@ -153,20 +153,19 @@ def _lookups(condition: _Condition, parameters: Mapping[str, Any] | Sequence[Any
         return None
 
 
-def _one(form: KeyForm, values: tuple[Any, ...]) -> list[Lookup] | None:
+def _one(form: KeyForm, values: tuple[Any, ...]) -> Sequence[Lookup] | None:
     # What NULL equals is left to the database, and so is a parameter that was not given.
     return None if None in values else [Lookup(form.plan, form.plan.native(values), values)]
 
 
-def _many(condition: _Condition, values: Any) -> list[Lookup] | None:
+def _many(condition: _Condition, values: Any) -> Sequence[Lookup] | None:
     """Give the lookups of a list of values; what contains NULL is in no list."""
     plan = condition.form.plan
     if not isinstance(values, (list, tuple, set, frozenset)):
         return None
     if len(plan.names) == 1:
         if set(map(type, values)) in _EXACT:
-            ordered = sorted(set(values))
-            return list(map(Lookup, repeat(plan), ordered, zip(ordered)))
+            return Batch(plan, sorted(set(values)))
         keys = [(value,) for value in values if value is not None]
     else:
         places = [condition.names.index(name) for name in plan.names]
@@ -177,8 +176,10 @@ def _many(condition: _Condition, values: Any) -> list[Lookup] | None:
     return [found[native] for native in (sorted(found) if set(map(type, found)) in _EXACT else found)]
 
 
-def _is_sorted(condition: _Condition, lookups: list[Lookup]) -> bool:
-    return condition.form.is_identity and (not lookups[1:] or set(map(type, [lookup.native for lookup in lookups])) in _EXACT)
+def _is_sorted(condition: _Condition, lookups: Sequence[Lookup]) -> bool:
+    return condition.form.is_identity and (
+        type(lookups) is Batch or not lookups[1:] or set(map(type, [lookup.native for lookup in lookups])) in _EXACT
+    )
 
 
 def _is_paired(entity: Entity, condition: _Condition, columns: Sequence[Any]) -> bool:

@@ -100,7 +100,7 @@ class Statements:
         plan = question.lookups[0].plan if question.lookups else None
         if not isinstance(plan, IndexPlan):
             return None
-        found = self._serving.lists(session, question.entity.cls, lists_of(plan, question.lookups), refresh=anew)
+        found = self._serving.lists(session, question.entity.cls, lists_of(plan, list(question.lookups)), refresh=anew)
         return None if found is None else [row for rows in found for row in rows]
 
     def _refreshed(self, execution: ORMExecuteState, statement: Any, loading: Any) -> Result[Any] | None:
