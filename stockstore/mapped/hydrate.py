@@ -194,6 +194,13 @@ def _expressions(mapper: Mapper[Any], attrs: tuple[str, ...]) -> tuple[str, ...]
     return tuple(key for key in others if key in mapper.class_manager and mapper.class_manager[key].impl.accepts_scalar_loader)
 
 
+def begin(session: Session, mapper: Mapper[Any]) -> None:
+    """Begin a transaction where none is open, as any statement of the session would, or raise what that would raise."""
+    transaction = session._transaction
+    if transaction is None or transaction._state is not SessionTransactionState.ACTIVE:
+        _begin(session, mapper)
+
+
 def _begin(session: Session, mapper: Mapper[Any]) -> None:
     """Begin a transaction, or raise as any statement of the session would."""
     # Without a transaction a later rollback would not expire what is attached now.

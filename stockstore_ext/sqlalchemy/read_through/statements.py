@@ -6,13 +6,14 @@ from operator import itemgetter
 from typing import Any, Final
 
 from sqlalchemy import Result, Select, event
-from sqlalchemy.orm import FromStatement, ORMExecuteState, Session
+from sqlalchemy.orm import FromStatement, Mapper, ORMExecuteState, Session
 from sqlalchemy.orm.context import QueryContext
 from sqlalchemy.orm.state import InstanceState
 
 from stockstore.errors import CodecError
 from stockstore.keys import IndexPlan, Lookup, keys_of
 from stockstore.mapped import plan_of
+from stockstore.mapped.hydrate import begin
 from stockstore_ext.sqlalchemy.read_through.entities import entity_of
 from stockstore_ext.sqlalchemy.read_through.lists import lists_of
 from stockstore_ext.sqlalchemy.read_through.options import BYPASS, REFRESH, is_bypassed
@@ -82,12 +83,12 @@ class Statements:
         session, cls = execution.session, question.entity.cls
         if self._serving.refuses(session, cls, reads=len(question.lookups)):
             return None
-        _autoflush(session, loading)
+        _begin(session, question.entity.mapper, loading)
         anew = bool(execution.execution_options.get(REFRESH))
         states = (
             self._listed(session, question, anew) if question.listed else self._serving.states(session, cls, question.lookups, refresh=anew)
         )
-        if states is None or not session.is_active:
+        if states is None:
             return None
         rows = _sorted([row for row in states if row is not None], question)
         instances = attached(session, rows)
@@ -115,7 +116,7 @@ class Statements:
         lookup = _identity(cls, state)
         if lookup is None:
             return None
-        _autoflush(session, loading)
+        _begin(session, state.mapper, loading)
         found = self._serving.states(session, cls, [lookup])
         if found is None or (found[0] is not None and found[0][0].cls is not cls):
             return None
@@ -136,9 +137,11 @@ def _may_answer(execution: ORMExecuteState, loading: Any) -> bool:
     )
 
 
-def _autoflush(session: Session, loading: Any) -> None:
+def _begin(session: Session, mapper: Mapper[Any], loading: Any) -> None:
+    """Flush and begin as the statement would: by a later rollback, what it sets in instances expires."""
     if loading._autoflush:
         session._autoflush()
+    begin(session, mapper)
 
 
 def _is_whole(state: "InstanceState[Any]") -> bool:
