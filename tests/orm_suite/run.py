@@ -72,7 +72,7 @@ def _groups(folder: Path, files: Sequence[str], count: int) -> list[list[str]]:
 
 
 def _run(folder: Path, files: Sequence[str], mode: str, options: Sequence[str]) -> Tests:
-    with tempfile.TemporaryDirectory() as made:
+    with tempfile.TemporaryDirectory() as made:  # where the tests put databases of theirs
         report = Path(made) / "report"
         command = [
             *(sys.executable, "-s", "-m", "pytest", "-q", "--tb=native", "-o", "addopts=", "--strict-markers"),
@@ -90,18 +90,19 @@ def _run(folder: Path, files: Sequence[str], mode: str, options: Sequence[str]) 
                 "--stockstore-report",
                 str(report),
             ),
+            *("--rootdir", str(folder), "-c", str(folder / "pyproject.toml")),
             *options,
-            *files,
+            *(str(folder / file) for file in files),
         ]
-        done = subprocess.run(command, cwd=folder, env=_environment(made), capture_output=True, text=True, check=False)
+        done = subprocess.run(command, cwd=made, env=_environment(folder), capture_output=True, text=True, check=False)
         if done.returncode not in _RAN:
             raise BrokenRun(f"pytest ended with {done.returncode}:\n{done.stdout[-4000:]}{done.stderr[-4000:]}")
         return read_report(report.read_text(encoding="utf-8").splitlines())
 
 
-def _environment(folder: str) -> dict[str, str]:
+def _environment(folder: Path) -> dict[str, str]:
     """The order of sets is that of the other half, and no plugin of this environment takes part."""
-    own = {"PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "0", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "STOCKSTORE_ORM_SUITE": folder}
+    own = {"PYTHONPATH": f"{ROOT}{os.pathsep}{folder}", "PYTHONHASHSEED": "0", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     return {**{name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}, **own}
 
 

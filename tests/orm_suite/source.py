@@ -30,7 +30,9 @@ def sources(cache: Path = CACHE) -> Path:
     if not folder.exists():
         cache.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache) as made:
-            _unpack(_fetch(Path(made)), Path(made)).rename(folder)
+            unpacked = _unpack(_fetch(Path(made)), Path(made))
+            if not folder.exists():  # by another run meanwhile
+                unpacked.rename(folder)
     return folder
 
 
