@@ -32,6 +32,10 @@ class Home:
                 f"an asyncio client ({self._client}) was called by blocking code; await AsyncStore(store) instead, "
                 "or give the store a blocking client"
             )
+        self.arrive()
+
+    def arrive(self) -> None:
+        """See to it that this is the client's loop; raises ConfigurationError."""
         loop = asyncio.get_running_loop()
         if self._loop is None:
             self._loop = loop

@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Literal, TypeAlias, TypeVar
 
+from stockstore.aio.bridge import greenlet_spawn
 from stockstore.errors import ConfigurationError
 
 T = TypeVar("T")
@@ -33,6 +34,10 @@ class Backend(ABC):
     @abstractmethod
     def get_many(self, keys: Sequence[str]) -> dict[str, bytes]:
         """Give the values of those keys that are present; one round trip per node."""
+
+    async def get_many_awaited(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """Do as :meth:`get_many`, in a coroutine; a backend whose ``io`` is ``"awaited"`` may know how to do without a greenlet."""
+        return await greenlet_spawn(self.get_many, keys)
 
     @abstractmethod
     def set_many(self, items: Sequence[tuple[str, bytes, int]]) -> None:

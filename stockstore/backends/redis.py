@@ -87,6 +87,13 @@ class RedisBackend(CoherentBackend):
         with self._errors():
             return self._exchange.get(keys)
 
+    async def get_many_awaited(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """Give the cells of those keys that are present, in a coroutine of an asyncio client's loop."""
+        if not isinstance(self._exchange, OnAwaitedServer):
+            return await super().get_many_awaited(keys)
+        with self._errors():
+            return await self._exchange.ask(keys) if keys else {}
+
     def follow_many(self, keys: Sequence[str]) -> dict[str, bytes]:
         """Give cells and follow aliases in one round trip for each thousand; on a cluster in two."""
         if self._scattered:

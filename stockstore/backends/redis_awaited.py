@@ -44,6 +44,11 @@ class OnAwaitedServer:
         self._home.enter()
         return await_only(self._reads.ask(keys))
 
+    def ask(self, keys: Sequence[str]) -> Awaitable[Found]:
+        """Do as :meth:`get`, in a coroutine."""
+        self._home.arrive()
+        return self._reads.ask(keys)
+
     def parts(self, *batches: Sequence[Item]) -> Iterator[tuple[Sequence[Item], ...]]:
         """Part what is above a thousand keys."""
         yield from by_thousands(*batches)
