@@ -37,21 +37,19 @@ class Gathering:
         self._wanted.append((keys, answer))
         if not self._due and self._busy < AT_ONCE:
             self._due = True
-            # In no task's context: what is read is read for all.
-            loop.call_soon(self._start, context=Context())
+            self._busy += 1
+            # It begins in the next turn, and in no task's context: what is read is read for all.
+            worker = Context().run(loop.create_task, self._work())
+            self._workers.add(worker)
+            worker.add_done_callback(self._workers.discard)
         return answer
 
-    def _start(self) -> None:
-        self._due = False
-        self._busy += 1
-        worker = asyncio.get_running_loop().create_task(self._work())
-        self._workers.add(worker)
-        worker.add_done_callback(self._workers.discard)
-
     async def _work(self) -> None:
+        self._due = False
         try:
             while self._wanted:
-                await self._answer(self._take())
+                if asked := self._take():
+                    await self._answer(asked)
         finally:
             # At once, and not when the task is done: until then nobody would begin another.
             self._busy -= 1
@@ -65,10 +63,10 @@ class Gathering:
         return [(keys, answer) for keys, answer in taken if not answer.done()]
 
     async def _answer(self, asked: list[tuple[Sequence[str], "asyncio.Future[Found]"]]) -> None:
-        keys = list(dict.fromkeys(chain.from_iterable(keys for keys, _ in asked)))
+        keys = asked[0][0] if len(asked) == 1 else list(dict.fromkeys(chain.from_iterable(keys for keys, _ in asked)))
         try:
-            found: Found = {}
-            for start in range(0, len(keys), MOST):
+            found = await self._read(keys[:MOST])
+            for start in range(MOST, len(keys), MOST):
                 found |= await self._read(keys[start : start + MOST])
         except BaseException as error:
             for _, answer in asked:
@@ -78,7 +76,7 @@ class Gathering:
             return
         for wanted, answer in asked:
             if not answer.done():
-                answer.set_result({key: found[key] for key in wanted if key in found})
+                answer.set_result(found if wanted is keys else {key: found[key] for key in wanted if key in found})
 
 
 def _fail(answer: "asyncio.Future[Any]", error: BaseException) -> None:

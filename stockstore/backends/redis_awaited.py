@@ -19,6 +19,13 @@ from stockstore.backends.redis_exchange import CHUNK, Call, by_thousands, checke
 from stockstore.backends.redis_identity import AwaitedLife, life_of
 from stockstore.cells import NO_ID
 
+try:
+    from hiredis import pack_command
+except ImportError:  # without it redis-py works as well
+    _pack: Callable[[Any], bytes] | None = None
+else:
+    _pack = pack_command
+
 T = TypeVar("T")
 _POLICY: Final = re.compile(rb"maxmemory_policy:(\S+)")
 
@@ -34,10 +41,13 @@ class OnAwaitedServer:
         self._client = client
         self._home = Home(client)
         self._reads = Gathering(self._read)
-        self._room = asyncio.Semaphore(max(1, min(client.connection_pool.max_connections, CONNECTIONS)))
+        self._room = self._new_room()
         # As on the blocking client.
         named = signature(ConnectionPool.get_connection).parameters.get("command_name")
         self._names = ("EVALSHA",) if named is not None and named.default is Parameter.empty else ()
+
+    def _new_room(self) -> asyncio.Semaphore:
+        return asyncio.Semaphore(max(1, min(self._client.connection_pool.max_connections, CONNECTIONS)))
 
     def get(self, keys: Sequence[str]) -> Found:
         """Read along with all that other tasks want to read in this turn of the loop."""
@@ -85,6 +95,7 @@ class OnAwaitedServer:
         self._home.enter()
         await_only(self._client.aclose())
         self._home.leave()
+        self._reads, self._room = Gathering(self._read), self._new_room()
 
     def at_home(self, work: Callable[[], T]) -> T:
         """Do work in the client's loop, also from a thread of the library's own."""
@@ -147,7 +158,8 @@ async def _scan(command: Sequence[str], connection: Any, _life: AwaitedLife) -> 
 
 
 async def _ask(connection: Any, *command: str | bytes) -> Any:
-    await connection.send_packed_command(connection.pack_command(*command))
+    # redis-py's asyncio connections pack in Python, which takes longer than all else about a batch.
+    await connection.send_packed_command(connection.pack_command(*command) if _pack is None else [_pack(command)])
     return await connection.read_response()
 
 

@@ -53,7 +53,7 @@ def open_client(url: str, connect_timeout: float, read_timeout: float) -> "redis
     """Give a client for a URL, without connecting.
 
     A connection that broke is made anew once, at once; a time-out is not tried again, so an operation
-    takes at most the two time-outs together. The pool of an asyncio client is bounded, and waited for.
+    takes at most the two time-outs together. The pool of an asyncio client is bounded; who uses it has to wait for room in it.
 
     Raises:
         ConfigurationError: The URL does not fit; its password is not shown.
@@ -84,8 +84,7 @@ def _blocking(url: str, options: dict[str, Any]) -> "redis.Redis":
 
 def _awaited(url: str, options: dict[str, Any]) -> "redis.asyncio.Redis":
     retry = AwaitedRetry(NoBackoff(), 1, (redis.ConnectionError,))
-    wait = options["socket_connect_timeout"] + options["socket_timeout"]
-    pool = redis.asyncio.BlockingConnectionPool.from_url(url, max_connections=CONNECTIONS, timeout=wait, retry=retry, **options)
+    pool = redis.asyncio.ConnectionPool.from_url(url, max_connections=CONNECTIONS, retry=retry, **options)
     return redis.asyncio.Redis.from_pool(pool)
 
 
