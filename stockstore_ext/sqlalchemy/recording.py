@@ -21,7 +21,7 @@ from stockstore.evidence.aside import aside, asking, is_private
 from stockstore.keys import ListLookup, keys_of
 from stockstore.mapped.hydrate import is_flushing
 from stockstore.mapped.reread import is_exact, reread
-from stockstore.mapped.sessions import note
+from stockstore.mapped.sessions import is_clean, note
 from stockstore.stores.snapshots import RowSnapshot, Snapshot
 from stockstore.stores.tiers.backed import BackendTier
 from stockstore_ext.sqlalchemy.collect import Collecting, WritesOf, statement
@@ -123,7 +123,7 @@ class Recording:
 
     def may_fill(self, session: Session, connection: Connection) -> bool:
         """Whether the caches may be given what a session reads on a connection now."""
-        return self.scopes.may_fill(connection, self.frames_of(session))
+        return is_clean(session) and self.scopes.may_fill(connection, self.frames_of(session))
 
     def attach(self) -> None:
         """Stay on the engines."""

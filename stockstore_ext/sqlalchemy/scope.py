@@ -131,8 +131,13 @@ class Scopes:
         return connection.dialect.name == "sqlite" and getattr(pooled.dbapi_connection, "in_transaction", True) is False
 
     def may_fill(self, connection: Connection, frames: list[Frame]) -> bool:
-        """Whether what a statement on a connection will read is no older than now."""
+        """Whether what a statement on a connection will read is no older than now, and what others may see.
+
+        Of a transaction that has written it may not be: a trigger may have changed more than what is known to be written.
+        """
         if not frames or (connection.dialect.name == "sqlite" and has_open_cursor(connection)):
+            return False
+        if any(frame.noted for frame in frames):
             return False
         return not any(_is_pinned(connection, frame) for frame in frames)
 

@@ -126,3 +126,27 @@ def test_new_row_past_the_session(seeded: Path) -> None:
         assert seeded.read(Customer, 9) is None
         session.rollback()
     assert seeded.read(Customer, 9) is None
+
+
+@ON_POSTGRES
+def test_what_a_trigger_changed_along(attach: Attach) -> None:
+    """A session that has written anything keeps what it loads to itself: a trigger may have changed other rows along, and nobody has seen it."""
+    path = attach(read_through=True)
+    path.seed(Customer(id=1, name="ann"))
+    touch = "BEGIN UPDATE customers SET status = 'by a trigger' WHERE id = NEW.customer_id; RETURN NULL; END"
+    with path.other.begin() as connection:
+        connection.execute(text(f"CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$ {touch} $$"))
+        connection.execute(text("CREATE TRIGGER touch AFTER INSERT ON orders FOR EACH ROW EXECUTE FUNCTION touch()"))
+    try:
+        with path.maker() as session:
+            session.add(Order(id=1, number="one", customer_id=1))
+            session.flush()
+            assert session.get_one(Customer, 1).status == "by a trigger"
+            session.rollback()
+    finally:
+        with path.other.begin() as connection:
+            connection.execute(text("DROP TRIGGER touch ON orders"))
+            connection.execute(text("DROP FUNCTION touch()"))
+    assert path.read(Customer, 1) == path.row(Customer, 1)
+    with path.maker() as session:
+        assert session.get_one(Customer, 1).status == "new"

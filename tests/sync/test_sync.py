@@ -181,20 +181,23 @@ def test_stores_that_are_no_cache(sqlite_engine: Engine) -> None:
 
 @ON_POSTGRES
 @pytest.mark.parametrize("chained", [False, True])
-def test_caching_switched_off(db: Engine, other: Engine, chained: bool) -> None:
+@pytest.mark.parametrize("read_through", [False, True])
+def test_caching_switched_off(db: Engine, chained: bool, read_through: bool) -> None:
     """Above stores that keep nothing a hook is attached as ever, and does nothing: no row is read again, and no class noted."""
     store: Store = ChainedStore([NullStore(), NullStore(), SqlAlchemyStore(engine=db)]) if chained else NullStore()
     maker: sessionmaker[Session] = sessionmaker(db, class_=type("Watched", (Session,), {}))
     statements: list[str] = []
-    sync = SessionSync(store, require="strict").attach(maker)
+    sync = SessionSync(store, require="strict", read_through=read_through).attach(maker)
     event.listen(db, "before_cursor_execute", lambda _c, _cursor, statement, *_: statements.append(statement))
     try:
         with maker() as session:
             session.add(Customer(id=1, name="ann"))
             session.commit()
+        with maker() as session:
+            assert session.get_one(Customer, 1).name == "ann"
     finally:
         sync.detach()
-    assert [statement.split()[0] for statement in statements] == ["INSERT"]
+    assert [statement.split()[0] for statement in statements] == ["INSERT", "SELECT"]
 
 
 @ON_SQLITE

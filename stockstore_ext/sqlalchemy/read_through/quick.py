@@ -26,7 +26,7 @@ _now = time.monotonic
 
 def memory_of(tiers: tuple[Any, ...]) -> ProcessMemoryStore | None:
     """Give the store whose hits are the chain's: process memory above all else, with one namespace for all."""
-    store = tiers[0]._store if type(tiers[0]) is LocalTier else None
+    store = tiers[0]._store if tiers and type(tiers[0]) is LocalTier else None
     return store if type(store) is ProcessMemoryStore and not callable(store._namespace_setting) else None
 
 
