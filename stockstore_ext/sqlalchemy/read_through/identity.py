@@ -43,10 +43,14 @@ class Identities:
         self._glance = glance
         self._plans: dict[type, MappedPlan] = {}
 
+    def serves(self, cls: type) -> bool:
+        """Whether any session may be served a class."""
+        return not self._serving.refuses_class(cls)
+
     def find(self, session: Session, mapper: Mapper[Any], identity: Sequence[Any], options: Options) -> object | None:
         """Give the object of a primary key, ``PASSIVE_CLASS_MISMATCH`` where there is none; ``None``: SQLAlchemy is to look itself."""
         cls = mapper.class_
-        if self._serving.refuses_class(cls) or _is_refused(session, options):
+        if _is_refused(session, options):
             return None
         lookup = _lookup(cls, identity)
         found = lookup and self._serving.find(session, cls, [lookup], refresh=is_refresh(session, options), counted=False)
@@ -100,7 +104,8 @@ def methods(seam: Seam[Identities]) -> dict[str, Any]:
                 found = _hit(self, mapper.class_, primary_key_identity[0])
                 if found is not None:
                     return found  # type: ignore[no-any-return]
-            for hook in seam.hooks if _is_absent(self, mapper, primary_key_identity) else ():
+            serving = [hook for hook in seam.hooks if hook.serves(mapper.class_)]
+            for hook in serving if serving and _is_absent(self, mapper, primary_key_identity) else ():
                 found = hook.find(self, mapper, primary_key_identity, execution_options)
                 if found is not None:
                     return found

@@ -62,8 +62,11 @@ class Serving:
         What is told of the class is what :meth:`Classes.refuses` tells; of the session ``"scope"``, ``"snapshot"``, ``"option"`` or
         ``"own write"``, by which so many reads are counted.
         """
-        refused, reason = self._classes.refuses(cls), hides(session, cls)
-        return refused or self._counted("" if self._tenant(session, reason) else reason, cls, reads)
+        refused = self._classes.refuses(cls)
+        if refused:
+            return refused
+        reason = hides(session, cls)
+        return self._counted("" if self._tenant(session, reason) else reason, cls, reads)
 
     def refuses_class(self, cls: type) -> str:
         """Tell why no session is served a class; ``""``: sessions are."""
