@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from stockstore import ChainedStore, MemcacheStore, ProcessMemoryStore, RedisStore, SqlAlchemyStore, Store
+from stockstore.evidence import Outbox
 from tests.stores.listed import Item, Owner, create_tables, empty, ids
 
 ON_POSTGRES = pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
@@ -19,6 +20,7 @@ class Halting(SqlAlchemyStore):
 
     after_read: Callable[[], object] | None = None
     before_commit: Callable[[], object] | None = None
+    after_commit: Callable[[], object] | None = None
 
     def batch_members(self, cls: type, keys: Sequence[Any], *, session: Any = None) -> list[Any]:
         """Read, and halt before the lists reach a cache."""
@@ -34,7 +36,9 @@ class Halting(SqlAlchemyStore):
                 before_commit(connection, outcome)
             self._halt("before_commit")
 
-        return super().batch_store(objects, told)
+        outcome = super().batch_store(objects, told)
+        self._halt("after_commit")
+        return outcome
 
     def _halt(self, where: str) -> None:
         step = getattr(self, where)
@@ -59,8 +63,9 @@ def caches(request: pytest.FixtureRequest) -> Iterator[Sequence[Store]]:
 
 @pytest.fixture(scope="module")
 def tables(engine: Engine) -> Engine:
-    """The engine of a database that has the tables."""
+    """The engine of a database that has the tables, and the outbox, without which SQLite would be fast."""
     create_tables(engine)
+    Outbox().create(engine)
     return engine
 
 
@@ -114,6 +119,16 @@ def test_a_reader_behind_a_marker_fills_nothing(chain: ChainedStore, origin: Hal
     origin.before_commit = lambda: seen.append(ids(chain, Item, owner_id=1))
     chain.put(Item(id=2, owner_id=1))
     assert seen == [[1]]
+    is_right(chain, [1, 2])
+
+
+def test_a_reader_after_the_commit_sees_it(chain: ChainedStore, origin: Halting) -> None:
+    """Who reads after the commit, and before the caches were told of it, has the list from the database."""
+    is_right(chain, [1])
+    seen: list[list[int]] = []
+    origin.after_commit = lambda: seen.append(ids(chain, Item, owner_id=1))
+    chain.put(Item(id=2, owner_id=1))
+    assert seen == [[1, 2]]
     is_right(chain, [1, 2])
 
 
