@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final, cast
 
 from bench.context import Context
-from bench.report import Row, summary, table, write_json
+from bench.report import Row, summary, table, write_json, write_markdown
 from bench.servers import Servers
 
 SUBJECTS: Final = {
@@ -36,6 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"\n{summary(rows)}")
     if options.json:
         write_json(rows, options.json)
+    if options.markdown:
+        write_markdown(rows, options.markdown)
 
 
 def _measure(context: Context, subjects: Sequence[str]) -> Iterator[Row]:
@@ -51,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", action="append", choices=SUBJECTS, metavar="NAME", help=f"a subject: {', '.join(SUBJECTS)}; repeatable")
     parser.add_argument("--quick", action="store_true", help="few and short rounds: shows that it runs, not how fast")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows to a file, too")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables to a file as Markdown, too")
     parser.add_argument("--redis", metavar="URL", help="a Redis to use instead of one of its own")
     parser.add_argument("--memcached", action="append", metavar="HOST:PORT", help="a memcached to use; three times for the rows of three")
     parser.add_argument(

@@ -107,9 +107,22 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
 
 
+def markdown(rows: Sequence[Row]) -> str:
+    """Give the same as tables of Markdown, one for each subject."""
+    parts: list[str] = []
+    for subject in dict.fromkeys(row.subject for row in rows):
+        cells = [_HEADER, ("---",) * len(_HEADER), *(cells_of(row) for row in rows if row.subject == subject)]
+        parts.append("\n".join([f"### {subject}", "", *(f"| {' | '.join(line)} |" for line in cells)]))
+    return "\n\n".join(parts)
+
+
 def summary(rows: Sequence[Row]) -> str:
     targets = [row for row in rows if row.met is not None]
     return f"{sum(bool(row.met) for row in targets)} of {len(targets)} targets met"
+
+
+def write_markdown(rows: Sequence[Row], path: Path) -> None:
+    path.write_text(f"{markdown(rows)}\n\n{summary(rows)}\n")
 
 
 def write_json(rows: Sequence[Row], path: Path) -> None:
