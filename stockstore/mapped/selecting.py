@@ -13,6 +13,7 @@ from sqlalchemy import (
     Select,
     String,
     Table,
+    and_,
     any_,
     bindparam,
     inspect,
@@ -132,14 +133,17 @@ class _Selection:
         self.shapes = {m: (plan_of(m.class_), _state_of(_columns(m), given)) for m in mappers}
         self.identity_of = _state_of(identity, given)
         self._from, self._key, self._tables, self._locked = mapper.persist_selectable, key, list(mapper.tables), locked
-        self._statements: dict[str, Select[Any]] = {}
+        self._statements: dict[tuple[str, bool], Select[Any]] = {}
 
     def execute(self, connection: Connection, keys: Sequence[tuple[object, ...]]) -> Sequence[Any]:
         """Give the rows of keys, locked where they are to be."""
         name = connection.dialect.name
-        statement = self._statements.get(name)
+        place = name, len(keys) == 1 and not self._locked
+        statement = self._statements.get(place)
         if statement is None:
-            statement = self._statements[name] = self._statement(name)
+            statement = self._statements[place] = self._statement(*place)
+        if place[1]:
+            return connection.execute(statement, {f"key{at}": value for at, value in enumerate(keys[0])}).all()
         values = [value for (value,) in keys] if len(self._key) == 1 else list(keys)
         return connection.execute(statement, {"keys": values}).all()
 
@@ -147,8 +151,9 @@ class _Selection:
         """Whether the last value of each row is the isolation level."""
         return not self._locked and connection.dialect.name == "postgresql"
 
-    def _statement(self, dialect: str) -> Select[Any]:
-        statement = select(*self._selected).select_from(self._from).where(self._condition(dialect))
+    def _statement(self, dialect: str, is_one: bool) -> Select[Any]:
+        condition = self._is_one() if is_one else self._condition(dialect)
+        statement = select(*self._selected).select_from(self._from).where(condition)
         if not self._locked:
             statement = statement.execution_options(stockstore_internal=True)
             return statement.add_columns(_LEVEL) if dialect == "postgresql" else statement
@@ -158,6 +163,10 @@ class _Selection:
         if dialect == "postgresql":
             return statement.with_for_update(key_share=True, of=self._tables)
         return statement.with_for_update()
+
+    def _is_one(self) -> ColumnElement[bool]:
+        """Give the condition for one key, which takes less time than that for any number."""
+        return and_(*(column == bindparam(f"key{at}", type_=column.type) for at, column in enumerate(self._key)))
 
     def _condition(self, dialect: str) -> ColumnElement[bool]:
         keys: Any = bindparam("keys", expanding=True)
