@@ -270,7 +270,12 @@ class GuardedTier:
 
     def _owe(self, places: GuardedPlaces, plan: KeyPlan, records: dict[Record, tuple[object, ...]] | None) -> None:
         def tell(owed: Mapping[Record, tuple[object, ...]] | None) -> None:
-            self.invalidate(places._replace(records=dict(owed or {}), classes=(plan,) if owed is None else ()))
+            told = partial(self.invalidate, places._replace(records=dict(owed or {}), classes=(plan,) if owed is None else ()))
+            # Told by a thread, an asyncio client is used in its loop.
+            if isinstance(self._store, BackendStore):
+                self._store.backend.at_home(told)
+            else:
+                told()
 
         self._recovery.add(places.roots[plan], places.partition, records, tell)
 
