@@ -7,7 +7,7 @@ order as they are is not recognised: the database answers it. The private names 
 ``tests/read_through/test_private_names.py``.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from operator import and_, eq
 from typing import Any, Final, NamedTuple
 
@@ -51,14 +51,20 @@ class _Condition(NamedTuple):
     many: bool
 
 
-def recognise(statement: "Select[Any]", parameters: Mapping[str, Any] | Sequence[Any] | None) -> Question | None:
-    """Tell what a statement asks for, ``None`` where it is none of those that can be answered by keys."""
+def _nobody(_cls: type) -> bool:
+    return False
+
+
+def recognise(
+    statement: "Select[Any]", parameters: Mapping[str, Any] | Sequence[Any] | None, refuses: Callable[[type], object] = _nobody
+) -> Question | None:
+    """Tell what a statement asks for, ``None`` where it is none of those that can be answered by keys, or its class is refused."""
     criteria, columns = statement._where_criteria, statement._raw_columns
     entity = entity_selected(columns[-1]) if criteria else None
     if entity is None:
         return None
     condition = _condition(entity, criteria)
-    if condition is None:
+    if condition is None or refuses(entity.cls):
         return None
     order = order_of(statement, entity, many=condition.many or condition.form.is_index)
     paired = len(columns) > 1

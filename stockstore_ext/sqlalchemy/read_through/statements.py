@@ -70,17 +70,12 @@ class Statements:
         statement: Any = execution.statement
         if loading is not _DEFAULT and loading._refresh_state is not None:
             return self._refreshed(execution, statement, loading)
-        asked = type(statement) is Select and not self._is_refused(statement._propagate_attrs.get("plugin_subject"))
-        question = recognise(statement, execution.parameters) if asked else None
+        question = recognise(statement, execution.parameters, self._serving.refuses_class) if type(statement) is Select else None
         if question is None or not _may_answer(execution, loading):
             return None
         if question.paired and loading._sa_top_level_orm_context is None:
             return None
         return self._found(execution, loading, question)
-
-    def _is_refused(self, subject: Any) -> bool:
-        """Whether a statement is about a class that is never served, which is found out before all the rest."""
-        return type(subject) is not Mapper or bool(self._serving.refuses_class(subject.class_))
 
     # -- rows -----------------------------------------------------------------------------------
 
