@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import sqlalchemy
 
@@ -19,6 +20,8 @@ from tests.orm_suite.source import NoSources, sources, test_files
 from tests.servers.redis import running_redis
 from tests.servers.source import NoServer
 
+_HOOK: Final = "with reads through caches that are empty at first (read), through such as hold all rows (warm), or no reads (write)"
+
 
 def parser() -> argparse.ArgumentParser:
     """Give the parser of the command line."""
@@ -27,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
         description="Runs SQLAlchemy's own tests of its ORM without and with the hook on every session, and compares them.",
     )
     made.add_argument("files", nargs="*", metavar="FILE", help="patterns of names such as test_session.py (all)")
-    made.add_argument("--hook", choices=("read", "write"), default="read", help="with reads through the caches, or without (read)")
+    made.add_argument("--hook", choices=("read", "warm", "write"), default="read", help=_HOOK)
     made.add_argument("--cache", choices=("memory", "redis"), default="memory", help="what the sessions' caches are (memory)")
     made.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="how many processes at a time (as many as there are CPUs)")
     made.add_argument("--json", type=Path, help="a file for the figures")
@@ -57,6 +60,8 @@ def main(arguments: list[str] | None = None) -> int:
         folder = sources()
         files = chosen(folder, given.files)
         with _cache(given.cache) as options:
+            if given.hook == "warm":  # what is committed is read by another connection
+                options += ["--dburi", "sqlite:///suite.db"]
             halves = run(folder, files, ("none", given.hook), jobs=given.jobs, options=options)
     except (NoSources, BrokenRun, NoServer) as error:
         sys.stderr.write(f"orm-suite: {error}\n")

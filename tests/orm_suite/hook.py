@@ -13,6 +13,7 @@ from sqlalchemy.orm import Mapper, Session
 from stockstore import ChainedStore, ProcessMemoryStore, RedisStore, SqlAlchemyStore, Store
 from stockstore.mapped import sessions, tables
 from stockstore_ext.sqlalchemy import SessionSync
+from tests.orm_suite.warming import warm
 
 _FOR_GOOD: Final = (
     (Session, sessions, ("after_flush", "after_transaction_end", "do_orm_execute")),
@@ -29,9 +30,11 @@ def hooked(mode: str, cache: str) -> Iterator[dict[str, int]]:
         return
     _listen_for_good()
     store = _store(cache)
-    options: dict[str, Any] = {"read_through": True} if mode == "read" else {}
+    options: dict[str, Any] = {} if mode == "write" else {"read_through": True}
     sync = SessionSync(store, **options)
     fired = _counting(sync)
+    if mode == "warm":
+        warm(sync, store.tiers[0])
     sync.attach()
     try:
         yield counts

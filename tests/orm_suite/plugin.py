@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-MODES = ("none", "write", "read")
+MODES = ("none", "write", "read", "warm")
 _BYTES = 4 << 30
 """What a process may take, should a test never end."""
 
