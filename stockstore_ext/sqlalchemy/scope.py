@@ -103,8 +103,14 @@ class Scopes:
         if isinstance(bind, Connection) and (given := _given(bind, named)):
             return given
         connection = open_connection(session, bind) if frames else None
-        found = "" if connection is None else self._is_elsewhere(connection, frames, named)
+        found = self._will_pin(bind) if connection is None else self._is_elsewhere(connection, frames, named)
         return found or (TENANT if named else "")
+
+    def _will_pin(self, bind: Engine | Connection) -> str:
+        """Tell of a transaction that is yet to begin whether its first statement is to show what all later reads show."""
+        # SQLite calls every level so, and has a snapshot only while its driver has a transaction.
+        respects = self._snapshot == "respect" and bind.dialect.name != "sqlite"
+        return "snapshot" if respects and _first_level(bind) in PINNING else ""
 
     def _is_elsewhere(self, connection: Connection, frames: list[Frame], named: bool) -> str:
         if told := _told(connection, named):
@@ -217,6 +223,15 @@ def _is_pinned(connection: Connection, frame: Frame) -> bool:
     if frame.pinned is None:
         frame.pinned = _level(connection) in PINNING
     return frame.pinned
+
+
+def _first_level(bind: Engine | Connection) -> str:
+    """Give the isolation level at which transactions of a bind begin, as far as somebody has chosen it and there is none to be asked."""
+    dialect: Any = bind.dialect
+    # Of MySQL and MariaDB it is the default, at which the first reads of a transaction are served.
+    default = dialect.default_isolation_level if dialect.name == "postgresql" else None
+    level = bind.get_execution_options().get("isolation_level") or dialect._on_connect_isolation_level or default  # noqa: SLF001
+    return str(level).replace("_", " ").upper()
 
 
 def _level(connection: Connection) -> str:

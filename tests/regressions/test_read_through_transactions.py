@@ -1,9 +1,10 @@
 """What was wrong with the transactions of sessions that are served without a statement."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, create_engine, select
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.orm import Session
 
@@ -64,3 +65,27 @@ def test_session_that_may_not_begin(hooked: Hooked, read: Callable[[Person, Sess
             session.commit()
             with pytest.raises(InvalidRequestError, match="closed transaction"):
                 read(person, session)
+
+
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+@pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE"])
+@pytest.mark.parametrize("told_by", ["engine", "option", "driver"])
+def test_repeatable_read_that_begins_with_a_cached_row(hooked: Hooked, level: str, told_by: str) -> None:
+    """It stays repeatable: the first read already shows the snapshot of the transaction."""
+    url = hooked.engine.url
+    given = f"{url.query.get('options', '')} -c default_transaction_isolation={level.lower()}".replace("e r", "e\\ r")
+    options: dict[str, dict[str, Any]] = {"engine": {"isolation_level": level}, "driver": {"connect_args": {"options": given}}}
+    engine = create_engine(url, **options.get(told_by, {}))
+    if told_by == "option":
+        engine = engine.execution_options(isolation_level=level)
+    engine.connect().close()
+    with hooked.maker(bind=engine) as session:
+        person = session.get_one(Person, 1)
+        assert person.name == "old"
+        with hooked.maker() as writer:
+            writer.get_one(Person, 1).name = "new"
+            writer.commit()
+        assert hooked.name() == "new"
+        session.expire(person)
+        assert person.name == "old"
+    engine.dispose()
