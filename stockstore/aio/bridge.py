@@ -13,7 +13,7 @@ from contextvars import ContextVar, copy_context
 from functools import cache
 from importlib import import_module
 from types import ModuleType
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeAlias, TypeVar, cast
 
 from stockstore.errors import ConfigurationError
 
@@ -22,9 +22,10 @@ T = TypeVar("T")
 GRACE: Final = 5.0
 """Seconds for which work that is under way may still go on after its caller was cancelled."""
 _NAMES: Final = "sqlalchemy.util.concurrency"
-_acting: Final[ContextVar["asyncio.Task[Any] | None"]] = ContextVar("stockstore.acting", default=None)
+_Mine: TypeAlias = ContextVar[tuple["asyncio.Task[Any] | None", T] | None]
+_acting: Final["_Mine[asyncio.Task[Any] | None]"] = ContextVar("stockstore.acting", default=None)
 _background: Final[set["asyncio.Task[Any]"]] = set()
-_held: Final[ContextVar[list[asyncio.CancelledError] | None]] = ContextVar("stockstore.held", default=None)
+_held: Final["_Mine[list[asyncio.CancelledError]]"] = ContextVar("stockstore.held", default=None)
 
 
 @cache
@@ -65,7 +66,7 @@ def await_whole(work: Coroutine[Any, Any, T]) -> T:
     So no connection is left with an answer to come, and nobody goes on while what he has sent may still be done. Where the
     work takes longer than ``GRACE`` seconds after that, it is cancelled as well.
     """
-    return await_only(_whole(work, _held.get()))
+    return await_only(_whole(work, _mine(_held)))
 
 
 async def _whole(work: Coroutine[Any, Any, T], held: list[asyncio.CancelledError] | None) -> T:
@@ -97,21 +98,36 @@ def in_own_task(work: Callable[[], T], *, whole: bool) -> T:
         work: What to do, as a part of the task that this is (:func:`acting_task`).
         whole: Whether to wait for its end also where this task is cancelled, as somebody has to know that nothing of it goes on.
     """
-    own = _act(work, acting_task())
+    own = _act(work, acting_task(), _mine(_held))
     return await_whole(own) if whole else await_only(_detached(own))
 
 
 def acting_task() -> "asyncio.Task[Any] | None":
     """Give the task for which this runs; ``None`` outside of any."""
+    return _mine(_acting) or _current_task()
+
+
+def _current_task() -> "asyncio.Task[Any] | None":
     try:
-        return _acting.get() or asyncio.current_task()
+        return asyncio.current_task()
     except RuntimeError:
         return None
 
 
-async def _act(work: Callable[[], T], task: "asyncio.Task[Any] | None") -> T:
-    _acting.set(task)
-    return await greenlet_spawn(work)
+def _mine(kept: "_Mine[T]") -> T | None:
+    """Give what was set in this very task: one that an application begins in it has a copy of the context, and is no part of it."""
+    found = kept.get()
+    return found[1] if found is not None and found[0] is _current_task() else None
+
+
+async def _act(work: Callable[[], T], task: "asyncio.Task[Any] | None", held: list[asyncio.CancelledError] | None) -> T:
+    this = asyncio.current_task()
+    acting, holding = _acting.set((this, task)), _held.set(None if held is None else (this, held))
+    try:
+        return await greenlet_spawn(work)
+    finally:
+        _acting.reset(acting)
+        _held.reset(holding)
 
 
 async def _detached(work: Coroutine[Any, Any, T]) -> T:
@@ -129,11 +145,11 @@ async def _detached(work: Coroutine[Any, Any, T]) -> T:
 @contextmanager
 def uncancelled() -> Iterator[None]:
     """Do what is in here to its end; where the task is cancelled meanwhile, that is raised afterwards."""
-    if _held.get() is not None or not in_greenlet():
+    if not in_greenlet() or _mine(_held) is not None:
         yield
         return
     held: list[asyncio.CancelledError] = []
-    token = _held.set(held)
+    token = _held.set((_current_task(), held))
     try:
         yield
     finally:

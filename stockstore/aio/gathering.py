@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
+from functools import partial
 from itertools import chain
 from typing import Any, Final, TypeAlias
 
@@ -26,7 +27,8 @@ class Gathering:
         """Ask nothing yet."""
         self._read = read
         self._wanted: list[tuple[Sequence[str], asyncio.Future[Found]]] = []
-        self._due = False
+        self._due: object = None
+        """Stands for the worker that has not begun yet."""
         self._busy = 0
         self._workers: set[asyncio.Task[None]] = set()
 
@@ -35,17 +37,30 @@ class Gathering:
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Found] = loop.create_future()
         self._wanted.append((keys, answer))
-        if not self._due and self._busy < AT_ONCE:
-            self._due = True
-            self._busy += 1
-            # It begins in the next turn, and in no task's context: what is read is read for all.
-            worker = Context().run(loop.create_task, self._work())
-            self._workers.add(worker)
-            worker.add_done_callback(self._workers.discard)
+        self._begin()
         return answer
 
+    def _begin(self) -> None:
+        if self._due is not None or self._busy >= AT_ONCE:
+            return
+        self._due = due = object()
+        self._busy += 1
+        # It begins in the next turn, and in no task's context: what is read is read for all.
+        worker = Context().run(asyncio.get_running_loop().create_task, self._work())
+        self._workers.add(worker)
+        worker.add_done_callback(partial(self._ended, due))
+
+    def _ended(self, due: object, worker: "asyncio.Task[None]") -> None:
+        """Let another one go on where a worker was cancelled, as every task is at the end of ``asyncio.run``: a task may read yet."""
+        self._workers.discard(worker)
+        if self._due is due:
+            self._due = None
+            self._busy -= 1
+        if worker.cancelled() and not all(answer.done() for _, answer in self._wanted):
+            self._begin()
+
     async def _work(self) -> None:
-        self._due = False
+        self._due = None
         try:
             while self._wanted:
                 if asked := self._take():

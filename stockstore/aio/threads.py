@@ -23,7 +23,12 @@ def in_thread(work: Callable[[], T]) -> T:
 
 
 async def _in_thread(work: Callable[[], T]) -> T:
-    return await asyncio.get_running_loop().run_in_executor(_executor(), work)
+    try:
+        done = asyncio.get_running_loop().run_in_executor(_executor(), work)
+    except RuntimeError:
+        # The interpreter is about to end, and begins no threads any more.
+        return work()
+    return await done
 
 
 def _executor() -> ThreadPoolExecutor:
