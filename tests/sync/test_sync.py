@@ -188,7 +188,11 @@ def test_caching_switched_off(db: Engine, chained: bool, read_through: bool) -> 
     maker: sessionmaker[Session] = sessionmaker(db, class_=type("Watched", (Session,), {}))
     statements: list[str] = []
     sync = SessionSync(store, require="strict", read_through=read_through).attach(maker)
-    event.listen(db, "before_cursor_execute", lambda _c, _cursor, statement, *_: statements.append(statement))
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        statements.append(statement)
+
+    event.listen(db, "before_cursor_execute", note)
     try:
         with maker() as session:
             session.add(Customer(id=1, name="ann"))
@@ -197,6 +201,7 @@ def test_caching_switched_off(db: Engine, chained: bool, read_through: bool) -> 
             assert session.get_one(Customer, 1).name == "ann"
     finally:
         sync.detach()
+        event.remove(db, "before_cursor_execute", note)
     assert [statement.split()[0] for statement in statements] == ["INSERT", "SELECT"]
 
 
