@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, create_engine, select
+from sqlalchemy import Engine, create_engine, select, text, update
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.orm import Session
 
@@ -89,3 +89,22 @@ def test_repeatable_read_that_begins_with_a_cached_row(hooked: Hooked, level: st
         session.expire(person)
         assert person.name == "old"
     engine.dispose()
+
+
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+def test_attribute_that_was_given_the_value_it_had(hooked: Hooked) -> None:
+    """The flush writes no row for it, so that the commit waits for nobody who does."""
+    with hooked.other.connect() as connection, hooked.maker() as session:
+        connection.execute(update(Person).where(Person.id == 1).values(name="open"))
+        session.execute(text("SET LOCAL lock_timeout = '1s'"))
+        person = session.get_one(Person, 1)
+        person.name = str(person.name)
+        session.add(Person(id=3))
+        session.commit()
+        assert hooked.row(3) == hooked.name(3) == "old"
+        connection.commit()
+    hooked.sync.invalidate(Person)
+    with hooked.maker() as session:
+        session.get_one(Person, 1).name = "new"
+        session.commit()
+    assert hooked.row() == hooked.name() == "new"

@@ -85,7 +85,7 @@ def _concerns(mapper: Mapper[Any], collecting: Collecting) -> bool:
 
 
 def _may_be_written(state: InstanceState[Any], names: Sequence[str]) -> bool:
-    """Whether a flush may have written a row that was there; not where an object has changed in its collections alone.
+    """Whether a flush may have written a row that was there; not where an object was given the values that it had, or other children alone.
 
     Such a row is not to be locked: transactions that add children to the same parents would wait for one another.
     """
@@ -93,7 +93,16 @@ def _may_be_written(state: InstanceState[Any], names: Sequence[str]) -> bool:
     if mapper.eager_defaults is True:
         return True
     # A column that was set to an SQL expression is not loaded any more.
-    return any(name in state.committed_state or not (name in values or mapper.column_attrs[name].deferred) for name in names)
+    return any(_is_changed(state, name) or not (name in values or mapper.column_attrs[name].deferred) for name in names)
+
+
+def _is_changed(state: InstanceState[Any], name: str) -> bool:
+    """Whether an UPDATE sets an attribute, as SQLAlchemy decides it."""
+    committed = state.committed_state
+    if name not in committed:
+        return False
+    column_type = state.mapper.column_attrs[name].columns[0].type
+    return name not in state.dict or column_type.compare_values(state.dict[name], committed[name]) is not True
 
 
 def _note_rows(session: Session, mapper: Mapper[Any], changed: _States, deleted: _States, notes: Notes) -> None:
