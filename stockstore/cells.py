@@ -31,6 +31,8 @@ _BODY = struct.Struct(">Bd8s")
 BODY_AT = 1 + ID_SIZE
 PAYLOAD_AT = BODY_AT + _BODY.size
 _STAMP_AT = PAYLOAD_AT - GENERATION_SIZE
+_EXPIRY = struct.Struct(">d")
+_EXPIRY_AT = slice(_STAMP_AT - _EXPIRY.size, _STAMP_AT)
 _ABOVE = bytes([FORMAT + 1])
 UNCOMPARED = VALUE + NO_ID
 """What stands before the body of a value where nothing compares and sets."""
@@ -76,6 +78,14 @@ def fresh_payloads(cells: Sequence[bytes | None], stamp: bytes, *, drop: int = 0
     if len(present) == len(cells) > 0 and is_fresh(present[0]) and all(map(bytes.startswith, present, repeat(present[0][: begin.stop]))):
         return [cell[rest] for cell in present]
     return [cell[rest] if is_fresh(cell) else None for cell in cells]  # type: ignore[index]
+
+
+def expiries(cells: Sequence[bytes]) -> list[float]:
+    """Give the expiries (Unix time) of values."""
+    stamps = [cell[_EXPIRY_AT] for cell in cells]
+    # What was put at one time, or without an end, has one for all.
+    known = {stamp: _EXPIRY.unpack(stamp)[0] for stamp in set(stamps)}
+    return [known[stamp] for stamp in stamps]
 
 
 def generation_of(cell: bytes | None) -> bytes | None:

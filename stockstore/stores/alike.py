@@ -5,15 +5,16 @@ What is not so alike gives ``None``, and goes the general way, which also tells 
 
 from collections.abc import Iterator, Sequence
 from itertools import repeat
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from stockstore.backends.coherent import Item
-from stockstore.cells import NO_GENERATION, fresh_payloads, pack_alias, pack_body
+from stockstore.cells import NO_GENERATION, expiries, fresh_payloads, pack_alias, pack_body
 from stockstore.codecs.passes import Passes
 from stockstore.errors import CodecError
-from stockstore.keys import ClassKeys, KeyPlan
-from stockstore.lifetimes import expiry, server_seconds
+from stockstore.keys import ClassKeys, KeyPlan, Native, keys_of
+from stockstore.lifetimes import expiry, remaining, server_seconds
 from stockstore.stores.hits import exact_values
+from stockstore.stores.snapshots import RowSnapshot
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -108,6 +109,39 @@ def rows_in(
         return [None if state is None else plan.hydrate(state) for state in states]
     attached = iter(plan.attach_many(session, [state for state in states if state is not None]))
     return [None if state is None else next(attached) for state in states]
+
+
+def snapshots_in(cls: type, cells: Sequence[bytes | None], generation: bytes, natives: Sequence[Native]) -> list[RowSnapshot] | None:
+    """Give the rows of a class itself in cells of a generation where each is there, live and sound, and has the identity asked for.
+
+    Args:
+        cls: A mapped class.
+        cells: What stands under the keys.
+        generation: The current one.
+        natives: The identities asked for, of one name, all numbers or all text.
+    """
+    from stockstore.mapped import plan_of
+
+    plan = plan_of(cls)
+    payloads = fresh_payloads(cells, generation + plan.fingerprint)
+    if None in payloads:
+        return None
+    try:
+        states = [state for _, state in map(plan.unpack, cast("list[bytes]", payloads))]
+    except CodecError:
+        return None
+    at = plan.attrs.index(keys_of(cls).identity.names[0])
+    carried, lifetimes = [state[at] for state in states], _lifetimes(cast("Sequence[bytes]", cells))
+    if lifetimes is None or carried != natives or set(map(type, carried)) != set(map(type, natives)):
+        return None
+    return list(map(RowSnapshot, repeat(plan), states, lifetimes))
+
+
+def _lifetimes(cells: Sequence[bytes]) -> list[float | None] | None:
+    """Give what is left of values, ``None`` where one of them has ended by now."""
+    ends = expiries(cells)
+    left = {end: remaining(end) for end in set(ends)}
+    return None if any(seconds is not None and seconds <= 0 for seconds in left.values()) else [left[end] for end in ends]
 
 
 def _same(one: object, other: object) -> bool:

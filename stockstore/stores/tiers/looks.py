@@ -3,6 +3,7 @@
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Final, NamedTuple, Protocol
 
 from stockstore.backends.base import target_of
@@ -10,11 +11,12 @@ from stockstore.backends.coherent import Leased
 from stockstore.cells import ALIAS, LEASE, VALUE, is_marker
 from stockstore.coherence.protocol import Answer
 from stockstore.instrumentation import Kind
-from stockstore.keys import Lookup, keys_of
+from stockstore.keys import Lookup, Native, keys_of
+from stockstore.stores.alike import snapshots_in
 from stockstore.stores.backed import BackendStore
 from stockstore.stores.cell_reader import CellReader, Unusable
 from stockstore.stores.generations import generation_text, tokens_in
-from stockstore.stores.snapshots import Snapshot
+from stockstore.stores.snapshots import RowSnapshot, Snapshot
 
 REPLACE_SECONDS: Final = 10.0
 REMEMBERED: Final = 10_000
@@ -87,18 +89,36 @@ class Look:
         self._store, self._cls, self._replaced = store, cls, replaced
         self._keys, self._namespace = keys_of(cls), store._namespace()
         self.direct = not store._may_be_pointed_at(cls) and all(lookup.plan is self._keys.identity for lookup in lookups)
-        self._each = [_One(lookup, list(store._places(self._namespace, self._keys, lookup, direct=self.direct))) for lookup in lookups]
         self._rows = store._generation_texts(self._namespace, cls)
-        self.texts = list(dict.fromkeys([*(text for one in self._each for text in one.texts), *self._rows.values()]))
+        self._lookups, self._each = lookups, list[_One]()
+        self._alike = self._keys.identity.texts(self._namespace, self._natives()) if self.direct and self._rows and lookups else None
+        if self._alike is None:
+            self._split()
+        texts = (text for one in self._each for text in one.texts) if self._alike is None else self._alike
+        self.texts = list(dict.fromkeys([*texts, *self._rows.values()]))
         self.wanted: dict[str, dict[str, bytes | None]] = {}
         self.marked: dict[str, bytes] = {}
         self._late: dict[str, Snapshot] = {}
         self._stopped: set[str] = set()
+        self._hits: list[RowSnapshot] | None = None
+
+    def _natives(self) -> list[Native]:
+        return [lookup.native for lookup in self._lookups]
+
+    def _split(self) -> None:
+        """Have each look-up judged by itself."""
+        place = partial(self._store._places, self._namespace, self._keys, direct=self.direct)
+        self._each = [_One(lookup, list(place(lookup))) for lookup in self._lookups]
 
     # -- what was read --------------------------------------------------------------------------
 
     def take(self, cells: Mapping[str, bytes]) -> None:
         """Judge what was read."""
+        self._hits = None if self._alike is None else self._all_hits(self._alike, cells)
+        if self._hits is not None:
+            return
+        if self._alike is not None:
+            self._split()
         self.marked = {text: cell for text, cell in cells.items() if is_marker(cell)}
         reader = self._store._reader(self._cls, tokens_in(self._rows, cells))
         stopped = any(text in self.marked for text in self._rows.values())
@@ -109,6 +129,11 @@ class Look:
             one.why = "generation" if stopped else next((found.value for found in judged.values() if isinstance(found, Unusable)), "")
             if one.snapshot is None and not one.marked:
                 self._want(one, cells, judged)
+
+    def _all_hits(self, texts: Sequence[str], cells: Mapping[str, bytes]) -> list[RowSnapshot] | None:
+        """Give the rows where all are plain hits: then there is nothing to lease, to tell of or to judge one by one."""
+        generation = tokens_in(self._rows, cells)[self._keys.identity]
+        return None if generation is None else snapshots_in(self._cls, list(map(cells.get, texts)), generation, self._natives())
 
     def _judge(self, reader: CellReader, cell: bytes) -> Snapshot | Unusable | None:
         found = reader.read(cell) if cell.startswith(VALUE) else None
@@ -165,10 +190,12 @@ class Look:
 
     def answers(self, leases: Mapping[str, object]) -> list[Answer[Snapshot]]:
         """Give an answer for each look-up."""
-        return [self._answer(one, leases) for one in self._each]
+        return [self._answer(one, leases) for one in self._each] if self._hits is None else list(map(Answer, self._hits))
 
     def reasons(self, answers: Sequence[Answer[Snapshot]]) -> "Counter[tuple[Kind, str]]":
         """Tell of the answers that give nothing what they are, and why."""
+        if self._hits is not None:
+            return Counter()
         nothing = [(one, answer) for one, answer in zip(self._each, answers, strict=True) if answer.snapshot is None]
         return Counter(("bypass", self._stop(one)) if answer.marked else ("miss", one.why) for one, answer in nothing)
 
