@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, create_engine, select, text, update
+from sqlalchemy import Engine, create_engine, event, select, text, update
 from sqlalchemy.exc import InvalidRequestError
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import ORMExecuteState, Session, with_loader_criteria
 
 from stockstore import ProcessMemoryStore
 from stockstore_ext.sqlalchemy import SessionSync
@@ -108,3 +108,15 @@ def test_attribute_that_was_given_the_value_it_had(hooked: Hooked) -> None:
         session.get_one(Person, 1).name = "new"
         session.commit()
     assert hooked.row() == hooked.name() == "new"
+
+
+def test_listener_of_a_package_with_a_similar_name(hooked: Hooked) -> None:
+    """It is the application's, and may add criteria."""
+
+    def refuse(execution: ORMExecuteState) -> None:
+        execution.statement = execution.statement.options(with_loader_criteria(Person, Person.name == "nobody"))
+
+    refuse.__module__ = "stockstorefront.criteria"
+    with hooked.maker() as session:
+        event.listen(session, "do_orm_execute", refuse)
+        assert session.get(Person, 1) is None

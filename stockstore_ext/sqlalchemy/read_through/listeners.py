@@ -1,11 +1,15 @@
 """Who else hears of a session's statements."""
 
+from typing import Final
+
 from sqlalchemy.orm import Session
+
+_OWN: Final = ("stockstore.", "stockstore_ext.")
 
 
 def has_others(session: Session) -> bool:
     """Whether the application listens to the statements of a session, and so may add criteria that a look into a cache would not heed."""
     for listener in session.dispatch.do_orm_execute:  # noqa: SIM110 - each load by primary key asks, and any() takes three times as long
-        if not str(getattr(listener, "__module__", "")).startswith("stockstore"):
+        if not str(getattr(listener, "__module__", "")).startswith(_OWN):
             return True
     return False
