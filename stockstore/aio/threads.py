@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
-from stockstore.aio.bridge import await_whole
+from stockstore.aio.bridge import await_only, await_whole
 
 T = TypeVar("T")
 THREADS: Final = 16
@@ -14,12 +14,14 @@ THREADS: Final = 16
 _executors: Final[dict[int, ThreadPoolExecutor]] = {}
 
 
-def in_thread(work: Callable[[], T]) -> T:
+def in_thread(work: Callable[[], T], *, whole: bool) -> T:
     """Do blocking work in a thread, while the greenlet's event loop goes on.
 
-    The work is done to its end where the task is cancelled meanwhile; that is raised afterwards.
+    Args:
+        work: What to do; once begun it is done to its end, also where the task is cancelled meanwhile.
+        whole: Whether that is waited for before the cancellation is raised, as for what writes.
     """
-    return await_whole(_in_thread(work))
+    return await_whole(_in_thread(work)) if whole else await_only(_in_thread(work))
 
 
 async def _in_thread(work: Callable[[], T]) -> T:

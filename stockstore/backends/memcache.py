@@ -89,7 +89,7 @@ class MemcacheBackend(CoherentBackend):
         """Give the cells of those keys that are present; one round trip, to all nodes at once."""
         groups = self._by_node(keys, keys)
         found: dict[str, bytes] = {}
-        for part in self._run({node: partial(get_steps, keys=group) for node, group in groups.items()}):
+        for part in self._run({node: partial(get_steps, keys=group) for node, group in groups.items()}, whole=False):
             found |= part
         return found
 
@@ -260,12 +260,16 @@ class MemcacheBackend(CoherentBackend):
         self._held[token] = held
 
     def _run(
-        self, work: Mapping[Node, Callable[[Connection], Steps[_Result]]], preferred: Mapping[Node, Connection] | None = None
+        self,
+        work: Mapping[Node, Callable[[Connection], Steps[_Result]]],
+        preferred: Mapping[Node, Connection] | None = None,
+        *,
+        whole: bool = True,
     ) -> list[_Result]:
         wanted = preferred or {}
         jobs = [Job(node.pool, steps, wanted.get(node)) for node, steps in work.items()]
         if in_greenlet():
-            in_thread(partial(run, jobs))
+            in_thread(partial(run, jobs), whole=whole)
         else:
             run(jobs)
         for job in jobs:

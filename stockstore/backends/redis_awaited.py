@@ -40,14 +40,14 @@ class OnAwaitedServer:
         """Keep the client; opens no connection."""
         self._client = client
         self._home = Home(client)
-        self._reads = Gathering(self._read)
-        self._room = self._new_room()
+        self._start()
         # As on the blocking client.
         named = signature(ConnectionPool.get_connection).parameters.get("command_name")
         self._names = ("EVALSHA",) if named is not None and named.default is Parameter.empty else ()
 
-    def _new_room(self) -> asyncio.Semaphore:
-        return asyncio.Semaphore(max(1, min(self._client.connection_pool.max_connections, CONNECTIONS)))
+    def _start(self) -> None:
+        self._room = asyncio.Semaphore(max(1, min(self._client.connection_pool.max_connections, CONNECTIONS)))
+        self._reads = Gathering(partial(self._read, self._room))
 
     def get(self, keys: Sequence[str]) -> Found:
         """Read along with all that other tasks want to read in this turn of the loop."""
@@ -66,15 +66,16 @@ class OnAwaitedServer:
     def run(self, calls: Sequence[Call]) -> list[Any]:
         """Do one EVALSHA for each call."""
         self._home.enter()
-        return [await_whole(self._exchange(partial(self._call, call))) for call in calls]
+        room = self._room
+        return [await_whole(self._exchange(room, partial(self._call, call))) for call in calls]
 
     def scan(self, match: str) -> Iterator[list[str]]:
         """Give the keys of a pattern, by the thousand or so."""
         self._home.enter()
-        cursor: bytes | int = 0
+        room, cursor = self._room, b"0"
         while True:
             command = "SCAN", str(int(cursor)), "MATCH", match, "COUNT", str(CHUNK)
-            cursor, keys = await_whole(self._exchange(partial(_scan, command)))
+            cursor, keys = await_whole(self._exchange(room, partial(_scan, command)))
             if keys:
                 yield [key.decode() for key in keys]
             if not int(cursor):
@@ -95,18 +96,18 @@ class OnAwaitedServer:
         self._home.enter()
         await_only(self._client.aclose())
         self._home.leave()
-        self._reads, self._room = Gathering(self._read), self._new_room()
+        self._start()
 
     def at_home(self, work: Callable[[], T]) -> T:
         """Do work in the client's loop, also from a thread of the library's own."""
         return self._home.run(work)
 
-    async def _read(self, keys: Sequence[str]) -> Found:
-        return await self._exchange(partial(_get, keys))
+    async def _read(self, room: asyncio.Semaphore, keys: Sequence[str]) -> Found:
+        return await self._exchange(room, partial(_get, keys))
 
-    async def _exchange(self, work: Callable[[Any, AwaitedLife], Awaitable[T]]) -> T:
+    async def _exchange(self, room: asyncio.Semaphore, work: Callable[[Any, AwaitedLife], Awaitable[T]]) -> T:
         pool: Any = self._client.connection_pool
-        async with self._room:
+        async with room:
             connection = await pool.get_connection(*self._names)
             try:
                 life = life_of(connection, AwaitedLife)
@@ -123,6 +124,9 @@ class OnAwaitedServer:
                 await connection.disconnect(nowait=True)
                 raise
             finally:
+                if room is not self._room:
+                    # The client was closed meanwhile, and what is opened now would be of no use to another loop.
+                    await connection.disconnect(nowait=True)
                 await pool.release(connection)
             return answer
 

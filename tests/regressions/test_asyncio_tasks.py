@@ -1,14 +1,17 @@
-"""Tasks that are cancelled all at once, tasks that are begun in the middle of the library's work, and a process that ends."""
+"""Tasks that are cancelled, or begun in the middle of the library's work, and loops and processes that end."""
 
 import asyncio
 import subprocess
 import sys
+from collections.abc import Callable
 from textwrap import dedent
 
-from stockstore import AsyncStore, RedisStore
+from stockstore import AsyncStore, MemcacheStore, RedisStore
 from stockstore.aio.bridge import TaskLock, await_only, await_whole, greenlet_spawn, in_own_task, uncancelled
 from stockstore.aio.gathering import AT_ONCE, Gathering
+from stockstore.aio.threads import THREADS
 from stockstore.testing.samples import PlainUser
+from tests.servers.memcached import MemcachedServer
 
 PATIENCE = 20
 """Seconds after which something hangs."""
@@ -99,6 +102,49 @@ async def test_tasks_begun_by_a_part_of_a_task_are_others() -> None:
     await greenlet_spawn(in_own_task, begin, whole=True)
     await asyncio.gather(*begun)
     assert log == [0, 0, 1, 1, 2, 2]
+
+
+def test_a_store_closed_in_the_middle_of_commands_goes_on_in_another_loop(redis_url: str, namespace: str) -> None:
+    """The connections that the last commands of a loop end on are of no use to the next one."""
+    store = AsyncStore(RedisStore(redis_url.replace("://", "+asyncio://", 1), namespace=namespace, on_error="raise"))
+    users = [PlainUser(id=number, email=f"{number}@x") for number in range(20)]
+
+    async def close_meanwhile(turns: int) -> None:
+        works = [store.put(user) if user.id % 2 else store.get(PlainUser, user.id) for user in users]
+        tasks = [asyncio.ensure_future(work) for work in works]
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await store.close()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def use() -> None:
+        await asyncio.gather(*(store.put(user) for user in users))
+        found = await asyncio.gather(*(store.get(PlainUser, user.id) for user in users))
+        assert [user and user.email for user in found] == [user.email for user in users]
+        await store.close()
+
+    for turns in range(2, 6):
+        asyncio.run(use())
+        asyncio.run(close_meanwhile(turns))
+    asyncio.run(use())
+
+
+async def test_a_read_that_waits_for_a_thread_is_cancelled_at_once(start_memcached: Callable[..., MemcachedServer]) -> None:
+    """Of a server that hangs, whose readers take all threads; who reads need not wait until they are done."""
+    server = start_memcached()
+    async with AsyncStore(MemcacheStore(server.address, timeout=PATIENCE)) as store:
+        await store.put(PlainUser(id=1, email="a"))
+        server.freeze()
+        reads = [asyncio.ensure_future(store.get(PlainUser, 1)) for _ in range(2 * THREADS)]
+        await asyncio.sleep(0.1)
+        for read in reads:
+            read.cancel()
+        _, late = await asyncio.wait(reads, timeout=3)
+        server.thaw()
+        assert not late
+        found = await store.get(PlainUser, 1)
+        assert found is not None
+        assert found.email == "a"
 
 
 def test_memcached_is_asked_while_the_interpreter_ends(memcached_address: str, namespace: str) -> None:
