@@ -9,7 +9,7 @@ from sqlalchemy.orm import Mapper, ORMExecuteState
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.elements import BinaryExpression, BindParameter
 
-from stockstore.keys import IndexPlan
+from stockstore.keys import IndexPlan, keys_of
 from stockstore.mapped.foreign_keys import dependents
 from stockstore.mapped.hydrate import identity_class
 from stockstore.mapped.statements import dml_in
@@ -100,7 +100,7 @@ def _note_insert(work: _Work) -> None:
         return
     known = [tuple([row.get(name) for name in work.key_names]) for row in work.listed]
     if indexes_below(work.root):
-        if not known or len(known) > work.limit:
+        if not known or len(known) > work.limit or not _tells_lists(work):
             return
         rows = list(work.listed)
         work.told.note(lambda notes, dialect: note_rows(notes, work.root, work.mapper.class_, rows, dialect))
@@ -110,6 +110,15 @@ def _note_insert(work: _Work) -> None:
     else:
         work.told.note(lambda notes, dialect: notes.given(work.root, known, lambda: dialect))
     work.tell()
+
+
+def _tells_lists(work: _Work) -> bool:
+    """Whether the rows alone tell the lists, each value by the name of its attribute; otherwise the compiled statement does."""
+    plain = not work.dml._values and work.execution.execution_options.get("dml_strategy", "auto") in {"auto", "bulk"}  # noqa: SLF001
+    names = {name for row in work.listed for name in row}
+    # Rows of a subclass may be given to its base.
+    own = set(indexes_below(work.root)) <= set(keys_of(work.mapper.class_).indexes)
+    return plain and own and names <= set(work.mapper.column_attrs.keys())
 
 
 # -- UPDATE and DELETE ----------------------------------------------------------------------------
@@ -173,6 +182,7 @@ def _changes_others(work: _Work, table: Any) -> bool:
 def _given_names(work: _Work) -> set[str]:
     """What the parameters may set; of a list of rows not the keys, by which they are found."""
     names = {name for row in work.listed for name in row}
+    names |= {prop.key for composite in work.mapper.composites if composite.key in names for prop in composite.props}
     return names - set(work.key_names) if isinstance(work.execution.parameters, list) else names
 
 

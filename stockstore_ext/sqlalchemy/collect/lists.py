@@ -117,7 +117,15 @@ def note_rows(notes: Notes, root: type, cls: type, rows: Sequence[Mapping[str, A
 
 
 def _values(row: Mapping[str, Any], names: Sequence[str], columns: Sequence[Any]) -> list[Any]:
-    return [row[name] if name in row else _unset(column) for name, column in zip(names, columns, strict=True)]
+    return [_value(row, name, column) for name, column in zip(names, columns, strict=True)]
+
+
+def _value(row: Mapping[str, Any], name: str, column: Any) -> object:
+    unset = _unset(column)
+    if row.get(name) is not None:
+        return row[name]
+    # Whether a given None is sent, or left to the default, is decided by an option.
+    return _UNKNOWN if name in row and unset is not None else unset
 
 
 def _unset(column: Any) -> object:
@@ -134,6 +142,8 @@ def note_inserted(notes: Notes, root: type, table: TableClause, context: Any, li
     found, parameters = columns_in(root, table), getattr(context, "compiled_parameters", None)
     if found is None or not parameters or len(parameters) > limit:
         return not (found or found is None)
+    if context.compiled.ctes:  # which may insert into the same table
+        return False
     dml = context.compiled.statement
     for plan, columns in found.items():
         if keeps_lists(plan, context.dialect):

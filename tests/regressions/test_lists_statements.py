@@ -1,0 +1,161 @@
+"""Lists, by statements that name an index otherwise than by its columns."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, String, func, insert, inspect, literal, select, update
+from sqlalchemy.ext.hybrid import hybrid_property
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, composite, mapped_column, synonym
+
+from stockstore.stores.base import Store
+from tests.sync.conftest import ON_POSTGRES, Attach, attach, cache, db, other, other_engine, shop_tables
+from tests.sync.paths import Path
+
+__all__ = ["attach", "cache", "db", "other", "other_engine", "shop_tables"]
+
+
+@dataclasses.dataclass
+class Place:
+    row: int
+    seat: int
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Seat(Base):
+    __tablename__ = "named_seats"
+    __indexes__ = ["holder", "row", "kind"]
+    id: Mapped[int] = mapped_column(primary_key=True)
+    holder: Mapped[int | None] = mapped_column("holder_id")
+    kind: Mapped[int | None] = mapped_column(default=1)
+    row: Mapped[int | None]
+    seat: Mapped[int | None]
+    title: Mapped[str] = mapped_column(String, default="old")
+    place: Mapped[Place | None] = composite("row", "seat")
+    owned_by = synonym("holder")
+
+    @hybrid_property
+    def doubled(self) -> Any:
+        return self.holder * 2 if self.holder is not None else None
+
+    @doubled.inplace.update_expression
+    @classmethod
+    def _set_doubled(cls, value: Any) -> list[tuple[Any, Any]]:
+        return [(cls.holder, value // 2)]
+
+
+class Pet(Base):
+    __tablename__ = "named_pets"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    sort: Mapped[str]
+    name: Mapped[str] = mapped_column(default="old")
+    __mapper_args__ = {"polymorphic_on": "sort", "polymorphic_identity": "pet"}
+
+
+class Bird(Pet):
+    __indexes__ = ["cage"]
+    cage: Mapped[int | None]
+    __mapper_args__ = {"polymorphic_identity": "bird"}
+
+
+Write = Callable[[Session], object]
+
+
+@pytest.fixture
+def theatre(attach: Attach, db: Engine) -> Path:
+    """A hooked path above four seats and a bird."""
+    Base.metadata.drop_all(db)
+    Base.metadata.create_all(db)
+    path = attach()
+    path.seed(*(Seat(id=n, holder=1 + n % 2, kind=n % 2, row=n % 2, seat=n) for n in (1, 2, 3, 4)), Bird(id=1, cage=None))
+    return path
+
+
+LISTS: list[tuple[type[Any], dict[str, Any]]] = [
+    *((Seat, {"holder": n}) for n in (None, 1, 2, 3, 4)),
+    *((Seat, {"row": n}) for n in (None, 0, 1, 7)),
+    *((Seat, {"kind": n}) for n in (None, 0, 1, 7)),
+    *((Bird, {"cage": n}) for n in (None, 5)),
+]
+
+
+def cached(store: Store) -> list[list[int]]:
+    return [[obj.id for obj in store.get_all(cls, **values)] for cls, values in LISTS]
+
+
+def in_database(path: Path) -> list[list[int]]:
+    with Session(path.other) as session:
+        return [list(session.scalars(select(cls.id).filter_by(**values).order_by(cls.id))) for cls, values in LISTS]
+
+
+def bulk_and_flush(session: Session) -> None:
+    session.bulk_insert_mappings(inspect(Seat), [{"id": 9, "holder": 3}])
+    session.bulk_update_mappings(inspect(Seat), [{"id": 1, "holder": 3}])
+    session.add(Seat(id=10, holder=4))
+    session.flush()
+
+
+def replace(session: Session) -> None:
+    session.delete(session.get_one(Seat, 1))
+    session.add(Seat(id=1, holder=3, kind=7))
+    session.flush()
+
+
+WRITES: dict[str, Write] = {
+    "insert with values beside the rows": lambda s: s.execute(insert(Seat).values(holder=3, row=7), [{"id": 9}, {"id": 10}]),
+    "insert with an expression beside the rows": lambda s: s.execute(
+        insert(Seat).values(holder=select(func.max(Seat.id)).scalar_subquery()), [{"id": 9}, {"id": 10}]
+    ),
+    "insert of None where there is a default": lambda s: s.execute(insert(Seat), [{"id": 9, "kind": None}, {"id": 10, "kind": None}]),
+    "insert of a composite": lambda s: s.execute(insert(Seat), [{"id": 9, "place": Place(7, 1)}, {"id": 10, "place": Place(0, 1)}]),
+    "insert of several values": lambda s: s.execute(insert(Seat).values([{"id": 9, "holder": 3}, {"id": 10, "holder": 4}])),
+    "insert of an expression": lambda s: s.execute(insert(Seat).values(id=9, holder=select(func.max(Seat.id)).scalar_subquery())),
+    "insert raw": lambda s: s.execute(
+        insert(Seat), [{"id": 9, "holder_id": 3}, {"id": 10, "holder_id": 3}], execution_options={"dml_strategy": "raw"}
+    ),
+    "insert by columns": lambda s: s.execute(insert(Seat).values({Seat.__table__.c.holder_id: 3, Seat.__table__.c.id: 9})),
+    "insert synonym": lambda s: s.execute(insert(Seat).values({Seat.owned_by: 3, Seat.id: 9})),
+    "update synonym": lambda s: s.execute(update(Seat).where(Seat.id == 1).values({Seat.owned_by: 3})),
+    "update synonym by name": lambda s: s.execute(update(Seat).where(Seat.id == 1).values(owned_by=3)),
+    "update by parameters": lambda s: s.execute(update(Seat).where(Seat.title == "old"), {"holder_id": 3}),
+    "update hybrid": lambda s: s.execute(update(Seat).where(Seat.id == 1).values({Seat.doubled: 8})),
+    "update hybrid by name": lambda s: s.execute(update(Seat).where(Seat.id == 1).values(doubled=8)),
+    "update composite": lambda s: s.execute(update(Seat).where(Seat.id == 1).values({Seat.place: Place(7, 7)})),
+    "update composite by name": lambda s: s.execute(update(Seat).where(Seat.id == 1).values(place=Place(7, 7))),
+    "update composite by key": lambda s: s.execute(update(Seat), [{"id": 1, "place": Place(7, 7)}]),
+    "update ordered": lambda s: s.execute(update(Seat).where(Seat.id == 1).ordered_values((Seat.holder, 3))),
+    "update ordered synonym": lambda s: s.execute(update(Seat).where(Seat.id == 1).ordered_values((Seat.owned_by, 3))),
+    "bulk mappings and a flush": bulk_and_flush,
+    "insert of a subclass by its base": lambda s: s.execute(insert(Pet), [{"id": 2, "sort": "bird"}, {"id": 3, "sort": "bird"}]),
+    "update of a subclass": lambda s: s.execute(update(Bird).where(Bird.id == 1).values(cage=5)),
+    "update of the sort": lambda s: s.execute(update(Pet).where(Pet.id == 1).values(sort="pet")),
+    "a row in place of another": replace,
+}
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+def test_lists_are_the_databases(theatre: Path, write: Write) -> None:
+    """Whatever a statement calls the columns, the lists that it changes are dropped."""
+    check(theatre, write)
+
+
+def check(theatre: Path, write: Write) -> None:
+    before = cached(theatre.store)
+    with theatre.maker() as session:
+        write(session)
+        assert cached(theatre.store) == before
+        session.commit()
+    assert cached(theatre.store) == in_database(theatre) != before
+
+
+@ON_POSTGRES
+def test_two_inserts_in_one_statement(theatre: Path) -> None:
+    """The rows of both come into their lists."""
+    table: Any = Seat.__table__
+    rows: list[dict[str, Any]] = [{"id": n, "holder_id": n - 6, "kind": 7, "row": None, "seat": n, "title": "new"} for n in (9, 10)]
+    more = insert(table).from_select([*rows[1]], select(*map(literal, rows[1].values()))).cte("more")
+    check(theatre, lambda session: session.execute(insert(table).values(rows[0]).add_cte(more)))
