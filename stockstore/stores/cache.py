@@ -273,16 +273,22 @@ def hidden_from(session: "Session | None", cls: type, lookups: Sequence[Lookup],
     """
     if session is None or not keys_of(cls).mapped:
         return [""] * len(lookups)
-    from stockstore.mapped import OWN_WRITE, TENANT, has_written, hides, plan_of
+    from stockstore.mapped import OWN_WRITE, has_written, plan_of
 
     root = plan_of(cls).root
     if not has_written(session, root, None):
-        return [hides(session, root)] * len(lookups)
+        return [_hidden_root(session, root, store)] * len(lookups)
     written = [has_written(session, root, identity_in(cls, lookup)) for lookup in lookups]
-    hidden = "" if all(written) else hides(session, root)
-    if hidden == TENANT and isinstance(store, CacheStore) and store.tenant_of(session) is not None:
-        hidden = ""
+    hidden = "" if all(written) else _hidden_root(session, root, store)
     return [OWN_WRITE if own else hidden for own in written]
+
+
+def _hidden_root(session: "Session", root: type, store: Store | None) -> str:
+    from stockstore.mapped import TENANT, hides
+
+    hidden = hides(session, root)
+    apart = hidden == TENANT and isinstance(store, CacheStore) and store.tenant_of(session) is not None
+    return "" if apart else hidden
 
 
 def identity_in(cls: type, lookup: Lookup | None) -> tuple[object, ...] | None:
