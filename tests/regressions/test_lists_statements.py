@@ -35,7 +35,7 @@ class Seat(Base):
     row: Mapped[int | None]
     seat: Mapped[int | None]
     title: Mapped[str] = mapped_column(String, default="old")
-    place: Mapped[Place | None] = composite("row", "seat")
+    place: Mapped[Place] = composite("row", "seat")
     owned_by = synonym("holder")
 
     @hybrid_property
