@@ -24,6 +24,7 @@ def drive() -> Iterator[Drive]:
         yield drive
 
 
+@pytest.mark.sa_agnostic
 class TestProcessMemory(CacheStoreContract):
     by_reference = True
     shares_storage = False
@@ -34,6 +35,7 @@ class TestProcessMemory(CacheStoreContract):
         return lambda **options: drive(ProcessMemoryStore(**options))
 
 
+@pytest.mark.sa_agnostic
 class TestMemoryMapping(StoreContract):
     by_reference = True
 
@@ -43,6 +45,7 @@ class TestMemoryMapping(StoreContract):
         return drive(ChainedStore([ProcessMemoryStore(), MappingStore({})]))
 
 
+@pytest.mark.sa_agnostic
 class TestThreadLocalMapping(StoreContract):
     @pytest.fixture
     def store(self, drive: Drive) -> Store:
@@ -106,6 +109,7 @@ async def _make_tables(engine: AsyncEngine) -> None:
         await connection.run_sync(metadata.create_all)
 
 
+@pytest.mark.sa_agnostic
 class TestRedis(CacheStoreContract):
     @pytest.fixture
     def make_store(self, redis_url: str, drive: Drive) -> MakeStore:
@@ -113,6 +117,7 @@ class TestRedis(CacheStoreContract):
         return lambda **options: drive(RedisStore(redis_url.replace("://", "+asyncio://", 1), **options))
 
 
+@pytest.mark.sa_agnostic
 class TestMemcache(CacheStoreContract):
     @pytest.fixture
     def make_store(self, memcached_address: str, namespace: str, drive: Drive) -> MakeStore:

@@ -63,6 +63,7 @@ def running(new_loop: NewLoop) -> Iterator[asyncio.AbstractEventLoop]:
         loop.close()
 
 
+@pytest.mark.sa_agnostic
 class TestAwaitedRedis(CoherentBackendContract):
     @pytest.fixture
     def loop(self) -> Iterator[asyncio.AbstractEventLoop]:

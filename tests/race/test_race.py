@@ -40,7 +40,7 @@ def is_found(path: Path, *arguments: str) -> bool:
     return any(figures(path, *arguments, "--seconds", "2")[STALE] for _ in range(5))
 
 
-@pytest.mark.parametrize("reads", READS)
+@pytest.mark.parametrize("reads", [pytest.param(reads, marks=() if reads == "sessions" else pytest.mark.sa_agnostic) for reads in READS])
 def test_strict_is_right_while_writers_are_killed(redis_url: str, postgres_schema_url: str, reads: str) -> None:
     """No read is stale, and nothing is stale, lost or marked at rest, though processes die at every point of the protocol."""
     servers = ["--cache", redis_url, "--database", postgres_schema_url]
