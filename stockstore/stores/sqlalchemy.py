@@ -152,7 +152,7 @@ class SqlAlchemyStore(Store):
 
     def _reads_itself(self, session: Session, cls: type) -> bool:
         """Whether a session has to read lists on its own connection."""
-        return self._shares_connection(session, cls) or bool(bypasses(session, plan_of(cls).root, None))
+        return bool(bypasses(session, plan_of(cls).root, None)) or self._shares_connection(session, cls)
 
     def _load_for(self, session: Session, cls: type, lookups: Sequence[Lookup]) -> list[Snapshot | None]:
         rows: list[Snapshot | None] = [None] * len(lookups)
@@ -165,9 +165,10 @@ class SqlAlchemyStore(Store):
         """Tell for each lookup how a session is given its row: of what others may see, of its tenant's rows, or as it has them itself."""
         ways: dict[str, _Load] = {"": self._load_own, TENANT: partial(self._load_tenant, session)}
         private: _Load = partial(self._load_from, session, shared=False)
-        shares = self._shares_connection(session, cls)
+        # What is no session is refused by the first of these.
+        hidden, shares = hidden_from(session, cls, lookups), self._shares_connection(session, cls)
         found: dict[_Load, list[int]] = {}
-        for at, why in enumerate(hidden_from(session, cls, lookups)):
+        for at, why in enumerate(hidden):
             found.setdefault(private if shares else ways.get(why, private), []).append(at)
         return found
 
