@@ -141,6 +141,7 @@ def test_class_that_is_mapped_once_more(hooked: Hooked) -> None:
         mappings.dispose()
 
 
+@pytest.mark.filterwarnings("ignore:The engine provided as bind")  # SQLAlchemy 2.0 asks the mock whether it is in a transaction
 def test_connection_that_is_none(hooked: Hooked) -> None:
     """A test of an application may have a mock in the place of a connection."""
     hooked.prove_cached()

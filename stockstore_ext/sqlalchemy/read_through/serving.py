@@ -144,7 +144,9 @@ class Serving:
         except InexactError:
             return None
         rows = [_row(found.get(lookup[:2])) for lookup in lookups]
-        return None if any(map(self._classes.refuses, {row.plan.cls for row in rows if row is not None})) else rows
+        if any(map(self._classes.refuses, {row.plan.cls for row in rows if row is not None})):
+            return None
+        return None if _is_torn(cls, lookups, rows) else rows
 
     def _counted(self, reason: str, cls: type, reads: int) -> str:
         if reason:
@@ -189,6 +191,15 @@ class Serving:
                 raise InexactError
             shared = may_fill and self._may_fill(owner, connection)
             return load(connection, cls, list(map(keys_of(cls).lookup, keys)), shared=shared)
+
+
+def _is_torn(cls: type, lookups: Sequence[Lookup], rows: Sequence[RowSnapshot | None]) -> bool:
+    """Whether one row was found by two keys: its key went to another row meanwhile, so that one statement would have found others."""
+    identity = keys_of(cls).identity
+    if len(lookups) == 1 or getattr(lookups, "plan", None) is identity or all(lookup.plan is identity for lookup in lookups):
+        return False
+    natives = [row.native(identity) for row in rows if row is not None]
+    return len(set(natives)) < len(natives)
 
 
 def _row(snapshot: Snapshot | None) -> RowSnapshot | None:
