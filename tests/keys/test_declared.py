@@ -131,7 +131,7 @@ class Undeclared(Base):
 
 
 class Person(Base):
-    __tablename__ = "persons"
+    __tablename__ = "declared_persons"
     id: Mapped[int] = mapped_column(primary_key=True)
     email: Mapped[str]
     kind: Mapped[str]
@@ -141,7 +141,7 @@ class Person(Base):
 
 class Engineer(Person):
     __tablename__ = "engineers"
-    id: Mapped[int] = mapped_column(ForeignKey("persons.id"), primary_key=True)
+    id: Mapped[int] = mapped_column(ForeignKey("declared_persons.id"), primary_key=True)
     badge: Mapped[str]
     __keys__ = ["badge"]
     __mapper_args__ = {"polymorphic_identity": "engineer"}

@@ -1,5 +1,6 @@
 """What is noted of statements that no flush and no ORM executes: Core, bulk methods, text."""
 
+import gc
 import logging
 import re
 from collections.abc import Callable
@@ -256,6 +257,8 @@ def test_schemas(watch: Watch) -> None:
     finally:
         Base.metadata.remove(table_of(Local))
         Base.registry._dispose_cls(Local)
+        del Local
+        gc.collect()  # no later test is to find the class
 
 
 def test_reads_are_let_through_at_once(watch: Watch) -> None:
