@@ -39,7 +39,8 @@ class ChainedStore(Store):
     tiers above; a tier that cannot be written then is not read for that class until its old values
     are gone. Chains in the list count as their tiers.
 
-    Coherence: right for one writer of a key at a time, and for what is written through this chain.
+    Coherence: right for any number of readers and writers of a key, for what is written through chains, or by sessions that a
+    ``SessionSync`` hears of; what others write stays unseen until it is invalidated, or its lifetime ends.
 
     Args:
         stores: The tiers, the fastest first, the database last.
