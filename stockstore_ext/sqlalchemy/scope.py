@@ -39,6 +39,7 @@ _ISOLATES: Final = re.compile(
 )
 PINNING: Final = frozenset(("REPEATABLE READ", "SERIALIZABLE", "SNAPSHOT"))
 """The isolation levels at which a transaction reads from one snapshot throughout."""
+_UNKNOWN: Final = "UNKNOWN"
 _LEVEL: Final = "stockstore.level"
 _IDENTITY: Final = text(
     "SELECT (SELECT CAST(system_identifier AS text) FROM pg_control_system()), pg_is_in_recovery(),"
@@ -110,7 +111,7 @@ class Scopes:
         """Tell of a transaction that is yet to begin whether its first statement is to show what all later reads show."""
         # SQLite calls every level so, and has a snapshot only while its driver has a transaction.
         respects = self._snapshot == "respect" and bind.dialect.name != "sqlite"
-        return "snapshot" if respects and _first_level(bind) in PINNING else ""
+        return "snapshot" if respects and _first_level(bind) in {*PINNING, _UNKNOWN} else ""
 
     def _is_elsewhere(self, connection: Connection, frames: list[Frame], named: bool) -> str:
         if told := _told(connection, named):
@@ -228,8 +229,9 @@ def _is_pinned(connection: Connection, frame: Frame) -> bool:
 def _first_level(bind: Engine | Connection) -> str:
     """Give the isolation level at which transactions of a bind begin, as far as somebody has chosen it and there is none to be asked."""
     dialect: Any = bind.dialect
-    # Of MySQL and MariaDB it is the default, at which the first reads of a transaction are served.
-    default = dialect.default_isolation_level if dialect.name == "postgresql" else None
+    # Of MySQL and MariaDB it is the default, at which the first reads of a transaction are served. Of PostgreSQL nobody knows it until
+    # an engine has connected once, which the first read does.
+    default = getattr(dialect, "default_isolation_level", _UNKNOWN) if dialect.name == "postgresql" else None
     level = bind.get_execution_options().get("isolation_level") or dialect._on_connect_isolation_level or default  # noqa: SLF001
     return str(level).replace("_", " ").upper()
 

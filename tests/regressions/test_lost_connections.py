@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from sqlalchemy import Connection, Engine, event, text
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 
@@ -37,11 +37,11 @@ def boats(postgres_engine: Engine) -> Iterator[Engine]:
 def cut(engine: Engine, connection: Connection) -> None:
     """Let the server end a connection, and wait until it has."""
     pid = connection.connection.driver_connection.info.backend_pid  # type: ignore[union-attr]
-    with engine.connect() as other:
+    # Within one transaction pg_stat_activity always shows what it showed first.
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as other:
         other.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
         gone = text("SELECT count(*) FROM pg_stat_activity WHERE pid = :pid")
         wait_until(lambda: other.execute(gone, {"pid": pid}).scalar() == 0, "the end of a connection")
-        other.rollback()
 
 
 def test_a_read_whose_connection_is_cut_after_its_row_is_repeated(boats: Engine) -> None:
@@ -78,3 +78,25 @@ def test_a_commit_whose_connection_is_cut_fails_with_an_error_of_sqlalchemy(boat
             assert session.get_one(Boat, 1).name == "Argo"
     finally:
         sync.detach()
+
+
+def test_an_engine_that_could_not_connect_yet_reads_when_it_can(boats: Engine, redis_url: str) -> None:
+    """Until an engine has connected nobody knows the isolation level of its transactions, and sessions read the database."""
+    engine = create_engine(boats.url)
+    shop = sessionmaker(engine)
+
+    def refuse(*_connection: object) -> None:
+        raise ConnectionRefusedError
+
+    event.listen(engine, "do_connect", refuse)
+    sync = SessionSync(RedisStore(redis_url), read_through=True).attach(shop)
+    event.remove(engine, "do_connect", refuse)
+    try:
+        for name in ("Argo", "Argo!", "Argo!"):
+            with shop() as session:
+                assert session.get_one(Boat, 1).name == name
+            with boats.begin() as other:
+                other.execute(text("UPDATE cut_boats SET name = name || '!'"))
+    finally:
+        sync.detach()
+        engine.dispose()
