@@ -12,7 +12,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from stockstore import StockstoreError
 from tests.race.caches import is_cache_url
 from tests.race.defences import check, without
-from tests.race.job import FAULTS, ON_UNREACHABLE, PROTOCOLS, READS
+from tests.race.job import FAULTS, MEMORIES, ON_UNREACHABLE, PROTOCOLS, READS
 from tests.race.log import POINTS
 from tests.race.mutations import MUTATIONS
 from tests.race.report import failing, render
@@ -38,6 +38,10 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--reads", choices=READS, default="store", help="by what is read: the store, sessions that read through it, or both awaited (store)"
     )
+    made.add_argument(
+        "--memory", choices=MEMORIES, nargs="?", const=MEMORIES[0], help=f"put process memory above the cache, {' or '.join(MEMORIES)}"
+    )
+    made.add_argument("--max-staleness", type=_positive, default=1.0, help="the seconds by which that memory may be behind (1)")
     made.add_argument("--keys", type=_count, default=16, help="how many hot rows (16)")
     made.add_argument("--on-unreachable", choices=ON_UNREACHABLE, help="what writers do that cannot mark")
     made.add_argument("--no-outbox", dest="outbox", action="store_false", help="write no rows to the outbox")
@@ -117,6 +121,8 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser().parse_args(arguments)
     if given.protocol.startswith("naive") and given.reads != "store":
         parser().error(f"{given.protocol} knows no --reads {given.reads}: it has no sessions that read through a cache")
+    if given.protocol.startswith("naive") and given.memory:
+        parser().error(f"{given.protocol} knows no --memory: it has one cache alone")
     options = Options(
         seconds=given.seconds,
         processes=given.processes,
@@ -125,6 +131,8 @@ def main(arguments: list[str] | None = None) -> int:
         protocol=given.protocol,
         faults=given.faults,
         reads=given.reads,
+        memory=given.memory,
+        max_staleness=given.max_staleness,
         keys=given.keys,
         on_unreachable=given.on_unreachable,
         outbox=given.outbox,

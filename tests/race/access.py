@@ -8,7 +8,7 @@ from sqlalchemy import Engine, create_engine, select
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import Session, sessionmaker
 
-from stockstore import BackendStore, ChainedStore, MemcacheStore, RedisStore, SqlAlchemyStore
+from stockstore import BackendStore, ChainedStore, MemcacheStore, ProcessMemoryStore, RedisStore, SqlAlchemyStore
 from stockstore.cells import is_marker
 from stockstore.keys import keys_of, namespace_text
 from stockstore_ext.sqlalchemy import SessionSync
@@ -31,11 +31,16 @@ def open_access(job: Job, slot: int, points: Failpoints, log: Log) -> Any:
         awaited = create_async_engine(job.database, **pool)
         points.in_database(awaited.sync_engine, kind)
         points.in_backend(type(cache_of(job)._backend))
-        return AwaitedAccess(job, awaited, item, kind, _options(job))
+        return AwaitedAccess(job, awaited, item, kind, _options(job), memory_of(job, slot))
     engine = create_engine(job.database, **pool)
     points.in_database(engine, kind)
     sessions = sessionmaker(engine, class_=kind)
-    return (open_naive if job.is_naive else open_own)(job, engine, item, sessions, points, log)
+    if job.is_naive:
+        return open_naive(job, engine, item, sessions, points, log)
+    # A store may keep a backend's methods, so these are wrapped first.
+    points.in_backend(type(cache_of(job)._backend))
+    own = SessionAccess if job.reads == "sessions" else OwnAccess
+    return own(job, engine, item, sessions, cache_of(job), memory_of(job, slot))
 
 
 def _options(job: Job) -> dict[str, Any]:
@@ -50,11 +55,11 @@ def _options(job: Job) -> dict[str, Any]:
 class OwnAccess:
     """The library's way: a chain that reads, and sessions that the hook follows."""
 
-    def __init__(self, job: Job, engine: Engine, item: Any, sessions: Any, cache: BackendStore) -> None:
+    def __init__(self, job: Job, engine: Engine, item: Any, sessions: Any, cache: BackendStore, memory: ProcessMemoryStore | None) -> None:
         """Attach the hook."""
-        self.item, self.sessions = item, sessions
+        self.item, self.sessions, self.memory = item, sessions, memory
         self._engine, self._cache = engine, cache
-        self._store = ChainedStore([cache, SqlAlchemyStore(engine=engine)])
+        self._store = ChainedStore([*([memory] if memory else []), cache, SqlAlchemyStore(engine=engine)])
         self._sync = SessionSync(self._store, read_through=job.reads == "sessions", **_options(job)).attach(sessions)
 
     def read(self, by: str, values: Sequence[Any]) -> list[Seen | None]:
@@ -114,19 +119,18 @@ class SessionAccess(OwnAccess):
         return [rows.get(value) for value in values]
 
 
-def open_own(job: Job, engine: Engine, item: Any, sessions: Any, points: Failpoints, log: Log) -> OwnAccess:
-    """Open the library's protocol."""
-    # A store may keep a backend's methods, so these are wrapped first.
-    points.in_backend(type(cache_of(job)._backend))
-    kind = SessionAccess if job.reads == "sessions" else OwnAccess
-    return kind(job, engine, item, sessions, cache_of(job))
-
-
 def cache_of(job: Job) -> BackendStore:
     """Make the library's store for the cache."""
     if urlsplit(job.cache).scheme == "memcached":
         return MemcacheStore(urlsplit(job.cache).netloc.split(","), namespace=job.namespace)
     return RedisStore(job.cache, namespace=job.namespace)
+
+
+def memory_of(job: Job, slot: int) -> ProcessMemoryStore | None:
+    """Make the library's store for the memory of a process, in a namespace that is the cache's in every other process only."""
+    if job.memory is None:
+        return None
+    return ProcessMemoryStore(max_staleness=job.max_staleness, namespace=job.namespace if slot % 2 else "mine")
 
 
 def _seen(row: Any) -> Seen | None:

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Session
 
-from stockstore import AsyncStore, BackendStore, ChainedStore, MemcacheStore, RedisStore, SqlAlchemyStore
+from stockstore import AsyncStore, BackendStore, ChainedStore, MemcacheStore, ProcessMemoryStore, RedisStore, SqlAlchemyStore
 from stockstore.aio.bridge import await_only, greenlet_spawn
 from stockstore_ext.sqlalchemy import SessionSync
 from tests.race.job import Job
@@ -25,15 +25,18 @@ class AwaitedAccess:
     Its methods are for :meth:`run`, which lets blocking-style code wait for the loop.
     """
 
-    def __init__(self, job: Job, engine: AsyncEngine, item: Any, kind: type[Session], options: dict[str, Any]) -> None:
+    def __init__(
+        self, job: Job, engine: AsyncEngine, item: Any, kind: type[Session], options: dict[str, Any], memory: ProcessMemoryStore | None
+    ) -> None:
         """Start the loop, and attach the hook."""
-        self.item = item
+        self.item, self.memory = item, memory
         self._by_session = 0
         self._engine = engine
         self._sessions = async_sessionmaker(engine, sync_session_class=kind)
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, daemon=True).start()
-        self._store = AsyncStore(ChainedStore([awaited_cache_of(job), SqlAlchemyStore(engine=engine)]))
+        tiers = [*([memory] if memory else []), awaited_cache_of(job), SqlAlchemyStore(engine=engine)]
+        self._store = AsyncStore(ChainedStore(tiers))
         self._sync = SessionSync(self._store.store, read_through=True, **options)
         self.run(lambda: self._sync.attach(self._sessions))
 

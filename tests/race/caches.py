@@ -46,6 +46,10 @@ class CacheServer(ABC):
         """Cut all connections, and say whether it can."""
         return False
 
+    def cut(self) -> int:
+        """Cut the connections that only listen, and give how many there were."""
+        return 0
+
     def fill_up(self, *, full: bool) -> bool:
         """Let it refuse writes for want of memory from now on, or no more, and say whether it can."""
         return False
@@ -83,6 +87,10 @@ class RedisServerOf(CacheServer):
         """CLIENT KILL."""
         self._client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
         return True
+
+    def cut(self) -> int:
+        """CLIENT KILL, of the subscribers alone."""
+        return int(self._client.execute_command("CLIENT", "KILL", "TYPE", "pubsub"))
 
     def fill_up(self, *, full: bool) -> bool:
         """Allow it a single byte of memory."""

@@ -2,6 +2,7 @@
 
 A read from ``start`` to ``end`` that gave version v is right if and only if v is no older than what was acknowledged before
 ``start``, no older than what any read saw that ended before ``start``, and its commit was attempted before ``end``.
+Where process memory may be behind by some seconds, it is right as well if all that it missed was known for no longer than that.
 A read that found nothing saw the oldest deletion that fits. What a read by one key shows of the other one binds the reads that
 follow, and is judged by its own key alone.
 """
@@ -12,9 +13,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from tests.race.log import ABSENT, ACKNOWLEDGED, ATTEMPT, COUNT, LATE, NAMES, READ, Record
+from tests.race.log import ABSENT, ACKNOWLEDGED, ATTEMPT, COUNT, LATE, MISSED, NAMES, READ, STRICT, Record
 
 STALE, NON_LINEARIZABLE, DIRTY, WRONG_OBJECT = "stale after acknowledgement", "non-linearizable", "dirty", "wrong object"
+STALE_BEYOND, NON_LINEARIZABLE_BEYOND = "stale beyond the bound", "non-linearizable beyond the bound"
+STRICT_WRONG, OWN_MISSED = "strict reads behind", "own writes missed"
+SORTS: Final = (STALE, NON_LINEARIZABLE, DIRTY, WRONG_OBJECT, OWN_MISSED)
+BOUNDED_SORTS: Final = (STALE_BEYOND, NON_LINEARIZABLE_BEYOND, STRICT_WRONG)
 _NEVER: Final = 2**63 - 1
 _EXAMPLES: Final = 20
 
@@ -32,7 +37,7 @@ class Violation(NamedTuple):
 
     def __str__(self) -> str:
         """Tell it in a line."""
-        late = f", {self.age / 1e6:.1f} ms after its acknowledgement" if self.sort == STALE else ""
+        late = f", {self.age / 1e6:.1f} ms after the first newer one was" if self.age else ""
         return f"{self.sort}: register {self.register}, version {self.version} read where {self.floor} was known{late} (at {self.start}..{self.end})"
 
 
@@ -42,7 +47,7 @@ class History:
     def __init__(self, register: int, first: int = 1) -> None:
         """Begin with the first version, present."""
         self.register = register
-        self.starts, self.ends, self.versions, self.aside = array("q"), array("q"), array("q"), array("b")
+        self.starts, self.ends, self.versions, self.aside, self.strict = array("q"), array("q"), array("q"), array("b"), array("b")
         self.attempts = {first: -1}
         self.acknowledged = [(-1, first)]
         self.deletions: set[int] = set()
@@ -51,11 +56,12 @@ class History:
 
     def add(self, record: Record) -> None:
         """Take a record of this register."""
-        if record.kind == READ:
+        if record.kind in {READ, STRICT}:
             self.starts.append(record.start)
             self.ends.append(record.end)
             self.versions.append(record.version)
             self.aside.append(record.absent)
+            self.strict.append(record.kind == STRICT)
         else:
             self._write(record)
 
@@ -84,35 +90,59 @@ class History:
 class Verdict:
     """What was found in one or all histories."""
 
+    bound: int = 0
+    """By how many nanoseconds a read that is not strict may be behind."""
     reads: int = 0
-    found: dict[str, int] = field(default_factory=lambda: dict.fromkeys((STALE, NON_LINEARIZABLE, DIRTY, WRONG_OBJECT), 0))
-    oldest: int = 0
-    """The longest time, in nanoseconds, that a stale read came after the acknowledgement of what it should have seen."""
+    strict_reads: int = 0
+    found: dict[str, int] = field(default_factory=lambda: dict.fromkeys((*SORTS, *BOUNDED_SORTS), 0))
+    ages: "array[int]" = field(default_factory=lambda: array("q"))
+    """Of each stale read, the nanoseconds since the acknowledgement of the first version that it missed."""
     examples: list[Violation] = field(default_factory=list)
 
     def add(self, violation: Violation) -> None:
         """Count a violation."""
         self.found[violation.sort] += 1
-        if violation.sort == STALE:
-            self.oldest = max(self.oldest, violation.age)
         if len(self.examples) < _EXAMPLES:
             self.examples.append(violation)
+
+    def behind(self, violation: Violation, known: int, *, strict: bool) -> None:
+        """Count a read that was behind what was ``known`` for some nanoseconds, and a violation if that is more than it may be."""
+        if violation.sort == STALE:
+            self.ages.append(violation.age)
+        if not self.bound:
+            self.add(violation)
+            return
+        self.found[violation.sort] += 1
+        if strict:
+            self.add(violation._replace(sort=STRICT_WRONG))
+        elif known > self.bound:
+            self.add(violation._replace(sort=STALE_BEYOND if violation.sort == STALE else NON_LINEARIZABLE_BEYOND, age=known))
+
+    def percentile(self, share: float) -> int:
+        """Give by how many nanoseconds that share of all reads was behind at the most."""
+        over = int((1 - share) * self.reads)
+        return sorted(self.ages, reverse=True)[over] if over < len(self.ages) else 0
 
 
 def judge(history: History, verdict: Verdict) -> None:
     """Add what is wrong in a history, by one sweep over its reads in the order of their starts."""
     starts, ends, resolved = history.starts, history.ends, array("q", history.versions)
     verdict.reads += len(starts) - sum(history.aside)
+    verdict.strict_reads += sum(history.strict)
     order = sorted(range(len(starts)), key=starts.__getitem__)
     shown = _shown(history)
     published = sorted(range(len(starts)), key=shown.__getitem__)
     ages, floors = _floors(history.acknowledged)
     deletions = sorted(history.deletions)
     seen, at, last = -1, 0, len(published)
+    sights, sighted = [-1], [-1]
     for index in order:
         start, end = starts[index], ends[index]
         while at < last and shown[published[at]] < start:
-            seen = max(seen, resolved[published[at]])
+            if resolved[published[at]] > seen:
+                seen = resolved[published[at]]
+                sights.append(shown[published[at]])
+                sighted.append(seen)
             at += 1
         # The first version was there before all reads.
         acknowledged = floors[bisect_left(ages, start) - 1]
@@ -127,11 +157,12 @@ def judge(history: History, verdict: Verdict) -> None:
             continue
         if dirty:
             verdict.add(Violation(DIRTY, history.register, version, floor, start, end, 0))
-        elif version < acknowledged:
-            age = start - ages[bisect_right(floors, version)]
-            verdict.add(Violation(STALE, history.register, version, acknowledged, start, end, age))
-        elif version < seen:
-            verdict.add(Violation(NON_LINEARIZABLE, history.register, version, seen, start, end, 0))
+        elif version < floor:
+            told = start - ages[bisect_right(floors, version)] if version < acknowledged else 0
+            known = max(told, start - sights[bisect_right(sighted, version)] if version < seen else 0)
+            sort = STALE if version < acknowledged else NON_LINEARIZABLE
+            violation = Violation(sort, history.register, version, floor, start, end, told or known)
+            verdict.behind(violation, known, strict=bool(history.strict[index]))
 
 
 def _shown(history: History) -> Sequence[int]:
@@ -169,7 +200,8 @@ def histories(records: Iterable[Record], registers: int) -> tuple[list[History],
         if record.kind == COUNT:
             counts[NAMES[record.register]] = counts.get(NAMES[record.register], 0) + record.version
         else:
-            wrong.append(Violation(WRONG_OBJECT, record.register, 0, 0, record.start, record.end, 0))
+            sort = OWN_MISSED if record.kind == MISSED else WRONG_OBJECT
+            wrong.append(Violation(sort, record.register, record.version, 0, record.start, record.end, 0))
     return by_register, counts, wrong
 
 
@@ -177,7 +209,7 @@ def _writes_in_order(records: Iterable[Record], by_register: list[History]) -> I
     """Hand records to their registers, acknowledgements last, and give those that belong to none."""
     acknowledgements = []
     for record in records:
-        if record.kind in {READ, ATTEMPT, LATE}:
+        if record.kind in {READ, STRICT, ATTEMPT, LATE}:
             by_register[record.register].add(record)
         elif record.kind == ACKNOWLEDGED:
             acknowledgements.append(record)

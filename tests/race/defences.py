@@ -55,6 +55,7 @@ def without(options: Options, name: str) -> Options:
         outbox=mutation.outbox,
         ways=mutation.ways,
         keys=mutation.keys,
+        memory=mutation.memory,
         on_unreachable="abort",
         protocol="strict",
     )

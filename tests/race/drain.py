@@ -4,11 +4,13 @@ import json
 import random
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Engine, create_engine, select
 from sqlalchemy.orm import Session
 
+from stockstore import ProcessMemoryStore
 from tests.race.access import open_access
 from tests.race.checker import History
 from tests.race.failpoints import Failpoints, Odds
@@ -20,6 +22,7 @@ from tests.race.naive import seen_of
 from tests.race.puts import PUTS
 from tests.race.unseen import janitor_of
 
+_LOOK_SECONDS: Final = 0.02
 _RESOLVE_SECONDS: Final = 1.2
 """What a process waits from its first sight of a marker until it doubts the writer, and some more."""
 
@@ -32,13 +35,38 @@ class Rest(NamedTuple):
     lost: list[str]
     guarantee: str
     """What the library says of itself in this set-up."""
+    memories: int
+    """How many processes were asked what their memories hold."""
+    held: int
+    """How many objects those held."""
 
 
-def look(in_child: Callable[..., None], job: Job, engine: Engine, histories: Sequence[History]) -> Rest:
+def look(
+    in_child: Callable[..., None], job: Job, engine: Engine, histories: Sequence[History], ask_memories: Callable[[], Sequence[Path]]
+) -> Rest:
     """Give what is wrong; the caches are looked at by a process of its own, which does without what all others do without."""
     in_child(_look_at_caches, job)
     stale, markers, guarantee = json.loads((job.folder / "rest.json").read_text())
-    return Rest(stale, markers, _lost(engine, _rows(engine), histories, job.keys), guarantee)
+    told = [json.loads(path.read_text()) for path in ask_memories()]
+    stale += [wrong for memory in told for wrong in memory["stale"]]
+    lost = _lost(engine, _rows(engine), histories, job.keys)
+    return Rest(stale, markers, lost, guarantee, len(told), sum(memory["held"] for memory in told))
+
+
+def tell_memory(job: Job, slot: int, memory: ProcessMemoryStore, item: Any) -> None:
+    """Wait until all has come to rest, and tell what is in the memory of this process."""
+    job.rest(slot)
+    while not job.is_looked_at:
+        time.sleep(_LOOK_SECONDS)
+
+    def held(by: str, values: Sequence[Any]) -> list[Seen | None]:
+        return [None if row is None else seen_of(row) for row in memory.batch_get(item, [{by: value} for value in values])]
+
+    ids, slugs = list(range(job.keys)), [slug_of(number) for number in range(job.keys)]
+    rows = _rows(create_engine(job.database))
+    stale = [f"process {slot}, {wrong}" for by, values in (("id", ids), ("slug", slugs)) for wrong in _differing(held, by, values, rows)]
+    told = {"held": sum(row is not None for row in held("id", ids)), "stale": stale}
+    (job.folder / f"{slot}.memory").write_text(json.dumps(told))
 
 
 def _look_at_caches(job: Job) -> None:
@@ -54,7 +82,7 @@ def _look_at_caches(job: Job) -> None:
             access.read(by, values)
         time.sleep(0 if job.is_naive else pause)
     rows = _rows(create_engine(job.database))
-    stale = [wrong for by, values in (("id", ids), ("slug", slugs)) for wrong in _differing(access, by, values, rows)]
+    stale = [wrong for by, values in (("id", ids), ("slug", slugs)) for wrong in _differing(access.cached, by, values, rows)]
     (job.folder / "rest.json").write_text(json.dumps([stale, access.markers(ids), access.guarantee()]))
 
 
@@ -63,9 +91,11 @@ def _rows(engine: Engine) -> list[Seen]:
         return [seen_of(row) for row in session.scalars(select(item_class(1)))]
 
 
-def _differing(access: Any, by: str, values: Sequence[Any], rows: Sequence[Seen]) -> list[str]:
+def _differing(
+    cached: Callable[[str, Sequence[Any]], list[Seen | None]], by: str, values: Sequence[Any], rows: Sequence[Seen]
+) -> list[str]:
     truth = {getattr(row, by): row for row in rows}
-    found = zip(values, access.cached(by, values), strict=True)
+    found = zip(values, cached(by, values), strict=True)
     return [
         f"{by} {value}: {held}, in the database {truth.get(value)}"
         for value, held in found

@@ -28,6 +28,7 @@ _EVERY: Final = {
     "oom": 2.0,
     "drop": 0.7,
     "delay": 0.5,
+    "cut": 0.4,
 }
 """Seconds between two faults of a sort, in the mean."""
 _CUT = text(
@@ -155,6 +156,11 @@ class Faults:
         with self._engine.begin() as connection:
             connection.execute(_CUT)
         self.injected["drop (database)"] += 1
+
+    def _cut(self, chance: random.Random) -> None:
+        if cut := self._cache.cut():
+            self.injected["cut"] += 1
+            self.injected["channels cut"] += cut
 
 
 def _signal(pid: int, number: signal.Signals) -> None:

@@ -8,9 +8,10 @@ from typing import Final, NamedTuple
 from tests.race.failpoints import Odds
 
 PROTOCOLS: Final = ("strict", "fast", "naive", "naive-delete")
-FAULTS: Final = ("kill", "stop", "freeze", "evict", "flush", "restart", "oom", "drop", "delay")
+FAULTS: Final = ("kill", "stop", "freeze", "evict", "flush", "restart", "oom", "drop", "delay", "cut")
 ON_UNREACHABLE: Final = ("outbox", "commit", "abort")
 READS: Final = ("store", "sessions", "awaited")
+MEMORIES: Final = ("bounded",)
 UNREACHABLE: Final = frozenset({"freeze", "restart", "oom", "drop"})
 """Faults that keep writers from marking."""
 
@@ -38,6 +39,10 @@ class Job(NamedTuple):
     """Threads that read, beside the one that writes."""
     releases: int = 1
     """How many releases of the application run at the same time."""
+    memory: str | None = None
+    """What keeps the process memory true that each process has above the cache; ``None`` where it has none."""
+    max_staleness: float = 1.0
+    """For how many seconds that memory may be behind."""
     mutation: str | None = None
     """A defence that the processes do without."""
     ways: Mapping[str, int] | None = None
@@ -69,6 +74,23 @@ class Job(NamedTuple):
     def ready(self, slot: int) -> None:
         """Tell that a process has begun."""
         (self.folder / f"{slot}.ready").touch()
+
+    def rest(self, slot: int) -> None:
+        """Tell that a process has stopped, and still has its memory."""
+        (self.folder / f"{slot}.rest").touch()
+
+    def is_resting(self, slot: int) -> bool:
+        """Whether a process has stopped."""
+        return (self.folder / f"{slot}.rest").exists()
+
+    def look(self) -> None:
+        """Let all that rest tell what they hold, and end."""
+        (self.folder / "look").touch()
+
+    @property
+    def is_looked_at(self) -> bool:
+        """Whether to tell what is held; also when there is nobody to be told any more."""
+        return (self.folder / "look").exists() or not self.folder.exists()
 
     @property
     def is_naive(self) -> bool:

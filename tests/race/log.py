@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 RECORD: Final = struct.Struct("<BBIqqq")
-READ, ATTEMPT, ACKNOWLEDGED, LATE, WRONG, COUNT = range(6)
+READ, ATTEMPT, ACKNOWLEDGED, LATE, WRONG, COUNT, STRICT, MISSED = range(8)
 ABSENT: Final = -(2**62)
 """The version of a read that found nothing."""
 
@@ -35,6 +35,9 @@ _COUNTED: Final = (
     "leases refused",
     "fills",
     "fills refused",
+    "memory hits",
+    "memory misses",
+    "memory bypasses",
     "marks",
     "releases",
     "writes attempted",
@@ -85,9 +88,9 @@ class Log:
         self._counts: dict[str, int] = {}
         self._lock = threading.Lock()
 
-    def reads(self, found: Iterable[tuple[int, int]], start: int, end: int, *, aside: bool = False) -> None:
+    def reads(self, found: Iterable[tuple[int, int]], start: int, end: int, *, aside: bool = False, kind: int = READ) -> None:
         """Note the versions that one call has given; ``aside``: of keys that were not asked for."""
-        self._write(RECORD.pack(READ, aside, register, version, start, end) for register, version in found)
+        self._write(RECORD.pack(kind, aside, register, version, start, end) for register, version in found)
 
     def attempt(self, changes: Iterable[Change], start: int, *, late: bool = False) -> None:
         """Note that a COMMIT is about to be sent; of a late one nobody need hear before it is acknowledged."""
@@ -100,6 +103,10 @@ class Log:
     def wrong(self, register: int, start: int, end: int) -> None:
         """Note that a read gave another object than was asked for, or a mixture of two versions."""
         self._write([RECORD.pack(WRONG, 0, register, 0, start, end)])
+
+    def missed(self, register: int, version: int, start: int, end: int) -> None:
+        """Note that a read gave an older version than this process had written before."""
+        self._write([RECORD.pack(MISSED, 0, register, version, start, end)])
 
     def count(self, name: str, number: int = 1) -> None:
         """Add to a count; kept in memory until :meth:`flush`."""

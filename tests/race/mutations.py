@@ -101,6 +101,12 @@ def _no_resolver() -> None:
     Resolver.met = lambda *_: 0  # type: ignore[method-assign]
 
 
+def _no_limit() -> None:
+    from stockstore.stores.tiers.local import LocalTier
+
+    LocalTier.limit = property(lambda _: None)  # type: ignore[method-assign, assignment]
+
+
 class Mutation(NamedTuple):
     """A defence, how it is taken away, and under what the race is run that is to tell.
 
@@ -114,6 +120,7 @@ class Mutation(NamedTuple):
         kill: How likely it is to die at a point.
         defect: What it is called in the model.
         model: What the model check is run with.
+        memory: What keeps process memory true, where there is any.
     """
 
     take_away: Callable[[], None]
@@ -125,6 +132,7 @@ class Mutation(NamedTuple):
     ways: Mapping[str, int] | None = None
     keys: int = 16
     kill: float = 0.0
+    memory: str | None = None
 
 
 _SLOW_COMMIT: Final = {"after mark": 0.1, "after commit": 0.1}
@@ -178,6 +186,7 @@ MUTATIONS: Final[dict[str, Mutation]] = {
     "dead writers' markers are resolved": Mutation(
         _no_resolver, ("kill",), {}, "resolver", (STRICT, (KEYED,), Faults(crashes=1)), kill=0.02
     ),
+    "memory is believed for max_staleness": Mutation(_no_limit, (), {}, None, memory="bounded"),
 }
 
 

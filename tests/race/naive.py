@@ -83,6 +83,8 @@ class MemcachedDriver:
 class NaiveAccess:
     """Reads through a cache, and after a commit puts what was committed, or deletes what may be old."""
 
+    memory = None
+
     def __init__(
         self,
         driver: Driver,

@@ -4,54 +4,78 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from tests.race.checker import DIRTY, NON_LINEARIZABLE, STALE, WRONG_OBJECT, Verdict
+from tests.race.checker import BOUNDED_SORTS, NON_LINEARIZABLE, NON_LINEARIZABLE_BEYOND, SORTS, STALE, STRICT_WRONG, Verdict
 from tests.race.drain import Rest
 from tests.race.job import UNREACHABLE
 
 _MILLION: Final = 1_000_000
-GATED: Final = (STALE, NON_LINEARIZABLE, DIRTY, WRONG_OBJECT, "stale at rest", "lost writes", "markers left", "errors", "hung processes")
+_RATIOS: Final = {"hit": "hits", "bypass": "bypasses"}
+GATED: Final = (*SORTS, "stale at rest", "lost writes", "markers left", "errors", "hung processes")
 """What has to be zero."""
 
 
-def gates(protocol: str, faults: Sequence[str], on_unreachable: str | None) -> tuple[list[str], str]:
-    """Give what has to be zero in a set-up, and why not all of it."""
-    gated = list(GATED)
+def gates(protocol: str, faults: Sequence[str], on_unreachable: str | None, *, bounded: bool) -> tuple[list[str], str]:
+    """Give what has to be zero in a set-up, and why not all of it; ``bounded``: reads may be behind for a while."""
+    gated = [*GATED, *BOUNDED_SORTS] if bounded else list(GATED)
+    if bounded:
+        gated = [name for name in gated if name not in {STALE, NON_LINEARIZABLE}]
     if UNREACHABLE & set(faults) and on_unreachable != "abort" and not protocol.startswith("naive"):
-        for name in (STALE, NON_LINEARIZABLE):
-            gated.remove(name)
         return (
-            gated,
+            [name for name in gated if name not in {STALE, NON_LINEARIZABLE, *BOUNDED_SORTS}],
             f"a cache out of reach does not stop commits here (on_unreachable={on_unreachable or 'default'}), so staleness is published, not judged",
         )
     if protocol == "fast":
-        gated.remove(NON_LINEARIZABLE)
+        gated = [name for name in gated if name not in {NON_LINEARIZABLE, NON_LINEARIZABLE_BEYOND, STRICT_WRONG}]
         return gated, "fast promises nothing between a COMMIT and its acknowledgement"
     return gated, ""
 
 
 def numbers(verdict: Verdict, rest: Rest, counts: Mapping[str, int], faults: Mapping[str, int], seconds: float) -> dict[str, Any]:
     """Give the figures by their names."""
-    asked = counts.get("hits", 0) + counts.get("misses", 0) + counts.get("bypasses", 0)
     figures: dict[str, Any] = {
         "seconds": round(seconds, 1),
         "reads": verdict.reads,
         "reads per second": round(verdict.reads / seconds),
         "writes attempted": counts.get("writes attempted", 0),
-        **{name: verdict.found[name] for name in (STALE, NON_LINEARIZABLE, DIRTY, WRONG_OBJECT)},
+        **{name: verdict.found[name] for name in SORTS},
         "stale after acknowledgement per million": _per_million(verdict.found[STALE], verdict.reads),
         "non-linearizable per million": _per_million(verdict.found[NON_LINEARIZABLE], verdict.reads),
-        "largest staleness (ms)": round(verdict.oldest / 1e6, 2),
+        "largest staleness (ms)": _milliseconds(max(verdict.ages, default=0)),
+        **(_bounded(verdict, rest, counts) if verdict.bound else {}),
         "stale at rest": len(rest.stale),
         "lost writes": len(rest.lost),
         "markers left": rest.markers,
-        "hit ratio": round(counts.get("hits", 0) / asked, 4) if asked else 0.0,
-        "bypass ratio": round(counts.get("bypasses", 0) / asked, 4) if asked else 0.0,
+        **_ratios(counts, ""),
     }
     figures["counts"] = {name: number for name, number in counts.items() if " " not in name or name.split()[0] not in {"kill", "pause"}}
     figures["kills by failpoint"] = _after(counts, "kill ")
     figures["pauses by failpoint"] = _after(counts, "pause ")
     figures["faults injected"] = dict(faults)
     return figures
+
+
+def _bounded(verdict: Verdict, rest: Rest, counts: Mapping[str, int]) -> dict[str, Any]:
+    return {
+        "staleness p50 (ms)": _milliseconds(verdict.percentile(0.5)),
+        "staleness p99 (ms)": _milliseconds(verdict.percentile(0.99)),
+        "staleness p99.9 (ms)": _milliseconds(verdict.percentile(0.999)),
+        "max_staleness (ms)": _milliseconds(verdict.bound),
+        **{name: verdict.found[name] for name in BOUNDED_SORTS},
+        "strict reads": verdict.strict_reads,
+        "processes looked into at rest": rest.memories,
+        "objects in their memories at rest": rest.held,
+        **_ratios(counts, "memory "),
+    }
+
+
+def _ratios(counts: Mapping[str, int], of: str) -> dict[str, float]:
+    """Give what share of what a tier was asked for it had, and of what it was passed by."""
+    asked = sum(counts.get(f"{of}{name}", 0) for name in ("hits", "misses", "bypasses"))
+    return {f"{of}{ratio} ratio": round(counts.get(f"{of}{name}", 0) / asked, 4) if asked else 0.0 for ratio, name in _RATIOS.items()}
+
+
+def _milliseconds(nanoseconds: int) -> float:
+    return round(nanoseconds / 1e6, 2)
 
 
 def _per_million(number: int, of: int) -> float:

@@ -55,6 +55,8 @@ class Options:
     faults: tuple[str, ...] = ()
     keys: int = 16
     reads: str = "store"
+    memory: str | None = None
+    max_staleness: float = 1.0
     on_unreachable: str | None = None
     outbox: bool = True
     releases: int = 1
@@ -126,6 +128,8 @@ class _Race:
             outbox=options.has_outbox,
             on_unreachable=options.on_unreachable,
             reads=options.reads,
+            memory=options.memory,
+            max_staleness=options.max_staleness,
             releases=options.releases,
             mutation=options.mutation,
             ways=options.ways,
@@ -152,8 +156,26 @@ class _Race:
         finally:
             self.job.end_at(0)
             faults.stop()
-            self._wait()
+            self._settle()
         return self._judged(faults, seconds, self._cache.evictions() - evicted)
+
+    def _settle(self) -> None:
+        """Wait for the processes; those that have a memory stay until they were asked for it."""
+        if self._options.memory is None:
+            self._wait()
+            return
+        deadline = time.monotonic() + _GRACE_SECONDS
+        while time.monotonic() < deadline and not all(map(self._is_settled, self._slots)):
+            time.sleep(_LOOK_SECONDS)
+
+    def _is_settled(self, slot: int) -> bool:
+        return self.job.is_resting(slot) or not self._slots[slot].is_alive()
+
+    def _ask_memories(self) -> list[Path]:
+        """Let the processes tell what they hold, and give the files where they do."""
+        self.job.look()
+        self._wait()
+        return sorted(self.job.folder.glob("*.memory"))
 
     # -- processes -------------------------------------------------------------------------------
 
@@ -209,17 +231,17 @@ class _Race:
     def _judged(self, faults: Faults, seconds: float, evicted: int) -> dict[str, Any]:
         records = (record for path in sorted(self.job.folder.glob("*.log")) for record in records_in(path))
         found, counts, wrong = histories(records, 2 * self._options.keys)
-        verdict = Verdict()
+        verdict = Verdict(int(self._options.max_staleness * 1e9) if self._options.memory else 0)
         for history in found:
             judge(history, verdict)
         for violation in wrong:
             verdict.add(violation)
-        rest = look(self._in_child, self.job, self._engine, found)
+        rest = look(self._in_child, self.job, self._engine, found, self._ask_memories)
         injected = {**faults.injected, "evictions": evicted, "processes begun": sum(self._lives.values())}
         figures = report.numbers(verdict, rest, counts, injected, seconds)
         errors = [path.read_text().strip() for path in self.job.folder.glob("*.error")] + faults.errors
         figures |= {"errors": len(errors), "hung processes": self._hung}
-        gated, note = report.gates(self._options.protocol, self._options.faults, self._options.on_unreachable)
+        gated, note = report.gates(self._options.protocol, self._options.faults, self._options.on_unreachable, bounded=bool(verdict.bound))
         lossy = (
             LOST_MARKERS
             if "flush" in self._options.faults or (figures["faults injected"]["evictions"] and "memcached" in self.job.cache)
@@ -240,7 +262,8 @@ class _Race:
     def _title(self) -> str:
         options = self._options
         faults = ",".join(options.faults) or "none"
-        return f"{options.protocol}: {options.processes} processes, reads by {options.reads}, {options.keys} keys, {self._cache.url}, faults {faults}, seed {options.seed}"
+        memory = f" with memory ({options.memory})" if options.memory else ""
+        return f"{options.protocol}: {options.processes} processes{memory}, reads by {options.reads}, {options.keys} keys, {self._cache.url}, faults {faults}, seed {options.seed}"
 
 
 def seeded(seed: int | None) -> int:

@@ -5,8 +5,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.race.checker import DIRTY, NON_LINEARIZABLE, STALE, WRONG_OBJECT, Verdict, histories, judge
-from tests.race.log import ABSENT, ACKNOWLEDGED, ATTEMPT, LATE, READ, WRONG, Change, Log, Record, records_in
+from tests.race.checker import (
+    DIRTY,
+    NON_LINEARIZABLE,
+    NON_LINEARIZABLE_BEYOND,
+    OWN_MISSED,
+    STALE,
+    STALE_BEYOND,
+    STRICT_WRONG,
+    WRONG_OBJECT,
+    Verdict,
+    histories,
+    judge,
+)
+from tests.race.log import ABSENT, ACKNOWLEDGED, ATTEMPT, LATE, MISSED, READ, STRICT, WRONG, Change, Log, Record, records_in
 
 pytestmark = pytest.mark.sa_agnostic
 
@@ -26,19 +38,19 @@ def read(version: int, start: int, end: int) -> Record:
     return Record(READ, 0, 0, version, start, end)
 
 
-def verdict_of(*records: Record) -> Verdict:
+def verdict_of(*records: Record, bound: int = 0) -> Verdict:
     """Judge one register, in which version 1 was there from the start."""
     by_register, _, wrong = histories(records, 1)
-    verdict = Verdict()
+    verdict = Verdict(bound)
     judge(by_register[0], verdict)
     for violation in wrong:
         verdict.add(violation)
     return verdict
 
 
-def found(*records: Record) -> dict[str, int]:
+def found(*records: Record, bound: int = 0) -> dict[str, int]:
     """What is wrong in a register."""
-    return {sort: number for sort, number in verdict_of(*records).found.items() if number}
+    return {sort: number for sort, number in verdict_of(*records, bound=bound).found.items() if number}
 
 
 @pytest.mark.parametrize(
@@ -112,7 +124,52 @@ def test_what_a_read_shows_of_another_key_binds_later_reads_and_is_not_judged_it
 def test_the_age_is_that_since_the_first_newer_version() -> None:
     """The longest time that a stale read came after the acknowledgement."""
     verdict = verdict_of(*written(2, 10, 20), *written(3, 30, 40), read(1, 25, 26), read(1, 70, 71), read(2, 71, 72))
-    assert (verdict.found[STALE], verdict.oldest) == (3, 50)
+    assert (verdict.found[STALE], max(verdict.ages)) == (3, 50)
+
+
+@pytest.mark.parametrize(
+    ("records", "sorts"),
+    [
+        pytest.param([*written(2, 10, 20), read(1, 30, 31)], {STALE: 1}, id="at the bound"),
+        pytest.param([*written(2, 10, 20), read(1, 31, 32)], {STALE: 1, STALE_BEYOND: 1}, id="beyond it"),
+        pytest.param(
+            [*written(2, 10, 20), *written(3, 30, 40), read(1, 41, 42)], {STALE: 1, STALE_BEYOND: 1}, id="of two missed, the first"
+        ),
+        pytest.param([*written(2, 10, 20), *written(3, 30, 40), read(2, 41, 42)], {STALE: 1}, id="of two, one missed"),
+        pytest.param([*written(2, 10, 20), read(1, 21, 32)], {STALE: 1}, id="by the start of the read"),
+        pytest.param([attempted(2, 10), read(2, 11, 12), read(1, 22, 23)], {NON_LINEARIZABLE: 1}, id="seen at the bound"),
+        pytest.param(
+            [attempted(2, 10), read(2, 11, 12), read(1, 23, 24)], {NON_LINEARIZABLE: 1, NON_LINEARIZABLE_BEYOND: 1}, id="seen beyond it"
+        ),
+        pytest.param(
+            [attempted(2, 10), read(2, 11, 12), attempted(3, 15), read(3, 20, 22), read(1, 23, 24), read(2, 25, 26)],
+            {NON_LINEARIZABLE: 2, NON_LINEARIZABLE_BEYOND: 1},
+            id="of two seen, the first",
+        ),
+        pytest.param(
+            [*written(2, 10, 40), read(2, 11, 12), read(1, 41, 42)], {STALE: 1, STALE_BEYOND: 1}, id="seen before it was acknowledged"
+        ),
+        pytest.param([*written(2, 10, 20), read(1, 21, 22)._replace(kind=STRICT)], {STALE: 1, STRICT_WRONG: 1}, id="strict"),
+        pytest.param(
+            [attempted(2, 10), read(2, 11, 12), read(1, 13, 14)._replace(kind=STRICT)],
+            {NON_LINEARIZABLE: 1, STRICT_WRONG: 1},
+            id="strict, and seen",
+        ),
+        pytest.param([read(2, 5, 9), attempted(2, 10)], {DIRTY: 1}, id="dirty"),
+        pytest.param([Record(MISSED, 0, 0, 1, 5, 9)], {OWN_MISSED: 1}, id="its own"),
+    ],
+)
+def test_reads_may_be_behind_by_the_bound(records: list[Record], sorts: dict[str, int]) -> None:
+    """What was known for longer has to be seen, and all by strict reads."""
+    assert found(*records, bound=10) == sorts
+    assert found(*reversed(records), bound=10) == sorts
+
+
+def test_percentiles_are_of_all_reads() -> None:
+    """Those that were not behind count as nought."""
+    fresh = [read(2, 21, 22)] * 96
+    verdict = verdict_of(*written(2, 10, 20), *fresh, *(read(1, 20 + behind, 90) for behind in (10, 20, 30, 40)), bound=100)
+    assert [verdict.percentile(share) for share in (0.5, 0.96, 0.97, 0.98, 0.99)] == [0, 0, 10, 20, 30]
 
 
 def test_lost_updates_are_seen() -> None:

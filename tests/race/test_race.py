@@ -50,6 +50,16 @@ def test_strict_is_right_while_writers_are_killed(redis_url: str, postgres_schem
 
 
 @pytest.mark.sa_agnostic
+def test_memory_is_never_further_behind_than_it_may_be(redis_url: str, postgres_schema_url: str, tmp_path: Path) -> None:
+    """Processes that believe their own memory for half a second, while some of them die."""
+    servers = ["--cache", redis_url, "--database", postgres_schema_url]
+    held = ["--memory", "bounded", "--max-staleness", "0.5"]
+    told = figures(tmp_path / "race.json", *servers, *held, "--seconds", "4", "--faults", "kill,stop", "--on-unreachable", "abort")
+    assert (told["stale beyond the bound"], told["non-linearizable beyond the bound"], told["own writes missed"]) == (0, 0, 0)
+    assert told["memory hit ratio"] > 0.1
+
+
+@pytest.mark.sa_agnostic
 def test_the_naive_way_is_found_stale(redis_url: str, postgres_schema_url: str, tmp_path: Path) -> None:
     """The same race sees the staleness of a cache that is written after the commit."""
     late = ["--pause", "after read:0.5", "--pause", "before fill:0.5", "--pause", "after commit:0.3"]

@@ -6,15 +6,17 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, Protocol
 
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from stockstore import CacheUnreachable, OriginError
+from stockstore import CacheUnreachable, OriginError, ProcessMemoryStore
 from tests.race.access import open_access
+from tests.race.drain import tell_memory
 from tests.race.failpoints import Failpoints, nap
 from tests.race.job import Job
 from tests.race.log import ABSENT, Log
@@ -26,6 +28,7 @@ from tests.race.workload import WAYS, Work
 _FLUSH_SECONDS: Final = 0.25
 _BATCH: Final = 16
 _PUTS: Final = 0.15
+_THINK_SECONDS: Final = 0.004
 _STEPS: Final = 4
 _SWITCH_SECONDS: Final = 0.0002
 
@@ -35,6 +38,7 @@ class Access(Protocol):
 
     item: Any
     sessions: Callable[[], Session]
+    memory: ProcessMemoryStore | None
 
     def read(self, by: str, values: Sequence[Any]) -> list[Seen | None]:
         """Give what the application reads under ids or slugs."""
@@ -75,8 +79,10 @@ def run(job: Job, slot: int, life: int) -> None:
     try:
         take_away(job.mutation)
         access = open_access(job, slot, points, log)
-        loops: list[Callable[[], None]] = [Writer(job, access, log, random.Random(chance.random())).step]
-        loops += [Reader(job, access, log, random.Random(chance.random())).step for _ in range(job.readers)]
+        own: dict[int, int] = {}
+        loops: list[Callable[[], None]] = [Writer(job, access, log, random.Random(chance.random()), own).step]
+        loops += [Reader(job, access, log, random.Random(chance.random()), own).step for _ in range(job.readers)]
+        counts = MemoryCounts(access.memory, log)
         threads = [threading.Thread(target=_loop, args=(job, slot, partial(access.run, loop))) for loop in loops]
         for thread in threads:
             thread.start()
@@ -84,7 +90,10 @@ def run(job: Job, slot: int, life: int) -> None:
         while any(thread.is_alive() for thread in threads):
             threads[0].join(_FLUSH_SECONDS)
             time.sleep(0 if threads[0].is_alive() else _FLUSH_SECONDS / 10)
+            counts.note()
             log.flush()
+        if access.memory is not None:
+            tell_memory(job, slot, access.memory, access.item)
         access.close()
     except Exception:  # noqa: BLE001 - told to the supervisor
         _report(job, slot)
@@ -105,18 +114,38 @@ def _report(job: Job, slot: int) -> None:
         traceback.print_exc(file=file)
 
 
+class MemoryCounts:
+    """Notes what the memory of this process has counted."""
+
+    def __init__(self, memory: ProcessMemoryStore | None, log: Log) -> None:
+        """Begin at zero."""
+        self._memory, self._log = memory, log
+        self._noted = Counter[str]()
+
+    def note(self) -> None:
+        """Note what has come since the last time."""
+        if self._memory is None:
+            return
+        stats = self._memory.stats()
+        now = Counter({"memory hits": stats.hits, "memory misses": stats.misses, "memory bypasses": sum(stats.bypasses.values())})
+        for name, number in (now - self._noted).items():
+            self._log.count(name, number)
+        self._noted = now
+
+
 class Reader:
     """Reads hot keys, one or several at a time, by either key."""
 
-    def __init__(self, job: Job, access: Access, log: Log, chance: random.Random) -> None:
-        """Begin."""
-        self._job, self._access, self._log, self._chance = job, access, log, chance
+    def __init__(self, job: Job, access: Access, log: Log, chance: random.Random, own: Mapping[int, int]) -> None:
+        """Begin; ``own``: the versions that this process was told to have written."""
+        self._job, self._access, self._log, self._chance, self._own = job, access, log, chance, own
 
     def step(self) -> None:
         """Read once."""
         by = "id" if self._chance.random() < 0.7 else "slug"
         number = 1 if self._chance.random() < 0.5 else _BATCH
         asked = self._chance.sample(range(self._job.keys), min(number, self._job.keys))
+        own = dict(self._own)
         start = time.monotonic_ns()
         try:
             found = self._access.read(by, asked if by == "id" else [slug_of(number) for number in asked])
@@ -125,7 +154,17 @@ class Reader:
         except CacheUnreachable:
             self._log.count("reads refused by the cache")
         else:
-            self._note(by, asked, found, start, time.monotonic_ns())
+            end = time.monotonic_ns()
+            self._note(by, asked, found, start, end)
+            self._note_missed(own, found, start, end)
+        if self._access.memory is not None:
+            # It answers so fast that the log would be all that the machine writes.
+            nap(self._chance.random() * _THINK_SECONDS)
+
+    def _note_missed(self, own: Mapping[int, int], found: Sequence[Seen | None], start: int, end: int) -> None:
+        for row in found:
+            if row is not None and 0 <= row.version < own.get(row.id, 0):
+                self._log.missed(row.id, row.version, start, end)
 
     def _note(self, by: str, asked: Sequence[int], found: Sequence[Seen | None], start: int, end: int) -> None:
         noted, aside = [], []
@@ -146,9 +185,9 @@ class Reader:
 class Writer:
     """Writes hot keys in every way."""
 
-    def __init__(self, job: Job, access: Access, log: Log, chance: random.Random) -> None:
-        """Begin."""
-        self._job, self._access, self._log, self._chance = job, access, log, chance
+    def __init__(self, job: Job, access: Access, log: Log, chance: random.Random, own: dict[int, int]) -> None:
+        """Begin; the versions that are acknowledged go to ``own``."""
+        self._job, self._access, self._log, self._chance, self._own = job, access, log, chance, own
         weights = WAYS if job.ways is None else {way: job.ways[way.__name__] for way in WAYS if way.__name__ in job.ways}
         self._ways, self._weights = list(weights), list(weights.values())
         self._putter = Putter(job, access, log, chance) if job.session_keys < job.keys else None
@@ -181,3 +220,5 @@ class Writer:
         session.commit()
         self._access.committed(work.rows, work.gone)
         self._log.acknowledged(work.changes, start, time.monotonic_ns())
+        for change in work.changes:
+            self._own[change.register] = max(change.version, self._own.get(change.register, 0))
