@@ -1,8 +1,8 @@
-"""Ordinary SQLAlchemy classes; ``__keys__`` names what is unique, and so what can be looked up in a cache."""
+"""Ordinary SQLAlchemy classes; ``__keys__`` names what is unique, and ``__indexes__`` what else can be looked up in a cache."""
 
 from typing import Any
 
-from sqlalchemy import ForeignKey, String, select
+from sqlalchemy import Connection, ForeignKey, String, select, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship
 
 
@@ -17,25 +17,31 @@ class User(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     email: Mapped[str] = mapped_column(String(200), unique=True)
     name: Mapped[str] = mapped_column(String(100))
+    # Counted up by each write: who changes a row on the ground of an older one is refused.
+    version: Mapped[int] = mapped_column()
+    __mapper_args__ = {"version_id_col": version}
 
     def shown(self) -> dict[str, Any]:
-        return {"id": self.id, "email": self.email, "name": self.name}
+        return {"id": self.id, "email": self.email, "name": self.name, "version": self.version}
 
 
 class Item(Base):
     __tablename__ = "shop_items"
     __keys__ = ["id", "sku"]
+    __indexes__ = ["seller_id"]
 
     id: Mapped[int] = mapped_column(primary_key=True)
     sku: Mapped[str] = mapped_column(String(20), unique=True)
     name: Mapped[str] = mapped_column(String(100))
     cents: Mapped[int]
     stock: Mapped[int]
-    seller_id: Mapped[int] = mapped_column(ForeignKey(User.id))
+    seller_id: Mapped[int] = mapped_column(ForeignKey(User.id), index=True)
     seller: Mapped[User] = relationship()
+    version: Mapped[int] = mapped_column()
+    __mapper_args__ = {"version_id_col": version}
 
     def shown(self) -> dict[str, Any]:
-        return {"id": self.id, "sku": self.sku, "name": self.name, "cents": self.cents, "stock": self.stock}
+        return {"id": self.id, "sku": self.sku, "name": self.name, "cents": self.cents, "stock": self.stock, "version": self.version}
 
 
 class Order(Base):
@@ -51,8 +57,21 @@ class Order(Base):
         return {"id": self.id, "user_id": self.user_id, "item_id": self.item_id, "quantity": self.quantity, "cents": self.cents}
 
 
+def open_shop(connection: Connection) -> None:
+    """Make the tables where there are none, and put two users and ten items into an empty shop, in the connection's transaction.
+
+    Of workers that start at the same moment one does it, and the others wait for it; on other databases let one process do it first.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(20)"))
+    elif connection.dialect.name == "sqlite":
+        connection.execute(text("BEGIN IMMEDIATE"))
+    Base.metadata.create_all(connection)
+    with Session(connection) as session:
+        stock_up(session)
+
+
 def stock_up(session: Session) -> None:
-    """Put two users and ten items into a shop that is empty."""
     if session.scalars(select(User).limit(1)).first() is not None:
         return
     ann, bob = User(email="ann@example.org", name="Ann"), User(email="bob@example.org", name="Bob")

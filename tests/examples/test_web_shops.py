@@ -15,6 +15,8 @@ import pytest
 from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.pool import NullPool
 
+from examples.shop_api.models import Base, open_shop
+
 ROOT = Path(__file__).parents[2]
 FLASK = ["flask", "--app", "examples.shop_flask.app", "run", "--without-threads", "--port"]
 FASTAPI = ["uvicorn", "--factory", "examples.shop_fastapi.app:create_app", "--port"]
@@ -40,7 +42,7 @@ class Shop(NamedTuple):
 
     def request_hits(self) -> int:
         """Give the hits of the tier that is one request's alone."""
-        found: int = next(tier["hits"] for name, tier in self.get("/stats").items() if name.startswith("ThreadLocalStore"))
+        found: int = next(tier["hits"] for name, tier in self.get("/stats")["tiers"].items() if name.startswith("ThreadLocalStore"))
         return found
 
 
@@ -117,8 +119,8 @@ EACH = pytest.mark.parametrize("shop", SHOPS, indirect=True, ids=named)
 @AS_IT_IS
 def test_it_runs_without_settings(shop: Shop) -> None:
     """One command starts it on SQLite and process memory, with something to sell."""
-    assert shop.get("/items/3") == {"id": 3, "sku": "SKU-3", "name": "Item 3", "cents": 300, "stock": 5, "seller": "Bob"}
-    assert {name.partition("(")[0] for name in shop.get("/stats")} == {"ThreadLocalStore", "ProcessMemoryStore", "SqlAlchemyStore"}
+    assert shop.get("/items/3") == {"id": 3, "sku": "SKU-3", "name": "Item 3", "cents": 300, "stock": 5, "version": 1, "seller": "Bob"}
+    assert {name.partition("(")[0] for name in shop.get("/stats")["tiers"]} == {"ThreadLocalStore", "ProcessMemoryStore", "SqlAlchemyStore"}
 
 
 @pytest.mark.sa_agnostic
@@ -130,6 +132,24 @@ def test_a_database_that_fails_is_told_as_such(shop: Shop) -> None:
     assert (answer.status_code, [*answer.json().values()]) == (503, ["the shop is closed for the moment"])
     shop.behind("ALTER TABLE shop_orders_away RENAME TO shop_orders")
     assert shop.http.post("/orders", json={"item_id": 1, "quantity": 1}, headers=ANN).status_code == 201
+
+
+@pytest.mark.sa_agnostic
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_workers_that_start_at_once_stock_the_shop_once(database: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    """One makes the tables and the rows, and the others wait for it and find them."""
+    url = f"sqlite:///{tmp_path}/shop.db" if database == "sqlite" else request.getfixturevalue("postgres_schema_url")
+    engine = create_engine(make_url(url), poolclass=NullPool)
+
+    def start(_: int) -> None:
+        with engine.begin() as connection:
+            open_shop(connection)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(start, range(4)))
+    with engine.begin() as connection:
+        assert connection.scalars(text("SELECT sku FROM shop_items ORDER BY id")).all() == [f"SKU-{n}" for n in range(1, 11)]
+        Base.metadata.drop_all(connection)
 
 
 def order_at_once(shop: Shop) -> None:
@@ -173,11 +193,25 @@ def test_writes_are_seen_at_once(shop: Shop) -> None:
     """A commit of the shop's sessions is in the next read, wherever the row shows up."""
     assert (shop.get("/users/2")["name"], shop.get("/items/5")["seller"]) == ("Bob", "Bob")
     answer = shop.http.patch("/users/me", json={"name": "Robert"}, headers=BOB)
-    assert (answer.status_code, answer.json()) == (200, {"id": 2, "email": "bob@example.org", "name": "Robert"})
+    assert (answer.status_code, answer.json()) == (200, {"id": 2, "email": "bob@example.org", "name": "Robert", "version": 2})
     assert (shop.get("/users/2")["name"], shop.get("/items/5")["seller"]) == ("Robert", "Robert")
     shop.behind("UPDATE shop_users SET name = 'unseen' WHERE id = 2")
     assert shop.get("/users/2")["name"] == "Robert"
     shop.http.patch("/users/me", json={"name": "Bob"}, headers=BOB)
+
+
+@EACH
+def test_a_page_of_rows_comes_from_the_cache_and_shows_each_write(shop: Shop) -> None:
+    """The list of a user's items, and the items, are not read again; a price that was committed is in the next page, one version on."""
+    shop.get("/users/1/items")  # keeps the list; the next one the items
+    before = shop.get("/users/1/items")
+    assert [item["id"] for item in before["items"]] == [2, 4, 6, 8, 10]
+    shop.behind("UPDATE shop_items SET cents = 1 WHERE id = 8")
+    assert shop.get("/users/1/items") == before
+    answer = shop.http.patch("/items/10", json={"cents": 1100}, headers=ANN)
+    assert (answer.status_code, answer.json()) == (200, before["items"][4] | {"cents": 1100, "version": 2})
+    assert shop.get("/users/1/items")["items"] == [*before["items"][:4], answer.json()]
+    shop.behind("UPDATE shop_items SET cents = 800 WHERE id = 8")
 
 
 @EACH
@@ -218,7 +252,7 @@ def test_a_user_signs_up(shop: Shop) -> None:
     assert shop.http.patch("/users/me", json={"name": "x"}, headers=cleo).status_code == 401
     answer = shop.http.post("/users", json={"email": "cleo@example.org", "name": "Cleo"})
     assert (answer.status_code, answer.json()["name"]) == (201, "Cleo")
-    assert shop.http.patch("/users/me", json={"name": "Kleo"}, headers=cleo).json() == answer.json() | {"name": "Kleo"}
+    assert shop.http.patch("/users/me", json={"name": "Kleo"}, headers=cleo).json() == answer.json() | {"name": "Kleo", "version": 2}
     again = shop.http.post("/users", json={"email": "cleo@example.org", "name": "Cleo"})
     assert (again.status_code, [*again.json().values()]) == (409, ["there is one with this value already"])
 
@@ -231,6 +265,10 @@ def test_a_user_signs_up(shop: Shop) -> None:
         ("GET", "/items/404", None, 404),
         ("GET", "/nowhere", None, 404),
         ("DELETE", "/users/1", None, 405),
+        ("GET", "/users/404/items", None, 404),
+        ("PATCH", "/items/404", {"cents": 1}, 404),
+        ("PATCH", "/items/1", {"cents": 1}, 403),
+        ("PATCH", "/items/2", {"cents": 0}, 422),
         ("POST", "/orders", {"item_id": 404, "quantity": 1}, 404),
         ("POST", "/orders", {"item_id": 1, "quantity": 0}, 422),
         ("POST", "/orders", {"item_id": 1}, 422),
