@@ -21,9 +21,9 @@ except ModuleNotFoundError as exc:
     raise ConfigurationError('Redis needs its driver, which is missing: pip install "redis[hiredis]>=5"') from exc
 
 from stockstore.backends.redis_awaited import OnAwaitedServer
-from stockstore.backends.redis_clients import address_of, open_client, refuse_text
+from stockstore.backends.redis_clients import address_of, channel_name, open_client, refuse_text
 from stockstore.backends.redis_exchange import CHUNK, Call, Exchange, OnCluster, OnServer, checked_cells
-from stockstore.backends.redis_scripts import FILL, FOLLOW, INVALIDATE, MARK, PUT, RELEASE, Step
+from stockstore.backends.redis_scripts import FILL, FOLLOW, INVALIDATE, MARK, PUT, RELEASE, TELL, Step
 from stockstore.backends.redis_scripts import LEASE as LEASE_STEP
 
 T = TypeVar("T")
@@ -76,6 +76,12 @@ class RedisBackend(CoherentBackend):
         self._client = cast("redis.Redis", ready)
         refuse_text(self._client)
         self._scattered = isinstance(ready, RedisCluster)
+        self._channel = channel_name(self._client)
+
+    @property
+    def client(self) -> "redis.Redis":
+        """The client, of whichever kind."""
+        return self._client
 
     def __repr__(self) -> str:
         return f"RedisBackend({address_of(self._client)!r})"
@@ -123,7 +129,7 @@ class RedisBackend(CoherentBackend):
     def put_many(self, items: Sequence[Item], aliases: Sequence[Item] = ()) -> None:
         """Put values in one round trip for each thousand."""
         with self._errors():
-            self._run(PUT, _cells, items, aliases)
+            self._run(PUT, lambda part, life: [*_cells(part, life), self._channel], items, aliases)
 
     def mark_many(
         self, keys: Sequence[str], ticket: bytes, shared: Sequence[str] = (), generations: Sequence[str] = ()
@@ -132,7 +138,7 @@ class RedisBackend(CoherentBackend):
 
         def arguments(part: _Part, life: bytes) -> list[bytes]:
             fresh = [secrets.token_bytes(GENERATION_SIZE) for _ in part[1]]
-            return [ticket, life, b"%d" % len(part[0]), _GENERATION_SECONDS, *fresh]
+            return [ticket, life, b"%d" % len(part[0]), _GENERATION_SECONDS, *fresh, self._channel]
 
         cells: dict[str, bytes | None] = {}
         with self._errors():
@@ -153,7 +159,7 @@ class RedisBackend(CoherentBackend):
         head = [ticket, b"1" if committed else b"0"]
 
         def arguments(part: _Part, life: bytes) -> list[bytes]:
-            return [*head, b"%d" % (len(part[0]) + len(part[1])), *_cells((part[0], part[2]), life)]
+            return [*head, b"%d" % (len(part[0]) + len(part[1])), *_cells((part[0], part[2]), life), self._channel]
 
         with self._errors():
             return self._count(RELEASE, arguments, list(valued.values()), _bare(rest), aliases if committed else ())
@@ -161,7 +167,7 @@ class RedisBackend(CoherentBackend):
     def invalidate_many(self, keys: Sequence[str]) -> int:
         """Invalidate in one round trip for each thousand."""
         with self._errors():
-            return self._count(INVALIDATE, _life_alone, _bare(keys))
+            return self._count(INVALIDATE, lambda _, life: [life, self._channel], _bare(keys))
 
     def clear(self, prefix: str) -> None:
         """Invalidate every key that starts with a prefix; scans all keys of every primary node.
@@ -170,7 +176,9 @@ class RedisBackend(CoherentBackend):
         """
         with self._errors():
             for batch in self._exchange.scan(_literally(prefix) + "*"):
-                self._count(INVALIDATE, _life_alone, _bare(batch))
+                self._count(INVALIDATE, lambda _, life: [life, b""], _bare(batch))
+            # After the last of them: whoever has just read one of them is told that it is gone.
+            self._count(TELL, lambda *_: [self._channel], _bare([prefix]))
 
     def maxmemory_policy(self) -> str | None:
         """Tell what the server evicts when it is full, such as ``"noeviction"``; ``None`` where it does not tell.

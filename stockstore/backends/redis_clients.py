@@ -149,3 +149,12 @@ def address_of(client: Union["redis.Redis", RedisCluster]) -> str:
         return f"Sentinel's {service}"
     options = pool.connection_kwargs
     return str(options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}")
+
+
+def channel_name(client: object) -> bytes:
+    """Give the name of the channel of a client's database, which is that of a key too; empty for a cluster, which has none yet.
+
+    No other key is without a colon.
+    """
+    pool = getattr(client, "connection_pool", None)
+    return b"" if pool is None or isinstance(client, RedisCluster) else b"stockstore~%d" % int(pool.connection_kwargs.get("db") or 0)

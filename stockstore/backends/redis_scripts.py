@@ -51,6 +51,13 @@ end
 
 LIFE = _script(_LIFE, "return life()")
 
+# What a receiver compares: the number of the last message, and whether the server is still the primary that it was.
+BEAT = _script("""
+local info, number = redis.call('INFO', 'replication'), redis.pcall('GET', KEYS[1])
+if type(number) == 'table' then number = '' end
+return {number or '0', string.match(info, 'role:(%a+)') or '', string.match(info, 'master_replid:(%x+)') or ''}
+""")
+
 # On a cluster the caller does not know which server will answer: arguments come with an id of zeros.
 _ON_CLUSTER = """
 local zeros, mine = string.rep('\\0', 8), life()
@@ -96,6 +103,19 @@ local function without(cell, ticket)
         if other ~= ticket then rest[#rest + 1] = other end
     end
     return table.concat(rest, '|')
+end
+"""
+
+# What memory in other processes is told of. The last argument names the channel, and the key by which its messages are numbered;
+# an empty one tells nobody. A server that refuses it still does the step: who listens meets the gap, or hears nothing and knows it.
+_PUBLISH = """
+local function publish(ticket, count)
+    local channel = ARGV[#ARGV]
+    if channel == '' or count < 1 then return end
+    local number = redis.pcall('INCR', channel)
+    if type(number) ~= 'number' then number = 0 end
+    local texts = table.concat(KEYS, ' ', 1, count)
+    redis.pcall('PUBLISH', channel, string.format('%.0f', number) .. '\\n' .. ticket .. '\\n' .. texts)
 end
 """
 
@@ -191,6 +211,7 @@ for i = 1, #KEYS do
         if old and byte(old) == 87 then call('SET', key, old) end
     end
 end
+publish('', count)
 """
 
 # A server that is full refuses a script's first write, but neither a delete nor what follows one: that way the markers of
@@ -213,9 +234,11 @@ for i = 1, marked do
     if not failed(old) and is_marker(old) then old = pcall('SET', key, joined(old, ticket)) end
     if failed(old) then
         delete_all()
+        publish(ticket, marked)
         return old
     end
 end
+publish(ticket, marked)
 local generations = marked < #KEYS and redis.call('MGET', unpack(KEYS, marked + 1)) or {}
 for i, cell in ipairs(generations) do
     if not is_marker(cell) and not is_generation(cell, id) then
@@ -260,6 +283,7 @@ for i = marked + 1, #KEYS do
     local at = valued + i - marked
     pcall('SETEX', KEYS[i], seconds(at), ARGV[at + 5])
 end
+if committed and held < marked then publish(ticket, marked) end
 return held
 """
 
@@ -273,7 +297,13 @@ for i, cell in ipairs(call('MGET', unpack(KEYS))) do
         call('UNLINK', KEYS[i])
     end
 end
+publish('', #KEYS)
 return gone
+"""
+
+_TELL = """
+publish('', #KEYS)
+return 1
 """
 
 
@@ -281,7 +311,8 @@ READ = _step(_LIVES, _READ)
 FOLLOW = _step(_LIVES, _FOLLOW)
 LEASE = _step(_LIVES, _MARKERS, _LEASE)
 FILL = _step(_LIFETIMES, _FILL)
-PUT = _step(_LIFETIMES, _PUT)
-MARK = _step(_LIVES, _MARKERS, _MARK)
-RELEASE = _step(_LIFETIMES, _MARKERS, _RELEASE)
-INVALIDATE = _step(_LIVES, _MARKERS, _INVALIDATE)
+PUT = _step(_LIFETIMES, _PUBLISH, _PUT)
+MARK = _step(_LIVES, _MARKERS, _PUBLISH, _MARK)
+RELEASE = _step(_LIFETIMES, _MARKERS, _PUBLISH, _RELEASE)
+INVALIDATE = _step(_LIVES, _MARKERS, _PUBLISH, _INVALIDATE)
+TELL = _step(_PUBLISH, _TELL)

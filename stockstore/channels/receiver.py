@@ -1,0 +1,306 @@
+"""The thread that listens to a channel, one for a process and address."""
+
+import atexit
+import logging
+import math
+import os
+import selectors
+import socket
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Hashable
+from contextlib import closing, suppress
+from typing import Final, NamedTuple
+
+from stockstore.channels.base import Channel, Contact, Heard, Line, Proof
+from stockstore.locks import fork_safe_lock
+
+BEATS: Final = 4
+"""Beats within the shortest ``max_staleness``."""
+LONGEST: Final = 0.5
+"""Seconds between two beats at the most; so long a thread may outlive the last store that listens."""
+SILENCE: Final = 2.0
+"""Seconds without an answer after which a connection is given up."""
+RETRY: Final = 0.05
+RETRY_AT_MOST: Final = 1.0
+"""Seconds between two attempts to connect, from the first one on."""
+LASTING: Final = 0.2
+"""Seconds after which a connection counts as one that worked."""
+
+_log: Final = logging.getLogger(__name__)
+_clock: Final = time.monotonic
+_now = time.monotonic
+_NEVER: Final = math.inf
+
+
+class _Waker:
+    """What ends a wait of the thread."""
+
+    def __init__(self) -> None:
+        self._mine, self._theirs = socket.socketpair()
+        self._mine.setblocking(False)
+        self._theirs.setblocking(False)
+
+    def fileno(self) -> int:
+        return self._mine.fileno()
+
+    def wake(self) -> None:
+        with suppress(OSError):
+            self._theirs.send(b"\0")
+
+    def clear(self) -> None:
+        with suppress(OSError):
+            while self._mine.recv(4096):
+                pass
+
+    def sleep(self, seconds: float) -> None:
+        with selectors.DefaultSelector() as selector:
+            selector.register(self, selectors.EVENT_READ)
+            selector.select(seconds)
+        self.clear()
+
+    def close(self) -> None:
+        self._mine.close()
+        self._theirs.close()
+
+
+class Receiver:
+    """Hears a channel for all contacts of this process.
+
+    It is kept by its contacts alone: once there is none its thread ends.
+    """
+
+    def __init__(self, channel: Channel) -> None:
+        """Start nothing."""
+        self.channel = channel
+        self._contacts: weakref.WeakSet[Contact] = weakref.WeakSet()
+        self._lock = fork_safe_lock()
+        self._pid = 0
+        self._waker: _Waker | None = None
+        _receivers.add(self)
+
+    def begin(self, contact: Contact) -> None:
+        """Have a contact told, by a thread of this process."""
+        if self._pid == os.getpid() and contact in self._contacts:
+            return
+        with self._lock:
+            self._contacts.add(contact)
+            if self._pid != os.getpid():
+                self._start()
+            elif self._waker is not None:
+                self._waker.wake()
+
+    def _start(self) -> None:
+        self.forget_thread()
+        self._waker, self._pid = _Waker(), os.getpid()
+        try:
+            threading.Thread(target=_run, args=[weakref.ref(self), self._waker], name="stockstore channel", daemon=True).start()
+        except RuntimeError:  # the interpreter is about to end
+            self.fail()
+
+    def forget_thread(self) -> None:
+        """Be without a thread, as in a forked process."""
+        self._pid, self._waker = 0, None
+        for contact in list(self._contacts):
+            contact.forget()
+
+    def leave(self, contact: Contact) -> None:
+        """Tell a contact no more."""
+        with self._lock:
+            self._contacts.discard(contact)
+            contact.forget()
+            if not self._contacts and self._waker is not None:
+                self._waker.wake()
+
+    def end(self) -> None:
+        """Have the thread end; the next look at a contact starts another one."""
+        with self._lock:
+            contacts = list(self._contacts)
+        for contact in contacts:
+            self.leave(contact)
+
+    # -- for the thread -------------------------------------------------------------------------
+
+    def wants(self, thread: "_Waker") -> bool:
+        """Whether a thread is to go on, as the one of this process, and since anybody listens."""
+        with self._lock:
+            if self._waker is thread and not self._contacts:
+                self._pid, self._waker = 0, None
+            return self._waker is thread
+
+    def fail(self) -> None:
+        """Let nobody wait for a subscription that could not be had."""
+        for contact in list(self._contacts):
+            contact.settled.set()
+
+    def subscribed(self) -> None:
+        """Have all contacts flushed before anything is fresh."""
+        for contact in list(self._contacts):
+            contact.flushed_at = _NEVER
+
+    def flush_new(self, reason: str) -> bool:
+        """Flush the contacts that this subscription has not flushed yet, and say whether there were any."""
+        new = [contact for contact in list(self._contacts) if contact.flushed_at == _NEVER]
+        for contact in new:
+            contact.listener.flush(reason)
+            contact.flushed_at = _now()
+        return bool(new)
+
+    def flush(self, reason: str) -> None:
+        """Flush all contacts."""
+        for contact in list(self._contacts):
+            contact.listener.flush(reason)
+
+    def tell(self, message: Heard) -> None:
+        """Tell all contacts of a message."""
+        for contact in list(self._contacts):
+            contact.listener.heard(message.texts, message.ticket)
+
+    def confirm(self, moment: float) -> None:
+        """Note that all that was published before a moment has been told."""
+        for contact in list(self._contacts):
+            if contact.flushed_at <= moment:
+                contact.fresh_until = moment + contact.max_staleness
+                contact.settled.set()
+
+    def interval(self) -> float:
+        """Give the seconds between two beats."""
+        return min([LONGEST, *(contact.max_staleness / BEATS for contact in list(self._contacts))])
+
+
+class _Beat(NamedTuple):
+    """A beat that was not answered yet: when it was sent, on two clocks, and the number of the last message by then."""
+
+    moment: float
+    sent: float
+    known: int | None
+
+
+class _Subscription:
+    """One line, from its subscription to its loss."""
+
+    def __init__(self, line: Line, reason: str) -> None:
+        self._line = line
+        self._reason = reason
+        self._beats: deque[_Beat] = deque()
+        self._beat_at = -1.0
+        self._last: int | None = None
+
+    def tend(self, receiver: Receiver) -> float:
+        """Flush and beat where it is time, and give the seconds until it is again; TimeoutError where nothing answers."""
+        now = _clock()
+        if receiver.flush_new(self._reason) or now >= self._beat_at:
+            # The moment before the beat is sent: what is published after it may have to wait for the next one.
+            self._beats.append(_Beat(_now(), now, self._last))
+            self._line.beat()
+            self._beat_at = now + receiver.interval()
+        if self._beats and now > self._beats[0].sent + SILENCE:
+            raise TimeoutError(f"no answer for {SILENCE:g} s")
+        return max(0.0, self._beat_at - _clock())
+
+    def receive(self, receiver: Receiver) -> None:
+        """Take what has come."""
+        for item in self._line.receive():
+            if isinstance(item, Heard):
+                self._hear(receiver, item)
+            else:
+                self._prove(receiver, item)
+
+    def _hear(self, receiver: Receiver, message: Heard) -> None:
+        if message.number:
+            if self._last is not None and message.number != self._last + 1:
+                receiver.flush("gap")
+            self._last = message.number
+        receiver.tell(message)
+
+    def _prove(self, receiver: Receiver, proof: Proof) -> None:
+        if not self._beats:
+            raise ValueError("an answer to no question")
+        beat = self._beats.popleft()
+        if proof.number is not None:
+            self._compare(receiver, beat, proof.number)
+        receiver.confirm(beat.moment)
+
+    def _compare(self, receiver: Receiver, beat: _Beat, number: int) -> None:
+        """Flush where messages are missing, or the server has begun to count anew."""
+        missing = self._last is not None and number > self._last
+        anew = beat.known is not None and number < beat.known and self._last == beat.known
+        if missing or anew:
+            receiver.flush("gap")
+        if self._last is None or missing or anew:
+            self._last = number
+
+
+_receivers: "Final[weakref.WeakSet[Receiver]]" = weakref.WeakSet()
+_by_address: "Final[weakref.WeakValueDictionary[Hashable, Receiver]]" = weakref.WeakValueDictionary()
+_lock: Final = fork_safe_lock()
+
+
+def receiver_of(channel: Channel) -> Receiver:
+    """Give the receiver of a channel, of which there is one in a process for an address."""
+    with _lock:
+        receiver = _by_address.get(channel.address)
+        if receiver is None:
+            receiver = _by_address[channel.address] = Receiver(channel)
+        return receiver
+
+
+def _run(asked: "weakref.ref[Receiver]", waker: _Waker) -> None:
+    """Subscribe again and again, as long as anybody listens; nothing here keeps the receiver, and so the stores, alive."""
+    pause, reason = RETRY, "start"
+    while (channel := _channel_of(asked, waker)) is not None:
+        began = _clock()
+        try:
+            _listen(asked, waker, channel, reason)
+        except Exception as error:  # noqa: BLE001 - a driver's
+            _report(asked, channel, error)
+            pause = RETRY if _clock() > began + LASTING else min(2 * pause, RETRY_AT_MOST)
+            waker.sleep(pause)
+            reason = "connection"
+    waker.close()
+
+
+def _channel_of(asked: "weakref.ref[Receiver]", waker: _Waker) -> Channel | None:
+    receiver = asked()
+    return receiver.channel if receiver is not None and receiver.wants(waker) else None
+
+
+def _listen(asked: "weakref.ref[Receiver]", waker: _Waker, channel: Channel, reason: str) -> None:
+    line = channel.open()
+    with closing(line), selectors.DefaultSelector() as selector:
+        for one in (waker, line):
+            selector.register(one, selectors.EVENT_READ)
+        subscription = _Subscription(line, reason)
+        if (receiver := asked()) is not None:
+            receiver.subscribed()
+        while receiver is not None and receiver.wants(waker):
+            wait = subscription.tend(receiver)
+            # Not held while it waits: a store that nobody else has goes.
+            del receiver
+            selector.select(wait)
+            waker.clear()
+            if (receiver := asked()) is not None:
+                subscription.receive(receiver)
+
+
+def _report(asked: "weakref.ref[Receiver]", channel: Channel, error: Exception) -> None:
+    if (receiver := asked()) is not None:
+        receiver.fail()
+        _log.warning("%r is out of reach; process memory is passed by until it is heard again: %s", channel, error)
+
+
+def _after_fork() -> None:
+    for receiver in list(_receivers):
+        receiver.forget_thread()
+
+
+def _at_exit() -> None:
+    for receiver in list(_receivers):
+        receiver.end()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+atexit.register(_at_exit)
