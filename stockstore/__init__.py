@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from stockstore.stores.memory import ProcessMemoryStore
     from stockstore.stores.null import NullStore
     from stockstore.stores.redis import RedisStore
+    from stockstore.stores.sharded import ShardedStore
     from stockstore.stores.sqlalchemy import SqlAlchemyStore
     from stockstore.stores.threadlocal import ThreadLocalStore
     from stockstore.stores.typed_mapping import StoreMapping
@@ -51,6 +52,7 @@ __all__ = [
     "PickleCodec",
     "ProcessMemoryStore",
     "RedisStore",
+    "ShardedStore",
     "SqlAlchemyStore",
     "Stats",
     "StockstoreError",
@@ -75,6 +77,7 @@ _MODULES = {
     "PickleCodec": "codecs",
     "ProcessMemoryStore": "stores.memory",
     "RedisStore": "stores.redis",
+    "ShardedStore": "stores.sharded",
     "SqlAlchemyStore": "stores.sqlalchemy",
     "Stats": "instrumentation",
     "Store": "stores.base",

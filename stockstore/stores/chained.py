@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
     from typing_extensions import Self
 
+    from stockstore.stores.sharded import ShardedStore
+
 T = TypeVar("T")
 
 
@@ -148,15 +150,21 @@ class ChainedStore(Store):
         return _joined(groups, outcomes, objects)
 
     def _store(self, level: int, objects: Sequence[object], before_commit: BeforeCommit | None) -> Outcome:
-        write = self._write(level, before_commit)
-        write.attempt(objects)
-        with write.around():
-            outcome = self._tiers[level].batch_store(objects, write.before_commit)
-        write.done(outcome)
-        return outcome
+        def store(origin: Origin, part: Sequence[object]) -> Outcome:
+            write = self._write(level, origin, before_commit)
+            write.attempt(part)
+            with write.around():
+                outcome = origin.store.batch_store(part, write.before_commit)
+            write.done(outcome)
+            return outcome
 
-    def _write(self, level: int, before_commit: BeforeCommit | None) -> ChainWrite:
-        return ChainWrite(self._at(level), lambda snapshots: self._check_above(level, snapshots), before_commit)
+        origin = self._at(level)
+        if not origin.parts:
+            return store(origin, objects)
+        return cast("ShardedStore", origin.store).store_parts(objects, lambda shard, part: store(origin.parts[shard], part))
+
+    def _write(self, level: int, origin: Origin, before_commit: BeforeCommit | None) -> ChainWrite:
+        return ChainWrite(origin, lambda snapshots: self._check_above(level, snapshots), before_commit)
 
     def _check_caches(self, groups: Mapping[int, Sequence[object]]) -> None:
         """A database has its rows checked before it commits; all else is checked before the first tier is written."""
@@ -184,40 +192,49 @@ class ChainedStore(Store):
         """Delete as ``batch_delete`` does, and tell what else was changed by it."""
         self._refuse_blocking()
         if isinstance(targets, type):
-            outcomes = [self._erase_keys(targets, keys_in(keys), before_commit)]
+            outcomes = [self._erase(self._level(targets), targets, keys_in(keys), before_commit)]
         else:
             groups = self._by_origin(objects_of(targets, keys))
-            outcomes = [self._erase_objects(level, group, before_commit) for level, group in groups.items()]
+            outcomes = [self._erase(level, group, None, before_commit) for level, group in groups.items()]
         count = sum(outcome.count for outcome in outcomes)
         self._counters.add(deletes=count)
         swept = frozenset[type]().union(*(o.swept for o in outcomes))
         return Outcome(count, [], [row for o in outcomes for row in o.others], swept, lists=[at for o in outcomes for at in o.lists])
 
-    def _erase_objects(self, level: int, objects: Sequence[object], before_commit: BeforeCommit | None) -> Outcome:
-        write = self._write(level, before_commit)
-        for snapshot in map(snapshot_of, objects):
+    def _erase(
+        self, level: int, targets: Iterable[object] | type, keys: Sequence[Key] | None, before_commit: BeforeCommit | None
+    ) -> Outcome:
+        def erase(origin: Origin, part: Iterable[object] | type, part_keys: Sequence[Key] | None) -> Outcome:
+            write = self._write(level, origin, before_commit)
+            self._expect(write, level, origin.store, part, part_keys)
+            with write.around():
+                outcome = origin.store.batch_erase(part, part_keys, write.before_commit)
+            write.done(outcome)
+            return outcome
+
+        origin = self._at(level)
+        if not origin.parts:
+            return erase(origin, targets, keys)
+        return cast("ShardedStore", origin.store).erase_parts(
+            targets, keys, lambda shard, part, part_keys: erase(origin.parts[shard], part, part_keys)
+        )
+
+    def _expect(self, write: ChainWrite, level: int, store: Store, targets: Iterable[object] | type, keys: Sequence[Key] | None) -> None:
+        """Note what is to be deleted."""
+        if isinstance(targets, type):
+            lookups = [keys_of(targets).lookup(key) for key in keys or ()]
+            write.expect(targets, self._identities(level, store, targets, lookups))
+            return
+        for snapshot in map(snapshot_of, targets):
             write.expect(snapshot.cls, snapshot.former_keys())
-        with write.around():
-            outcome = self._tiers[level].batch_erase(objects, None, write.before_commit)
-        write.done(outcome)
-        return outcome
 
-    def _erase_keys(self, cls: type, keys: Sequence[Key], before_commit: BeforeCommit | None) -> Outcome:
-        level = self._level(cls)
-        write = self._write(level, before_commit)
-        write.expect(cls, self._identities(level, cls, [keys_of(cls).lookup(key) for key in keys]))
-        with write.around():
-            outcome = self._tiers[level].batch_erase(cls, keys, write.before_commit)
-        write.done(outcome)
-        return outcome
-
-    def _identities(self, level: int, cls: type, lookups: Sequence[Lookup]) -> list[Key]:
+    def _identities(self, level: int, store: Store, cls: type, lookups: Sequence[Lookup]) -> list[Key]:
         """Give the identities that keys mean, to a cache that is the origin, or as caches above it believe."""
         identity = keys_of(cls).identity
         others = [lookup for lookup in lookups if lookup.plan is not identity]
         found = [row for tier in self._tiers[:level] for row in _believed(tier, cls, others)] if others else []
-        if others and not self._tiers[level].is_origin:
-            found += self._tiers[level].known(cls, others)
+        if others and not store.is_origin:
+            found += store.known(cls, others)
         return [*(lookup for lookup in lookups if lookup.plan is identity), *(row.key() for row in found)]
 
     def clear(self, cls: type | None = None) -> None:

@@ -16,7 +16,7 @@ from stockstore.stores.local import LocalStore
 from stockstore.stores.mapping import MappingStore
 from stockstore.stores.null import NullStore
 from stockstore.stores.snapshots import Snapshot
-from stockstore.stores.tiers import tier_of
+from stockstore.stores.tiers import shards_of, tiers_of
 from stockstore.stores.tiers.local import LocalTier
 
 if TYPE_CHECKING:
@@ -35,12 +35,13 @@ class Origin:
         reader: Reads through the tiers.
         through: Takes writes through them.
         lists: Reads lists through the tiers.
+        parts: Where the store is sharded, each shard as an origin: it has transactions, and evidence of them, of its own.
     """
 
     def __init__(self, store: Store, above: Sequence[Store]) -> None:
         """Join a store and those above it, given from the top down."""
         self.store = store
-        self.tiers: tuple[Tier[Snapshot], ...] = tuple(tier_of(cache) for cache in above if type(cache) is not NullStore)
+        self.tiers: tuple[Tier[Snapshot], ...] = tuple(tier for cache in above if type(cache) is not NullStore for tier in tiers_of(cache))
         self.reader: Reader[Snapshot] = Reader(self.tiers, store.batch_fetch)
         self.through: WriteThrough[Snapshot] = WriteThrough(self.tiers)
         self.lists = ListReading(self.tiers, store, self.through)
@@ -49,12 +50,14 @@ class Origin:
         remote = [tier for tier in self.tiers if tier.remote] if self._engine is not None else []
         self._commit = None if remote else self._fast
         self._resolver: Resolver | None = None
+        self.parts = {shard: Origin(shard, above) for shard in shards_of(store)}
         self._join(remote)
 
     def _join(self, remote: "Sequence[Any]") -> None:
         for tier in self.tiers:
-            if isinstance(tier, LocalTier):
-                tier.bound_to(_has_other_writers(self.store))
+            inner = getattr(tier, "inner", tier)
+            if isinstance(inner, LocalTier):
+                inner.bound_to(_has_other_writers(self.store))
         for tier in remote:
             # One for each store is enough: an application may make a chain over the same ones for each request.
             if not any(isinstance(known, Origin) and known.store is self.store for known in tier.resolvers):
@@ -112,6 +115,8 @@ def _engine_of(store: Any) -> "Engine | None":
 
 def _has_other_writers(store: Store) -> bool:
     """Whether another process can write what a store holds."""
+    if shards := shards_of(store):
+        return any(map(_has_other_writers, shards))
     engine = _engine_of(store)
     if engine is None:
         return not isinstance(store, (LocalStore, MappingStore, NullStore))

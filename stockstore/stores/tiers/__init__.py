@@ -8,14 +8,16 @@ from stockstore.errors import ConfigurationError
 from stockstore.stores.backed import BackendStore
 from stockstore.stores.base import Store
 from stockstore.stores.local import LocalStore
+from stockstore.stores.sharded import ShardedStore
 from stockstore.stores.snapshots import Snapshot
 from stockstore.stores.tenants import has_own_verbs
 from stockstore.stores.threadlocal import ThreadLocalStore
 from stockstore.stores.tiers.backed import BackendTier
 from stockstore.stores.tiers.guarded import GuardedTier
 from stockstore.stores.tiers.local import LocalTier, ThreadLocalTier
+from stockstore.stores.tiers.sharded import ShardTier
 
-__all__ = ["cache_tiers", "tier_of"]
+__all__ = ["cache_tiers", "shards_of", "tier_of", "tiers_of"]
 
 
 def tier_of(store: object) -> Tier[Snapshot]:
@@ -30,6 +32,29 @@ def tier_of(store: object) -> Tier[Snapshot]:
     return cast("Tier[Snapshot]", store.__dict__.setdefault("_tier", _new_tier(store)) if tier is None else tier)
 
 
+def tiers_of(store: object) -> tuple[Tier[Snapshot], ...]:
+    """Give the tiers of a cache store, which are several where it is sharded.
+
+    Raises:
+        ConfigurationError: It is a database or a chain, or no store at all.
+    """
+    shards = shards_of(store)
+    if not isinstance(store, ShardedStore) or not shards or store.is_origin:
+        return (tier_of(store),)
+    known = store.__dict__.get("_tiers")
+    return cast("tuple[Tier[Snapshot], ...]", store.__dict__.setdefault("_tiers", _shard_tiers(store)) if known is None else known)
+
+
+def shards_of(store: object) -> tuple[Store, ...]:
+    """Give the shards of a store of ours; of any other, such as of one with verbs of its own, none."""
+    return store.shards if isinstance(store, ShardedStore) and has_own_verbs(type(store)) else ()
+
+
+def _shard_tiers(store: ShardedStore) -> tuple[Tier[Snapshot], ...]:
+    last = len(store.shards) - 1
+    return tuple(ShardTier(tier_of(shard), store.sharding, at, is_last=at == last) for at, shard in enumerate(store.shards))
+
+
 def cache_tiers(store: object) -> tuple[Tier[Snapshot], ...]:
     """Give the tiers of a cache store or of a chain's caches, from the top down, the database left out.
 
@@ -37,7 +62,7 @@ def cache_tiers(store: object) -> tuple[Tier[Snapshot], ...]:
         ConfigurationError: There is no cache in it.
     """
     parts = getattr(store, "tiers", (store,))
-    tiers = tuple(tier_of(part) for part in parts if part is store or not getattr(part, "is_origin", False))
+    tiers = tuple(tier for part in parts if part is store or not getattr(part, "is_origin", False) for tier in tiers_of(part))
     if not tiers:
         raise ConfigurationError(f"{store!r} has no cache; add one above the database, e.g. ChainedStore([ProcessMemoryStore(), ...])")
     return tiers
