@@ -37,6 +37,9 @@ class Through(Protocol[L, S_contra]):
     def mark(self, located: L, ticket: bytes | None) -> None:
         """Mark all tiers, shared ones only with a ticket; raises CacheUnreachable."""
 
+    def announce(self, located: L, connection: "Connection") -> None:
+        """Have the memory of other processes told when the transaction commits."""
+
     def settle(self, located: L, outcome: Outcome, snapshots: Sequence[S_contra] = ()) -> None:
         """Release or invalidate what was located; never raises."""
 
@@ -119,6 +122,9 @@ class Commit(Generic[L, S]):
             self._mark(prepared)
             if prepared.unreachable and not self._always and self._on_unreachable == "outbox":
                 self._write_row(connection, prepared)
+            # A chain whose origin is no database has no connection.
+            if connection is not None:
+                self._through.announce(prepared.located, connection)
         return prepared
 
     def prepare_statement(self, connection: "Connection", writes: Writes) -> Prepared[L, S] | None:

@@ -161,6 +161,16 @@ class Answer(NamedTuple, Generic[S_co]):
     marked: bool = False
 
 
+class Announcer(Protocol):
+    """Tells the memory of other processes what was written, where no shared cache tells them."""
+
+    def within(self, connection: "Connection", texts: Sequence[str], ticket: bytes) -> bool:
+        """Tell it as a part of the writer's transaction, so that it is heard exactly if that commits; ``False`` where that cannot be."""
+
+    def afterwards(self, texts: Sequence[str], ticket: bytes) -> None:
+        """Tell it now; never raises for its server's sake."""
+
+
 class Standing(NamedTuple):
     """What a tier can promise by itself: ``"strict"``, ``"bounded 1 s"``, ``"fast"`` or ``"weak"``, and why."""
 
@@ -174,6 +184,10 @@ class Tier(Protocol[S]):
     @property
     def remote(self) -> bool:
         """Whether its markers outlive the process, so that they need evidence by which others can resolve them."""
+
+    @property
+    def announcer(self) -> Announcer | None:
+        """What tells the memory of other processes of the writes here; ``None`` where nobody needs to."""
 
     def standing(self) -> Standing:
         """Tell what the tier promises; may ask its server."""
@@ -198,6 +212,9 @@ class Tier(Protocol[S]):
 
     def texts(self, places: object) -> list[str]:
         """Give places as key texts that another process can invalidate; none for process memory."""
+
+    def told(self, places: object) -> list[str]:
+        """Give places as the key texts by which an announcer names them."""
 
     def mark(self, places: object, ticket: bytes) -> None:
         """Put markers; raises CacheUnreachable."""

@@ -3,12 +3,16 @@
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import Final, Generic, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 from uuid import uuid4
 
 from stockstore.aio.bridge import uncancelled
-from stockstore.coherence.protocol import Outcome, Portable, Tier, Writes
+from stockstore.coherence.protocol import Announcer, Outcome, Portable, Tier, Writes
 from stockstore.errors import CacheUnreachable, StockstoreError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 _log: Final = logging.getLogger(__name__)
 S = TypeVar("S", bound=Portable)
@@ -38,11 +42,27 @@ class Located(Generic[S]):
     def __init__(self, places: Sequence[Place[S]]) -> None:
         """Hold the places."""
         self.places = tuple(places)
+        self.announced: set[Announcer] = set()
+        """Those that have told of the writes, or will when the transaction commits."""
 
     @property
     def texts(self) -> list[str]:
         """The keys that another process can invalidate."""
         return [text for place in self.places for text in place.tier.texts(place.at)]
+
+    def announcements(self) -> list[tuple[Announcer, list[str], bytes]]:
+        """Give what is yet to be told: by whom, the key texts, and the ticket under which these places are marked."""
+        found: dict[Announcer, tuple[list[str], bytes]] = {}
+        for place in self.places:
+            announcer = place.tier.announcer
+            if announcer is not None and announcer not in self.announced:
+                found.setdefault(announcer, ([], place.ticket or b""))[0].extend(place.tier.told(place.at))
+        return [(announcer, texts, ticket) for announcer, (texts, ticket) in found.items() if texts]
+
+    @property
+    def is_marked(self) -> bool:
+        """Whether what a reader finds in shared caches from now on is no older than the writes."""
+        return all(place.ticket is not None for place in self.places if place.tier.remote)
 
     @property
     def cold(self) -> list[Tier[S]]:
@@ -82,8 +102,19 @@ class WriteThrough(Generic[S]):
                 raise error
             raise CacheUnreachable(f"a cache tier could not be marked: {error!r}") from error
 
+    def announce(self, located: Located[S], connection: "Connection") -> None:
+        """Have the memory of other processes told when a connection's transaction commits; raises what the database raises.
+
+        Where shared caches could not be marked, it is told only when these are invalidated: who heard of it sooner would fill his
+        memory from them.
+        """
+        if located.is_marked:
+            for announcer, texts, ticket in located.announcements():
+                if announcer.within(connection, texts, ticket):
+                    located.announced.add(announcer)
+
     def settle(self, located: Located[S], outcome: Outcome, snapshots: Sequence[S] = ()) -> None:
-        """Release what was marked and invalidate what was not, the lowest tier first.
+        """Release what was marked and invalidate what was not, the lowest tier first; then tell whoever was not told.
 
         Args:
             located: As :meth:`mark` left it.
@@ -92,7 +123,9 @@ class WriteThrough(Generic[S]):
         """
         settle = {Outcome.COMMITTED: _committed, Outcome.ROLLED_BACK: _rolled_back, Outcome.UNKNOWN: _unknown}[outcome]
         with uncancelled():
-            _all([lambda place=place: settle(place, snapshots) for place in located.places])  # type: ignore[misc]
+            untold = [] if outcome is Outcome.ROLLED_BACK else located.announcements()
+            steps: list[Callable[[], None]] = [partial(settle, place, snapshots) for place in located.places]
+            _all(steps + [partial(announcer.afterwards, texts, ticket) for announcer, texts, ticket in untold])
 
     def invalidate(self, writes: Writes) -> None:
         """Remove what may be old now from every tier, the lowest first."""

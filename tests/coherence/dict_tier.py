@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import count
 from typing import Any, NamedTuple
 
-from stockstore.coherence.protocol import Answer, Record, Standing, Writes
+from stockstore.coherence.protocol import Announcer, Answer, Record, Standing, Writes
 from stockstore.errors import CacheUnreachable
 from stockstore.keys import Key, keys_of
 from stockstore.stores.snapshots import Snapshot
@@ -40,6 +40,7 @@ class DictTier:
         self.owed: list[tuple[frozenset[Record], bytes | None]] = []
         self.deaf = False
         self.kept: int | None = None
+        self.announcer: Announcer | None = None
 
     def standing(self) -> Standing:
         """Tell that it is one process's."""
@@ -105,6 +106,10 @@ class DictTier:
     def texts(self, places: object) -> list[str]:
         """Give the records as text where others can reach them."""
         return sorted(plan.record_text("n", native) for plan, native in _records(places)) if self.remote else []
+
+    def told(self, places: object) -> list[str]:
+        """Give the records as text."""
+        return sorted(plan.record_text("n", native) for plan, native in _records(places))
 
     def mark(self, places: object, ticket: bytes) -> None:
         """Put a marker over anything, and join the markers that are there."""

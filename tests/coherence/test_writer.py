@@ -1,5 +1,6 @@
 """The write of a chain over tiers that write down what they are told."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -193,3 +194,65 @@ def test_an_invalidation_keeps_another_writers_marker(case: Case) -> None:
     assert case.cells() == [Marker((b"t",), True)] * 2
     case.through.settle(located, Outcome.COMMITTED, NEW)
     assert case.cells() == [None, None]
+
+
+class Spoken:
+    """An announcer that writes down what it says."""
+
+    def __init__(self, log: list[Any], *, carries: bool = True) -> None:
+        self.log, self.carries = log, carries
+
+    def within(self, connection: object, texts: Sequence[str], ticket: bytes) -> bool:
+        """Take the transaction for its own, or not."""
+        del connection
+        if self.carries:
+            self.log.append(("say", "within", list(texts), ticket))
+        return self.carries
+
+    def afterwards(self, texts: Sequence[str], ticket: bytes) -> None:
+        """Say it."""
+        self.log.append(("say", "afterwards", list(texts), ticket))
+
+
+KEY = f"n:{__name__}.User:id:i1"
+HERE: Any = object()
+
+
+@pytest.mark.parametrize("end", Outcome)
+def test_what_is_announced_within_a_transaction_is_not_announced_again(case: Case, end: Outcome) -> None:
+    """It is told once, after the markers, whatever becomes of the transaction."""
+    case.local.announcer = Spoken(case.log)
+    located = marked(case)
+    case.through.announce(located, HERE)
+    case.through.settle(located, end)
+    assert case.steps()[:3] == ["server mark", "local mark", "say within"]
+    assert [said for said in case.log if said[0] == "say"] == [("say", "within", [KEY], b"t")]
+
+
+@pytest.mark.parametrize(("end", "told"), [(Outcome.COMMITTED, True), (Outcome.UNKNOWN, True), (Outcome.ROLLED_BACK, False)])
+def test_what_could_not_be_announced_within_is_announced_after_the_release(case: Case, end: Outcome, told: bool) -> None:
+    """Unless nothing was committed; by then no cache below gives the old value any more."""
+    case.local.announcer = Spoken(case.log, carries=False)
+    located = marked(case)
+    case.through.announce(located, HERE)
+    case.through.settle(located, end)
+    assert case.log[-1][:2] == (("say", "afterwards") if told else case.log[-1][:2])
+    assert [said for said in case.log if said[0] == "say"] == ([("say", "afterwards", [KEY], b"t")] if told else [])
+
+
+def test_nothing_is_announced_before_a_cache_below_is_told(case: Case) -> None:
+    """A shared cache without a marker gives the old value until it is invalidated, and who heard before that would fill from it."""
+    case.local.announcer = Spoken(case.log)
+    located = marked(case, None)
+    case.through.announce(located, HERE)
+    case.through.settle(located, Outcome.COMMITTED)
+    assert [step for step in case.steps() if step.startswith(("say", "server"))] == ["server invalidate", "say afterwards"]
+
+
+def test_one_announcer_speaks_once_for_several_memories(case: Case) -> None:
+    """The keys of all of them are one announcement."""
+    other = DictTier("other", log=case.log)
+    case.local.announcer = other.announcer = Spoken(case.log)
+    through = WriteThrough[Any]([case.local, other, case.server])
+    through.invalidate(case.writes)
+    assert [said for said in case.log if said[0] == "say"] == [("say", "afterwards", [KEY, KEY], b"")]

@@ -9,7 +9,7 @@ from weakref import WeakSet
 
 from stockstore.backends.coherent import CoherentBackend, Item
 from stockstore.cells import TOKEN_SIZE, pack_alias, pack_body
-from stockstore.coherence.protocol import Answer, Record, Standing, Writes
+from stockstore.coherence.protocol import Announcer, Answer, Record, Standing, Writes
 from stockstore.coherence.recovery import Recovery
 from stockstore.errors import CacheUnreachable, StockstoreError
 from stockstore.instrumentation import emit, listening
@@ -48,6 +48,7 @@ class BackendTier:
     """
 
     remote = True
+    announcer: Announcer | None = None
 
     def __init__(self, store: BackendStore, backend: CoherentBackend) -> None:
         """Serve a store."""
@@ -225,6 +226,10 @@ class BackendTier:
     def texts(self, places: object) -> list[str]:
         """Give the keys that another process can invalidate."""
         return _mine(places).texts
+
+    def told(self, places: object) -> list[str]:  # noqa: ARG002 - as other tiers
+        """Give none: its server itself tells of them."""
+        return []
 
     def mark(self, places: object, ticket: bytes) -> None:
         """Put markers; raises CacheUnreachable."""

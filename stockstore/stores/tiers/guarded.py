@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from uuid import uuid4
 
 from stockstore.coherence.claims import Claims, Lease, Space
-from stockstore.coherence.protocol import Answer, Record, Standing, Writes
+from stockstore.coherence.protocol import Announcer, Answer, Record, Standing, Writes
 from stockstore.coherence.recovery import Recovery
 from stockstore.errors import CacheUnreachable, CodecError, NotKeyedError, StockstoreError
 from stockstore.keys import Key, KeyPlan, Lookup, Native, keys_of
@@ -67,6 +67,7 @@ class GuardedTier:
     """
 
     remote = False
+    announcer: Announcer | None = None
 
     def __init__(self, store: Store) -> None:
         """Serve a store."""
@@ -205,6 +206,10 @@ class GuardedTier:
 
     def texts(self, places: object) -> list[str]:  # noqa: ARG002 - as other tiers
         """Give none: what the store does with keys is not known."""
+        return []
+
+    def told(self, places: object) -> list[str]:  # noqa: ARG002 - as other tiers
+        """Give none: what it holds nobody else hears of."""
         return []
 
     def mark(self, places: object, ticket: bytes) -> None:

@@ -1,15 +1,17 @@
 """Process memory, and the memory of one thread or task, as tiers of the coherence protocol."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from stockstore.coherence.claims import Lease
-from stockstore.coherence.protocol import Answer, Record, Standing, Writes
+from stockstore.coherence.protocol import Announcer, Answer, Record, Standing, Writes
 from stockstore.errors import StockstoreError
-from stockstore.keys import Key, KeyPlan, Lookup, keys_of
+from stockstore.keys import Key, KeyPlan, ListLookup, Lookup, keys_of
 from stockstore.stores.cache import hidden_from
 from stockstore.stores.claimed import ClaimedSpaces, Kept, Wanted
+from stockstore.stores.generations import generation_text
 from stockstore.stores.local import LocalStore
 from stockstore.stores.snapshots import ObjectSnapshot, Snapshot
 from stockstore.stores.tiers.local_lists import LocalLists
@@ -50,6 +52,15 @@ class LocalPlaces(_Places):
     """
 
     ticket: bytes | None = None
+    lists: Mapping[Record, ListLookup] = MappingProxyType({})
+
+    def texts(self) -> list[str]:
+        """Give the key texts by which the memory of other processes knows them."""
+        keys = [(self.lists[record].plan, self.lists[record].native) if record in self.lists else record for record in self.records]
+        return [
+            *(plan.record_text(self.namespace, native) for plan, native in keys),
+            *(generation_text(self.namespace, plan) for plan in self.classes),
+        ]
 
     def __del__(self) -> None:
         """Release what was not released."""
@@ -71,6 +82,7 @@ class LocalTier:
         """Serve a store."""
         self._store = store
         self._shared: bool | None = None
+        self.announcer: Announcer | None = None
         self.lists = LocalLists(self)
 
     def __repr__(self) -> str:
@@ -197,11 +209,17 @@ class LocalTier:
         """Give where writes stand in the caller's namespace."""
         classes = (plan for cls in writes.classes.values() if self.holds(cls) for plan in self._store._cleared_with(cls))
         records = tuple(record for record in (*writes.records, *writes.lists) if self.holds(writes.roots[record[0]]))
-        return LocalPlaces(self._store._spaces, self._store._namespace(writes.tenant), records, tuple(dict.fromkeys(classes)))
+        places = LocalPlaces(self._store._spaces, self._store._namespace(writes.tenant), records, tuple(dict.fromkeys(classes)))
+        places.lists = writes.lists
+        return places
 
     def texts(self, places: object) -> list[str]:  # noqa: ARG002 - as other tiers
-        """Give none: no other process can reach this memory."""
+        """Give none: no other process can reach this memory, but by a channel."""
         return []
+
+    def told(self, places: object) -> list[str]:
+        """Give places as the key texts by which the memory of other processes knows them."""
+        return _mine(places).texts()
 
     def mark(self, places: object, ticket: bytes) -> None:
         """Put markers; what is marked is absent."""
