@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from stockstore.coherence.protocol import Answer, Standing, Tier, Writes
+from stockstore.coherence.protocol import Announcer, Answer, Standing, Tier, Writes
 from stockstore.errors import NotKeyedError
 from stockstore.keys import Key, keys_of
 from stockstore.stores.sharding import Sharding
@@ -41,6 +41,11 @@ class ShardTier:
     def remote(self) -> bool:
         """Whether its markers outlive the process."""
         return self.inner.remote
+
+    @property
+    def announcer(self) -> Announcer | None:
+        """What tells the memory of other processes."""
+        return self.inner.announcer
 
     @property
     def resolvers(self) -> Any:
@@ -110,6 +115,10 @@ class ShardTier:
     def texts(self, places: object) -> list[str]:
         """Give the keys that another process can invalidate."""
         return self.inner.texts(places)
+
+    def told(self, places: object) -> list[str]:
+        """Give places as the key texts by which an announcer names them."""
+        return self.inner.told(places)
 
     def mark(self, places: object, ticket: bytes) -> None:
         """Put markers; raises CacheUnreachable."""

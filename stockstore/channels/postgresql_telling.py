@@ -1,0 +1,102 @@
+"""What a writer tells by NOTIFY, in its own transaction or after it."""
+
+import logging
+import os
+from collections.abc import Sequence
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+from sqlalchemy import Connection, Engine, TwoPhaseTransaction, text
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import Pool
+
+from stockstore.aio.bridge import in_greenlet
+from stockstore.aio.threads import in_thread
+from stockstore.channels.notices import payloads_of
+from stockstore.evidence.aside import INTERNAL
+
+CHANNEL: Final = "stockstore"
+_TELL: Final = text("SELECT pg_notify(:channel, told) FROM unnest(string_to_array(:told, ' ')) AS told")
+_IDENTITY: Final = text("SELECT current_database(), CAST(extract(epoch FROM pg_postmaster_start_time()) AS text)")
+_log: Final = logging.getLogger(__name__)
+
+
+class Telling:
+    """Tells the listeners of one database.
+
+    Args:
+        engine: Opens connections to it that are nobody else's; blocking.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        """Keep the engine; no I/O."""
+        self._engine = engine
+        self._pid = os.getpid()
+        self._carried: WeakKeyDictionary[Pool, bool] = WeakKeyDictionary()
+
+    def within(self, connection: Connection, texts: Sequence[str], ticket: bytes) -> bool:
+        """Tell as a part of a connection's transaction; ``False`` where that is of another database, or in two phases.
+
+        PostgreSQL prepares no transaction that has told anybody anything.
+        """
+        if isinstance(connection.get_transaction(), TwoPhaseTransaction) or not self._carries(connection):
+            return False
+        _tell(connection, payloads_of(texts, ticket))
+        return True
+
+    def afterwards(self, texts: Sequence[str], ticket: bytes) -> None:
+        """Tell in a transaction of its own; what fails is logged, as nobody's commit may fail for it."""
+        payloads = payloads_of(texts, ticket)
+        try:
+            if in_greenlet():
+                in_thread(lambda: self._tell(payloads), whole=True)
+            else:
+                self._tell(payloads)
+        except SQLAlchemyError as error:
+            _log.warning("processes that listen to %r were not told of a write: %s", self._engine.url, getattr(error, "orig", error))
+
+    def _tell(self, payloads: Sequence[str]) -> None:
+        with self.connect() as connection, connection.begin():
+            _tell(connection, payloads)
+
+    def connect(self) -> Connection:
+        """Open a connection; in a forked process none that was opened before the fork."""
+        if self._pid != os.getpid():
+            self._engine.dispose(close=False)
+            self._pid = os.getpid()
+        return self._engine.connect()
+
+    def close(self) -> None:
+        """Close what is open."""
+        if self._pid == os.getpid():
+            self._engine.dispose()
+
+    # -- which database it is --------------------------------------------------------------------
+
+    def _carries(self, connection: Connection) -> bool:
+        """Whether what a connection tells is heard by those who listen here."""
+        if connection.dialect.name != "postgresql":
+            return False
+        pool = connection.engine.pool
+        known = self._carried.get(pool)
+        if known is None:
+            known = self._is_same(connection)
+            if known is not None:
+                self._carried[pool] = known
+        return bool(known)
+
+    def _is_same(self, connection: Connection) -> bool | None:
+        try:
+            with self.connect() as own:
+                expected = _identity(own)
+        except SQLAlchemyError:
+            return None
+        return _identity(connection) == expected
+
+
+def _identity(connection: Connection) -> tuple[Any, ...]:
+    return tuple(connection.execute(_IDENTITY, execution_options=INTERNAL).one())
+
+
+def _tell(connection: Connection, payloads: Sequence[str]) -> None:
+    connection.execute(_TELL, {"channel": CHANNEL, "told": " ".join(payloads)}, execution_options=INTERNAL)
