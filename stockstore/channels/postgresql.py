@@ -1,5 +1,6 @@
 """LISTEN and NOTIFY of PostgreSQL as a channel, where there is no Redis."""
 
+import weakref
 from collections.abc import Hashable, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,7 @@ class PostgresChannel(Channel):
         """Keep the address; opens no connection."""
         self._engine = _engine_of(database)
         self._telling = Telling(self._engine)
+        weakref.finalize(self, Telling.close, self._telling)
 
     def __repr__(self) -> str:
         """Name the database, without its password."""
@@ -67,7 +69,7 @@ def _engine_of(database: Any) -> Engine:
     """Give an engine of our own: what an application's pool lends out would be missing there."""
     engine = getattr(database, "sync_engine", database)
     if isinstance(engine, Engine):
-        if engine.dialect.name == "postgresql" and engine.dialect.driver == "psycopg":
+        if (engine.dialect.name, engine.dialect.driver, engine.dialect.is_async) == ("postgresql", "psycopg", False):
             return Engine(engine.pool.recreate(), engine.dialect, engine.url, hide_parameters=True)
         return _new_engine(engine.url)
     try:

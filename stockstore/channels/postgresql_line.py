@@ -15,6 +15,8 @@ from stockstore.errors import ConfigurationError
 
 _BEAT: Final = b"SELECT 1 FROM pg_listening_channels()"
 
+_WHO: Final = "SELECT pg_backend_pid(), set_config('application_name', 'stockstore channel', false)"
+
 
 class PostgresLine:
     """A subscription.
@@ -46,7 +48,7 @@ class PostgresLine:
     def _listen(self) -> None:
         self._driver.autocommit = True
         self._driver.execute(f"LISTEN {CHANNEL}")
-        row = self._driver.execute("SELECT pg_backend_pid()").fetchone()
+        row = self._driver.execute(_WHO).fetchone()
         if row is None or row[0] != self._pg.backend_pid:
             raise ConfigurationError(
                 f"the channel to {self._driver.info.host!r} goes through a pooler, by which LISTEN does not last; "
