@@ -22,10 +22,14 @@ _NEW = 2
 
 @dataclass(frozen=True)
 class Memory:
-    """How process memory is kept true; the fields below ``channel`` are defects."""
+    """How process memory is kept true; the fields below ``shared`` are defects."""
 
     channel: bool = True
     """Whether writers publish; without, what is filled is believed from its lease on for a while."""
+    with_commit: bool = False
+    """A message comes with the commit, as by NOTIFY, and not with the mark."""
+    shared: bool = True
+    """Whether there is a shared cache below."""
     flushes_early: bool = False
     """Memory is flushed before it is subscribed again, not after."""
     never_flushes: bool = False
@@ -99,7 +103,7 @@ class State(NamedTuple):
 def starts(way: Memory, writers: tuple[str, ...], faults: Faults) -> Iterator[State]:
     """Give states in which nothing has begun: that of a new process, and one in which memory has the row."""
     processes = (("reader", "check"), *(("writer", "begin", kind) for kind in writers))
-    new = State(0, 0, 0, 0, 0, None, ("V", 0), None, frozenset(), False, False, (), 0, processes, faults)
+    new = State(0, 0, 0, 0, 0, None, ("V", 0) if way.shared else None, None, frozenset(), False, False, (), 0, processes, faults)
     yield new
     yield new._replace(memory=("V", 0, _NEW), linked=way.channel, listening=way.channel, fresh=_NEW if way.channel else 0)
 
@@ -121,7 +125,7 @@ class Machine:
             yield from self._connection(s)
         if s.faults.ticks:
             yield "a tick", self._ticked(s), None
-        if s.shared is None:
+        if s.shared is None and self.way.shared:
             yield "another process fills the cache", s._replace(shared=("V", s.db)), None
         if s.faults.losses and s.shared:
             yield "the cache loses it", s._replace(shared=None, faults=_less(s.faults, "losses")), None
@@ -201,12 +205,13 @@ class Machine:
 
     def _writer_begin(self, s: State, place: int, kind: str) -> Iterator[Step]:
         if s.lock is None:
-            after = {REMOTE: "mark", LOCAL: "hide", UNSEEN: "commit"}[kind]
+            after = {REMOTE: "mark" if self.way.shared else "commit", LOCAL: "hide", UNSEEN: "commit"}[kind]
             after = "publish" if self.way.publishes_first and kind == REMOTE else after
             yield f"w{place} updates", s.at(place, ("writer", after, kind, s.db + 1), lock=place), None
 
     def _writer_hide(self, s: State, place: int, kind: str, value: int) -> Iterator[Step]:
-        hidden = s.at(place, ("writer", "mark", kind, value), memory=("W", "sole", _NEW), leases=frozenset())
+        after = "mark" if self.way.shared else "commit"
+        hidden = s.at(place, ("writer", after, kind, value), memory=("W", "sole", _NEW), leases=frozenset())
         yield f"w{place} marks memory", hidden, None
 
     def _writer_publish(self, s: State, place: int, kind: str, value: int) -> Iterator[Step]:
@@ -214,7 +219,7 @@ class Machine:
 
     def _writer_mark(self, s: State, place: int, kind: str, value: int) -> Iterator[Step]:
         others = s.shared[1] if s.shared and s.shared[0] == "W" else frozenset()
-        silent = kind == LOCAL or self.way.publishes_first or self.way.publishes_late
+        silent = kind == LOCAL or self.way.with_commit or self.way.publishes_first or self.way.publishes_late
         stream = s.stream if silent else s.sent("message")
         yield f"w{place} marks", s.at(place, ("writer", "commit", kind, value), shared=("W", others | {place}), stream=stream), None
         yield from self._crashed(s, place, kind)
@@ -225,7 +230,9 @@ class Machine:
             yield f"w{place} crashes", s.at(place, ENDED, lock=lock, faults=_less(s.faults, "crashes")), None
 
     def _writer_commit(self, s: State, place: int, kind: str, value: int) -> Iterator[Step]:
-        yield f"w{place} commits {value}", s.at(place, ("writer", "release", kind, value, True), lock=None, db=value), None
+        stream = s.sent("message") if self.way.with_commit and kind != LOCAL else s.stream
+        done = s.at(place, ("writer", "release", kind, value, True), lock=None, db=value, stream=stream)
+        yield f"w{place} commits {value}", done, None
         if s.faults.rollbacks and kind != UNSEEN:
             undone = ("writer", "release", kind, value, False)
             yield f"w{place} rolls back", s.at(place, undone, lock=None, faults=_less(s.faults, "rollbacks")), None
@@ -234,11 +241,11 @@ class Machine:
     def _writer_release(self, s: State, place: int, kind: str, value: int, committed: bool) -> Iterator[Step]:
         after = ("writer", "show" if kind == LOCAL else "return", kind, value, committed)
         if kind == UNSEEN:
-            stream = s.stream if self.way.janitor_silent else s.sent("message")
+            stream = s.stream if self.way.janitor_silent or not self.way.shared else s.sent("message")
             yield "janitor", s.at(place, after, shared=_invalidated(s.shared), stream=stream), None
             return
         held = s.shared is not None and s.shared[0] == "W" and place in s.shared[1]
-        publishes = self.way.publishes_late if held else committed and not self.way.lost_unpublished
+        publishes = self.way.publishes_late if held else committed and self.way.shared and not self.way.lost_unpublished
         stream = s.sent("message") if publishes else s.stream
         yield f"w{place} releases", s.at(place, after, shared=_released(s.shared, place, value, committed), stream=stream), None
         yield from self._crashed(s, place, kind)

@@ -8,6 +8,7 @@ from tests.model.memory import LOCAL, REMOTE, UNSEEN, Faults, Memory, explore
 
 pytestmark = [pytest.mark.sa_agnostic, pytest.mark.timeout(300)]
 CHANNEL, BOUNDED = Memory(), Memory(channel=False)
+NOTIFY, NOTIFY_ALONE = Memory(with_commit=True), Memory(with_commit=True, shared=False)
 BEYOND, AT_REST = "stale beyond the bound", "stale at rest"
 
 
@@ -21,6 +22,10 @@ BEYOND, AT_REST = "stale beyond the bound", "stale at rest"
         pytest.param(CHANNEL, (REMOTE, LOCAL), Faults(rollbacks=1, reads=0, ticks=0), id="two-rollback"),
         pytest.param(CHANNEL, (REMOTE, LOCAL), Faults(ticks=0), id="two-writers"),
         pytest.param(CHANNEL, (UNSEEN, LOCAL), Faults(ticks=0), id="two-unseen"),
+        pytest.param(NOTIFY, (REMOTE,), Faults(cuts=1, losses=1), id="notify-cut"),
+        pytest.param(NOTIFY, (UNSEEN,), Faults(), id="notify-unseen"),
+        pytest.param(NOTIFY_ALONE, (REMOTE, LOCAL), Faults(ticks=1), id="notify-alone"),
+        pytest.param(NOTIFY_ALONE, (UNSEEN,), Faults(cuts=1), id="notify-alone-cut"),
         pytest.param(BOUNDED, (REMOTE, LOCAL), Faults(ticks=3), id="bounded"),
         pytest.param(BOUNDED, (REMOTE,), Faults(crashes=1, losses=1, ticks=3), id="bounded-crash"),
     ],
