@@ -7,7 +7,7 @@ state, enter it into the identity map, fire the events of a load.
 """
 
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from operator import itemgetter
 from textwrap import indent
 from typing import Any, Final
@@ -62,7 +62,7 @@ def attach(session, v):
         if DISPATCH.load or session.dispatch.loaded_as_persistent: LOADED(st, d, session)
     return obj
 
-def attach_many(session, states):
+def attach_many(session, states, complete=None):
     imap = session.identity_map
     present = imap._dict
     get = present.get
@@ -86,6 +86,7 @@ def attach_many(session, states):
             present[key] = st
             st._instance_dict = wr
             if listened: LOADED(st, d, session)
+        elif complete is not None: complete(obj, v)
         append(obj)
     return found
 """
@@ -102,7 +103,7 @@ class Hydrator:
 
     hydrate: Callable[[State], Any]
     attach: Callable[[Session, State], Any]
-    attach_many: Callable[[Session, Sequence[State]], list[Any]]
+    attach_many: Callable[..., list[Any]]
 
     def __init__(self, mapper: Mapper[Any], attrs: tuple[str, ...], primary_key: tuple[str, ...]) -> None:
         self._cls, self._attrs, self._primary_key = mapper.class_, attrs, primary_key

@@ -3,7 +3,7 @@
 import hashlib
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 from sqlalchemy import Column, inspect
@@ -58,8 +58,10 @@ class MappedPlan:
 
     Emits no SQL. Begins a transaction where the session has none, and raises where ``session.get`` would have to."""
 
-    attach_many: Callable[[Session, Sequence[State]], list[Any]]
-    """Do :attr:`attach` for many states of this class; positions are kept."""
+    attach_many: Callable[..., list[Any]]
+    """Do :attr:`attach` for a session and many states of this class; positions are kept.
+
+    What is given as a third argument is called with each instance that was there already, and its state."""
 
     def __init__(self, cls: type, mapper: Mapper[Any]) -> None:
         columns = tuple(_column_properties(mapper))

@@ -3,11 +3,13 @@
 from sqlalchemy.orm import Session
 
 from stockstore.stores.base import Store
+from stockstore_ext.sqlalchemy.caches import origin_engine
 from stockstore_ext.sqlalchemy.read_through.classes import Classes, named_classes
 from stockstore_ext.sqlalchemy.read_through.glance import Glance
 from stockstore_ext.sqlalchemy.read_through.identity import Identities, methods
 from stockstore_ext.sqlalchemy.read_through.seams import add_hook, remove_hook
 from stockstore_ext.sqlalchemy.read_through.serving import Serving
+from stockstore_ext.sqlalchemy.read_through.shortcut import Shortcut
 from stockstore_ext.sqlalchemy.read_through.statements import Statements
 from stockstore_ext.sqlalchemy.recording import Recording
 
@@ -30,8 +32,9 @@ class ReadThrough:
         """Serve nobody yet."""
         classes = Classes(recording.tiers, named_classes(read_through))
         self.serving = Serving(store, recording.tiers, classes, recording.may_fill, recording.through.invalidate)
-        self._identities = Identities(self.serving, Glance(recording))
-        self._statements = Statements(self.serving)
+        glance = Glance(recording)
+        self._identities = Identities(self.serving, glance)
+        self._statements = Statements(self.serving, Shortcut(recording.tiers, classes, glance, origin_engine(store)))
 
     def attach(self, cls: type[Session]) -> None:
         """Serve the sessions of a class."""

@@ -43,7 +43,7 @@ def compile_hit(store: ProcessMemoryStore, classes: Classes, glance: Glance, cls
     dicts: Any = store._shelves._dicts
     place = (store._namespace_setting, identity, False)
     unpack, is_sure = plan.unpack, glance.is_sure
-    attaching: dict[Any, Any] = {one: one.attach for one in _served(classes, plan)}
+    attaching: dict[Any, Any] = {one: one.attach for one in served_plans(classes, plan)}
 
     def hit(session: Session, key: Any) -> Any:
         present = session.identity_map._dict.get((root, (key,), None)) if type(key) is kind else None
@@ -77,7 +77,7 @@ def compile_hit(store: ProcessMemoryStore, classes: Classes, glance: Glance, cls
     return hit
 
 
-def _served(classes: Classes, plan: MappedPlan) -> list[MappedPlan]:
+def served_plans(classes: Classes, plan: MappedPlan) -> list[MappedPlan]:
     """Give the plans of a class and its subclasses whose states are what a load would give."""
     plans = [plan_of(mapper.class_) for mapper in plan.mapper.self_and_descendants]
     return [one for one in plans if one.root is plan.root and not one.deferred and not classes.refuses(one.cls)]

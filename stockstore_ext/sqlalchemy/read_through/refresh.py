@@ -1,7 +1,8 @@
 # ruff: noqa: SLF001 - what a load does to an instance has no public names
 """Puts column values into instances that are there already, as a load of SQLAlchemy does with a row that it has read."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from typing import Any, Final
 
 from sqlalchemy.orm import Session
@@ -9,6 +10,7 @@ from sqlalchemy.orm.state import InstanceState
 
 from stockstore.mapped import UNLOADED, MappedPlan
 
+_COMPLETING: Final = "stockstore.completing"
 _FILLED: Final = "stockstore.filled"
 _REFRESHED: Final = "stockstore.refreshed"
 _LAZY: Final = frozenset(("dynamic", "raise", "raise_on_sql", "select", True, "write_only"))
@@ -38,20 +40,11 @@ def refresh(state: "InstanceState[Any]", row: Row, names: Collection[str]) -> No
 def attached(session: Session, rows: Sequence[Row]) -> list[Any]:
     """Give the instances of rows, and set what those lack that are in the session already: so does a SELECT that finds their rows."""
     plans = {plan for plan, _ in rows}
-    known = len(session.identity_map)
-    if known and any(plan.mapper.class_manager.dispatch.refresh for plan in plans):
-        return [_attached(session, *row) for row in rows]  # so that events come in the order of the rows
-    if known:
-        for row in rows:
-            _complete(session, *row)
     if len(plans) == 1:
-        return plans.pop().attach_many(session, [values for _, values in rows])
-    return [plan.attach(session, values) for plan, values in rows]
-
-
-def _attached(session: Session, plan: MappedPlan, values: tuple[Any, ...]) -> Any:
-    _complete(session, plan, values)
-    return plan.attach(session, values)
+        plan = plans.pop()
+        return plan.attach_many(session, [values for _, values in rows], _completing(plan))
+    # One by one, so that events come in the order of the rows.
+    return [plan.attach_many(session, [values], _completing(plan))[0] for plan, values in rows]
 
 
 def primary_key(row: Row) -> tuple[Any, ...]:
@@ -60,14 +53,15 @@ def primary_key(row: Row) -> tuple[Any, ...]:
     return tuple([values[plan.attrs.index(name)] for name in plan.primary_key])
 
 
-def _complete(session: Session, plan: MappedPlan, values: tuple[Any, ...]) -> None:
-    """Set what an instance lacks that is there already, and leave what it holds."""
-    instance: Any = session.identity_map.get((plan.root, primary_key((plan, values)), None))
-    if instance is None:
-        return
+def _completing(plan: MappedPlan) -> Callable[[Any, tuple[Any, ...]], None]:
+    """Give what sets in an instance of a class what it lacks, and leaves what it holds."""
+    known: Callable[[Any, tuple[Any, ...]], None] | None = plan.statements.get(_COMPLETING)
+    return known or plan.statements.setdefault(_COMPLETING, partial(_complete, plan, filled(plan)))
+
+
+def _complete(plan: MappedPlan, wanted: frozenset[str], instance: Any, values: tuple[Any, ...]) -> None:
     state: InstanceState[Any] = instance._sa_instance_state
-    listened = state.manager.dispatch.refresh
-    if not listened and filled(plan) <= instance.__dict__.keys():
+    if wanted <= instance.__dict__.keys() and not state.manager.dispatch.refresh:
         return
     lacking = state.unloaded
     if lacking:

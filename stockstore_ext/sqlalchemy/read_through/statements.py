@@ -2,7 +2,6 @@
 """Answers the SELECT statements of a session that ask for rows by their keys."""
 
 from collections.abc import Callable, Sequence
-from operator import itemgetter
 from typing import Any, Final
 
 from sqlalchemy import Result, Select, event
@@ -21,6 +20,7 @@ from stockstore_ext.sqlalchemy.read_through.refresh import Row, attached, has_al
 from stockstore_ext.sqlalchemy.read_through.results import entity_result, paired_result
 from stockstore_ext.sqlalchemy.read_through.serving import Serving
 from stockstore_ext.sqlalchemy.read_through.shapes import Question, recognise
+from stockstore_ext.sqlalchemy.read_through.shortcut import Shortcut
 from stockstore_ext.sqlalchemy.session_events import is_origin
 
 _DEFAULT: Final = QueryContext.default_load_options
@@ -51,9 +51,10 @@ class Statements:
     ``do_orm_execute`` is still to see is executed as it is, since that may change it.
     """
 
-    def __init__(self, serving: Serving) -> None:
+    def __init__(self, serving: Serving, shortcut: Shortcut) -> None:
         """Serve nobody yet."""
         self._serving = serving
+        self._shortcut = shortcut
 
     def hear(self, target: Any) -> None:
         """Answer the sessions of a Session class, sessionmaker or scoped_session, after all others that listen to them by now."""
@@ -80,22 +81,32 @@ class Statements:
     # -- rows -----------------------------------------------------------------------------------
 
     def _found(self, execution: ORMExecuteState, loading: Any, question: Question) -> Result[Any] | None:
-        session, cls = execution.session, question.entity.cls
-        if self._serving.refuses(session, cls, reads=len(question.lookups)):
+        session, anew = execution.session, bool(execution.execution_options.get(REFRESH))
+        rows = None if anew else self._shortcut.rows(session, question)
+        if rows is None:
+            rows = self._read(session, loading, question, anew)
+        else:
+            begin(session, question.entity.mapper)
+        if rows is None:
             return None
-        _begin(session, question.entity.mapper, loading)
-        anew = bool(execution.execution_options.get(REFRESH))
-        states = (
-            self._listed(session, question, anew) if question.listed else self._serving.states(session, cls, question.lookups, refresh=anew)
-        )
-        if states is None:
-            return None
-        rows = _sorted([row for row in states if row is not None], question)
+        rows = _sorted(rows, question)
         instances = attached(session, rows)
         if not question.paired:
             return entity_result(question.entity, instances)
         first = [_values_of(row, question.listed) for row in rows] if question.listed else map(primary_key, rows)
         return paired_result(question.entity, list(zip(first, instances, strict=True)), question.listed)
+
+    def _read(self, session: Session, loading: Any, question: Question, anew: bool) -> list[Row] | None:
+        cls = question.entity.cls
+        if self._serving.refuses(session, cls, reads=len(question.lookups)):
+            return None
+        _begin(session, question.entity.mapper, loading)
+        states = (
+            self._listed(session, question, anew) if question.listed else self._serving.states(session, cls, question.lookups, refresh=anew)
+        )
+        if states is not None:
+            self._shortcut.learn(session, cls)
+        return None if states is None else [row for row in states if row is not None]
 
     def _listed(self, session: Session, question: Question, anew: bool) -> list[Row | None] | None:
         plan = question.lookups[0].plan if question.lookups else None
@@ -164,8 +175,9 @@ def _identity(cls: type, state: "InstanceState[Any]") -> Lookup | None:
 def _sorted(rows: list[Row], question: Question) -> list[Row]:
     if not question.order:
         return rows if question.sorted else _by_primary_key(rows)
+    alike = len({plan for plan, _ in rows}) == 1
     for name, descending in reversed(question.order):
-        rows.sort(key=_value_of(name), reverse=descending)
+        rows.sort(key=_value_at(rows[0][0].attrs.index(name)) if alike else _value_of(name), reverse=descending)
     return rows
 
 
@@ -182,4 +194,8 @@ def _values_of(row: Row, names: Sequence[str]) -> tuple[Any, ...]:
 
 
 def _value_of(name: str) -> Callable[[Row], Any]:
-    return lambda row: itemgetter(row[0].attrs.index(name))(row[1])
+    return lambda row: row[1][row[0].attrs.index(name)]
+
+
+def _value_at(place: int) -> Callable[[Row], Any]:
+    return lambda row: row[1][place]

@@ -1,0 +1,155 @@
+# ruff: noqa: SLF001 - the short way goes past what the store's own methods ask for each row
+"""The short way to the rows of a statement, where process memory has all of them."""
+
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+from weakref import WeakKeyDictionary
+
+from sqlalchemy import Dialect, Engine
+from sqlalchemy.orm import Session
+
+from stockstore.errors import CodecError
+from stockstore.instrumentation import listening
+from stockstore.keys import IndexPlan, Lookup, has_other_identities_below, keys_of
+from stockstore.mapped import MappedPlan, plan_of
+from stockstore.mapped.stored import keeps_lists, parts_of
+from stockstore.stores.hits import any_over
+from stockstore.stores.tenants import current as asking
+from stockstore_ext.sqlalchemy.read_through.batches import Batch
+from stockstore_ext.sqlalchemy.read_through.classes import Classes
+from stockstore_ext.sqlalchemy.read_through.exact import kinds_of
+from stockstore_ext.sqlalchemy.read_through.glance import Glance
+from stockstore_ext.sqlalchemy.read_through.quick import memory_of, served_plans
+from stockstore_ext.sqlalchemy.read_through.shapes import Question
+
+_QUICK: Final = (int, str)
+_NOTHING: Final[dict[Any, Any]] = {}
+Row = tuple[MappedPlan, tuple[Any, ...]]
+
+
+class _Shape(NamedTuple):
+    """What is the same for all statements of one class."""
+
+    plan: MappedPlan
+    kind: Any
+    place: tuple[Any, ...]
+    served: frozenset[MappedPlan]
+
+
+class Shortcut:
+    """Gives the rows of statements by primary keys, or by one value of an index, that are all plain hits of process memory.
+
+    Whatever is not the plain case it leaves to the longer way, of which it makes all the tests, most of them at a glance.
+
+    Args:
+        tiers: The caches, from the top down.
+        classes: Which classes are served.
+        glance: Judges sessions.
+        engine: The database that the caches are filled from; ``None`` where the store has none.
+    """
+
+    def __init__(self, tiers: Sequence[Any], classes: Classes, glance: Glance, engine: Engine | None) -> None:
+        """Look for process memory in the first tier."""
+        self._store = memory_of(tuple(tiers))
+        self._classes = classes
+        self._glance = glance
+        self._dialect: Dialect | None = None if engine is None else engine.dialect
+        self._shapes: WeakKeyDictionary[type, _Shape] = WeakKeyDictionary()
+        self._kinds: WeakKeyDictionary[IndexPlan, Any] = WeakKeyDictionary()
+
+    def rows(self, session: Session, question: Question) -> list[Row] | None:
+        """Give the rows, as the longer way would; ``None``: it has to look itself."""
+        store, cls = self._store, question.entity.cls
+        if store is None or listening or store.tenant_rules or asking.get() is not None or not question.lookups:
+            return None
+        shape = self._shape(cls)
+        if shape.kind not in _QUICK or not self._glance.is_sure(session, cls):
+            return None
+        cells: dict[Any, Any] = store._shelves._dicts.get(shape.place, _NOTHING)
+        if question.listed:
+            return self._listed(shape, cls, cells, question.lookups)
+        if type(question.lookups) is not Batch or question.lookups.plan is not shape.place[1]:
+            return None
+        if type(question.lookups.values[0]) is not shape.kind:
+            return None
+        nodes = list(map(cells.get, question.lookups.values))
+        rows = _unpacked(shape, nodes)
+        return None if rows is None else _counted(nodes, rows)
+
+    def learn(self, session: Session, cls: type) -> None:
+        """Take a session that the longer way has just served for one of those that it serves."""
+        if self._store is not None and not self._glance.is_sure(session, cls):
+            self._glance.learn(session, cls)
+
+    # -- lists ----------------------------------------------------------------------------------
+
+    def _listed(self, shape: _Shape, cls: type, cells: dict[Any, Any], lookups: Sequence[Lookup]) -> list[Row] | None:
+        plan, native, (value, *_) = lookups[0]
+        if len(lookups) > 1 or not isinstance(plan, IndexPlan) or plan.owner is not cls or type(value) is not self._kind(plan):
+            return None
+        node = cells.get(plan.place(native))
+        if node is None:
+            return None
+        # In this order: see LocalCells.
+        expires, keys = node.expires, node.value
+        if keys is None or any_over([expires]):
+            return None
+        wanted = [key for (key,) in keys]
+        if not {shape.kind}.issuperset(map(type, wanted)):
+            return None
+        nodes = list(map(cells.get, wanted))
+        rows = _unpacked(shape, nodes)
+        return _counted([node, *nodes], rows) if rows is not None and _all_carry(rows, plan.names[0], value) else None
+
+    def _kind(self, plan: IndexPlan) -> Any:
+        """Give the type of values by which lists of an index may be kept, ``None`` where it takes a longer look."""
+        kind = self._kinds.get(plan, self)
+        if kind is self:
+            kind = self._kinds[plan] = self._judged(plan)
+        return kind
+
+    def _judged(self, plan: IndexPlan) -> Any:
+        if self._dialect is None or len(plan.names) > 1 or has_other_identities_below(plan.owner):
+            return None
+        (part,) = parts_of(plan)
+        plain = part.python in _QUICK and not part.custom and not part.rounded and keeps_lists(plan, self._dialect)
+        return part.python if plain else None
+
+    def _shape(self, cls: type) -> _Shape:
+        shape, plan = self._shapes.get(cls), plan_of(cls)
+        if shape is None or shape.plan is not plan:
+            identity = keys_of(cls).identity
+            kinds = kinds_of(cls, identity)
+            kind = kinds[0] if len(kinds) == 1 else None
+            place = (self._store._namespace_setting, identity, False) if self._store else ()
+            shape = self._shapes[cls] = _Shape(plan, kind, place, frozenset(served_plans(self._classes, plan)))
+        return shape
+
+
+def _unpacked(shape: _Shape, nodes: list[Any]) -> list[Row] | None:
+    # In this order: see LocalCells.
+    if None in nodes or any_over([node.expires for node in nodes]):
+        return None
+    payloads = [node.value for node in nodes]
+    if None in payloads:
+        return None
+    try:
+        rows = list(map(shape.plan.unpack, payloads))
+    except CodecError:
+        return None
+    return rows if shape.served.issuperset([plan for plan, _ in rows]) else None
+
+
+def _counted(nodes: list[Any], rows: list[Row]) -> list[Row]:
+    for node in nodes:
+        node.hits += 1
+    return rows
+
+
+def _all_carry(rows: Sequence[Row], name: str, value: object) -> bool:
+    """Whether rows have a value of an index."""
+    plans = {plan for plan, _ in rows}
+    if len(plans) != 1:
+        return all(state[plan.attrs.index(name)] == value for plan, state in rows)
+    at = plans.pop().attrs.index(name)
+    return all([state[at] == value for _, state in rows])  # noqa: C419 - twice as fast as a generator
