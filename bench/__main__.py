@@ -24,6 +24,7 @@ SUBJECTS: Final = {
     "web": "web_load",
     "async": "async_reads",
     "size": "memory_size",
+    "server-size": "server_sizes",
     "hit-ratio": "hit_ratios",
 }
 
