@@ -56,8 +56,9 @@ class Writes:
         """Each record with its key values, in the order of the plan's names."""
         self.lists: dict[Record, ListLookup] = {}
         """The lists that rows were added to or taken from: several writers may have to do with one of them at the same time."""
-        self.moved: set[tuple[Record, IndexPlan]] = set()
-        """Records that have come into lists of an index: which one is told for certain by the row itself, as the database has made it."""
+        self.placed: dict[tuple[Record, IndexPlan], tuple[object, ...] | None] = {}
+        """Records with their values of an index, by which the program has them listed: the row itself, as the database has made it, may tell
+        other ones. ``None`` where they have come into a list."""
         self.classes: dict[KeyPlan, type] = {}
         """Hierarchies of which any record may have changed, with their root classes."""
         self.roots: dict[KeyPlan, type] = {}
@@ -115,7 +116,7 @@ class Writes:
         """Note all that another set has noted."""
         self.records.update(other.records)
         self.lists.update(other.lists)
-        self.moved |= other.moved
+        self.placed.update(other.placed)
         self.classes.update(other.classes)
         self.roots.update(other.roots)
         self.inserted.update(other.inserted)

@@ -40,16 +40,29 @@ class Move(NamedTuple):
 
 def moves_of(state: InstanceState[Any], deleted: bool) -> Iterator[Move]:
     """Give the moves of a row of which a flush tells, as ``after_flush`` has it; none where its lists are as they were."""
-    keys = keys_of(state.mapper.class_)
-    for plan in keys.indexes:
+    for plan in keys_of(state.mapper.class_).indexes:
         if deleted:
             yield Move(plan, _values(state, plan.names, former=True), None, was=True, stays=False)
         elif state.key is None:
             yield Move(plan, None, _values(state, plan.names, former=False), was=False, stays=True)
-        elif _may_move(state, (*plan.names, *keys.identity.names)):
+        elif _moves(state, plan):
             old, new = (_values(state, plan.names, former=former) for former in (True, False))
-            if old is None or new is None or old != new or _has_moved(state, keys.identity.names):
-                yield Move(plan, old, new, was=True, stays=True)
+            yield Move(plan, old, new, was=True, stays=True)
+
+
+def places_of(state: InstanceState[Any]) -> Iterator[tuple[IndexPlan, tuple[Any, ...] | None]]:
+    """Give the indexes of a row that a flush has written, with the values by which it stays listed; ``None`` where it comes into a list."""
+    for plan in keys_of(state.mapper.class_).indexes:
+        comes = state.key is None or _moves(state, plan)
+        yield plan, None if comes else _values(state, plan.names, former=False)
+
+
+def _moves(state: InstanceState[Any], plan: IndexPlan) -> bool:
+    identity = keys_of(state.mapper.class_).identity.names
+    if not _may_move(state, (*plan.names, *identity)):
+        return False
+    old, new = (_values(state, plan.names, former=former) for former in (True, False))
+    return old is None or new is None or old != new or _has_moved(state, identity)
 
 
 def _may_move(state: InstanceState[Any], names: Sequence[str]) -> bool:

@@ -2,10 +2,10 @@
 
 import time
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, TextClause, bindparam, text
 
 from stockstore.keys import keys_of
 from stockstore.mapped.selecting import Hierarchy, Row, hierarchy_of
@@ -29,13 +29,17 @@ def reread(connection: Connection, root: type, keys: Sequence[tuple[object, ...]
     return [row for row in _hierarchy_of(root).read(connection, keys) if row is not None]
 
 
+def _among(question: str) -> TextClause:
+    return text(question).bindparams(bindparam("names", expanding=True))
+
+
 def _hierarchy_of(root: type) -> Hierarchy:
     return hierarchy_of(root, keys_of(root).identity.names, locked=True)
 
 
 # -- whether a row before COMMIT is the row after it ------------------------------------------------
 
-_checked: Final[WeakKeyDictionary[Engine, dict[tuple[str, ...], tuple[float, bool]]]] = WeakKeyDictionary()
+_checked: Final[WeakKeyDictionary[Engine, dict[tuple[Any, ...], tuple[float, bool]]]] = WeakKeyDictionary()
 _CHECK: Final = text("""
     SELECT count(*) = :size FROM pg_class WHERE oid = ANY (SELECT to_regclass(name) FROM unnest(CAST(:names AS text[])) AS name)
     AND relkind IN ('r', 'p') AND has_table_privilege(oid, 'SELECT') AND has_any_column_privilege(oid, 'UPDATE')
@@ -54,15 +58,59 @@ def is_exact(connection: Connection, root: type) -> bool:
         return False
     if connection.dialect.name != "postgresql":
         return True
+    names = _names(connection, hierarchy)
+    return _asked(connection, _CHECK, {"size": len(names), "names": names})
+
+
+def _names(connection: Connection, hierarchy: Hierarchy) -> tuple[str, ...]:
     preparer = connection.dialect.identifier_preparer
-    tables = dict.fromkeys(table for mapper in hierarchy.below for table in mapper.tables)
-    return _is_plain_in_postgresql(connection, tuple([preparer.format_table(table) for table in tables]))
+    return tuple([preparer.format_table(table) for table in _tables(hierarchy)])
 
 
-def _is_plain_in_postgresql(connection: Connection, names: tuple[str, ...]) -> bool:
+def _tables(hierarchy: Hierarchy) -> list[Any]:
+    return list(dict.fromkeys(table for mapper in hierarchy.below for table in mapper.tables))
+
+
+def _asked(connection: Connection, question: TextClause, parameters: dict[str, Any]) -> bool:
+    """Give what the database answers, for a minute."""
     known = _checked.setdefault(connection.engine, {})
-    until, answer = known.get(names, (0.0, False))
+    place = question, *parameters.values()
+    until, answer = known.get(place, (0.0, False))
     if until < _now():
-        answer = bool(connection.execute(_CHECK, {"size": len(names), "names": list(names)}).scalar_one())
-        known[names] = _now() + _CHECKED_SECONDS, answer
+        sent = {name: list(value) if isinstance(value, tuple) else value for name, value in parameters.items()}
+        answer = bool(connection.execute(question, sent).scalar_one())
+        known[place] = _now() + _CHECKED_SECONDS, answer
     return answer
+
+
+# -- whether the database makes something else of a row ---------------------------------------------
+
+_POSTGRESQL: Final = text(r"""
+    SELECT EXISTS (SELECT FROM pg_trigger WHERE NOT tgisinternal AND tgname NOT LIKE 'stockstore\_outbox\_%'
+    AND tgrelid IN (SELECT to_regclass(name) FROM unnest(CAST(:names AS text[])) AS name))
+    """)
+_MYSQL: Final = _among(
+    "SELECT count(*) FROM information_schema.triggers WHERE event_object_schema = database() AND event_object_table IN :names"
+)
+_QUESTIONS: Final = {
+    "mariadb": _MYSQL,
+    "mysql": _MYSQL,
+    "sqlite": _among("""
+        SELECT count(*) FROM (SELECT type, tbl_name FROM sqlite_master UNION ALL SELECT type, tbl_name FROM sqlite_temp_master)
+        WHERE type = 'trigger' AND tbl_name COLLATE NOCASE IN :names
+        """),
+}
+
+
+def is_triggered(connection: Connection, root: type) -> bool:
+    """Whether a trigger may have made something else of a written row of a hierarchy; looked up once a minute.
+
+    The library's own triggers, which tell lists themselves, do not count.
+    """
+    hierarchy, dialect = _hierarchy_of(root), connection.dialect.name
+    if dialect == "postgresql":
+        return _asked(connection, _POSTGRESQL, {"names": _names(connection, hierarchy)})
+    tables = _tables(hierarchy)
+    if dialect not in _QUESTIONS or any(getattr(table, "schema", None) for table in tables):
+        return True
+    return _asked(connection, _QUESTIONS[dialect], {"names": tuple([table.name for table in tables])})

@@ -12,7 +12,7 @@ from sqlalchemy.orm.attributes import set_committed_value
 from stockstore.errors import CodecError, OriginError
 from stockstore.keys import IndexPlan, ListLookup, keys_of
 from stockstore.mapped import UNLOADED, classes_beside, dependent_classes, flushed_states, plan_of
-from stockstore.mapped.moves import moves_of
+from stockstore.mapped.moves import moves_of, places_of
 from stockstore.mapped.reread import is_exact, reread
 from stockstore.mapped.stored import keeps_lists
 from stockstore.stores.outcome import BeforeCommit, Outcome, UnconfirmedError
@@ -71,7 +71,7 @@ class ListRecorder:
         self.found: dict[ListLookup, None] = {}
         self.unknown: set[type] = set()
         self._dialect = session.get_bind().dialect
-        self._moved: dict[int, list[IndexPlan]] = {}
+        self._placed: dict[int, dict[IndexPlan, tuple[Any, ...] | None]] = {}
 
     def note(self, state: InstanceState[Any], deleted: bool) -> None:
         """Note the lists that a row has left; where it is now is told by the row as it is read back."""
@@ -81,17 +81,18 @@ class ListRecorder:
                     self._add(move.plan, move.old)
                 if not move.old_is_known:
                     self.unknown.add(move.plan.owner)
-                if not deleted:
-                    self._moved.setdefault(id(state.obj()), []).append(move.plan)
+        if not deleted:
+            places = {plan: values for plan, values in places_of(state) if keeps_lists(plan, self._dialect)}
+            self._placed[id(state.obj())] = places
 
     def take(self, rows: Mapping[int, RowSnapshot]) -> None:
         """Note the lists that rows have come into, given as they were read back, by the ids of their objects."""
-        for key, plans in self._moved.items():
-            for plan in plans:
-                values = rows[key].values(plan.names) if key in rows else None
-                if values is not None:
+        for key, row in rows.items():
+            for plan, former in self._placed.get(key, {}).items():
+                values = row.values(plan.names)
+                if values is not None and (former is None or list(former) != values):
                     self._add(plan, tuple(values))
-                elif key in rows:
+                elif values is None and former is None:
                     self.unknown.add(plan.owner)
 
     def _add(self, plan: IndexPlan, values: tuple[Any, ...]) -> None:

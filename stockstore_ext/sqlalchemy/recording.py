@@ -18,15 +18,14 @@ from stockstore.coherence.resolver import Resolver
 from stockstore.coherence.writer import WriteThrough
 from stockstore.evidence import AnyEvidence, Outbox, evidence_of
 from stockstore.evidence.aside import aside, asking, is_private
-from stockstore.keys import ListLookup, keys_of
 from stockstore.mapped.hydrate import is_flushing
-from stockstore.mapped.reread import is_exact, reread
 from stockstore.mapped.sessions import is_clean, note
-from stockstore.stores.snapshots import RowSnapshot, Snapshot
+from stockstore.stores.snapshots import Snapshot
 from stockstore.stores.tiers.backed import BackendTier
 from stockstore_ext.sqlalchemy.collect import Collecting, WritesOf, statement
 from stockstore_ext.sqlalchemy.drivers import commits_at_once, is_aborted, may_commit
 from stockstore_ext.sqlalchemy.engine_events import base_engine
+from stockstore_ext.sqlalchemy.exact import exact_rows
 from stockstore_ext.sqlalchemy.frames import FOREIGN, Finish, Frame, Scope, frame_on, open_frame
 from stockstore_ext.sqlalchemy.scope import Scopes, turns_foreign
 
@@ -198,23 +197,20 @@ class Recording:
 
     def _prepared(self, connection: Connection, scope: Scope, writes: Writes) -> Finish:
         means = self._means_for(connection, scope)
+        rows = self._rows(connection, scope, writes, wanted=means is not None and self.settings.write == "through")
         if means is None:
             return self._afterwards(writes)
-        prepared = means.commit.prepare(connection, writes, self._snapshots(connection, scope, writes))
+        prepared = means.commit.prepare(connection, writes, rows)
         return partial(self._finish, means.commit, prepared)
 
     def _means_for(self, connection: Connection, scope: Scope) -> Means | None:
         strict = self.settings.consistency == "strict" and scope is not FOREIGN
         return self.means_of(base_engine(connection)) if strict else None
 
-    def _snapshots(self, connection: Connection, scope: Scope, writes: Writes) -> Sequence[Snapshot]:
+    @staticmethod
+    def _rows(connection: Connection, scope: Scope, writes: Writes, *, wanted: bool) -> Sequence[Snapshot]:
         """Give the rows exactly as they will be; of a tenant's none, as names may have meant other tables when they were written."""
-        if self.settings.write == "invalidate" or scope is not None:
-            return []
-        exact = ((root, keys) for root, keys in writes.by_root() if is_exact(connection, root))
-        rows = [RowSnapshot(plan, state) for root, keys in exact for plan, state in reread(connection, root, keys)]
-        _note_exact_lists(writes, rows)
-        return rows
+        return exact_rows(connection, writes, wanted=wanted) if scope is None else []
 
     def _finish(self, commit: "Commit[Any, Snapshot]", prepared: "Prepared[Any, Snapshot] | None", outcome: Outcome) -> None:
         if prepared is not None:
@@ -298,17 +294,6 @@ class Recording:
         for tier in self.tiers:
             if tier.remote:
                 tier.resolvers.append(resolver)
-
-
-def _note_exact_lists(writes: Writes, rows: Iterable[RowSnapshot]) -> None:
-    """Note the lists that rows have come into, by what the database has made of their values."""
-    for row in rows if writes.moved else ():
-        keys = keys_of(row.cls)
-        record = keys.identity, row.native(keys.identity)
-        for plan in keys.indexes:
-            values = row.values(plan.names) if (record, plan) in writes.moved else None
-            if values is not None:
-                writes.add_list(ListLookup(plan, plan.native(values), ()))
 
 
 def _forget(using: dict[ref[Session], list[Frame]], session: ref[Session]) -> None:

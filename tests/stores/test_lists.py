@@ -91,6 +91,7 @@ def statements(db: Engine) -> Iterator[list[str]]:
 
 
 MEMORY = pytest.mark.parametrize("caches", ["memory"], indirect=True)
+ONLY_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 REMOTE = pytest.mark.parametrize("caches", ["redis", "memcached"], indirect=True)
 
 
@@ -344,6 +345,24 @@ def test_a_list_that_was_overtaken_unseen_gives_way(chain: ChainedStore, unseen:
         tier.delete(Item, 2)
     assert ids(chain, Item, owner_id=1) == [4]
     assert prove_listed(chain, unseen, Item, owner_id=1) == [4]
+
+
+@ONLY_SQLITE
+def test_a_row_that_a_trigger_moves_comes_into_its_list(chain: ChainedStore, db: Engine, unseen: Engine) -> None:
+    """A put that does not set the index column has the list dropped that the database has put the row into."""
+    prove_listed(chain, unseen, Item, owner_id=2)
+    move = "AFTER UPDATE ON listed_items WHEN NEW.title = 'new' BEGIN UPDATE listed_items SET owner_id = 2 WHERE id = NEW.id; END"
+    with db.begin() as connection:
+        connection.exec_driver_sql(f"CREATE TRIGGER listed_put {move}")
+    try:
+        item = chain.get(Item, 2)
+        assert item is not None
+        item.title = "new"
+        chain.put(item)
+    finally:
+        with db.begin() as connection:
+            connection.exec_driver_sql("DROP TRIGGER listed_put")
+    assert ids(chain, Item, owner_id=2) == [1, 2, 3]
 
 
 def _stays(chain: ChainedStore, unseen: Engine, **values: Any) -> list[Any]:

@@ -1,7 +1,7 @@
 # ruff: noqa: D103 - each write is named by what it does
 """Lists that the caches keep, by every write path that has rows come into them or leave them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -11,9 +11,10 @@ from typing_extensions import Self
 
 from stockstore.evidence import Outbox
 from stockstore.keys import keys_of
+from stockstore.mapped import reread
 from stockstore.stores.tiers import tier_of
 from tests.stores.listed import Animal, Cat, Colour, Dog, Item, Mark, Owner, bare, change_unseen, create_tables, empty, ids, prove_listed
-from tests.sync.conftest import CROSSED, ON_POSTGRES, ON_REDIS, Attach
+from tests.sync.conftest import CROSSED, ON_REDIS, Attach
 from tests.sync.paths import Path
 
 Write = Callable[[Session], object]
@@ -463,19 +464,68 @@ def test_marker_on_a_list_is_doubted(shop: Path) -> None:
     prove_listed(shop.store, shop.other, Item, owner_id=1)
 
 
-@ON_POSTGRES
-def test_what_a_trigger_makes_of_a_new_row(shop: Path) -> None:
-    """The list that the database has put the row into is the one that is dropped."""
+@pytest.fixture
+def moving(shop: Path) -> Iterator[Path]:
+    """The shop whose database gives each written item to the third owner."""
+    if shop.engine.dialect.name == "sqlite":
+        move = "AFTER {0} ON listed_items WHEN NEW.owner_id <> 3 BEGIN UPDATE listed_items SET owner_id = 3 WHERE id = NEW.id; END"
+        make = [f"CREATE TRIGGER listed_{event} {move.format(event)}" for event in ("INSERT", "UPDATE")]
+        drop = [f"DROP TRIGGER listed_{event}" for event in ("INSERT", "UPDATE")]
+    else:
+        body = "LANGUAGE plpgsql AS 'BEGIN NEW.owner_id := 3; RETURN NEW; END'"
+        each = "BEFORE INSERT OR UPDATE ON listed_items FOR EACH ROW EXECUTE FUNCTION listed_third()"
+        make = [f"CREATE FUNCTION listed_third() RETURNS trigger {body}", f"CREATE TRIGGER listed_third {each}"]
+        drop = ["DROP FUNCTION listed_third CASCADE"]
+    run_unseen(shop, make)
+    reread._checked.clear()
+    yield shop
+    run_unseen(shop, drop)
+    reread._checked.clear()
+
+
+def run_unseen(shop: Path, statements: Sequence[str]) -> None:
     with shop.other.begin() as connection:
-        connection.execute(
-            text("CREATE OR REPLACE FUNCTION listed_third() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.owner_id := 3; RETURN NEW; END'")
-        )
-        connection.execute(text("CREATE TRIGGER listed_third BEFORE INSERT ON listed_items FOR EACH ROW EXECUTE FUNCTION listed_third()"))
-    try:
-        assert ids(shop.store, Item, owner_id=3) == []
-        with shop.maker.begin() as session:
-            session.add(Item(id=9, owner_id=1))
-        assert ids(shop.store, Item, owner_id=3) == [9]
-    finally:
-        with shop.other.begin() as connection:
-            connection.execute(text("DROP TRIGGER listed_third ON listed_items"))
+        for each in statements:
+            connection.exec_driver_sql(each)
+
+
+def retitle_in_bulk(session: Session) -> None:
+    session.execute(update(Item).where(Item.id == 2).values(title="new"))
+
+
+def retitle_by_key(session: Session) -> None:
+    session.execute(update(Item), [{"id": 2, "title": "new"}])
+
+
+def add_by_core(session: Session) -> None:
+    session.execute(insert(ITEMS), [{"id": 9, "owner_id": 1}])
+
+
+def add_in_bulk(session: Session) -> None:
+    session.execute(insert(Item), [{"id": 9, "owner_id": 1}])
+
+
+TRIGGERED = [add, add_by_core, add_in_bulk, change_title, change, change_by_relationship, retitle_in_bulk, retitle_by_key]
+
+
+@pytest.mark.parametrize("write", TRIGGERED, ids=lambda write: write.__name__)
+@pytest.mark.parametrize("options", [{}, {"write": "invalidate"}, {"consistency": "fast"}], ids=["through", "invalidate", "fast"])
+def test_what_a_trigger_moves(attach: Attach, listed_tables: Engine, moving: Path, write: Write, options: dict[str, Any]) -> None:
+    """The list that the database has put a row into is dropped, though the write did not set its column."""
+    path = attach(**options)
+    prove_listed(path.store, path.other, Item, owner_id=3)
+    with path.maker.begin() as session:
+        write(session)
+    assert len(ids(path.store, Item, owner_id=3)) == 1
+    assert ids(path.store, Item, owner_id=3) == from_database(path, Item, owner_id=3)
+
+
+def test_a_trigger_that_moves_nothing(moving: Path) -> None:
+    """A row that stands where it stood has no list dropped."""
+    change_unseen(moving.other, Item, 2, title="moved")
+    prove_listed(moving.store, moving.other, Item, owner_id=3)
+    with moving.maker.begin() as session:
+        change_title(session)
+    with Asked(moving.engine) as asked:
+        assert ids(moving.store, Item, owner_id=3) == [2]
+    assert asked.number == 0

@@ -10,7 +10,7 @@ from sqlalchemy.sql.expression import TableClause
 from stockstore.errors import CodecError, StockstoreError
 from stockstore.keys import IndexPlan, ListLookup, keys_of
 from stockstore.mapped.hydrate import identity_class
-from stockstore.mapped.moves import moves_of
+from stockstore.mapped.moves import moves_of, places_of
 from stockstore.mapped.statements import plain_table
 from stockstore.mapped.stored import keeps_lists, stored_in_list
 from stockstore_ext.sqlalchemy.collect.notes import Notes
@@ -62,7 +62,7 @@ def _column_in(mapper: Mapper[Any], name: str, table: object) -> Any:
 
 
 def note_moves(notes: Notes, root: type, states: Iterable[InstanceState[Any]], dialect_of: Callable[[], Dialect], *, deleted: bool) -> None:
-    """Note the lists that a flush has rows of a mapper come into or leave; the class where the program does not know them."""
+    """Note the lists that a flush has rows of a mapper come into or leave, and where they stand; the class where the program does not know."""
     for state in states:
         for move in moves_of(state, deleted):
             if not keeps_lists(move.plan, dialect_of()):
@@ -71,8 +71,9 @@ def note_moves(notes: Notes, root: type, states: Iterable[InstanceState[Any]], d
                 notes.whole([root])
                 return
             note_given(notes, root, move.plan, [values for values in (move.old, move.new) if values is not None], dialect_of())
-            if not deleted:
-                notes.moved(root, move.plan, _identity(state))
+        if not deleted:
+            places = [(plan, values) for plan, values in places_of(state) if keeps_lists(plan, dialect_of())]
+            notes.placed(root, _identity(state), places)
 
 
 def _identity(state: InstanceState[Any]) -> list[Any]:

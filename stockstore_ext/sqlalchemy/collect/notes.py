@@ -78,12 +78,13 @@ class Notes:
             if self.wants(root):
                 self.writes.add_inserted(root)
 
-    def moved(self, root: type, plan: IndexPlan, identity: Sequence[object]) -> None:
-        """Note a row that has come into a list of an index, by its primary key as the program has it."""
+    def placed(self, root: type, identity: Sequence[object], places: Iterable[tuple[IndexPlan, tuple[Any, ...] | None]]) -> None:
+        """Note by which values of its indexes a row is listed, by its primary key as the program has it."""
         shape = _shape_of(root)
         values = tuple([identity[position] for position in shape.order])
         with suppress(CodecError):
-            self.writes.moved.add(((shape.plan, shape.plan.native(values)), plan))
+            record = shape.plan, shape.plan.native(values)
+            self.writes.placed.update(((record, plan), place) for plan, place in places)
 
     def is_whole(self, root: type) -> bool:
         """Whether a root is noted as a whole, so that its rows need not be."""
