@@ -263,7 +263,8 @@ class Recording:
 
     def _find_means(self, engine: Engine) -> Means:
         outbox = self._outbox if self._has_outbox(engine) else None
-        evidence = evidence_of(engine, outbox=outbox)
+        # The markers of process memory end with their process, and nobody asks about them.
+        evidence = evidence_of(engine, outbox=outbox) if any(tier.remote for tier in self.tiers) else None
         on_unreachable = self.settings.on_unreachable or ("commit" if outbox is None else "outbox")
         commit: Commit[Any, Snapshot] = Commit(
             self.through, evidence, outbox, on_unreachable=on_unreachable, always=self.settings.outbox and outbox is not None
