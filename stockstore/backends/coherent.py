@@ -85,8 +85,9 @@ class CoherentBackend(Backend):
             generations: The generation cells of the classes that the keys belong to; those that are absent are made, with a random token.
 
         Returns:
-            The tokens of those generations that stood there, unmarked, *after* the keys were marked. A value that is released
-            has to carry this one: the generation of the release's own moment may be younger than the value is.
+            The tokens of those generations that stood there, unmarked, *after* the keys were marked (over several nodes: at any
+            moment of this call, in all of which the writer holds its rows locked). A value that is released has to carry this one:
+            the generation of the release's own moment may be younger than the value is.
 
         Raises:
             CacheUnreachable: Also where the server refused for want of memory; the keys were deleted then, where it could.

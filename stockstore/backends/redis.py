@@ -5,9 +5,7 @@ import secrets
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
-from itertools import chain
-from typing import Any, TypeAlias, TypeVar, Union, cast
+from typing import Any, TypeVar, Union, cast
 
 from stockstore.backends.base import checked_timeouts, target_of
 from stockstore.backends.coherent import LEASE_SECONDS, CoherentBackend, Item, Leased
@@ -22,14 +20,12 @@ except ModuleNotFoundError as exc:
 
 from stockstore.backends.redis_awaited import OnAwaitedServer
 from stockstore.backends.redis_clients import address_of, channel_name, open_client, refuse_text
-from stockstore.backends.redis_exchange import CHUNK, Call, Exchange, OnCluster, OnServer, checked_cells
-from stockstore.backends.redis_scripts import FILL, FOLLOW, INVALIDATE, MARK, PUT, RELEASE, TELL, Step
+from stockstore.backends.redis_cluster import OnCluster
+from stockstore.backends.redis_exchange import CHUNK, Arguments, Call, Exchange, OnServer, Part, checked_cells
+from stockstore.backends.redis_scripts import FILL, FOLLOW, INVALIDATE, MARK, PUT, RELEASE, TELL, Script
 from stockstore.backends.redis_scripts import LEASE as LEASE_STEP
 
 T = TypeVar("T")
-_Part: TypeAlias = Sequence[Sequence[Item]]
-_Arguments: TypeAlias = Callable[[_Part, bytes], list[bytes]]
-
 _LEASED = frozenset({bytes, int, type(None)})
 _LEASE_SECONDS = b"%d" % LEASE_SECONDS
 _LONGEST = 2**32 - 1  # seconds, 136 years: what fits into four bytes
@@ -87,7 +83,7 @@ class RedisBackend(CoherentBackend):
         return f"RedisBackend({address_of(self._client)!r})"
 
     def get_many(self, keys: Sequence[str]) -> dict[str, bytes]:
-        """Give the cells of those keys that are present: one MGET, on a cluster one script per slot."""
+        """Give the cells of those keys that are present: one MGET, on a cluster one for each slot, to all nodes at once."""
         if not keys:
             return {}
         with self._errors():
@@ -112,11 +108,13 @@ class RedisBackend(CoherentBackend):
         return found
 
     def lease_many(self, seen: Mapping[str, bytes | None], token: bytes, generation: str) -> Leased:
-        """Take leases along with the generation in one round trip; on a cluster, and above a thousand, that is asked for first."""
+        """Take leases along with the generation in one round trip; of one server it is asked first where there are above a thousand."""
         wanted = [(key, cell or b"", 0) for key, cell in seen.items()]
         if not generation or not wanted:
             return self._lease("", wanted, token, NO_GENERATION)
-        if len(wanted) < CHUNK and not self._scattered:
+        if self._scattered:
+            return self._lease_scattered(generation, wanted, token)
+        if len(wanted) < CHUNK:
             return self._lease(generation, wanted, token, None)
         made = self._lease(generation, [], token, None).generation
         return Leased(self.get_many(list(seen)), frozenset(), None) if made is None else self._lease("", wanted, token, made)
@@ -134,21 +132,20 @@ class RedisBackend(CoherentBackend):
     def mark_many(
         self, keys: Sequence[str], ticket: bytes, shared: Sequence[str] = (), generations: Sequence[str] = ()
     ) -> dict[str, bytes]:
-        """Mark all keys, shared or not, in one round trip for each thousand; on a cluster generations are asked for after that."""
+        """Mark all keys, shared or not, and look at the generations, in one round trip for each thousand; of a cluster all nodes at once."""
 
-        def arguments(part: _Part, life: bytes) -> list[bytes]:
+        def arguments(part: Part, life: bytes) -> list[bytes]:
             fresh = [secrets.token_bytes(GENERATION_SIZE) for _ in part[1]]
             return [ticket, life, b"%d" % len(part[0]), _GENERATION_SECONDS, *fresh, self._channel]
 
         cells: dict[str, bytes | None] = {}
         with self._errors():
-            for names, answer in self._run(MARK, arguments, _bare([*keys, *shared]), _bare(() if self._scattered else generations)):
+            # On a cluster some may be looked at before others are marked: what matters is that the rows are locked by now.
+            for names, answer in self._run(MARK, arguments, _bare([*keys, *shared]), _bare(generations)):
                 found = checked_cells(answer)
                 cells.update(zip(names[len(names) - len(found) :], found, strict=True))
-        if not self._scattered:
-            return {key: token for key, cell in cells.items() if (token := generation_of(cell)) is not None}
-        made = {key: self._lease(key, [], b"", None).generation for key in generations}
-        return {key: token for key, token in made.items() if token}
+        tokens = {key: generation_of(cell) for key, cell in cells.items() if key not in {*keys, *shared}}
+        return {key: token for key, token in tokens.items() if token is not None}
 
     def release_many(
         self, keys: Sequence[str], ticket: bytes, *, committed: bool, values: Sequence[Item] = (), aliases: Sequence[Item] = ()
@@ -158,7 +155,7 @@ class RedisBackend(CoherentBackend):
         rest = [key for key in dict.fromkeys(keys) if key not in valued]
         head = [ticket, b"1" if committed else b"0"]
 
-        def arguments(part: _Part, life: bytes) -> list[bytes]:
+        def arguments(part: Part, life: bytes) -> list[bytes]:
             return [*head, b"%d" % (len(part[0]) + len(part[1])), *_cells((part[0], part[2]), life), self._channel]
 
         with self._errors():
@@ -178,7 +175,8 @@ class RedisBackend(CoherentBackend):
             for batch in self._exchange.scan(_literally(prefix) + "*"):
                 self._count(INVALIDATE, lambda _, life: [life, b""], _bare(batch))
             # After the last of them: whoever has just read one of them is told that it is gone.
-            self._count(TELL, lambda *_: [self._channel], _bare([prefix]))
+            if self._channel:
+                self._count(TELL, lambda *_: [self._channel], _bare([prefix]))
 
     def maxmemory_policy(self) -> str | None:
         """Tell what the server evicts when it is full, such as ``"noeviction"``; ``None`` where it does not tell.
@@ -217,36 +215,44 @@ class RedisBackend(CoherentBackend):
         values = {key: records.get(target, b"") for key, target in targets.items()}
         return found | {key: cell for key, cell in values.items() if cell.startswith(VALUE)}
 
-    def _lease(self, generation: str, wanted: Sequence[Item], token: bytes, known: bytes | None) -> Leased:
-        fresh = [secrets.token_bytes(GENERATION_SIZE) if generation else b"", _GENERATION_SECONDS, _LEASE_SECONDS]
+    def _lease_scattered(self, generation: str, wanted: Sequence[Item], token: bytes) -> Leased:
+        answer = self._lease(generation, wanted, token, None)
+        if answer.generation is None and answer.granted:
+            # Other nodes did not know of the writer.
+            self.invalidate_many(list(answer.granted))
+            return Leased(answer.cells, frozenset(), None)
+        return answer
 
-        def arguments(part: _Part, life: bytes) -> list[bytes]:
+    def _lease(self, generation: str, wanted: Sequence[Item], token: bytes, known: bytes | None) -> Leased:
+        made = secrets.token_bytes(GENERATION_SIZE)
+
+        def arguments(part: Part, life: bytes) -> list[bytes]:
             seen = [cell for _, cell, _ in part[1]]
-            return [life, LEASE + life + token, *fresh, *(seen if any(seen) else ())]
+            fresh = made if part[0] else b""
+            return [life, LEASE + life + token, fresh, _GENERATION_SECONDS, _LEASE_SECONDS, *(seen if any(seen) else ())]
 
         cells: dict[str, bytes] = {}
         granted: list[str] = []
-        first = 1 if generation else 0
         with self._errors():
-            for names, answer in self._run(LEASE_STEP, arguments, _bare([generation][:first]), wanted):
+            for names, answer in self._run(LEASE_STEP, arguments, _bare([generation] if generation else []), wanted):
                 found = checked_cells(answer, _LEASED)
-                known = found[0] if generation else known
+                first = int(names[0] == generation)
+                known = found[0] if first else known
                 asked = list(zip(names[first:], found[1:], strict=True))
                 granted += [key for key, cell in asked if cell == 1]
                 cells |= {key: cell for key, cell in asked if type(cell) is bytes}
         return Leased(cells, frozenset(granted), known)
 
-    def _count(self, step: Step, arguments: _Arguments, *batches: Sequence[Item]) -> int:
+    def _count(self, step: Script, arguments: Arguments, *batches: Sequence[Item]) -> int:
         answers = [answer for _, answer in self._run(step, arguments, *batches)]
         if any(type(answer) is not int for answer in answers):
             raise ValueError(f"it answered {str(answers)[:80]!r} for a number")
         return sum(answers)
 
-    def _run(self, step: Step, arguments: _Arguments, *batches: Sequence[Item]) -> list[tuple[list[str], Any]]:
+    def _run(self, step: Script, arguments: Arguments, *batches: Sequence[Item]) -> list[tuple[list[str], Any]]:
         """Do a step over batches, and give for each call its keys, those of all batches in turn, and the answer."""
-        parts = [part for part in self._exchange.parts(*batches) if any(part)]
-        calls = [Call(step, [item[0] for item in chain(*part)], partial(arguments, part)) for part in parts]
-        return [(list(call.keys), answer) for call, answer in zip(calls, self._exchange.run(calls), strict=True)]
+        calls = [Call.of(step, part, arguments) for part in self._exchange.parts(*batches) if any(part)]
+        return [(list(call.keys), answer) for call, answer in self._exchange.run(calls)]
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -282,11 +288,11 @@ def _bare(keys: Iterable[str]) -> list[Item]:
     return [(key, b"", 0) for key in dict.fromkeys(keys)]
 
 
-def _life_alone(_: _Part, life: bytes) -> list[bytes]:
+def _life_alone(_: Part, life: bytes) -> list[bytes]:
     return [life]
 
 
-def _cells(part: _Part, life: bytes) -> list[bytes]:
+def _cells(part: Part, life: bytes) -> list[bytes]:
     """Give lifetimes, the number of values, and the cells of values and aliases."""
     values, aliases = part
     seconds = [lasts for batch in part for _, _, lasts in batch]

@@ -15,16 +15,9 @@ from stockstore.aio.gathering import Found, Gathering
 from stockstore.aio.home import Home
 from stockstore.backends.coherent import Item
 from stockstore.backends.redis_clients import CONNECTIONS
-from stockstore.backends.redis_exchange import CHUNK, Call, by_thousands, checked_cells, rest_of, usable_cells
+from stockstore.backends.redis_exchange import CHUNK, Call, by_thousands, checked_cells, packed, rest_of, usable_cells
 from stockstore.backends.redis_identity import AwaitedLife, life_of
 from stockstore.cells import NO_ID
-
-try:
-    from hiredis import pack_command
-except ImportError:  # without it redis-py works as well
-    _pack: Callable[[Any], bytes] | None = None
-else:
-    _pack = pack_command
 
 T = TypeVar("T")
 _POLICY: Final = re.compile(rb"maxmemory_policy:(\S+)")
@@ -63,11 +56,11 @@ class OnAwaitedServer:
         """Part what is above a thousand keys."""
         yield from by_thousands(*batches)
 
-    def run(self, calls: Sequence[Call]) -> list[Any]:
+    def run(self, calls: Sequence[Call]) -> list[tuple[Call, Any]]:
         """Do one EVALSHA for each call."""
         self._home.enter()
         room = self._room
-        return [await_whole(self._exchange(room, partial(self._call, call))) for call in calls]
+        return [(call, await_whole(self._exchange(room, partial(self._call, call)))) for call in calls]
 
     def scan(self, match: str) -> Iterator[list[str]]:
         """Give the keys of a pattern, by the thousand or so."""
@@ -131,7 +124,7 @@ class OnAwaitedServer:
             return answer
 
     async def _call(self, call: Call, connection: Any, life: AwaitedLife) -> Any:
-        script = call.step.on_server
+        script = call.step
         rest = rest_of(call, life.id or NO_ID)
         try:
             return await _ask(connection, "EVALSHA", script.digest, *rest)
@@ -162,8 +155,7 @@ async def _scan(command: Sequence[str], connection: Any, _life: AwaitedLife) -> 
 
 
 async def _ask(connection: Any, *command: str | bytes) -> Any:
-    # redis-py's asyncio connections pack in Python, which takes longer than all else about a batch.
-    await connection.send_packed_command(connection.pack_command(*command) if _pack is None else [_pack(command)])
+    await connection.send_packed_command([packed(connection, command)])
     return await connection.read_response()
 
 

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from inspect import Parameter, signature
-from itertools import islice, repeat
-from typing import Any, NamedTuple, Protocol, TypeVar
+from itertools import chain, islice, repeat
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import redis
 from redis.cluster import RedisCluster
@@ -12,20 +12,45 @@ from redis.cluster import RedisCluster
 from stockstore.backends.coherent import Item
 from stockstore.backends.redis_clients import drop_idle_connections
 from stockstore.backends.redis_identity import Life, life_of
-from stockstore.backends.redis_scripts import READ, Step
+from stockstore.backends.redis_scripts import Script
 from stockstore.cells import LEASE, NO_ID, VALUE
 
+try:
+    from hiredis import pack_command
+except ImportError:  # without it redis-py works as well
+    _pack: Callable[[Any], bytes] | None = None
+else:
+    _pack = pack_command
+
 T = TypeVar("T")
+Part: TypeAlias = Sequence[Sequence[Item]]
+Arguments: TypeAlias = Callable[[Part, bytes], list[bytes]]
 CHUNK = 1000  # bounds how long one script holds the server, and stays far below Lua's limit for unpack
 _CELLS = frozenset({bytes, type(None)})
 
 
 class Call(NamedTuple):
-    """One step over some keys, with its arguments by the id of the server's life."""
+    """One step over a piece of each of its batches."""
 
-    step: Step
+    step: Script
     keys: Sequence[str]
-    arguments: Callable[[bytes], list[bytes]]
+    part: Part
+    make: Arguments
+
+    @classmethod
+    def of(cls, step: Script, part: Part, make: Arguments) -> "Call":
+        """Give the call for a part: its keys are those of all pieces in turn."""
+        return cls(step, [item[0] for item in chain(*part)], part, make)
+
+    def arguments(self, life: bytes) -> list[bytes]:
+        """Give what follows the keys, by the id of the server's life."""
+        return self.make(self.part, life)
+
+    def singles(self) -> "Iterator[Call]":
+        """Give a call for each key."""
+        for at, batch in enumerate(self.part):
+            for item in batch:
+                yield Call.of(self.step, [[item] if at == place else [] for place in range(len(self.part))], self.make)
 
 
 class Exchange(Protocol):
@@ -37,8 +62,8 @@ class Exchange(Protocol):
     def parts(self, *batches: Sequence[Item]) -> Iterator[tuple[Sequence[Item], ...]]:
         """Part batches as calls want it; each part has a piece of each batch."""
 
-    def run(self, calls: Sequence[Call]) -> list[Any]:
-        """Give the answers of calls."""
+    def run(self, calls: Sequence[Call]) -> list[tuple[Call, Any]]:
+        """Give calls with their answers; one that a node would not do as a whole is there in pieces."""
 
     def scan(self, match: str) -> Iterator[list[str]]:
         """Give the keys of a pattern on every primary node, by the thousand."""
@@ -60,6 +85,9 @@ class OnClient:
         """Keep the client; opens no connection."""
         # Half of its methods have no types.
         self._client: Any = client
+        # Before redis-py 5.3 a name was wanted, since then it is warned about.
+        named = signature(redis.ConnectionPool.get_connection).parameters.get("command_name")
+        self._names = ("EVALSHA",) if named is not None and named.default is Parameter.empty else ()
 
     def scan(self, match: str) -> Iterator[list[str]]:
         """Give the keys of a pattern on every primary node, by the thousand."""
@@ -88,13 +116,6 @@ class OnServer(OnClient):
     that a retry is sent by.
     """
 
-    def __init__(self, client: "redis.Redis") -> None:
-        """Keep the client; opens no connection."""
-        super().__init__(client)
-        # Before redis-py 5.3 a name was wanted, since then it is warned about.
-        named = signature(redis.ConnectionPool.get_connection).parameters.get("command_name")
-        self._names = ("EVALSHA",) if named is not None and named.default is Parameter.empty else ()
-
     def get(self, keys: Sequence[str]) -> dict[str, bytes]:
         """Read by one MGET."""
         return self._exchange(partial(self._get, keys))
@@ -103,9 +124,9 @@ class OnServer(OnClient):
         """Part what is above a thousand keys."""
         yield from by_thousands(*batches)
 
-    def run(self, calls: Sequence[Call]) -> list[Any]:
+    def run(self, calls: Sequence[Call]) -> list[tuple[Call, Any]]:
         """Do one EVALSHA for each call."""
-        return [self._exchange(partial(self._call, call)) for call in calls]
+        return [(call, self._exchange(partial(self._call, call))) for call in calls]
 
     def _get(self, keys: Sequence[str], connection: Any, life: Life) -> dict[str, bytes]:
         cells = checked_cells(self._ask(connection, "MGET", *keys))
@@ -115,7 +136,7 @@ class OnServer(OnClient):
         return found
 
     def _call(self, call: Call, connection: Any, life: Life) -> Any:
-        script = call.step.on_server
+        script = call.step
         rest = rest_of(call, life.id or NO_ID)
         try:
             return self._ask(connection, "EVALSHA", script.digest, *rest)
@@ -147,40 +168,9 @@ class OnServer(OnClient):
             pool.release(connection)
 
 
-class OnCluster(OnClient):
-    """A cluster: each script is for one slot, and finds out itself on which server it runs."""
-
-    def get(self, keys: Sequence[str]) -> dict[str, bytes]:
-        """Read by one script for each slot."""
-        calls = [Call(READ, [key for key, _, _ in part], _id_alone) for (part,) in self.parts([(key, b"", 0) for key in keys])]
-        found: dict[str, bytes] = {}
-        for call, cells in zip(calls, self.run(calls), strict=True):
-            found |= {key: cell for key, cell in zip(call.keys, checked_cells(cells), strict=True) if cell is not None}
-        return found
-
-    def parts(self, *batches: Sequence[Item]) -> Iterator[tuple[Sequence[Item], ...]]:
-        """Part by slots."""
-        slots: dict[int, tuple[list[Item], ...]] = {}
-        for at, batch in enumerate(batches):
-            for item in batch:
-                slot = self._client.keyslot(item[0])
-                if slot not in slots:
-                    slots[slot] = tuple([] for _ in batches)
-                slots[slot][at].append(item)
-        yield from slots.values()
-
-    def run(self, calls: Sequence[Call]) -> list[Any]:
-        """Do all calls in one pipeline, and those again whose node did not know the script."""
-        pipeline = self._client.pipeline()
-        for call in calls:
-            pipeline.execute_command("EVALSHA", call.step.on_cluster.digest, *rest_of(call, NO_ID))
-        answers = pipeline.execute(raise_on_error=False) if calls else []
-        for at, answer in enumerate(answers):
-            if isinstance(answer, redis.exceptions.NoScriptError):
-                answers[at] = self._client.execute_command("EVAL", calls[at].step.on_cluster.text, *rest_of(calls[at], NO_ID))
-            elif isinstance(answer, Exception):
-                raise answer
-        return answers
+def packed(connection: Any, command: Sequence[str | bytes]) -> bytes:
+    """Give a command's bytes; redis-py packs several, and all of asyncio, in Python, which takes longer than all else about a batch."""
+    return b"".join(connection.pack_command(*command)) if _pack is None else _pack(tuple(command))
 
 
 def by_thousands(*batches: Sequence[Item]) -> Iterator[tuple[Sequence[Item], ...]]:
@@ -237,7 +227,3 @@ def rest_of(call: Call, life: bytes) -> list[str | bytes]:
     """Give what follows the script in a call's command."""
     # The count is text: hiredis crashes where a signal's handler raises while it turns a number into text.
     return [str(len(call.keys)), *call.keys, *call.arguments(life)]
-
-
-def _id_alone(life: bytes) -> list[bytes]:
-    return [life]

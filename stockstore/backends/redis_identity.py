@@ -14,11 +14,12 @@ L = TypeVar("L", "Life", "AwaitedLife")
 class AnyLife:
     """What is known of the life that one connection reaches."""
 
-    __slots__ = ("__weakref__", "_learnt", "id")
+    __slots__ = ("__weakref__", "_learnt", "heard", "id")
 
     def __init__(self) -> None:
         """Know nothing yet."""
         self.id: bytes | None = None
+        self.heard = 0.0
         self._learnt = 0.0
 
     def doubt(self) -> None:

@@ -16,20 +16,9 @@ class Script(NamedTuple):
     digest: str
 
 
-class Step(NamedTuple):
-    """A step as a script for one server, and as one for any node of a cluster."""
-
-    on_server: Script
-    on_cluster: Script
-
-
 def _script(*parts: str) -> Script:
     text = "".join(parts)
     return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
-
-
-def _step(*parts: str) -> Step:
-    return Step(_script(*parts), _script(_LIFE, _ON_CLUSTER, *parts))
 
 
 # A process has a run_id of its own, which survives a demotion and a return to office. The replication id is new with each
@@ -57,19 +46,6 @@ local info, number = redis.call('INFO', 'replication'), redis.pcall('GET', KEYS[
 if type(number) == 'table' then number = '' end
 return {number or '0', string.match(info, 'role:(%a+)') or '', string.match(info, 'master_replid:(%x+)') or ''}
 """)
-
-# On a cluster the caller does not know which server will answer: arguments come with an id of zeros.
-_ON_CLUSTER = """
-local zeros, mine = string.rep('\\0', 8), life()
-for i, argument in ipairs(ARGV) do
-    local tag = string.sub(argument, 1, 1)
-    if argument == zeros then
-        ARGV[i] = mine
-    elseif (tag == 'V' or tag == 'L') and string.sub(argument, 2, 9) == zeros then
-        ARGV[i] = tag .. mine .. string.sub(argument, 10)
-    end
-end
-"""
 
 _LIFETIMES = """
 local function lifetimes_in(packed)
@@ -127,14 +103,6 @@ end
 local function is_generation(cell, id)
     return cell and #cell == 17 and string.byte(cell) == 86 and string.sub(cell, 2, 9) == id
 end
-"""
-
-_READ = """
-local cells = redis.call('MGET', unpack(KEYS))
-for i, cell in ipairs(cells) do
-    if cell and is_foreign(cell, ARGV[1]) then cells[i] = false end
-end
-return cells
 """
 
 _FOLLOW = """
@@ -307,12 +275,11 @@ return 1
 """
 
 
-READ = _step(_LIVES, _READ)
-FOLLOW = _step(_LIVES, _FOLLOW)
-LEASE = _step(_LIVES, _MARKERS, _LEASE)
-FILL = _step(_LIFETIMES, _FILL)
-PUT = _step(_LIFETIMES, _PUBLISH, _PUT)
-MARK = _step(_LIVES, _MARKERS, _PUBLISH, _MARK)
-RELEASE = _step(_LIFETIMES, _MARKERS, _PUBLISH, _RELEASE)
-INVALIDATE = _step(_LIVES, _MARKERS, _PUBLISH, _INVALIDATE)
-TELL = _step(_PUBLISH, _TELL)
+FOLLOW = _script(_LIVES, _FOLLOW)
+LEASE = _script(_LIVES, _MARKERS, _LEASE)
+FILL = _script(_LIFETIMES, _FILL)
+PUT = _script(_LIFETIMES, _PUBLISH, _PUT)
+MARK = _script(_LIVES, _MARKERS, _PUBLISH, _MARK)
+RELEASE = _script(_LIFETIMES, _MARKERS, _PUBLISH, _RELEASE)
+INVALIDATE = _script(_LIVES, _MARKERS, _PUBLISH, _INVALIDATE)
+TELL = _script(_PUBLISH, _TELL)

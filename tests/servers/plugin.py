@@ -16,7 +16,8 @@ from redis import Redis, RedisCluster
 from tests.servers.mariadb import MariadbServer, running_mariadb
 from tests.servers.memcached import MemcachedServer, running_memcached
 from tests.servers.postgres import PostgresServer, running_postgres
-from tests.servers.redis import RedisServer, running_redis, running_redis_cluster
+from tests.servers.redis import RedisServer, running_redis
+from tests.servers.redis_cluster import running_redis_nodes
 
 
 @pytest.fixture(scope="session")
@@ -40,9 +41,9 @@ def redis_unix_url(shared_redis: RedisServer) -> str:
 
 @pytest.fixture(scope="session")
 def redis_cluster_url() -> Iterator[str]:
-    """The URL of a Redis Cluster of one node, empty at the start of each test that names this fixture."""
-    with running_redis_cluster() as server:
-        yield server.url
+    """The URL of a Redis Cluster of three nodes, empty at the start of each test that names this fixture."""
+    with running_redis_nodes() as cluster:
+        yield cluster.url
 
 
 @pytest.fixture(autouse=True)

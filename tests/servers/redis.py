@@ -1,15 +1,10 @@
-"""Redis servers of a test's own, a one-node cluster and a Sentinel among them."""
+"""Redis servers of a test's own."""
 
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-import port_for
-from redis import Redis
-
-from tests.servers.server import HOST, Server, answer, folder, wait_until
-
-SLOTS = 16384
+from tests.servers.server import Server, answer, folder
 
 
 class RedisServer(Server):
@@ -48,15 +43,4 @@ class RedisServer(Server):
 def running_redis(*options: str) -> Iterator[RedisServer]:
     """Run a Redis with more options of its command line, for instance `"--requirepass", "secret"`."""
     with folder() as directory, RedisServer(directory, *options).running() as server:
-        yield server
-
-
-@contextlib.contextmanager
-def running_redis_cluster() -> Iterator[RedisServer]:
-    """Run a Redis Cluster of one node that holds all slots."""
-    bus = str(port_for.select_random())
-    with running_redis("--cluster-enabled", "yes", "--cluster-announce-ip", HOST, "--cluster-port", bus) as server:
-        with Redis(host=HOST, port=server.port) as client:
-            client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, SLOTS - 1)
-            wait_until(lambda: b"cluster_state:ok" in answer(b"CLUSTER INFO\r\n", port=server.port), "the cluster")
         yield server

@@ -1,0 +1,248 @@
+"""Commands to the nodes of a cluster: those for all nodes are under way at once, and follow slots and primaries that move."""
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from typing import Any, Final
+
+import redis
+from redis.cluster import RedisCluster
+from redis.exceptions import AskError, MovedError, TryAgainError
+
+from stockstore.backends.coherent import Item
+from stockstore.backends.redis_exchange import Call, OnClient, by_thousands, checked_cells, packed, rest_of, usable_cells
+from stockstore.backends.redis_identity import Life, life_of
+from stockstore.backends.redis_shards import Shard, by_shard, pattern_on_cluster, without_tag
+from stockstore.cells import NO_ID
+from stockstore.errors import ConfigurationError
+
+_ROUNDS: Final = 8
+_ASKING: Final = b"*1\r\n$6\r\nASKING\r\n"
+_WAIT_SECONDS: Final = 0.02
+_IDLE_SECONDS: Final = 1.0
+"""After so long a node may have lost its office to a replica and won it back, and its connections are still open."""
+_REFRESH_SECONDS: Final = 1.0
+_SETTLING: Final = (redis.exceptions.ClusterDownError, redis.exceptions.ReadOnlyError, redis.exceptions.SlotNotCoveredError)
+
+
+class Errand:
+    """A command for one slot, until it is answered: the step of a call, or without one a read."""
+
+    __slots__ = ("answer", "asking", "call", "keys", "life", "shard", "to", "whole")
+
+    def __init__(self, shard: Shard, keys: Sequence[str], call: Call | None = None) -> None:
+        self.shard, self.keys, self.call = shard, keys, call
+        self.answer: Any = None
+        self.life = NO_ID
+        self.to: tuple[str, int] | None = None
+        self.asking = self.whole = False
+
+    def command(self, life: bytes) -> list[str | bytes]:
+        """Give the command to a node, by the id of its life."""
+        self.life = life
+        placed = [self.shard.tag + key for key in self.keys]
+        if self.call is None:
+            return ["MGET", *placed]
+        count, *rest = rest_of(self.call, life)
+        script = ["EVAL", self.call.step.text] if self.whole else ["EVALSHA", self.call.step.digest]
+        return [*script, count, *placed, *rest[len(placed) :]]
+
+    def pieces(self) -> "list[Errand]":
+        """Give an errand for each key."""
+        if self.call is None:
+            return [Errand(self.shard, [key]) for key in self.keys]
+        return [Errand(self.shard, call.keys, call) for call in self.call.singles()]
+
+
+class Trip:
+    """The errands to one node, on one connection of it."""
+
+    def __init__(self, pool: Any, errands: list[Errand]) -> None:
+        self._pool, self._errands = pool, errands
+        self._connection: Any = None
+        self._life: Life | None = None
+        self._is_owed = False
+
+    def send(self, names: Sequence[str]) -> None:
+        """Write all commands."""
+        try:
+            connection = self._connection = self._pool.get_connection(*names)
+            self._life = life_of(connection, Life)
+            life = _known(self._life, connection)
+            commands = [packed(connection, errand.command(life)) for errand in self._errands]
+            for at, errand in enumerate(self._errands):
+                if errand.asking:
+                    commands[at] = _ASKING + commands[at]
+            self._is_owed = True
+            connection.send_packed_command([b"".join(commands)])
+        except (redis.ConnectionError, redis.TimeoutError, OSError) as error:
+            self._fail(error)
+
+    def receive(self) -> None:
+        """Read all answers; an error is one, too."""
+        if not self._is_owed or self._life is None:
+            return
+        read, moved = self._connection.read_response, False
+        try:
+            for errand in self._errands:
+                if errand.asking:
+                    read()
+                try:
+                    errand.answer = read()
+                except redis.ResponseError as error:
+                    errand.answer = error
+                    moved = moved or isinstance(error, (MovedError, redis.exceptions.ReadOnlyError))
+            self._is_owed = False
+        except (redis.ConnectionError, redis.TimeoutError, OSError) as error:
+            self._fail(error)
+        self._life.heard = time.monotonic()
+        if moved:
+            self._life.id = None
+
+    def end(self) -> None:
+        """Give the connection back, without an answer that is still to come."""
+        if self._connection is not None:
+            if self._is_owed:
+                self._connection.disconnect()
+            self._pool.release(self._connection)
+
+    def _fail(self, error: Exception) -> None:
+        # What else is idle there is as old.
+        self._pool.disconnect(inuse_connections=False)
+        for errand in self._errands:
+            errand.answer = error
+
+
+def _known(life: Life, connection: Any) -> bytes:
+    """Give the id of the life that a connection reaches, asked for anew where that is in doubt."""
+    if time.monotonic() > life.heard + _IDLE_SECONDS:
+        life.id = None
+    if life.id is None:
+        connection.connect()
+    if life.id is None:
+        life.learn(connection)
+    return life.id or NO_ID
+
+
+class OnCluster(OnClient):
+    """A cluster.
+
+    redis-py's own pipeline does not tell which connection gave an answer, asks all nodes in turn for what has
+    moved, and takes several times as long for a batch.
+    """
+
+    def __init__(self, client: RedisCluster) -> None:
+        """Keep the client; opens no connection."""
+        super().__init__(client)
+        if client.read_from_replicas or getattr(client, "load_balancing_strategy", None):
+            raise ConfigurationError("this RedisCluster reads from replicas, which may be behind; give one that reads from primaries")
+        self._refreshed = -_REFRESH_SECONDS
+
+    def get(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """Read by one MGET for each slot."""
+        asked: dict[bytes, list[str]] = {}
+        cells: dict[bytes, list[bytes | None]] = {}
+        for errand in self._do([Errand(shard, group) for shard, group in by_shard(keys, keys).items()]):
+            asked.setdefault(errand.life, []).extend(errand.keys)
+            cells.setdefault(errand.life, []).extend(checked_cells(errand.answer))
+        found: dict[str, bytes] = {}
+        for life, names in asked.items():
+            found |= usable_cells(names, cells[life], life)
+        return found
+
+    def parts(self, *batches: Sequence[Item]) -> Iterator[tuple[Sequence[Item], ...]]:
+        """Part by slots, and what is above a thousand keys."""
+        slots: dict[Shard, tuple[list[Item], ...]] = {}
+        for at, batch in enumerate(batches):
+            for shard, items in by_shard([key for key, _, _ in batch], batch).items():
+                if shard not in slots:
+                    slots[shard] = tuple([] for _ in batches)
+                slots[shard][at].extend(items)
+        yield from chain.from_iterable(by_thousands(*part) for part in slots.values())
+
+    def run(self, calls: Sequence[Call]) -> list[tuple[Call, Any]]:
+        """Do all calls at once."""
+        shards = by_shard([call.keys[0] for call in calls], calls)
+        done = self._do([Errand(shard, call.keys, call) for shard, group in shards.items() for call in group])
+        return [(errand.call, errand.answer) for errand in done if errand.call]
+
+    def scan(self, match: str) -> Iterator[list[str]]:
+        """Give the keys of a pattern on every primary node, by the thousand."""
+        for batch in super().scan(pattern_on_cluster(match)):
+            yield list(map(without_tag, batch))
+
+    def _do(self, errands: list[Errand]) -> list[Errand]:
+        """Give the errands with their answers, some in pieces; the first error is raised when all are back."""
+        done: list[Errand] = []
+        broken = 0
+        for _ in range(_ROUNDS):
+            self._travel(errands)
+            failed = [errand for errand in errands if isinstance(errand.answer, Exception)]
+            if not failed:
+                return [*done, *errands]
+            done += [errand for errand in errands if errand not in failed]
+            broken += any(isinstance(errand.answer, (redis.ConnectionError, OSError)) for errand in failed)
+            errands = self._again(failed, last=broken > 1)
+        raise next(errand.answer for errand in failed)
+
+    def _again(self, failed: Iterable[Errand], *, last: bool) -> list[Errand]:
+        """Say how what has failed may be done; raises where it may not."""
+        again: list[Errand] = []
+        wait = refresh = False
+        for errand in failed:
+            error = errand.answer
+            if isinstance(error, redis.exceptions.NoScriptError):
+                errand.whole = True
+            elif isinstance(error, AskError):
+                errand.to, errand.asking = (error.host, error.port), not isinstance(error, MovedError)
+                refresh = refresh or not errand.asking
+            elif isinstance(error, TryAgainError):
+                again += errand.pieces() if len(errand.keys) > 1 else [errand]
+                wait = wait or len(errand.keys) == 1
+                continue
+            elif isinstance(error, _SETTLING) or (isinstance(error, (redis.ConnectionError, OSError)) and not last):
+                errand.to, errand.asking = None, False
+                wait = refresh = True
+            else:
+                raise error
+            again.append(errand)
+        if refresh:
+            self._refresh(soon=wait)
+        time.sleep(_WAIT_SECONDS if wait else 0)
+        return again
+
+    def _refresh(self, *, soon: bool) -> None:
+        """Ask who has which slots; one that has moved is found without."""
+        now = time.monotonic()
+        if soon or now > self._refreshed + _REFRESH_SECONDS:
+            self._client.nodes_manager.initialize()
+            self._refreshed = now
+
+    def _travel(self, errands: Sequence[Errand]) -> None:
+        """Ask all nodes, and then wait for them; an answer may be an error."""
+        by_node: dict[str, tuple[Any, list[Errand]]] = {}
+        for errand in errands:
+            node = self._node_of(errand)
+            by_node.setdefault(node.name, (node, []))[1].append(errand)
+        # In one order: threads that wait for connections of small pools would wait for each other.
+        trips = [Trip(self._client.get_redis_connection(node).connection_pool, group) for _, (node, group) in sorted(by_node.items())]
+        try:
+            for trip in trips:
+                trip.send(self._names)
+            for trip in trips:
+                trip.receive()
+        finally:
+            for trip in trips:
+                trip.end()
+
+    def _node_of(self, errand: Errand) -> Any:
+        nodes = self._client.nodes_manager
+        if errand.to is not None:
+            node = nodes.get_node(*errand.to)
+            if node is None:
+                nodes.initialize()
+                node = nodes.get_node(*errand.to)
+            if node is not None:
+                return node
+        holders = nodes.slots_cache.get(errand.shard.slot)
+        return holders[0] if holders else nodes.get_node_from_slot(errand.shard.slot)
