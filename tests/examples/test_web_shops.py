@@ -1,6 +1,7 @@
 """The shops on Flask and FastAPI, as processes of their own, driven over HTTP."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 
 import httpx
 import port_for
+import psutil
 import pytest
 from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.pool import NullPool
@@ -20,6 +22,7 @@ from examples.shop_api.models import Base, open_shop
 ROOT = Path(__file__).parents[2]
 FLASK = ["flask", "--app", "examples.shop_flask.app", "run", "--without-threads", "--port"]
 FASTAPI = ["uvicorn", "--factory", "examples.shop_fastapi.app:create_app", "--port"]
+GUNICORN = ["gunicorn", "examples.shop_flask.app:create_app()", "--preload", "--workers", "2", "--max-requests", "20", "--bind"]
 ANN, BOB = {"X-User": "ann@example.org"}, {"X-User": "bob@example.org"}
 PATIENCE = 30.0
 
@@ -29,6 +32,7 @@ class Shop(NamedTuple):
 
     http: httpx.Client
     database: str
+    pid: int
 
     def get(self, path: str) -> Any:
         """Give what a path answers."""
@@ -52,6 +56,7 @@ class Running(NamedTuple):
     command: list[str]
     cache: str | None = None
     database: str | None = None
+    own_tiers: str = "thread:// memory://"
 
 
 DEFAULTS = [Running(FLASK), Running(FASTAPI)]
@@ -63,7 +68,9 @@ def environment_of(running: Running, request: pytest.FixtureRequest) -> dict[str
     given = {**os.environ, "PYTHONPATH": str(ROOT)}
     if running.cache is not None:
         url = str(request.getfixturevalue(running.cache))
-        given["SHOP_CACHE"] = f"thread:// memory:// {url if running.command is FLASK else url.replace('redis://', 'redis+asyncio://')}"
+        given["SHOP_CACHE"] = (
+            f"{running.own_tiers} {url if running.command is not FASTAPI else url.replace('redis://', 'redis+asyncio://')}"
+        )
     if running.database is not None:
         given["SHOP_DATABASE"] = request.getfixturevalue(running.database)
     return given
@@ -76,12 +83,12 @@ def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     folder, port = tmp_path_factory.mktemp("shop"), port_for.select_random()
     environment = environment_of(running, request)
     with (folder / "log").open("w") as log:
-        command = [sys.executable, "-m", *running.command, str(port)]
+        command = [sys.executable, "-m", *running.command, f"127.0.0.1:{port}" if running.command is GUNICORN else str(port)]
         process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE) as http:
             wait_for(http, process, folder / "log")
-            yield Shop(http, environment.get("SHOP_DATABASE", f"sqlite:///{folder}/shop.db"))
+            yield Shop(http, environment.get("SHOP_DATABASE", f"sqlite:///{folder}/shop.db"), process.pid)
     finally:
         process.terminate()
         process.wait(PATIENCE)
@@ -255,6 +262,32 @@ def test_a_user_signs_up(shop: Shop) -> None:
     assert shop.http.patch("/users/me", json={"name": "Kleo"}, headers=cleo).json() == answer.json() | {"name": "Kleo", "version": 2}
     again = shop.http.post("/users", json={"email": "cleo@example.org", "name": "Cleo"})
     assert (again.status_code, [*again.json().values()]) == (409, ["there is one with this value already"])
+
+
+def workers_of(shop: Shop) -> set[int]:
+    """Give the processes that a server has forked."""
+    return {child.pid for child in psutil.Process(shop.pid).children()}
+
+
+@pytest.mark.sa_agnostic
+@pytest.mark.parametrize("shop", [Running(GUNICORN, "redis_url", "postgres_schema_url", "thread://")], indirect=True, ids=named)
+def test_forked_workers_that_come_and_go_answer_as_one(shop: Shop) -> None:
+    """Each read shows the last write, whichever worker answers; after so many requests one gives way to a new one, and on SIGHUP all do."""
+    written, seen = 1, set()
+    for _ in range(25):
+        answer = shop.http.patch("/items/2", json={"cents": written}, headers=ANN)
+        written += 1
+        assert (answer.status_code, answer.json()["version"]) == (200, written)
+        assert shop.get("/items/2")["version"] == written
+        seen.add(shop.get("/stats")["process"])
+    assert len(seen) > 2
+    old = workers_of(shop)
+    os.kill(shop.pid, signal.SIGHUP)
+    end = time.monotonic() + PATIENCE
+    while not old.isdisjoint(workers_of(shop)):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    assert shop.get("/items/2")["version"] == written
 
 
 @EACH
