@@ -1,6 +1,7 @@
 """The search through all states that a machine can come to."""
 
 from collections import deque
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -34,7 +35,8 @@ def canonical(s: State, count: int) -> State:
     writers: list[Process] = []
     for process in s.processes:
         if process[0] == "writer":
-            writers.append(tuple(renamed(part) if isinstance(part, tuple) and part[:1] == ("V",) else part for part in process))
+            has_generation = process[1] in ("commit", "release")
+            writers.append((*process[:4], renamed(process[4]), *process[5:]) if has_generation else process)
         elif process == ENDED:
             (writers if len(readers) == count else readers).append(process)
         elif process[1] == "lease":
@@ -46,27 +48,38 @@ def canonical(s: State, count: int) -> State:
     return s._replace(generation=generation, cell=cell, processes=(*sorted(readers, key=_order), *writers), clock=len(names) + 1)
 
 
-def explore(protocol: Protocol, writers: tuple[str, ...], faults: Faults, readers: int = 2) -> dict[str, list[str]]:
-    """Give each sort of violation that can happen, with a shortest trace to it."""
-    machine = Machine(protocol)
+def explore(
+    protocol: Protocol, writers: tuple[str, ...], faults: Faults, readers: int = 2, *, until: str | None = None
+) -> dict[str, list[str]]:
+    """Give each sort of violation that can happen, with a shortest trace to it; no more of them once that one is found."""
     found: dict[str, list[str]] = {}
     for cell, generation in ((None, ("V", 0)), (("V", (0, "-"), 0), ("V", 0)), (None, None)):
         first = canonical(start(writers, readers, cell, generation)._replace(faults=faults), readers)
-        origin: dict[State, tuple[State, str] | None] = {first: None}
-        waiting = deque([first])
-        while waiting:
-            state = waiting.popleft()
-            steps = list(machine.steps(state))
-            if all("evicted" in label for label, _, _ in steps) and (wrong := at_rest(state)):
-                found.setdefault(wrong, _trace(origin, state))
-            for label, after, violation in steps:
-                if violation:
-                    found.setdefault(violation, [*_trace(origin, state), label])
-                reached = canonical(after, readers)
-                if reached not in origin:
-                    origin[reached] = (state, label)
-                    waiting.append(reached)
+        for violation, trace in _violations(Machine(protocol), first, readers):
+            found.setdefault(violation, trace)
+            if violation == until:
+                return found
     return found
+
+
+def _violations(machine: Machine, first: State, readers: int) -> Iterator[tuple[str, list[str]]]:
+    origin: dict[State, tuple[State, str] | None] = {first: None}
+    waiting, seen = deque([first]), set[str]()
+    while waiting:
+        state = waiting.popleft()
+        steps = list(machine.steps(state))
+        wrong = at_rest(state) if all("evicted" in label for label, _, _ in steps) else None
+        if wrong and wrong not in seen:
+            seen.add(wrong)
+            yield wrong, _trace(origin, state)
+        for label, after, violation in steps:
+            if violation and violation not in seen:
+                seen.add(violation)
+                yield violation, [*_trace(origin, state), label]
+            reached = canonical(after, readers)
+            if reached not in origin:
+                origin[reached] = (state, label)
+                waiting.append(reached)
 
 
 def _trace(origin: dict[State, Any], state: State) -> list[str]:

@@ -98,4 +98,4 @@ def test_each_defence_is_needed(
 ) -> None:
     """Without it something goes wrong."""
     broken = replace(protocol, **{defect: not getattr(protocol, defect)})
-    assert wrong in explore(broken, writers, faults, readers)
+    assert wrong in explore(broken, writers, faults, readers, until=wrong)
