@@ -2,11 +2,11 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Literal, TypeAlias, TypeVar
 
 from stockstore.aio.bridge import greenlet_spawn
-from stockstore.errors import ConfigurationError
+from stockstore.errors import CacheUnreachable, ConfigurationError
 
 T = TypeVar("T")
 IO: TypeAlias = Literal["blocking", "awaited", "either"]
@@ -14,6 +14,21 @@ IO: TypeAlias = Literal["blocking", "awaited", "either"]
 
 _ALIAS = b"A"
 _KEY_LIMIT = 250
+
+
+class PartlyUnreachable(CacheUnreachable):
+    """Some of several servers did not answer a read.
+
+    Attributes:
+        found: What the others gave.
+        lost: The keys of which nothing is known.
+    """
+
+    def __init__(self, message: str, found: dict[str, bytes], lost: Collection[str]) -> None:
+        """Keep what was found."""
+        super().__init__(message)
+        self.found = found
+        self.lost = frozenset(lost)
 
 
 class Backend(ABC):

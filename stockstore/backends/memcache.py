@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias, TypeVar, Union, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, Union, cast
 
 from stockstore.aio.bridge import in_greenlet
 from stockstore.aio.threads import in_thread
-from stockstore.backends.base import checked_timeouts, target_of
+from stockstore.backends.base import PartlyUnreachable, checked_timeouts, target_of
 from stockstore.backends.coherent import CoherentBackend, Item, Leased
 from stockstore.errors import CacheUnreachable, ConfigurationError
 
@@ -48,6 +48,8 @@ class MemcacheBackend(CoherentBackend):
 
     Args:
         servers: ``"host:port"``, ``"host"`` (port 11211), ``"unix:/path"``, ``"/path"``, or a list of them.
+        alongside: the list that other processes go by at the same time, while it is changed: what is written is marked and invalidated on the
+            servers of that list as well.
         client: instead of servers: a pymemcache ``Client``, ``PooledClient`` or ``HashClient``, which says
             where the servers are, with which time-outs and TLS context. Connections are opened anew, so that
             threads may share the backend and every write is acknowledged; the client itself is left alone.
@@ -59,7 +61,7 @@ class MemcacheBackend(CoherentBackend):
 
     No connection is opened before the first operation. Threads and forked processes may share a backend.
     Each key has its server by rendezvous hashing; a server that is down keeps its keys, and operations on
-    them raise. Under ``AsyncStore`` a few threads serve the sockets. :meth:`clear` replaces a token that every cell depends on (see ``generations``): a process
+    them raise, when the other servers have done their part. Under ``AsyncStore`` a few threads serve the sockets. :meth:`clear` replaces a token that every cell depends on (see ``generations``): a process
     that writes elsewise into the same keys is not seen. What a server held before a restart is absent.
     """
 
@@ -67,6 +69,7 @@ class MemcacheBackend(CoherentBackend):
         self,
         servers: str | Sequence[str] | None = None,
         *,
+        alongside: str | Sequence[str] | None = None,
         client: Union["Client", "PooledClient", "HashClient", None] = None,
         connect_timeout: float = 1.0,
         timeout: float = 1.0,
@@ -78,28 +81,61 @@ class MemcacheBackend(CoherentBackend):
             listed = servers_of(servers, connect_timeout, timeout)
         else:
             listed = servers_of_client(client, connect_timeout, timeout)
+        others = [] if alongside is None else servers_of(alongside, connect_timeout, timeout)
         self._nodes = [Node(server) for server in listed]
         self._held: dict[bytes, dict[Node, Held]] = {}
         self._route = router([server.name for server in listed])
+        self._all = self._nodes
+        self._beside = self._routed_beside(others) if others else None
+
+    def _routed_beside(self, others: Sequence[Server]) -> Callable[[str], Node]:
+        """Take the servers of another list along, and give the function from keys to their nodes by that list."""
+        known = {node.pool.server.name: node for node in self._nodes}
+        nodes = [known.get(server.name) or Node(server) for server in others]
+        self._all = [*self._nodes, *(node for node in nodes if node not in self._nodes)]
+        route = router([server.name for server in others])
+        return lambda key: nodes[route([key])[0]]
 
     def __repr__(self) -> str:
         return f"MemcacheBackend({[node.pool.server.name for node in self._nodes]!r})"
 
     def get_many(self, keys: Sequence[str]) -> dict[str, bytes]:
-        """Give the cells of those keys that are present; one round trip, to all nodes at once."""
-        groups = self._by_node(keys, keys)
-        found: dict[str, bytes] = {}
-        for part in self._run({node: partial(get_steps, keys=group) for node, group in groups.items()}, whole=False):
-            found |= part
+        """Give the cells of those keys that are present; one round trip, to all nodes at once.
+
+        Raises:
+            PartlyUnreachable: Some nodes did not answer; it has what the others gave.
+        """
+        found, error = self._look(keys)
+        if error is not None:
+            raise error
         return found
 
     def follow_many(self, keys: Sequence[str]) -> dict[str, bytes]:
         """Give cells and follow aliases; two round trips where there are any."""
-        found = self.get_many(keys)
+        found, error = self._look(keys)
         targets = {key: target_of(cell) for key, cell in found.items() if cell.startswith(ALIAS)}
-        records = self.get_many(list(dict.fromkeys(filter(None, targets.values()))))
+        records, other = self._look(list(dict.fromkeys(filter(None, targets.values()))))
         values = {key: records.get(target, b"") for key, target in targets.items()}
-        return found | {key: cell for key, cell in values.items() if cell.startswith(VALUE)}
+        found |= {key: cell for key, cell in values.items() if cell.startswith(VALUE)}
+        for each in filter(None, (error, other)):
+            lost = {key for key in keys if key in each.lost or targets.get(key) in each.lost}
+            raise PartlyUnreachable(str(each), found, lost | (error.lost if error else set())) from each.__cause__
+        return found
+
+    def _look(self, keys: Sequence[str]) -> tuple[dict[str, bytes], PartlyUnreachable | None]:
+        """Give what the nodes have that answer, and the error that tells of the others."""
+        groups = self._by_node(keys, keys)
+        jobs = self._done({node: partial(get_steps, keys=group) for node, group in groups.items()}, whole=False)
+        found: dict[str, bytes] = {}
+        for job in jobs:
+            found |= job.result or {}
+        failed = [job for job in jobs if job.error]
+        if not failed:
+            return found, None
+        lost = [key for job, group in zip(jobs, groups.values(), strict=True) if job.error for key in group]
+        error = PartlyUnreachable(_complaint(failed[0]), found, lost)
+        error.__cause__ = failed[0].error
+        return found, error
 
     def lease_many(self, seen: Mapping[str, bytes | None], token: bytes, generation: str) -> Leased:
         """Take leases and ask for the generation in one round trip, to all nodes at once.
@@ -153,7 +189,8 @@ class MemcacheBackend(CoherentBackend):
             else partial(set_steps, items=pointers[node], known=node.tokens)
             for node in values | pointers
         }
-        self._run(work)
+        # Those who go by the other list may overwrite it here and not there.
+        self._on_both(partial(self._run, work), [key for key, _, _ in items], self._invalidate)
 
     def mark_many(
         self, keys: Sequence[str], ticket: bytes, shared: Sequence[str] = (), generations: Sequence[str] = ()
@@ -162,6 +199,16 @@ class MemcacheBackend(CoherentBackend):
 
         On several nodes generations take one more, since they are to be looked at after every mark.
         """
+        both = partial(self._mark_own, keys, ticket, shared, generations)
+        mark = partial(self._mark_beside, ticket=ticket, shared=frozenset(shared))
+        return self._on_both(both, [*keys, *shared], mark)
+
+    def _mark_beside(self, groups: _ByNode, ticket: bytes, shared: Collection[str]) -> None:
+        own = {node: [key for key in group if key not in shared] for node, group in groups.items()}
+        joint = {node: [key for key in group if key in shared] for node, group in groups.items()}
+        self._mark(ticket, own, joint, {})
+
+    def _mark_own(self, keys: Sequence[str], ticket: bytes, shared: Sequence[str], generations: Sequence[str]) -> dict[str, bytes]:
         own, joint = self._keys_by_node(keys), self._keys_by_node(shared)
         homes, nodes = self._keys_by_node(generations), own | joint
         at_once = homes if nodes.keys() == homes.keys() and len(nodes) == 1 else {}
@@ -186,8 +233,11 @@ class MemcacheBackend(CoherentBackend):
         self, keys: Sequence[str], ticket: bytes, *, committed: bool, values: Sequence[Item] = (), aliases: Sequence[Item] = ()
     ) -> int:
         """Release in two round trips, to all nodes at once; more where others change the same cells."""
-        own, bodies = self._keys_by_node(keys), self._items_by_node(values)
-        pointers = self._items_by_node(aliases if committed else ())
+        release = partial(self._release, self._keys_by_node(keys), ticket, committed, values, aliases)
+        return self._on_both(release, keys, lambda groups: self._release(groups, ticket, committed, (), ()))
+
+    def _release(self, own: _ByNode, ticket: bytes, committed: bool, values: Sequence[Item], aliases: Sequence[Item]) -> int:
+        bodies, pointers = self._items_by_node(values), self._items_by_node(aliases if committed else ())
         work = {
             node: partial(
                 release_steps,
@@ -197,13 +247,15 @@ class MemcacheBackend(CoherentBackend):
                 aliases=pointers.get(node, ()),
                 known=node.tokens,
             )
-            for node in own | pointers
+            for node in {**own, **pointers}
         }
         return sum(self._run(work))
 
     def invalidate_many(self, keys: Sequence[str]) -> int:
         """Invalidate in two round trips, to all nodes at once; more where others change the same cells."""
-        groups = self._keys_by_node(keys)
+        return self._on_both(partial(self._invalidate, self._keys_by_node(keys)), keys, self._invalidate)
+
+    def _invalidate(self, groups: _ByNode) -> int:
         return sum(self._run({node: partial(invalidate_steps, keys=group, known=node.tokens) for node, group in groups.items()}))
 
     def clear(self, prefix: str) -> None:
@@ -211,20 +263,38 @@ class MemcacheBackend(CoherentBackend):
 
         The servers drop the cells themselves when they need the room.
         """
-        self._run({node: partial(clear_steps, prefix=prefix, known=node.tokens) for node in self._nodes})
+        self._run({node: partial(clear_steps, prefix=prefix, known=node.tokens) for node in self._all})
 
     def marker_loss(self) -> str | None:
         """Say whether a server evicts markers, or may come back from a restart unnoticed; all are asked."""
         try:
-            losses = self._run(dict.fromkeys(self._nodes, loss_steps))
+            losses = self._run(dict.fromkeys(self._all, loss_steps))
         except CacheUnreachable:
             return None
         return next(filter(None, losses), None)
 
     def close(self) -> None:
         """Close the idle connections."""
-        for node in self._nodes:
+        for node in self._all:
             node.pool.close()
+
+    def _on_both(self, own: Callable[[], _Result], keys: Sequence[str], beside: Callable[[_ByNode], object]) -> _Result:
+        """Do on the servers of the other list, where these are others, what is done on our own; both also where one of them fails."""
+        try:
+            return own()
+        finally:
+            groups = self._by_node_beside(keys)
+            if groups:
+                beside(groups)
+
+    def _by_node_beside(self, keys: Sequence[str]) -> dict[Node, list[str]]:
+        groups: dict[Node, list[str]] = {}
+        if self._beside is not None:
+            for key, position in zip(keys, self._route(keys), strict=True):
+                node = self._beside(key)
+                if node is not self._nodes[position]:
+                    groups.setdefault(node, []).append(key)
+        return groups
 
     def _by_node(self, parts: Sequence[_Part], keys: Sequence[str]) -> dict[Node, Sequence[_Part]]:
         """Split a batch of parts, which belong to the keys one by one."""
@@ -266,14 +336,27 @@ class MemcacheBackend(CoherentBackend):
         *,
         whole: bool = True,
     ) -> list[_Result]:
+        jobs = self._done(work, preferred, whole=whole)
+        for job in jobs:
+            if job.error:
+                raise CacheUnreachable(_complaint(job)) from job.error
+        return [cast("_Result", job.result) for job in jobs]
+
+    def _done(
+        self,
+        work: Mapping[Node, Callable[[Connection], Steps[_Result]]],
+        preferred: Mapping[Node, Connection] | None = None,
+        *,
+        whole: bool = True,
+    ) -> list[Job[_Result]]:
         wanted = preferred or {}
         jobs = [Job(node.pool, steps, wanted.get(node)) for node, steps in work.items()]
         if in_greenlet():
             in_thread(partial(run, jobs), whole=whole)
         else:
             run(jobs)
-        for job in jobs:
-            if job.error:
-                where = job.pool.server.name
-                raise CacheUnreachable(f"memcached at {where} did not do what was asked: {job.error}; check the server") from job.error
-        return [cast("_Result", job.result) for job in jobs]
+        return jobs
+
+
+def _complaint(job: Job[Any]) -> str:
+    return f"memcached at {job.pool.server.name} did not do what was asked: {job.error}; check the server"

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypeVar, get_args
 
-from stockstore.backends.base import IO, Backend
+from stockstore.backends.base import IO, Backend, PartlyUnreachable
 from stockstore.backends.coherent import CoherentBackend, Item
 from stockstore.cells import ALIAS, LEASE, MARKER, NO_GENERATION, UNCOMPARED
 from stockstore.codecs import Codec, MsgpackCodec
@@ -197,12 +197,12 @@ class BackendStore(CacheStore):
     def _cells(self, read: Callable[[Sequence[str]], dict[str, bytes]], texts: Sequence[str]) -> dict[str, bytes]:
         try:
             return read(texts)
-        except CacheUnreachable:
+        except CacheUnreachable as error:
             self._counters.add(errors=1)
             if self._on_error == "raise":
                 raise
             _log.warning("%r did not answer a read; it counts as a miss", self, exc_info=True)
-            return {}
+            return error.found if isinstance(error, PartlyUnreachable) else {}
 
     def raises(self, error: Exception) -> bool:
         """Whether an error of a read is one that the store was told to raise."""

@@ -20,6 +20,8 @@ class MemcacheStore(BackendStore):
     Args:
         servers: ``"host:port"``, a unix path, or a list of them; or
         client: a client of pymemcache, which says where the servers are and is itself left alone.
+        alongside: The list of servers that other processes go by at the same time, while it is being changed: what is written is marked and
+            invalidated there as well.
         lifetime: How long an entry lives: ``None`` (evictable, 7 days at the most), seconds, a timedelta, an
             aware datetime, or a callable of the object.
         polymorphic: Whether plain objects are also found by their keyed base classes.
@@ -38,6 +40,7 @@ class MemcacheStore(BackendStore):
         self,
         servers: str | Sequence[str] | None = None,
         *,
+        alongside: str | Sequence[str] | None = None,
         client: Union["Client", "PooledClient", "HashClient", None] = None,
         lifetime: Lifetime = None,
         polymorphic: bool = False,
@@ -49,7 +52,7 @@ class MemcacheStore(BackendStore):
         timeout: float = 1.0,
     ) -> None:
         """Keep the settings; opens no connection."""
-        backend = MemcacheBackend(servers, client=client, connect_timeout=connect_timeout, timeout=timeout)
+        backend = MemcacheBackend(servers, alongside=alongside, client=client, connect_timeout=connect_timeout, timeout=timeout)
         super().__init__(
             backend, lifetime=lifetime, polymorphic=polymorphic, namespace=namespace, jitter=jitter, codec=codec, on_error=on_error
         )

@@ -7,6 +7,7 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Final, Protocol
 from weakref import WeakSet
 
+from stockstore.backends.base import PartlyUnreachable
 from stockstore.backends.coherent import CoherentBackend, Item
 from stockstore.cells import TOKEN_SIZE, pack_alias, pack_body
 from stockstore.coherence.protocol import Announcer, Answer, Record, Standing, Writes
@@ -120,7 +121,10 @@ class BackendTier:
             if self._store._on_error == "raise":
                 raise
             self.report("was not read; the tiers below are", error)
-            return None
+            if not isinstance(error, PartlyUnreachable) or not error.found:
+                return None
+            look.lost = error.lost
+            return error.found
 
     def leases(self, look: Leasing) -> "dict[str, BackendLease]":
         """Take the leases that a look wants, and tell it what stands where there was none to be had."""

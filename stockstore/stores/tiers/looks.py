@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Final, NamedTuple, Protocol
 
@@ -63,13 +63,13 @@ class BackendLease(NamedTuple):
 class _One:
     """One look-up, and what came of it."""
 
-    __slots__ = ("lookup", "marked", "snapshot", "target", "texts", "why")
+    __slots__ = ("lookup", "lost", "marked", "snapshot", "target", "texts", "why")
 
     def __init__(self, lookup: Lookup, texts: list[str]) -> None:
         self.lookup = lookup
         self.texts = texts
         self.snapshot: Snapshot | None = None
-        self.marked = False
+        self.lost = self.marked = False
         self.target = ""
         self.why = ""
 
@@ -82,6 +82,7 @@ class Look:
         direct: Whether none of them may be an alias.
         wanted: The keys to be leased, each with what was seen there, by the key of their generation.
         marked: The cells in which markers were met.
+        lost: The keys of which nothing is known, as their server does not answer: they are asked for nothing more.
     """
 
     def __init__(self, store: BackendStore, cls: type, lookups: Sequence[Lookup], replaced: Replaced) -> None:
@@ -98,6 +99,7 @@ class Look:
         self.texts = list(dict.fromkeys([*texts, *self._rows.values()]))
         self.wanted: dict[str, dict[str, bytes | None]] = {}
         self.marked: dict[str, bytes] = {}
+        self.lost: Collection[str] = frozenset()
         self._late: dict[str, Snapshot] = {}
         self._stopped: set[str] = set()
         self._hits: list[RowSnapshot] | None = None
@@ -127,7 +129,8 @@ class Look:
             one.snapshot = next((found for found in judged.values() if self._fits(one, found)), None)  # type: ignore[assignment]
             one.marked = stopped or any(text in self.marked for text in one.texts)
             one.why = "generation" if stopped else next((found.value for found in judged.values() if isinstance(found, Unusable)), "")
-            if one.snapshot is None and not one.marked:
+            one.lost = any(text in self.lost for text in (*one.texts, *self._rows.values()))
+            if one.snapshot is None and not one.marked and not one.lost:
                 self._want(one, cells, judged)
 
     def _all_hits(self, texts: Sequence[str], cells: Mapping[str, bytes]) -> list[RowSnapshot] | None:
@@ -197,7 +200,12 @@ class Look:
         if self._hits is not None:
             return Counter()
         nothing = [(one, answer) for one, answer in zip(self._each, answers, strict=True) if answer.snapshot is None]
-        return Counter(("bypass", self._stop(one)) if answer.marked else ("miss", one.why) for one, answer in nothing)
+        return Counter(self._reason(one, marked=answer.marked) for one, answer in nothing)
+
+    def _reason(self, one: _One, *, marked: bool) -> "tuple[Kind, str]":
+        if one.lost:
+            return "bypass", "unreachable"
+        return ("bypass", self._stop(one)) if marked else ("miss", one.why)
 
     def _stop(self, one: _One) -> str:
         return "generation" if one.target in self._stopped or (one.marked and one.why == "generation") else "marked"
