@@ -1,8 +1,10 @@
 """What a backend does whose cells take part in the coherence protocol."""
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple, TypeAlias
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Final, NamedTuple, TypeAlias
 
 from stockstore.backends.base import Backend
 
@@ -10,6 +12,19 @@ Item: TypeAlias = tuple[str, bytes, int]
 """A key, what is to stand there, and the server lifetime in whole seconds, more than 0."""
 
 LEASE_SECONDS = 10
+
+writing: Final[ContextVar[bytes]] = ContextVar("stockstore.writing", default=b"")
+"""The ticket of the write that is under way: a channel names it with what is put or invalidated, so that the writer need not hear of it."""
+
+
+@contextmanager
+def written_as(ticket: bytes) -> Iterator[None]:
+    """Have what is put and invalidated in here told as a write of a ticket."""
+    token = writing.set(ticket)
+    try:
+        yield
+    finally:
+        writing.reset(token)
 
 
 class Leased(NamedTuple):

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar, Union, cast
 
 from stockstore.backends.base import checked_timeouts, target_of
-from stockstore.backends.coherent import LEASE_SECONDS, CoherentBackend, Item, Leased
+from stockstore.backends.coherent import LEASE_SECONDS, CoherentBackend, Item, Leased, writing
 from stockstore.cells import ALIAS, GENERATION_SIZE, LEASE, NO_GENERATION, VALUE, generation_of
 from stockstore.errors import CacheUnreachable, ConfigurationError, StockstoreError
 
@@ -127,7 +127,7 @@ class RedisBackend(CoherentBackend):
     def put_many(self, items: Sequence[Item], aliases: Sequence[Item] = ()) -> None:
         """Put values in one round trip for each thousand."""
         with self._errors():
-            self._run(PUT, lambda part, life: [*_cells(part, life), self._channel], items, aliases)
+            self._run(PUT, lambda part, life: [*_cells(part, life), *self._told()], items, aliases)
 
     def mark_many(
         self, keys: Sequence[str], ticket: bytes, shared: Sequence[str] = (), generations: Sequence[str] = ()
@@ -164,7 +164,7 @@ class RedisBackend(CoherentBackend):
     def invalidate_many(self, keys: Sequence[str]) -> int:
         """Invalidate in one round trip for each thousand."""
         with self._errors():
-            return self._count(INVALIDATE, lambda _, life: [life, self._channel], _bare(keys))
+            return self._count(INVALIDATE, lambda _, life: [life, *self._told()], _bare(keys))
 
     def clear(self, prefix: str) -> None:
         """Invalidate every key that starts with a prefix; scans all keys of every primary node.
@@ -173,10 +173,10 @@ class RedisBackend(CoherentBackend):
         """
         with self._errors():
             for batch in self._exchange.scan(_literally(prefix) + "*"):
-                self._count(INVALIDATE, lambda _, life: [life, b""], _bare(batch))
+                self._count(INVALIDATE, lambda _, life: [life, b"", b""], _bare(batch))
             # After the last of them: whoever has just read one of them is told that it is gone.
             if self._channel:
-                self._count(TELL, lambda *_: [self._channel], _bare([prefix]))
+                self._count(TELL, lambda *_: self._told(), _bare([prefix]))
 
     def maxmemory_policy(self) -> str | None:
         """Tell what the server evicts when it is full, such as ``"noeviction"``; ``None`` where it does not tell.
@@ -242,6 +242,9 @@ class RedisBackend(CoherentBackend):
                 granted += [key for key, cell in asked if cell == 1]
                 cells |= {key: cell for key, cell in asked if type(cell) is bytes}
         return Leased(cells, frozenset(granted), known)
+
+    def _told(self) -> list[bytes]:
+        return [writing.get(), self._channel]
 
     def _count(self, step: Script, arguments: Arguments, *batches: Sequence[Item]) -> int:
         answers = [answer for _, answer in self._run(step, arguments, *batches)]

@@ -179,7 +179,7 @@ for i = 1, #KEYS do
         if old and byte(old) == 87 then call('SET', key, old) end
     end
 end
-publish('', count)
+publish(ARGV[#ARGV - 1], count)
 """
 
 # A server that is full refuses a script's first write, but neither a delete nor what follows one: that way the markers of
@@ -265,12 +265,12 @@ for i, cell in ipairs(call('MGET', unpack(KEYS))) do
         call('UNLINK', KEYS[i])
     end
 end
-publish('', #KEYS)
+publish(ARGV[#ARGV - 1], #KEYS)
 return gone
 """
 
 _TELL = """
-publish('', #KEYS)
+publish(ARGV[#ARGV - 1], #KEYS)
 return 1
 """
 

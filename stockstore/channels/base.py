@@ -65,6 +65,60 @@ class Line(Protocol):
         """Hang up; never raises, and never says anything to the server that another process may still be talking to."""
 
 
+class Freshness(Protocol):
+    """Until when a memory may be believed."""
+
+    @property
+    def fresh_until(self) -> float:
+        """On the monotonic clock."""
+
+    @property
+    def settled(self) -> threading.Event:
+        """Set once it has been fresh, or could not be."""
+
+    def begin(self) -> None:
+        """Listen, cheap where it does."""
+
+    def wait(self, seconds: float) -> None:
+        """Wait once for the first subscription, for so long at the most; not where that has failed."""
+
+    def leave(self) -> None:
+        """Listen no more, until :meth:`begin`."""
+
+
+class Freshnesses:
+    """That of a memory that listens to two channels: it may be believed while it hears both."""
+
+    def __init__(self, one: Freshness, other: Freshness) -> None:
+        """Join them."""
+        self._both = (one, other)
+
+    @property
+    def fresh_until(self) -> float:
+        """On the monotonic clock."""
+        return min(one.fresh_until for one in self._both)
+
+    @property
+    def settled(self) -> threading.Event:
+        """That of the one which is not settled yet."""
+        return min(self._both, key=lambda one: one.settled.is_set()).settled
+
+    def begin(self) -> None:
+        """Listen to both."""
+        for one in self._both:
+            one.begin()
+
+    def wait(self, seconds: float) -> None:
+        """Wait for both."""
+        for one in self._both:
+            one.wait(seconds)
+
+    def leave(self) -> None:
+        """Listen to neither."""
+        for one in self._both:
+            one.leave()
+
+
 class Contact:
     """What a memory's readers look at.
 

@@ -17,15 +17,21 @@ _now = time.monotonic
 
 
 class Lease:
-    """A reader's right to fill one place, until somebody else has to do with it; ``since`` is on the monotonic clock."""
+    """A reader's right to fill one place, until somebody else has to do with it.
 
-    __slots__ = ("key", "since", "space")
+    Attributes:
+        since: On the monotonic clock.
+        voucher: The shared cache that was asked under it, whose channel tells of what is written from then on.
+    """
+
+    __slots__ = ("key", "since", "space", "voucher")
 
     def __init__(self, space: Space, key: Native) -> None:
         """Begin now."""
         self.space = space
         self.key = key
         self.since = _now()
+        self.voucher: object = None
 
 
 class Released(NamedTuple):

@@ -1,6 +1,6 @@
 """What the parts of the coherence protocol offer one another."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
@@ -155,11 +155,13 @@ class Answer(NamedTuple, Generic[S_co]):
         snapshot: The object, if there is one that may be read.
         lease: What the tier wants back with the object that a lower tier gives; ``None``: it is not to be filled.
         marked: A writer is at work on it: no tier above may be filled either.
+        silent: The tier did not answer, so that nobody knows whether a writer is at work on it.
     """
 
     snapshot: S_co | None
     lease: object | None = None
     marked: bool = False
+    silent: bool = False
 
 
 class Announcer(Protocol):
@@ -190,6 +192,13 @@ class Tier(Protocol[S]):
     def announcer(self) -> Announcer | None:
         """What tells the memory of other processes of the writes here; ``None`` where nobody needs to."""
 
+    @property
+    def carrier(self) -> object | None:
+        """The tier itself, where a channel tells process memory above of all that is marked and invalidated in it."""
+
+    def vouch(self, claim: object, carrier: object) -> None:
+        """Note of a lease, or of the places of a write, that a carrier below was asked under it, or told of it."""
+
     def standing(self) -> Standing:
         """Tell what the tier promises; may ask its server."""
 
@@ -204,6 +213,9 @@ class Tier(Protocol[S]):
 
     def lease(self, cls: type, keys: Sequence[Key], *, session: "Session | None" = None) -> list[Answer[S]]:
         """Give what is there, and leases on what is not, in the positions of the keys."""
+
+    def give_back(self, leases: Iterable[object]) -> None:
+        """Know of leases that nothing will be filled under them; no I/O."""
 
     def fill(self, filled: Sequence[tuple[object, S]]) -> int:
         """Keep what a lower tier gave, where the lease still stands; give how many were kept. Never raises for its server's sake."""

@@ -1,7 +1,7 @@
 """The read of a chain: from the top down with a lease on what each tier lacks, then filled from the origin outward."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
 from stockstore.coherence.protocol import Portable, Record, Tier
@@ -44,10 +44,11 @@ class Reader(Generic[F]):
     filled neither where its marker stands nor above.
     """
 
-    def __init__(self, tiers: Sequence[Tier[F]], origin: Fetch[F]) -> None:
-        """Serve tiers, given from the top down."""
+    def __init__(self, tiers: Sequence[Tier[F]], origin: Fetch[F], carrier: object = None) -> None:
+        """Serve tiers, given from the top down; the origin may be a carrier itself, as a tier is."""
         self._tiers = tuple(tiers)
         self._origin = origin
+        self._carrier = carrier
 
     def read(self, cls: type, keys: Mapping[Record, Key], *, session: "Session | None" = None) -> dict[Record, F]:
         """Give what tiers or origin have of some keys, each of them given by what it stands for."""
@@ -70,7 +71,11 @@ class Reader(Generic[F]):
             if search.missing and tier.holds(cls):
                 search.ask(tier, cls, session)
         if search.missing:
-            search.take(self._origin(cls, list(search.missing.values()), session=session))
+            answers = self._origin(cls, list(search.missing.values()), session=session)
+            if self._carrier is not None:
+                search.vouch(search.missing, self._carrier)
+            search.take(answers)
+        search.end()
         return search
 
 
@@ -97,12 +102,23 @@ class _Search(Generic[F]):
                 granted[place] = answer.lease
             elif answer.snapshot is None:
                 self._unfilled[place] = None
+        if self._leases and tier.carrier is not None:
+            asked = (place for place, answer in zip(self.missing, answers, strict=True) if not answer.silent)
+            self.vouch(asked, tier.carrier)
         self.take([answer.snapshot for answer in answers])
         self._leases.append((tier, granted))
 
+    def vouch(self, places: Iterable[Record], carrier: object) -> None:
+        """Tell the tiers above what a carrier was asked for, as nothing that is written from now on will escape them."""
+        for place in places:
+            for tier, leases in self._leases:
+                if place in leases:
+                    tier.vouch(leases[place], carrier)
+
     def _leave(self, place: Record) -> None:
-        for _, leases in self._leases:
-            leases.pop(place, None)
+        for tier, leases in self._leases:
+            if place in leases:
+                tier.give_back([leases.pop(place)])
 
     def take(self, answers: Sequence[F | None]) -> None:
         """Note what was found of all that is missing, and fill the tiers above, the lowest first."""
@@ -115,6 +131,12 @@ class _Search(Generic[F]):
             given = {place: leases.pop(place) for place in shared if place in leases}
             if given and not _fill(tier, [(lease, shared[place]) for place, lease in given.items()]):
                 self._unfilled.update(dict.fromkeys(given))
+
+    def end(self) -> None:
+        """Let others have the leases that were of no use."""
+        for tier, leases in self._leases:
+            if leases:
+                tier.give_back(leases.values())
 
     def passed_over(self) -> dict[type, dict[Record, Key]]:
         """Give the identities of what was found by other keys, and could not be kept for want of a pointer to them."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar
 from uuid import uuid4
 
 from stockstore.aio.bridge import uncancelled
+from stockstore.backends.coherent import written_as
 from stockstore.coherence.protocol import Announcer, Outcome, Portable, Tier, Writes
 from stockstore.errors import CacheUnreachable, StockstoreError
 
@@ -65,6 +66,11 @@ class Located(Generic[S]):
         return all(place.ticket is not None for place in self.places if place.tier.remote)
 
     @property
+    def ticket(self) -> bytes:
+        """Under which local tiers were marked; empty where none was."""
+        return next((place.ticket for place in self.places if place.ticket is not None), b"")
+
+    @property
     def cold(self) -> list[Tier[S]]:
         """The tiers that were without markers, or without what a value needs: they have lost what was written, and kept no value of it."""
         return [place.tier for place in self.places if place.ticket is None or place.failed or place.cold]
@@ -77,13 +83,20 @@ class WriteThrough(Generic[S]):
     cannot be told owes the removal, and is not read until it was told.
     """
 
-    def __init__(self, tiers: Sequence[Tier[S]]) -> None:
-        """Serve tiers, given from the top down."""
+    def __init__(self, tiers: Sequence[Tier[S]], carrier: object = None) -> None:
+        """Serve tiers, given from the top down; the origin may be a carrier itself, as a tier is."""
         self._tiers = tuple(tiers)
+        self._carrier = carrier
 
     def locate(self, writes: Writes) -> Located[S]:
         """Find where writes stand in each tier, in the caller's namespaces; no I/O."""
-        return Located([Place(tier, tier.locate(writes)) for tier in reversed(self._tiers)])
+        places, carrier = [], self._carrier
+        for tier in reversed(self._tiers):
+            places.append(Place(tier, tier.locate(writes)))
+            if carrier is not None:
+                tier.vouch(places[-1].at, carrier)
+            carrier = tier.carrier or carrier
+        return Located(places)
 
     def mark(self, located: Located[S], ticket: bytes | None) -> None:
         """Put markers into every tier, the lowest first; at the last point before the commit.
@@ -122,7 +135,7 @@ class WriteThrough(Generic[S]):
             snapshots: Exactly what was committed, of some of the records.
         """
         settle = {Outcome.COMMITTED: _committed, Outcome.ROLLED_BACK: _rolled_back, Outcome.UNKNOWN: _unknown}[outcome]
-        with uncancelled():
+        with uncancelled(), written_as(located.ticket or uuid4().hex.encode()):
             untold = [] if outcome is Outcome.ROLLED_BACK else located.announcements()
             steps: list[Callable[[], None]] = [partial(settle, place, snapshots) for place in located.places]
             _all(steps + [partial(announcer.afterwards, texts, ticket) for announcer, texts, ticket in untold])

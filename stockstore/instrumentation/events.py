@@ -13,6 +13,8 @@ Kind: TypeAlias = Literal[
     "release",
     "keep",
     "invalidate",
+    "hear",
+    "flush",
     "resolve",
     "owe",
     "drain",

@@ -3,9 +3,11 @@
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import Token
 from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 from stockstore.aio.bridge import uncancelled
+from stockstore.backends.coherent import writing
 from stockstore.coherence.commit import Prepared
 from stockstore.coherence.protocol import Outcome as Ended
 from stockstore.coherence.protocol import Record, Tier, Writes
@@ -44,6 +46,7 @@ class ChainWrite:
         self._prepared: Prepared[Located[Snapshot], Snapshot] | None = None
         self._exact = False
         self._cold: list[Tier[Snapshot]] = []
+        self._writing: Token[bytes] | None = None
 
     def expect(self, cls: type, keys: Iterable[Key]) -> None:
         """Note identities that the write may change, whether the origin tells of them or not."""
@@ -73,6 +76,8 @@ class ChainWrite:
         self._prepared = self._commit.prepare(cast("Connection", connection), writes, list(outcome.exact))
         if self._prepared is not None:
             self._marked.update(writes)
+            if not self._exact:
+                self._writing = writing.set(self._prepared.located.ticket)
 
     @contextmanager
     def around(self) -> Iterator[None]:
@@ -119,6 +124,9 @@ class ChainWrite:
 
     def _finish(self, ended: Ended) -> None:
         prepared, self._prepared = self._prepared, None
+        if self._writing is not None:
+            writing.reset(self._writing)
+            self._writing = None
         if prepared is not None:
             self._commit.finish(prepared, ended)
             self._cold += prepared.located.cold

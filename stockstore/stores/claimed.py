@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 from stockstore.backends.local import Node, Shelf
 from stockstore.coherence.claims import Claims, Lease, Space
 from stockstore.coherence.protocol import Record
-from stockstore.keys import KeyPlan, Native
+from stockstore.keys import KeyPlan, Native, namespace_text
+from stockstore.keys.texts import KeyText, namespace_in
 from stockstore.lifetimes import shorter
 from stockstore.stores.spaces import AliasKeys, LocalSpaces
 
@@ -63,6 +64,7 @@ class ClaimedSpaces(LocalSpaces):
     def lease(self, space: Space, wanted: Sequence[Wanted]) -> list[Claim]:
         """Lease records that are absent, or hold what their reader cannot use."""
         self.claim()
+        self.know(*space)
         claims: list[Claim] = []
         self.cells.alone(self._lease, space, wanted, claims)
         return claims or [Claim(None, marked=False)] * len(wanted)
@@ -78,20 +80,19 @@ class ClaimedSpaces(LocalSpaces):
             claims.append(Claim(lease, self.claims.marked(space, native)))
         return 0
 
-    def fill(self, filled: Sequence[tuple[Lease, Kept]], limit: float | None) -> tuple[int, int]:
+    def fill(self, filled: Sequence[tuple[Lease, Kept, float | None]]) -> tuple[int, int]:
         """Keep what lower tiers gave where its lease stands, and give how many were kept, and how many evicted for them.
 
         Args:
-            filled: The leases, and what is to be kept.
-            limit: Seconds after the lease at which it is no longer believed.
+            filled: The leases, what is to be kept, and the seconds after the lease at which it is no longer believed.
         """
         kept: list[None] = []
-        evicted = self.cells.alone(self._fill, filled, limit, kept)
+        evicted = self.cells.alone(self._fill, filled, kept)
         return len(kept), evicted
 
-    def _fill(self, dropped: list[object], filled: Sequence[tuple[Lease, Kept]], limit: float | None, done: list[None]) -> int:
+    def _fill(self, dropped: list[object], filled: Sequence[tuple[Lease, Kept, float | None]], done: list[None]) -> int:
         evicted = 0
-        for lease, kept in filled:
+        for lease, kept, limit in filled:
             if self.claims.stands(lease):
                 done.append(None)
                 evicted += self._keep(dropped, lease.space[0], kept, lease.since, limit)
@@ -108,11 +109,23 @@ class ClaimedSpaces(LocalSpaces):
         shelf = self.shelf(namespace, kept.cls, kept.plans)
         return self.cells.keep(dropped, shelf, kept.native, kept.value, expires, kept.alias_keys)
 
+    def give_back(self, lease: Lease) -> None:
+        """Let others have a lease."""
+        self.cells.alone(self._give_back, lease)
+
+    def _give_back(self, dropped: list[object], lease: Lease) -> int:
+        del dropped
+        if self.claims.stands(lease):
+            self.claims.drop_lease(lease.space, lease.key)
+        return 0
+
     # -- writers --------------------------------------------------------------------------------
 
     def mark(self, namespace: str, records: Sequence[Record], classes: Sequence[KeyPlan], ticket: bytes) -> None:
         """Put a writer's marker on records and whole classes, which are absent then."""
         self.claim()
+        for plan in {*classes, *(plan for plan, _ in records)}:
+            self.know(namespace, plan)
         with self.cells.lock:
             if self.cells.cut_into:
                 self._hide(namespace, records, classes)
@@ -189,8 +202,7 @@ class ClaimedSpaces(LocalSpaces):
     def _remove(self, dropped: list[object], namespace: str, records: Sequence[Record]) -> int:
         removed = 0
         for plan, native in records:
-            self.claims.invalidate((namespace, plan), native)
-            removed += self.cells.take(dropped, self.found(namespace, plan, alias=False), native)
+            removed += self._forget(dropped, namespace, plan, native)
         return removed
 
     def clear(self, namespace: str, plans: Sequence[KeyPlan] | None = None) -> None:
@@ -200,6 +212,53 @@ class ClaimedSpaces(LocalSpaces):
     def _clear(self, dropped: list[object], namespace: str, plans: Sequence[KeyPlan] | None) -> int:
         for plan in self._identities(namespace) if plans is None else plans:
             self._invalidate_class(dropped, namespace, plan)
+        return 0
+
+    def hear(self, keys: Sequence[KeyText], *, exact: bool) -> tuple[list[Record], list[KeyPlan]]:
+        """Do :meth:`remove` and :meth:`clear` with what key texts name, as far as anything of it may be here, and give what that is.
+
+        Args:
+            keys: What is named.
+            exact: Whether it stands in the namespace of its text, or may stand in any.
+        """
+        records: list[Record] = []
+        classes: list[KeyPlan] = []
+        self.cells.alone(self._hear, keys, exact, records, classes)
+        return records, classes
+
+    def _hear(self, dropped: list[object], keys: Sequence[KeyText], exact: bool, records: list[Record], classes: list[KeyPlan]) -> int:
+        for key in keys:
+            for namespace in self._named(key.namespace, exact):
+                plans = self.labelled(key.label) if key.label else self._identities(namespace)
+                natives = {plan: key.native(plan) for plan in plans}
+                named = [(plan, native) for plan, native in natives.items() if native is not None]
+                whole = [plan for plan, native in natives.items() if native is None]
+                self._remove(dropped, namespace, named)
+                self._clear(dropped, namespace, whole)
+                records += named
+                classes += whole
+        return 0
+
+    def _named(self, text: str, exact: bool) -> list[str]:
+        known = namespace_in(text) if exact else None
+        if known is not None:
+            return [known] if known in self._names else []
+        return [name for name in self._names if not exact or namespace_text(name) == text]
+
+    def _forget(self, dropped: list[object], namespace: str, plan: KeyPlan, native: Native) -> int:
+        self.claims.invalidate((namespace, plan), native)
+        return self.cells.take(dropped, self.found(namespace, plan, alias=False), native)
+
+    def _idle(self, kept: set[str]) -> set[str]:
+        return super()._idle(kept | {name for name, _ in self.claims.spaces()})
+
+    def flush(self) -> None:
+        """Do :meth:`clear` with every namespace."""
+        self.cells.alone(self._flush)
+
+    def _flush(self, dropped: list[object]) -> int:
+        for namespace in list(self._names):
+            self._clear(dropped, namespace, None)
         return 0
 
     def _identities(self, namespace: str) -> set[KeyPlan]:

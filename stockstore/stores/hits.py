@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from textwrap import indent
 from typing import Any, NamedTuple, TypeAlias
 
+from stockstore.channels.base import Freshness
+
 _now = time.monotonic
 
 _EXACT = {int, str}
@@ -32,7 +34,7 @@ key = key[{name!r}]
 kind = type(key)
 """
 _ONE = """
-def one(key):
+def one(key):{fresh}
     kind = type(key)
     if kind is dict and len(key) == 1:
 {named}
@@ -69,13 +71,17 @@ def batch_named(keys, found):
                     continue
         raise KeyError(key)
 
-def batch(keys, found):
+def batch(keys, found):{fresh}
     (batch_named if type(keys[0]) is dict else batch_bare)(keys, found)
 """
 _NO_BATCH = """
 def batch(keys, found):
     raise KeyError(keys)
 """
+
+_FRESH = """
+    if contact.fresh_until <= _now():
+        raise KeyError"""
 
 _LASTING = {"expires": "", "now": "", "lives": "", "ends": "", "goes_on": ""}
 _EXPIRING = {
@@ -102,23 +108,26 @@ class Hits(NamedTuple):
     batch: Callable[[list[Any], list[Any]], None]
 
 
-def compile_hits(canonical: Shelved, alternates: Sequence[Shelved], *, expiring: bool) -> Hits:
+def compile_hits(canonical: Shelved, alternates: Sequence[Shelved], *, expiring: bool, contact: Freshness | None = None) -> Hits:
     """Give the functions for the keys of a class.
 
     Left out are keys of several names, and such as cannot stand in code. Without ``expiring`` the functions look at no
-    expiry, for a store in which no record was ever given one.
+    expiry, for a store in which no record was ever given one, and without a contact at no clock at all.
     """
     own, shelves = _can_stand(canonical[0]), [shelved for shelved in (canonical, *alternates) if _can_stand(shelved[0])]
     parts = _EXPIRING if expiring else _LASTING
     parameters = [f"cells{at}" for at in range(len(shelves))]
     keys = [{"name": names[0], "cells": cells, **parts} for (names, _), cells in zip(shelves, parameters, strict=True)]
     named = "".join(map(_if_named, keys[own:])) + (_NAMED.format(**keys[0]) if own else "raise KeyError(key)")
-    one = _ONE.format(named=indent(named, " " * 8), bare=indent(_HIT.format(**keys[0]) if own else "raise KeyError(key)", " " * 4))
-    source = one + (_BATCH.format(**keys[0]) if own else _NO_BATCH)
+    fresh = "" if contact is None else _FRESH
+    one = _ONE.format(
+        fresh=fresh, named=indent(named, " " * 8), bare=indent(_HIT.format(**keys[0]) if own else "raise KeyError(key)", " " * 4)
+    )
+    source = one + (_BATCH.format(fresh=fresh, **keys[0]) if own else _NO_BATCH)
     made: dict[str, Any] = {}
     # In a function, not in a space of their own, which would refer to them in turn, and keep the records until it is collected.
-    exec(f"def make({', '.join(parameters)}):\n{indent(source, ' ' * 4)}\n    return one, batch", globals(), made)  # noqa: S102 - the names are identifiers
-    return Hits(*made["make"](*(cells for _, cells in shelves)))
+    exec(f"def make(contact, {', '.join(parameters)}):\n{indent(source, ' ' * 4)}\n    return one, batch", globals(), made)  # noqa: S102 - the names are identifiers
+    return Hits(*made["make"](contact, *(cells for _, cells in shelves)))
 
 
 def _if_named(key: Mapping[str, str]) -> str:

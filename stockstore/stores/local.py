@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 from stockstore.backends.local import Node
+from stockstore.channels.base import Channel, Freshness, Freshnesses
 from stockstore.errors import CodecError, ConfigurationError, NotKeyedError
 from stockstore.keys import Key, KeyPlan, Lookup, Native, class_name, keys_of
 from stockstore.lifetimes import Lifetime
@@ -42,6 +43,25 @@ class LocalStore(CacheStore):
         self._copy = copy
         self.max_staleness = max_staleness
         """Seconds that a copy of an origin which others write is believed in a chain; ``None`` where nobody else writes it."""
+        self.contact: Freshness | None = None
+        """What tells until when the store may be believed at all; ``None``: always."""
+
+    channel: Channel | None = None
+    """The channel that the store was given."""
+    finds_channel = False
+    """Whether it takes that of a tier below it."""
+
+    def listen(self, contact: Freshness) -> None:
+        """Be believed from now on only while a channel is heard."""
+        self.contact = contact if self.contact is None else Freshnesses(self.contact, contact)
+
+    def is_fresh(self) -> bool:
+        """Whether all that others have written ``max_staleness`` ago was heard, or nothing need be; begins to listen, and waits for nothing."""
+        contact = self.contact
+        if contact is None or contact.fresh_until > _now():
+            return True
+        contact.begin()
+        return False
 
     @property
     @abstractmethod
@@ -51,7 +71,7 @@ class LocalStore(CacheStore):
     # -- reading --------------------------------------------------------------------------------
 
     def _read(self, cls: type, lookups: Sequence[Lookup]) -> list[Snapshot | None]:
-        return self._look(cls, lookups, 1)
+        return self._look(cls, lookups, 1) if self.is_fresh() else [None] * len(lookups)
 
     def _peek(self, cls: type, lookups: Sequence[Lookup]) -> list[Snapshot | None]:
         return self._look(cls, lookups, 0)
@@ -169,6 +189,8 @@ class LocalStore(CacheStore):
 
     def close(self) -> None:
         """Forget everything."""
+        if self.contact is not None:
+            self.contact.leave()
         self._spaces.cells.clear()
 
 

@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from stockstore.errors import CodecError, NotKeyedError
+from stockstore.channels.base import Freshness
+from stockstore.channels.choice import AUTO, Setting, channel_from
+from stockstore.errors import CodecError, ConfigurationError, NotKeyedError
 from stockstore.instrumentation import Stats, listening, watch_hooks
 from stockstore.keys import ClassKeys, Key, KeyPlan, Lookup, keys_of
 from stockstore.lifetimes import Lifetime
@@ -40,6 +42,9 @@ class ProcessMemoryStore(LocalStore):
         jitter: The fraction by which lifetimes are shortened at random, against mass expiry.
         max_staleness: Seconds for which a chain believes what it has read from tiers below that other processes write
             too; ``None`` says that no other process does.
+        channel: What tells of the writes of other processes, so that entries live for longer than that, and are passed by where
+            nothing was heard for so long: ``"auto"``, in a chain or a ``SessionSync``, that of the nearest tier below that carries
+            one, as ``RedisStore`` does; ``None`` for none; or the URL of a Redis server on which the writers tell of what they write.
 
     >>> class Colour:
     ...     __keys__ = ["name"]
@@ -61,11 +66,16 @@ class ProcessMemoryStore(LocalStore):
         namespace: Namespace = "stockstore",
         jitter: float = 0.0,
         max_staleness: float | None = 1.0,
+        channel: Setting = AUTO,
     ) -> None:
         """Start empty."""
         super().__init__(
             lifetime=lifetime, polymorphic=polymorphic, namespace=namespace, jitter=jitter, copy=copy, max_staleness=max_staleness
         )
+        self.channel = channel_from(channel)
+        if self.channel is not None and max_staleness is None:
+            raise ConfigurationError("max_staleness=None says that no other process writes, and a channel that one does; give seconds")
+        self.finds_channel = channel == AUTO
         self._shelves = ClaimedSpaces(maxsize)
         # Per plain class: the hits by every key of one name, and those of a batch by the canonical key.
         self._hits: dict[type, Callable[[Any], Any]] = {}
@@ -84,6 +94,12 @@ class ProcessMemoryStore(LocalStore):
     def switch_hooks(self) -> None:
         """Forget the ways to hits: while there is a hook, others are learned."""
         with self._shelves.cells.lock:
+            self._forget_hits()
+
+    def listen(self, contact: Freshness) -> None:
+        """Be believed from now on only while a channel is heard."""
+        with self._shelves.cells.lock:
+            super().listen(contact)
             self._forget_hits()
 
     def get(self, cls: type[T], key: Key = MISSING, *, session: "Session | None" = None, **names: object) -> T | None:
@@ -133,6 +149,8 @@ class ProcessMemoryStore(LocalStore):
         return found
 
     def _find_plain(self, cls: type[T], lookup: Lookup) -> T | None:
+        if not self.is_fresh():
+            return None
         now = _now()
         for cells in self._places(cls, lookup, self._shelves, self._namespace()):
             node = cells.get(lookup.native)
@@ -176,6 +194,8 @@ class ProcessMemoryStore(LocalStore):
     def _rows(self, cls: type, plan: KeyPlan, keys: list[Key], session: "Session | None") -> list[Any] | None:
         from stockstore.stores.row_hits import rows
 
+        if not self.is_fresh():
+            return None
         try:
             values = exact_values(plan.names[0], keys)
             return rows(cls, self._shelves.found(self._namespace(), plan, alias=False), values, session)
@@ -187,14 +207,14 @@ class ProcessMemoryStore(LocalStore):
     def _learn(self, cls: type) -> None:
         if callable(self._namespace_setting):
             return
-        expiring, told = self._shelves.cells.expiring, bool(listening)
+        expiring, told, contact = self._shelves.cells.expiring, bool(listening), self.contact
         hits = self._compile(keys_of(cls), expiring=expiring)
         # A reader waits for no writer: a later look-up learns them then, and also where a first expiry came since.
         lock = self._shelves.cells.lock
         if lock.acquire(blocking=False):
             try:
-                # Nor where a hook came or went since.
-                if self._shelves.cells.expiring is expiring and bool(listening) is told:
+                # Nor where a hook or a channel came or went since.
+                if self._shelves.cells.expiring is expiring and bool(listening) is told and self.contact is contact:
                     self._keep_learned(cls, hits, told=told)
             finally:
                 lock.release()
@@ -202,7 +222,8 @@ class ProcessMemoryStore(LocalStore):
     def _compile(self, keys: ClassKeys, *, expiring: bool) -> Hits:
         shelves, namespace = self._shelves, self._namespace()
         alternates = [(plan.names, shelves.aliases(namespace, plan)) for plan in keys.alternates]
-        return compile_hits((keys.identity.names, shelves.records(namespace, keys.identity)), alternates, expiring=expiring)
+        canonical = (keys.identity.names, shelves.records(namespace, keys.identity))
+        return compile_hits(canonical, alternates, expiring=expiring, contact=self.contact)
 
     def _keep_learned(self, cls: type, hits: Hits, *, told: bool) -> None:
         if told:

@@ -16,7 +16,7 @@ from stockstore.stores.local import LocalStore
 from stockstore.stores.mapping import MappingStore
 from stockstore.stores.null import NullStore
 from stockstore.stores.snapshots import Snapshot
-from stockstore.stores.tiers import shards_of, tiers_of
+from stockstore.stores.tiers import carrier_of, join_channels, shards_of, tiers_of
 from stockstore.stores.tiers.local import LocalTier
 
 if TYPE_CHECKING:
@@ -42,8 +42,9 @@ class Origin:
         """Join a store and those above it, given from the top down."""
         self.store = store
         self.tiers: tuple[Tier[Snapshot], ...] = tuple(tier for cache in above if type(cache) is not NullStore for tier in tiers_of(cache))
-        self.reader: Reader[Snapshot] = Reader(self.tiers, store.batch_fetch)
-        self.through: WriteThrough[Snapshot] = WriteThrough(self.tiers)
+        self._carrier = carrier_of(store)
+        self.reader: Reader[Snapshot] = Reader(self.tiers, store.batch_fetch, self._carrier)
+        self.through: WriteThrough[Snapshot] = WriteThrough(self.tiers, self._carrier)
         self.lists = ListReading(self.tiers, store, self.through)
         self._fast: ChainCommit = Commit(self.through, None, None, on_unreachable="commit")
         self._engine = _engine_of(store)
@@ -58,6 +59,7 @@ class Origin:
             inner = getattr(tier, "inner", tier)
             if isinstance(inner, LocalTier):
                 inner.bound_to(_has_other_writers(self.store))
+        join_channels(self.tiers, self._carrier)
         for tier in remote:
             # One for each store is enough: an application may make a chain over the same ones for each request.
             if not any(isinstance(known, Origin) and known.store is self.store for known in tier.resolvers):
@@ -65,7 +67,7 @@ class Origin:
 
     def below(self, tier: Tier[Snapshot]) -> Reader[Snapshot]:
         """Give a reader that starts at one of the tiers."""
-        return Reader(self.tiers[self.tiers.index(tier) :], self.store.batch_fetch)
+        return Reader(self.tiers[self.tiers.index(tier) :], self.store.batch_fetch, self._carrier)
 
     def writes_in_parts(self) -> bool:
         """Whether a write that was refused may be done in part."""

@@ -24,6 +24,8 @@ class LocalSpaces:
         self._making = False
         self._sweep_at = _SWEEP_AT
         self._sweeps = 0
+        self._labels: dict[str, dict[KeyPlan, None]] = {}
+        self._names: set[str] = set()
 
     def found(self, namespace: str, plan: KeyPlan, *, alias: bool) -> Cells:
         """Give the records under an identity, or those that a key points to, for reading: nothing is made for a namespace that is only asked for."""
@@ -32,7 +34,19 @@ class LocalSpaces:
     def records(self, namespace: str, plan: KeyPlan) -> Cells:
         """Give the records under an identity."""
         cells = self._dicts.get((namespace, plan, False))
-        return self._dicts.setdefault((namespace, plan, False), {}) if cells is None else cells
+        if cells is None:
+            self.know(namespace, plan)
+            cells = self._dicts.setdefault((namespace, plan, False), {})
+        return cells
+
+    def know(self, namespace: str, plan: KeyPlan) -> None:
+        """Remember a namespace, and the label of an identity, before anything can stand there."""
+        self._names.add(namespace)
+        self._labels.setdefault(plan.label, {})[plan] = None
+
+    def labelled(self, label: str) -> list[KeyPlan]:
+        """Give the identities of a label under which anything may stand; two classes may have one name."""
+        return list(self._labels.get(label, ()))
 
     def aliases(self, namespace: str, plan: KeyPlan) -> Cells:
         """Give the records that a key points to."""
@@ -66,7 +80,12 @@ class LocalSpaces:
             self._dicts.pop(place, None)
         for owner in [owner for owner in list(self._shelves) if owner[0] not in kept]:
             self._shelves.pop(owner, None)
+        self._names -= self._idle(kept)
         self._sweep_at = max(_SWEEP_AT, 2 * len(self._dicts))
+
+    def _idle(self, kept: set[str]) -> set[str]:
+        """Give the namespaces that may be forgotten."""
+        return self._names - kept
 
     def put(
         self, namespace: str, cls: type, plans: tuple[KeyPlan, ...], native: Native, value: object, expires: float | None, keys: AliasKeys

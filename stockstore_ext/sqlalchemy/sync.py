@@ -16,6 +16,7 @@ from stockstore.keys import Key
 from stockstore.mapped.sessions import Rule, add_rule, remove_rule
 from stockstore.stores.arguments import keys_in
 from stockstore.stores.base import Store
+from stockstore.stores.tiers import join_channels
 from stockstore_ext.sqlalchemy.caches import caches_of, divided_stores, find_writes, origin_engine, stores_of
 from stockstore_ext.sqlalchemy.collect import Collecting, Policy
 from stockstore_ext.sqlalchemy.engine_events import EngineEvents
@@ -91,6 +92,7 @@ class SessionSync:
         self._require = require
         self._outbox = Outbox()
         tiers = caches_of(store)
+        join_channels(tiers)
         self._origin = origin_engine(store)
         self._recording = Recording(
             tiers,

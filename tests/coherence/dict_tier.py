@@ -42,6 +42,14 @@ class DictTier:
         self.kept: int | None = None
         self.announcer: Announcer | None = None
 
+    carrier = None
+
+    def vouch(self, claim: object, carrier: object) -> None:
+        """Note nothing."""
+
+    def give_back(self, leases: object) -> None:
+        """Note nothing."""
+
     def standing(self) -> Standing:
         """Tell that it is one process's."""
         return Standing("strict", "one dictionary")

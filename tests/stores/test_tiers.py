@@ -116,7 +116,7 @@ def test_a_place_has_one_lease(tier: Tier, make: Callable[..., Any]) -> None:
     """A second reader gets no lease, and is told of no writer."""
     obj = make(1)
     leased(tier, type(obj))
-    assert read(tier, type(obj)) == (None, None, False)
+    assert read(tier, type(obj)) == (None, None, False, False)
 
 
 def test_a_lease_is_filled_once(tier: Tier, make: Callable[..., Any]) -> None:
@@ -152,7 +152,7 @@ def test_a_batch_is_answered_in_its_positions(tier: Tier, make: Callable[..., An
 def test_an_unknown_alternate_key_gives_no_lease(tier: Tier, make: Callable[..., Any]) -> None:
     """Where nothing tells which record a key means, none can be leased."""
     obj = make(1)
-    assert read(tier, type(obj), {"name" if isinstance(obj, Item) else "email": "n1"}) == (None, None, False)
+    assert read(tier, type(obj), {"name" if isinstance(obj, Item) else "email": "n1"}) == (None, None, False, False)
 
 
 def test_what_was_read_in_a_callers_transaction_is_not_filled(tier: Tier) -> None:
@@ -173,7 +173,7 @@ def test_a_marked_record_is_bypassed(tier: Tier, make: Callable[..., Any]) -> No
     filled(tier, two)
     places = written(tier, one)
     tier.mark(places, b"db.1")
-    assert read(tier, type(one)) == (None, None, True)
+    assert read(tier, type(one)) == (None, None, True, False)
     assert has(tier, type(one), 2) == "two"
 
 
@@ -256,7 +256,7 @@ def test_a_put_beside_a_marker_is_not_seen(tier: Tier, store: Store, make: Calla
     places = written(tier, obj)
     tier.mark(places, b"db.1")
     store.put(obj)
-    assert read(tier, type(obj)) == (None, None, True)
+    assert read(tier, type(obj)) == (None, None, True, False)
     tier.release(places, b"db.1", committed=True, snapshots=[])
     assert has(tier, type(obj)) is None
 
@@ -288,7 +288,7 @@ def test_no_value_follows_two_writers(tier: Tier, make: Callable[..., Any]) -> N
     tier.mark(first, b"db.1")
     tier.mark(second, b"db.2")
     tier.release(first, b"db.1", committed=True, snapshots=[snapshot_of(one)])
-    assert read(tier, type(one)) == (None, None, True)
+    assert read(tier, type(one)) == (None, None, True, False)
     tier.release(second, b"db.2", committed=True, snapshots=[snapshot_of(two)])
     assert has(tier, type(one)) is None
 
@@ -318,8 +318,8 @@ def test_a_whole_hierarchy_is_bypassed_while_it_is_marked(tier: Tier) -> None:
     lease = leased(tier, Customer, 2)
     places = written(tier, wide=Customer)
     tier.mark(places, b"db.1")
-    assert read(tier, Customer) == (None, None, True)
-    assert read(tier, Customer, {"email": "n1"}) == (None, None, True)
+    assert read(tier, Customer) == (None, None, True, False)
+    assert read(tier, Customer, {"email": "n1"}) == (None, None, True, False)
     assert read(tier, Order).snapshot is not None
     assert tier.fill([(lease, snapshot_of(_customer(2, "old")))]) == 0 or has(tier, Customer, 2) is None
     tier.release(places, b"db.1", committed=True, snapshots=[])

@@ -230,7 +230,7 @@ def test_an_alias_leads_to_the_lease_of_its_record(tier: Any, backend: DictBacke
     assert tier.fill([(lease, snapshot_of(obj))]) == 1
     assert found(tier, type(obj), key) is not None
     tier.mark(places(tier, obj), b"db.1")
-    assert tier.lease(type(obj), [key]) == [(None, None, True)]
+    assert tier.lease(type(obj), [key]) == [(None, None, True, False)]
 
 
 def test_an_alias_that_is_wrong_gives_no_lease(tier: Any, backend: DictBackend) -> None:
@@ -238,10 +238,10 @@ def test_an_alias_that_is_wrong_gives_no_lease(tier: Any, backend: DictBackend) 
     fill(tier, row(1))
     alias = text_of(backend, "~name:sn1")
     backend.cells[alias.replace("sn1", "sn2")] = backend.cells[alias]
-    assert tier.lease(Row, [{"name": "n2"}]) == [(None, None, False)]
+    assert tier.lease(Row, [{"name": "n2"}]) == [(None, None, False, False)]
     for target in (b"shop:other.Class:id:i1", b"else" + backend.cells[alias][5:], b"", b"\xff\xfe", b"a b:c:d"):
         backend.cells[alias] = ALIAS + target
-        assert tier.lease(Row, [{"name": "n1"}]) == [(None, None, False)]
+        assert tier.lease(Row, [{"name": "n1"}]) == [(None, None, False, False)]
     assert [cell for cell in backend.cells.values() if cell.startswith(LEASE)] == []
 
 
@@ -263,7 +263,7 @@ def test_a_value_of_another_release_is_replaced_once_in_a_while(
         foreign = dict(backend.cells)
         assert fill(tier, make(1))
         backend.cells.update(foreign)
-        assert tier.lease(cls, [1]) == [(None, None, False)]
+        assert tier.lease(cls, [1]) == [(None, None, False, False)]
         assert fill(tier, make(2))
         backend.cells.update(foreign)
         clock.shift(11)
@@ -297,7 +297,7 @@ def test_an_expired_value_gives_way_to_a_lease(backend: DictBackend, clock: Trav
 def test_a_row_of_another_class_keeps_its_place(tier: Any) -> None:
     """A car asked for by a van's key is absent for good: the car stays, and nothing is leased."""
     fill(tier, Car(id=1, kind="car", plate="b", doors=5))
-    assert tier.lease(Van, [1]) == [(None, None, False)]
+    assert tier.lease(Van, [1]) == [(None, None, False, False)]
     assert found(tier, Vehicle) is not None
 
 
@@ -327,7 +327,7 @@ def test_a_marker_that_came_before_the_lease_is_one(tier: Any, backend: DictBack
                 tier.mark(at, b"db.1")
 
         backend.before = come_in
-        assert tier.lease(Customer, [1]) == [(None, None, True)]
+        assert tier.lease(Customer, [1]) == [(None, None, True, False)]
         tier.release(at, b"db.1", committed=False)
 
 
@@ -349,7 +349,7 @@ def test_markers_that_are_met_are_told_and_resolved(tier: Any, backend: DictBack
     at = places(tier, customer(1), wide=Customer)
     tier.mark(at, b"db.1")
     assert sorted(tier.texts(at)) == sorted(key for key, cell in backend.cells.items() if is_marker(cell))
-    assert tier.lease(Customer, [1]) == [(None, None, True)]
+    assert tier.lease(Customer, [1]) == [(None, None, True, False)]
     assert met == [dict.fromkeys(tier.texts(at), b"W-db.1")]
     assert fill(tier, customer(1))
 
@@ -365,7 +365,7 @@ def test_a_read_that_is_not_answered_goes_on_below(
     backend.down = True
     backend.calls.clear()
     with caplog.at_level(logging.WARNING, LOG):
-        assert tier.lease(Row, [1, 2]) == [(None, None, False)] * 2
+        assert tier.lease(Row, [1, 2]) == [(None, None, False, True)] * 2
         assert tier.fill([(lease, ObjectSnapshot(row(1)))]) == 0
     assert backend.calls == ["get", "fill"]
     assert store.stats().errors == 2
@@ -382,7 +382,7 @@ def test_leases_that_are_not_answered_leave_the_hits(tier: Any, backend: DictBac
     backend.before = come_in
     answers = tier.lease(Row, [1, 2])
     assert [answer.snapshot is not None for answer in answers] == [True, False]
-    assert answers[1] == (None, None, False)
+    assert answers[1] == (None, None, False, False)
 
 
 def test_a_store_that_is_to_raise_raises(backend: DictBackend) -> None:

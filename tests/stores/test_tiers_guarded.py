@@ -112,7 +112,7 @@ def test_a_fill_that_lands_after_a_whole_write_leaves_nothing(tier: Any, store: 
     lease = leased(tier, 1)
     store.before_put = writer
     assert tier.fill([(lease, snapshot(1, 1))]) == 0
-    assert answers == [(None, None, True)]
+    assert answers == [(None, None, True, False)]
     assert store.get(Row, 1) is None
     assert tier.fill([(leased(tier, 1), snapshot(1, 2))]) == 1
     assert has(tier, 1) == 2
@@ -133,7 +133,7 @@ def test_a_value_that_lands_after_the_next_writers_mark_leaves_nothing(tier: Any
     tier.mark(one, b"t1")
     store.before_put = lambda: tier.mark(two, b"t2")
     tier.release(one, b"t1", committed=True, snapshots=[snapshot(1, 1)])
-    assert tier.lease(Row, [1]) == [(None, None, True)]
+    assert tier.lease(Row, [1]) == [(None, None, True, False)]
     tier.release(two, b"t2", committed=False)
     assert has(tier, 1) is None
 
@@ -142,7 +142,7 @@ def test_an_error_of_the_store_is_no_error_of_a_read(tier: Any, store: SlowStore
     """What the store cannot answer or keep is a miss without a lease, and counted."""
     lease = leased(tier, 1)
     store.broken = True
-    assert tier.lease(Row, [1, 2]) == [(None, None, False)] * 2
+    assert tier.lease(Row, [1, 2]) == [(None, None, False, False)] * 2
     assert tier.fill([(lease, snapshot(1, 1))]) == 0
     assert store.stats().errors == 2
 
@@ -164,7 +164,7 @@ def test_an_error_of_the_store_is_one_of_the_cache(tier: Any, store: SlowStore) 
             step()
         assert isinstance(raised.value.__cause__, ZeroDivisionError)
     store.broken = False
-    assert tier.lease(Row, [1]) == [(None, None, True)]
+    assert tier.lease(Row, [1]) == [(None, None, True, False)]
 
 
 @pytest.mark.parametrize("wide", [False, True])
@@ -223,7 +223,7 @@ def test_tenants_writes_are_undone_in_their_namespace() -> None:
     tier.mark(at, b"t")
     assert has(tier, 1) == 2
     tenant.set("a")
-    assert tier.lease(Row, [1]) == [(None, None, True)]
+    assert tier.lease(Row, [1]) == [(None, None, True, False)]
     tier.release(at, b"t", committed=True)
     assert store.get(Row, 1) is None
 

@@ -169,7 +169,7 @@ def test_a_row_of_another_class_keeps_its_place() -> None:
     store = ProcessMemoryStore()
     tier = tier_of(store)
     fill(tier, Car(id=1, kind="car", plate="b", doors=5))
-    assert tier.lease(Van, [1]) == [(None, None, False)]
+    assert tier.lease(Van, [1]) == [(None, None, False, False)]
     (answer,) = tier.lease(Vehicle, [1])
     assert answer.snapshot is not None
     assert answer.snapshot.cls is Car

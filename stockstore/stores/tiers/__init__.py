@@ -1,5 +1,6 @@
 """The stores as tiers of the coherence protocol."""
 
+from collections.abc import Sequence
 from typing import cast
 
 from stockstore.backends.coherent import CoherentBackend
@@ -17,7 +18,7 @@ from stockstore.stores.tiers.guarded import GuardedTier
 from stockstore.stores.tiers.local import LocalTier, ThreadLocalTier
 from stockstore.stores.tiers.sharded import ShardTier
 
-__all__ = ["cache_tiers", "shards_of", "tier_of", "tiers_of"]
+__all__ = ["cache_tiers", "carrier_of", "join_channels", "shards_of", "tier_of", "tiers_of"]
 
 
 def tier_of(store: object) -> Tier[Snapshot]:
@@ -66,6 +67,39 @@ def cache_tiers(store: object) -> tuple[Tier[Snapshot], ...]:
     if not tiers:
         raise ConfigurationError(f"{store!r} has no cache; add one above the database, e.g. ChainedStore([ProcessMemoryStore(), ...])")
     return tiers
+
+
+def carrier_of(store: Store) -> BackendTier | None:
+    """Give the tier of a store that carries a channel, where it is the origin of its objects."""
+    tier = tier_of(store) if isinstance(store, BackendStore) else None
+    return tier.carrier if isinstance(tier, BackendTier) else None
+
+
+def join_channels(tiers: Sequence[Tier[Snapshot]], carrier: BackendTier | None = None) -> None:
+    """Have process memory listen to the channel of the nearest tier below it that carries one, of a sharded one to those of all shards.
+
+    Args:
+        tiers: From the top down.
+        carrier: The origin, where it is one.
+    """
+    for at, tier in enumerate(tiers):
+        memory = getattr(tier, "inner", tier)
+        if isinstance(memory, LocalTier):
+            for found in _nearest(tiers[at + 1 :]) or [carrier]:
+                if found is not None:
+                    memory.hear(found)
+
+
+def _nearest(tiers: Sequence[Tier[Snapshot]]) -> list[BackendTier | None]:
+    found: list[BackendTier | None] = []
+    for tier in tiers:
+        if found and not isinstance(tier, ShardTier):
+            break
+        if isinstance(tier.carrier, BackendTier):
+            found.append(tier.carrier)
+            if not isinstance(tier, ShardTier):
+                break
+    return found
 
 
 def _new_tier(store: Store) -> Tier[Snapshot]:

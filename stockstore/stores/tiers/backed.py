@@ -10,6 +10,7 @@ from weakref import WeakSet
 from stockstore.backends.base import PartlyUnreachable
 from stockstore.backends.coherent import CoherentBackend, Item
 from stockstore.cells import TOKEN_SIZE, pack_alias, pack_body
+from stockstore.channels.choice import channel_of
 from stockstore.coherence.protocol import Announcer, Answer, Record, Standing, Writes
 from stockstore.coherence.recovery import Recovery
 from stockstore.errors import CacheUnreachable, StockstoreError
@@ -44,6 +45,7 @@ class BackendTier:
 
     Attributes:
         resolvers: Told of the markers that reads come across.
+        channel: On which all who write to the server tell of it; ``None`` where there is none.
         untold_by: Those whose commits go on where the server cannot be told of them: while there are any, nothing is kept for longer
             than an hour.
     """
@@ -59,11 +61,20 @@ class BackendTier:
         self.replaced = Replaced()
         self.resolvers: list[Resolving] = []
         self.untold_by: WeakSet[object] = WeakSet()
+        self.channel = channel_of(backend)
         self.lists = BackendLists(self)
 
     def __repr__(self) -> str:
         """Name the store."""
         return repr(self._store)
+
+    @property
+    def carrier(self) -> "BackendTier | None":
+        """The tier itself, where its server tells of what it is told."""
+        return self if self.channel is not None else None
+
+    def vouch(self, claim: object, carrier: object) -> None:
+        """Note nothing: it is asked itself."""
 
     def standing(self) -> Standing:
         """Tell whether the server keeps markers; asks it."""
@@ -104,7 +115,7 @@ class BackendTier:
         plan, cells = keys_of(cls).identity, self._cells(look) if number else {}
         if cells is None:
             self._store._note("bypass", plan, number, "unreachable")
-            return [Answer(None)] * number
+            return [Answer(None, silent=True)] * number
         look.take(cells)
         answers = look.answers(self.leases(look))
         nothing = look.reasons(answers)
@@ -145,6 +156,9 @@ class BackendTier:
         """Tell of markers that a read came across."""
         for resolver in self.resolvers if marked else ():
             resolver.met(self, marked)
+
+    def give_back(self, leases: Iterable[object]) -> None:
+        """Let them end by themselves: to tell the server would take a round trip."""
 
     def fill(self, filled: Sequence[tuple[object, Snapshot]]) -> int:
         """Keep what a lower tier gave, where the lease still stands; give how many were kept."""

@@ -1,6 +1,6 @@
 """Lists in a shared cache: cells of their own, of the generation of their hierarchy."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from stockstore.backends.coherent import Leased
@@ -30,6 +30,14 @@ class BackendLists:
         """Name the store."""
         return repr(self._tier)
 
+    @property
+    def carrier(self) -> "BackendTier | None":
+        """As the tier."""
+        return self._tier.carrier
+
+    def vouch(self, claim: object, carrier: object) -> None:
+        """As the tier."""
+
     def holds(self, cls: type) -> bool:
         """Whether the store keeps objects of a class."""
         return self._tier.holds(cls)
@@ -49,7 +57,7 @@ class BackendLists:
         cells = self._cells(look)
         if cells is None:
             tier._store._note("bypass", plan, len(keys), "unreachable")
-            return [Answer(None)] * len(keys)
+            return [Answer(None, silent=True)] * len(keys)
         look.take(cells)
         answers = look.answers(tier.leases(look))
         marked = sum(answer.marked for answer in answers)
@@ -68,6 +76,9 @@ class BackendLists:
                 raise
             self._tier.report("was not read; the tiers below are", error)
             return None
+
+    def give_back(self, leases: Iterable[object]) -> None:
+        """As the tier."""
 
     def fill(self, filled: Sequence[tuple[object, Members]]) -> int:
         """Keep lists where the lease still stands; give how many were kept."""

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextvars import Context, copy_context
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
@@ -84,6 +84,14 @@ class GuardedTier:
         """Name the store."""
         return repr(self._store)
 
+    @property
+    def carrier(self) -> None:
+        """Nothing tells of what other processes do."""
+        return
+
+    def vouch(self, claim: object, carrier: object) -> None:
+        """Note nothing."""
+
     def standing(self) -> Standing:
         """Tell that other processes are not seen."""
         if type(self._store) is NullStore:
@@ -143,6 +151,13 @@ class GuardedTier:
         if snapshot is not None or lookup.plan is not space[1]:
             return Answer(None, marked=self._claims.wide(space))
         return Answer(None, self._claims.lease(space, lookup.native), self._claims.marked(space, lookup.native))
+
+    def give_back(self, leases: Iterable[object]) -> None:
+        """Let others have them."""
+        with self._lock:
+            for lease in leases:
+                if isinstance(lease, Lease) and self._claims.stands(lease):
+                    self._claims.drop_lease(lease.space, lease.key)
 
     def fill(self, filled: Sequence[tuple[object, Snapshot]]) -> int:
         """Keep what a lower tier gave, where the lease still stands; give how many were kept."""

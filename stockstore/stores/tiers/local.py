@@ -1,10 +1,17 @@
 """Process memory, and the memory of one thread or task, as tiers of the coherence protocol."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
+from weakref import WeakKeyDictionary
 
+from stockstore.aio.bridge import in_greenlet
+from stockstore.aio.threads import in_thread
+from stockstore.backends.coherent import writing
+from stockstore.channels.base import Channel
 from stockstore.coherence.claims import Lease
 from stockstore.coherence.protocol import Announcer, Answer, Record, Standing, Writes
 from stockstore.errors import StockstoreError
@@ -14,12 +21,16 @@ from stockstore.stores.claimed import ClaimedSpaces, Kept, Wanted
 from stockstore.stores.generations import generation_text
 from stockstore.stores.local import LocalStore
 from stockstore.stores.snapshots import ObjectSnapshot, Snapshot
+from stockstore.stores.tiers.backed import BackendTier
+from stockstore.stores.tiers.ears import Ear, OwnTickets
 from stockstore.stores.tiers.local_lists import LocalLists
 from stockstore.stores.tiers.telling import tell_end, tell_places
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
+START: Final = 0.5
+"""Seconds for which the first reader waits until a channel is subscribed."""
 _log = logging.getLogger(__name__)
 
 
@@ -52,6 +63,7 @@ class LocalPlaces(_Places):
     """
 
     ticket: bytes | None = None
+    voucher: object = None
     lists: Mapping[Record, ListLookup] = MappingProxyType({})
 
     def texts(self) -> list[str]:
@@ -61,6 +73,11 @@ class LocalPlaces(_Places):
             *(plan.record_text(self.namespace, native) for plan, native in keys),
             *(generation_text(self.namespace, plan) for plan in self.classes),
         ]
+
+    def voucher_for(self, snapshots: Sequence[Snapshot]) -> object:
+        """Give the carrier that was told of a write of these objects."""
+        carrier = self.voucher
+        return carrier if isinstance(carrier, BackendTier) and all(carrier.holds(one.cls) for one in snapshots) else None
 
     def __del__(self) -> None:
         """Release what was not released."""
@@ -73,17 +90,27 @@ class LocalTier:
     """A store in the memory of this process, in which markers and leases stand beside the records.
 
     Until it is told that no other process writes the origin, what it is filled with lives for the store's
-    ``max_staleness`` at the most, from the moment of the lease.
+    ``max_staleness`` at the most, from the moment of the lease; or for as long as it may, where a channel tells of what other
+    processes write. That is passed by while it is not heard.
     """
 
     remote = False
+    carrier = None
 
     def __init__(self, store: LocalStore) -> None:
         """Serve a store."""
         self._store = store
         self._shared: bool | None = None
         self.announcer: Announcer | None = None
+        self._own = OwnTickets()
+        self._ears: dict[Hashable, Ear] = {}
+        self._carriers: WeakKeyDictionary[BackendTier, Ear] = WeakKeyDictionary()
+        self._late: Ear | None = None
         self.lists = LocalLists(self)
+        if store.channel is not None:
+            ear = self._listen(store.channel, is_exact=False)
+            self._late = None if store.channel.is_early else ear
+            self.announcer = None if store.channel.is_early else cast("Announcer", store.channel)
 
     def __repr__(self) -> str:
         """Name the store."""
@@ -95,6 +122,56 @@ class LocalTier:
             # What was filled so far has no limit.
             self._store.clear()
         self._shared = shared or bool(self._shared)
+
+    # -- channels -------------------------------------------------------------------------------
+
+    def hear(self, carrier: "BackendTier") -> None:
+        """Listen to the channel of a shared cache below, from the first read on, if the store is to."""
+        channel = carrier.channel
+        if channel is None or carrier in self._carriers or self._shared is False or self._store.max_staleness is None:
+            return
+        known = self._store.channel
+        if known.address != channel.address if known is not None else not self._store.finds_channel:
+            return
+        exact = self._store._namespace_setting == carrier._store._namespace_setting
+        self._carriers[carrier] = self._listen(channel, is_exact=exact)
+
+    def _listen(self, channel: Channel, *, is_exact: bool) -> Ear:
+        ear = self._ears.get(channel.address)
+        if ear is None:
+            ear = self._ears[channel.address] = Ear(self._store, self._own, is_exact=is_exact)
+            self._store.listen(channel.join(ear, self._store.max_staleness or math.inf))
+        ear.is_exact = ear.is_exact and is_exact
+        return ear
+
+    def hears(self) -> bool:
+        """Whether all that others have written ``max_staleness`` ago was heard, or nothing need be; begins to listen, and waits for that once."""
+        store = self._store
+        if store.is_fresh():
+            return True
+        contact = store.contact
+        if contact is None or contact.settled.is_set():
+            return False
+        if in_greenlet():
+            in_thread(partial(contact.wait, START), whole=False)
+        else:
+            contact.wait(START)
+        return store.is_fresh()
+
+    def vouch(self, claim: object, carrier: object) -> None:
+        """Note which carrier was asked under a lease, or told of a write."""
+        if isinstance(claim, LocalLease):
+            claim.lease.voucher = carrier
+        else:
+            _mine(claim).voucher = carrier
+
+    def limit_by(self, carrier: object) -> float | None:
+        """For how many seconds after its lease something is believed for which a carrier vouches."""
+        if self._late is not None:
+            return None
+        if self.limit is None or not isinstance(carrier, BackendTier) or carrier not in self._carriers:
+            return self.limit
+        return carrier.limited(None)
 
     @property
     def limit(self) -> float | None:
@@ -131,6 +208,9 @@ class LocalTier:
         hidden = hidden_from(session, cls, lookups, self._store)
         self._store._note_hidden(cls, hidden)
         visible = [lookup for lookup, hide in zip(lookups, hidden, strict=True) if not hide]
+        if visible and not self.hears():
+            self._store._note("bypass", compiled.identity, len(visible), "channel")
+            return [Answer(None, marked=True)] * len(keys)
         answers = iter(self._lease(cls, visible))
         return [Answer(None, marked=True) if hide else next(answers) for hide in hidden]
 
@@ -172,14 +252,25 @@ class LocalTier:
             return isinstance(value, bytes) and self._store._reader(cls)(value, None) is not None
         return self._store._fits(cls, lookup, ObjectSnapshot(value))
 
+    def give_back(self, leases: Iterable[object]) -> None:
+        """Let others have them."""
+        for given in leases:
+            assert isinstance(given, LocalLease)
+            given.spaces.give_back(given.lease)
+
     def fill(self, filled: Sequence[tuple[object, Snapshot]]) -> int:
         """Keep what a lower tier gave, where the lease still stands; give how many were kept."""
         kept = 0
         for spaces, items in _by_spaces(filled):
-            ready = [(lease, one) for lease, snapshot in items for one in self._kept(snapshot) if _is_of(lease, snapshot)]
-            count, evicted = spaces.fill(ready, self.limit)
+            ready = [
+                (lease, one, self.limit_by(lease.voucher))
+                for lease, snapshot in items
+                for one in self._kept(snapshot)
+                if _is_of(lease, snapshot)
+            ]
+            count, evicted = spaces.fill(ready)
             self._store._counters.add(puts=count, evictions=evicted)
-            self._note_filled([lease for lease, _ in ready], count)
+            self._note_filled([lease for lease, _, _ in ready], count)
             kept += count
         return kept
 
@@ -225,6 +316,9 @@ class LocalTier:
         """Put markers; what is marked is absent."""
         mine = _mine(places)
         mine.ticket = ticket
+        self._own.add(ticket)
+        # Else the first flush would take what is kept behind the marker.
+        self.hears()
         mine.spaces.mark(mine.namespace, mine.records, mine.classes, ticket)
         tell_places("mark", self._store, mine.records, mine.classes)
 
@@ -233,7 +327,7 @@ class LocalTier:
         mine = _mine(places)
         spaces, namespace, records, classes = mine
         values = {_record(snapshot): kept for snapshot in snapshots for kept in self._kept(snapshot)} if committed else None
-        kept = spaces.release(namespace, records, classes, ticket, values, self.limit)
+        kept = spaces.release(namespace, records, classes, ticket, values, self.limit_by(mine.voucher_for(snapshots)))
         mine.ticket = None
         self._store._counters.add(puts=len(kept))
         tell_end(self._store, committed, records, classes, kept)
@@ -241,6 +335,8 @@ class LocalTier:
     def invalidate(self, places: object) -> None:
         """Remove what stands at places."""
         mine = _mine(places)
+        # By now the tiers below have published what is removed here last.
+        self._own.add(writing.get())
         mine.forget()
         tell_places("invalidate", self._store, mine.records, mine.classes)
 

@@ -1,7 +1,7 @@
 """Lists in the memory of this process: records like others, beside those of their hierarchy."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from stockstore.coherence.claims import Lease
@@ -35,6 +35,16 @@ class LocalLists:
         """Name the store."""
         return repr(self._tier)
 
+    @property
+    def carrier(self) -> None:
+        """As the tier."""
+        return
+
+    def vouch(self, claim: object, carrier: object) -> None:
+        """Note which carrier was asked under a lease."""
+        assert isinstance(claim, _ListLease)
+        claim.lease.voucher = carrier
+
     def holds(self, cls: type) -> bool:
         """Whether the store keeps objects of a class."""
         return self._tier.holds(cls)
@@ -50,6 +60,9 @@ class LocalLists:
     def lease(self, cls: type, keys: Sequence[ListLookup], *, session: "Session | None" = None) -> list[Answer[Members]]:  # noqa: ARG002 - as for records
         """Give the lists that are there, and leases on those that are not, in the positions of the keys."""
         store = self._tier._store
+        if not self._tier.hears():
+            store._note("bypass", keys_of(cls).identity, len(keys), "channel")
+            return [Answer(None, marked=True)] * len(keys)
         spaces, space = store._spaces, (store._namespace(), keys_of(cls).identity)
         found = [self._find(spaces, space[0], lookup) for lookup in keys]
         missing = [lookup for lookup, members in zip(keys, found, strict=True) if members is None]
@@ -74,6 +87,12 @@ class LocalLists:
         node.hits += 1
         return Members(lookup, value)
 
+    def give_back(self, leases: Iterable[object]) -> None:
+        """Let others have them."""
+        for given in leases:
+            assert isinstance(given, _ListLease)
+            given.spaces.give_back(given.lease)
+
     def fill(self, filled: Sequence[tuple[object, Members]]) -> int:
         """Keep lists where the lease still stands; give how many were kept."""
         kept, store = 0, self._tier._store
@@ -83,7 +102,7 @@ class LocalLists:
             if seconds is None or seconds > 0:
                 root = identity_class(members.cls)
                 record = Kept(root, store._shape(root)[1], members.lookup.place, members.keys, seconds, ())
-                count, evicted = given.spaces.fill([(given.lease, record)], self._tier.limit)
+                count, evicted = given.spaces.fill([(given.lease, record, self._tier.limit_by(given.lease.voucher))])
                 store._counters.add(puts=count, evictions=evicted)
                 self._tier._note_filled([given.lease], count)
                 kept += count

@@ -1,6 +1,6 @@
 """One shard of a sharded cache as a tier of the coherence protocol: it knows nothing but its own keys."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from stockstore.coherence.protocol import Announcer, Answer, Standing, Tier, Writes
@@ -12,7 +12,7 @@ from stockstore.stores.snapshots import Snapshot
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-_NOT_MINE: Final[Answer[Snapshot]] = Answer(None)
+_NOT_MINE: Final[Answer[Snapshot]] = Answer(None, silent=True)
 _ELSEWHERE: Final = object()
 """A lease on nothing: what a shard has no pointer to another one may have yet."""
 
@@ -46,6 +46,16 @@ class ShardTier:
     def announcer(self) -> Announcer | None:
         """What tells the memory of other processes."""
         return self.inner.announcer
+
+    @property
+    def carrier(self) -> object | None:
+        """The tier of the shard by itself, where a channel tells of it."""
+        return self.inner.carrier
+
+    def vouch(self, claim: object, carrier: object) -> None:
+        """Note which carrier was asked under a lease, or told of a write."""
+        if claim is not _ELSEWHERE:
+            self.inner.vouch(claim, carrier)
 
     @property
     def resolvers(self) -> Any:
@@ -93,6 +103,10 @@ class ShardTier:
             return self._sharding.of_object(snapshot) == self._at
         except NotKeyedError:
             return False
+
+    def give_back(self, leases: Iterable[object]) -> None:
+        """Let others have them."""
+        self.inner.give_back([lease for lease in leases if lease is not _ELSEWHERE])
 
     def fill(self, filled: Sequence[tuple[object, Snapshot]]) -> int:
         """Keep what a lower tier gave and belongs here, where the lease still stands."""

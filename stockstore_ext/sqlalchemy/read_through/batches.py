@@ -67,7 +67,7 @@ class MemoryBatches:
     def rows(self, session: Session, cls: type, lookups: Sequence[Lookup]) -> list[Row] | None:
         """Give the rows of lookups of one key, ``None`` where not all of them are plain hits."""
         store, keys = self._store, keys_of(cls)
-        if store is None or listening or store.tenant_rules or asking.get() is not None or not lookups:
+        if store is None or listening or store.tenant_rules or asking.get() is not None or not lookups or not store.is_fresh():
             return None
         if lookups[0].plan is not keys.identity or len(lookups[0].values) > 1 or kinds_of(cls, keys.identity)[0] not in _QUICK:
             return None

@@ -57,6 +57,7 @@ def compile_hit(store: ProcessMemoryStore, classes: Classes, glance: Glance, cls
             or store.tenant_rules
             or asking.get() is not None
             or len(manager) != width
+            or ((contact := store.contact) is not None and contact.fresh_until <= _now())
             or not is_sure(session, cls)
         ):
             return None

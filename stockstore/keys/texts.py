@@ -1,0 +1,76 @@
+"""Key texts read back: what they name."""
+
+from typing import NamedTuple
+from urllib.parse import unquote
+
+from stockstore.keys.encoding import Canonical
+from stockstore.keys.plans import KEY_LIMIT, KeyPlan, Native
+
+NAMESPACE_LIMIT = 40
+
+
+class KeyText(NamedTuple):
+    """What a key text says.
+
+    Attributes:
+        namespace: As keys show it.
+        label: Of a class; empty where all of a namespace is meant.
+        space: The names of a key, or an index as lists show it; empty where all of a class is meant.
+        values: In their canonical forms; ``None`` where they are not told, as by a digest.
+    """
+
+    namespace: str
+    label: str
+    space: str
+    values: tuple[Canonical, ...] | None
+
+    def native(self, plan: KeyPlan) -> Native | None:
+        """Give the place beside the records of an identity; ``None`` where it is not told, and may be any."""
+        if self.values is None or self.label != plan.label:
+            return None
+        if self.space.startswith("*"):
+            return ((self.space,), *self.values)
+        if plan.record_space != f"{self.label}:{self.space}" or len(self.values) != len(plan.names):
+            return None
+        return self.values[0] if len(plan.names) == 1 else self.values
+
+
+def read_text(text: str) -> KeyText | None:
+    """Give what a key text says; ``None`` where it is none.
+
+    >>> read_text("shop:app.User:tenant,username:i1:sann%20lee")
+    KeyText(namespace='shop', label='app.User', space='tenant,username', values=(1, 'ann lee'))
+    >>> read_text("shop:app.User:").space, read_text("shop:").label, read_text("shop")
+    ('', '', None)
+    """
+    namespace, colon, rest = text.partition(":")
+    if not colon:
+        return None
+    label, _, rest = rest.partition(":")
+    space, _, values = rest.partition(":")
+    return KeyText(namespace, label, space, _values(values) if values and len(text) < KEY_LIMIT else None)
+
+
+def _values(text: str) -> tuple[Canonical, ...] | None:
+    try:
+        return tuple(map(_value, text.split(":")))
+    except ValueError:
+        return None
+
+
+def _value(text: str) -> Canonical:
+    kind, rest = text[:1], text[1:]
+    if kind == "i":
+        return int(rest)
+    if kind == "x":
+        return int(rest, 16)
+    return unquote(rest, errors="surrogatepass") if kind == "s" else (text,)
+
+
+def namespace_in(text: str) -> str | None:
+    """Give the namespace that keys show so; ``None`` where it is shortened.
+
+    >>> namespace_in("a%20b")
+    'a b'
+    """
+    return unquote(text, errors="surrogatepass") if len(text) < NAMESPACE_LIMIT else None

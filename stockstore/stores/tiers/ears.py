@@ -1,0 +1,72 @@
+"""What process memory hears of channels."""
+
+import logging
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+from weakref import ref
+
+from stockstore.instrumentation import emit, listening
+from stockstore.keys.texts import read_text
+from stockstore.stores.claimed import ClaimedSpaces
+from stockstore.stores.tiers.telling import tell_places
+
+if TYPE_CHECKING:
+    from stockstore.stores.local import LocalStore
+
+TICKETS: Final = 10_000
+"""Own tickets remembered; the message of an older one drops what its writer has kept."""
+_log: Final = logging.getLogger(__name__)
+
+
+class OwnTickets:
+    """The tickets under which a memory has marked places itself: of these writes it need not be told."""
+
+    def __init__(self) -> None:
+        """Start with none."""
+        self._tickets: OrderedDict[bytes, None] = OrderedDict()
+
+    def add(self, ticket: bytes) -> None:
+        """Remember one; of a write without a ticket, which has an empty one, everybody is told."""
+        if ticket:
+            self._tickets[ticket] = None
+        if len(self._tickets) > TICKETS:
+            self._tickets.popitem(last=False)
+
+    def __contains__(self, ticket: bytes) -> bool:
+        """Whether it is one of them."""
+        return ticket in self._tickets
+
+
+class Ear:
+    """What one memory hears of one channel.
+
+    Attributes:
+        is_exact: Whether memory and those who publish have the same setting of the namespace. Otherwise what is named is dropped in
+            every namespace.
+    """
+
+    def __init__(self, store: "LocalStore", own: OwnTickets, *, is_exact: bool) -> None:
+        """Keep no store alive."""
+        self._spaces: ClaimedSpaces = store._spaces
+        self._store = ref(store)
+        self._own = own
+        self.is_exact = is_exact
+
+    def heard(self, texts: Sequence[str], ticket: bytes) -> None:
+        """Drop what is named, unless it is told of this memory's own write."""
+        if ticket in self._own:
+            return
+        keys = [key for text in texts if (key := read_text(text)) is not None]
+        if len(keys) < len(texts):
+            _log.warning("a channel named what is no key; process memory is emptied: %r", [*texts][:3])
+            self.flush("gap")
+        records, classes = self._spaces.hear(keys, exact=self.is_exact)
+        if listening and (store := self._store()) is not None:
+            tell_places("hear", store, records, classes)
+
+    def flush(self, reason: str) -> None:
+        """Drop everything."""
+        self._spaces.flush()
+        if listening and (store := self._store()) is not None:
+            emit("flush", store, reason=reason)

@@ -1,0 +1,115 @@
+"""Two sides of one database and one Redis, as two processes are: each with its own memory, chain and hook."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from redis import Redis
+from sqlalchemy import Engine, text
+
+from stockstore import ChainedStore, ProcessMemoryStore, RedisStore, SqlAlchemyStore
+from stockstore.channels.redis import RedisChannel
+from tests.stores.shop import Customer
+
+
+class Halting(SqlAlchemyStore):
+    """Lets a test go on in the middle of a read or a write, once each."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(engine=engine)
+        self.after_read: Callable[[], object] | None = None
+        self.before_commit: Callable[[], object] | None = None
+        self.after_commit: Callable[[], object] | None = None
+
+    def batch_fetch(self, cls: type, keys: Sequence[Any], *, session: Any = None) -> list[Any]:
+        """Read, and halt before the rows reach a cache."""
+        found = super().batch_fetch(cls, keys, session=session)
+        self._halt("after_read")
+        return found
+
+    def batch_store(self, objects: Sequence[object], before_commit: Any = None) -> Any:
+        """Halt when the caches have been told, before and after the commit."""
+
+        def told(connection: Any, outcome: Any) -> None:
+            if before_commit is not None:
+                before_commit(connection, outcome)
+            self._halt("before_commit")
+
+        outcome = super().batch_store(objects, told)
+        self._halt("after_commit")
+        return outcome
+
+    def _halt(self, where: str) -> None:
+        step = getattr(self, where)
+        setattr(self, where, None)
+        if step is not None:
+            step()
+
+
+class Side:
+    """One process's memory above the shared Redis and the database."""
+
+    def __init__(self, url: str, engine: Engine, *, namespace: str = "stockstore", **options: Any) -> None:
+        self.memory = ProcessMemoryStore(**{"namespace": namespace, **options})
+        self.redis = RedisStore(url, namespace=namespace)
+        self.database = Halting(engine)
+        self.chain = ChainedStore([self.memory, self.redis, self.database])
+        self.engine = engine
+
+    def name(self, key: Any = 1) -> str | None:
+        """Read a customer's name through the chain."""
+        customer = self.chain.get(Customer, key)
+        return None if customer is None else customer.name
+
+    def kept(self, key: Any = 1) -> str | None:
+        """Give the name that stands in memory."""
+        customer = self.memory.get(Customer, key)
+        return None if customer is None else customer.name
+
+    def write(self, name: str, key: int = 1, **columns: Any) -> None:
+        """Write a customer through the chain."""
+        self.chain.put(Customer(id=key, email=f"e{key}", name=name, **columns))
+
+    def caught_up(self) -> None:
+        """Wait until all that was published by now has been heard."""
+        heard(self.redis)
+
+
+class Deaf:
+    """Listens, and does nothing."""
+
+    def heard(self, texts: Sequence[str], ticket: bytes) -> None:
+        """Do nothing."""
+
+    def flush(self, reason: str) -> None:
+        """Do nothing."""
+
+
+def heard(redis: RedisStore) -> None:
+    """Wait until this process has heard all that was published by now: a new listener has the thread beat at once."""
+    contact = RedisChannel(redis.backend.client).join(Deaf(), 1.0)  # type: ignore[attr-defined]
+    contact.begin()
+    assert contact.settled.wait(20)
+    contact.leave()
+
+
+def unseen(engine: Engine, name: str) -> None:
+    """Change all customers past every cache."""
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE customers SET name = :name"), {"name": name})
+
+
+@contextmanager
+def two_sides(url: str, engine: Engine, **options: Any) -> Iterator[tuple[Side, Side]]:
+    """Give two sides whose memories both hold the first customer."""
+    mine, theirs = Side(url, engine, **options), Side(url, engine, **options)
+    with mine.chain, theirs.chain:
+        theirs.write("old")
+        assert (mine.name(), mine.kept()) == ("old", "old")
+        theirs.caught_up()
+        yield mine, theirs
+
+
+def client_of(url: str) -> "Redis":
+    """Give a client."""
+    return Redis.from_url(url)
