@@ -2,16 +2,15 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 from redis import Redis
-from redis.sentinel import Sentinel
 
 from stockstore.backends import RedisBackend
 from stockstore.errors import CacheUnreachable
 from tests.backends.faults import ITEM, KEY, OPERATIONS, TIMEOUT, Faults, Operation
 from tests.servers.redis import RedisServer
+from tests.servers.redis_sentinel import SentinelServer
 from tests.servers.server import folder
 
 pytestmark = pytest.mark.sa_agnostic
@@ -113,26 +112,3 @@ def test_a_sentinels_primary_works(start_redis: Callable[..., RedisServer]) -> N
         primary.stop()
         with pytest.raises(CacheUnreachable, match="Sentinel's caches"):
             backend.get_many([KEY])
-
-
-class SentinelServer(RedisServer):
-    """A Sentinel that watches one primary, called `caches`."""
-
-    def __init__(self, directory: Path, primary: RedisServer) -> None:
-        self.primary = primary
-        super().__init__(directory)
-
-    def command(self, listen: str) -> list[str]:
-        """Give `redis-server` with a configuration file, which Sentinel wants to write to."""
-        config = self.directory / "sentinel.conf"
-        watch = f"sentinel monitor caches 127.0.0.1 {self.primary.port} 1"
-        config.write_text(f"bind {listen}\nport {self.port}\nprotected-mode no\ndir {self.directory}\n{watch}\n")
-        config.chmod(0o666)
-        return [self.binary, str(config), "--sentinel"]
-
-    @contextlib.contextmanager
-    def client(self) -> Iterator[Redis]:
-        """Give the client that asks this Sentinel for its server."""
-        sentinel = Sentinel([("127.0.0.1", self.port)])  # type: ignore[no-untyped-call]
-        with contextlib.closing(sentinel.master_for("caches")) as client:  # type: ignore[no-untyped-call]
-            yield client

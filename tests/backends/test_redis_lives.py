@@ -15,8 +15,8 @@ from stockstore.backends.redis_identity import Life, life_of
 from stockstore.cells import generation_of, pack_alias, tickets_of
 from stockstore.errors import CacheUnreachable
 from stockstore.testing.coherent_basics import alias, bodies, body, fresh_token, item, lease
-from tests.backends.test_redis_faults import SentinelServer
 from tests.servers.redis import RedisServer
+from tests.servers.redis_sentinel import SentinelServer
 from tests.servers.server import folder, wait_until
 
 pytestmark = pytest.mark.sa_agnostic

@@ -10,12 +10,12 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from stockstore import StockstoreError
-from tests.race.caches import is_cache_url
 from tests.race.defences import check, without
 from tests.race.job import FAULTS, MEMORIES, ON_UNREACHABLE, PROTOCOLS, READS
 from tests.race.log import POINTS
 from tests.race.mutations import MUTATIONS
 from tests.race.report import failing, render
+from tests.race.running import NAMED, is_cache_url
 from tests.race.supervisor import Options, race, running_servers, seeded
 from tests.servers.source import NoServer
 
@@ -31,7 +31,9 @@ def parser() -> argparse.ArgumentParser:
     made = _Parser(prog="race", description="Races processes over one cache and one database, and judges every read.")
     made.add_argument("--seconds", type=_positive, default=60.0, help="how long (60)")
     made.add_argument("--processes", type=_count, default=8, help="how many at the same time (8)")
-    made.add_argument("--cache", type=_cache, default="redis", help="redis or memcached for a server of its own, or a URL")
+    made.add_argument(
+        "--cache", type=_cache, default="redis", help="redis, cluster, sentinel or memcached for servers of its own, or a URL"
+    )
     made.add_argument("--database", type=_database, default="postgresql", help="postgresql for a server of its own, or a URL of one")
     made.add_argument("--protocol", choices=PROTOCOLS, default="strict")
     made.add_argument("--faults", type=_faults, default=(), help=f"some of {','.join(FAULTS)}")
@@ -83,8 +85,8 @@ def _count(text: str) -> int:
 
 
 def _cache(text: str) -> str:
-    if text not in {"redis", "memcached"} and not is_cache_url(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is neither redis nor memcached nor a URL of either")
+    if text not in NAMED and not is_cache_url(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(NAMED)}, nor a URL of one")
     return text
 
 
@@ -123,6 +125,8 @@ def main(arguments: list[str] | None = None) -> int:
         parser().error(f"{given.protocol} knows no --reads {given.reads}: it has no sessions that read through a cache")
     if given.protocol.startswith("naive") and given.memory:
         parser().error(f"{given.protocol} knows no --memory: it has one cache alone")
+    if given.cache.startswith(("cluster", "sentinel")) and (given.reads == "awaited" or given.protocol.startswith("naive")):
+        parser().error("a cluster and Sentinels are raced by the library's protocols and blocking clients only")
     options = Options(
         seconds=given.seconds,
         processes=given.processes,

@@ -18,6 +18,7 @@ from tests.race.job import Job
 from tests.race.log import Log
 from tests.race.models import Seen, item_class
 from tests.race.naive import Driver, MemcachedDriver, NaiveAccess, RedisDriver, seen_of
+from tests.race.scattered import client_of
 
 _BULK_LIMIT: Final = 4
 
@@ -123,7 +124,8 @@ def cache_of(job: Job) -> BackendStore:
     """Make the library's store for the cache."""
     if urlsplit(job.cache).scheme == "memcached":
         return MemcacheStore(urlsplit(job.cache).netloc.split(","), namespace=job.namespace)
-    return RedisStore(job.cache, namespace=job.namespace)
+    client = client_of(job.cache)
+    return RedisStore(job.cache if client is None else None, client=client, namespace=job.namespace)
 
 
 def memory_of(job: Job, slot: int) -> ProcessMemoryStore | None:

@@ -1,19 +1,15 @@
 """The cache servers of a race, as those see them who disturb them."""
 
-import contextlib
+import random
 import socket
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
 from redis import Redis
 
-from tests.servers.memcached import running_memcached
-from tests.servers.redis import running_redis
 from tests.servers.server import Server
 
-_REDIS_SCHEMES = ("redis", "rediss", "unix")
 _FILLER = 2000
 
 
@@ -56,6 +52,14 @@ class CacheServer(ABC):
 
     def save(self) -> bool:
         """Keep on disk what it holds now, and say whether it can."""
+        return False
+
+    def fail_over(self, chance: random.Random) -> bool:
+        """Put a replica in a primary's place, be it behind, and say whether there is one."""
+        return False
+
+    def reshard(self, chance: random.Random) -> bool:
+        """Move a slot to another node, bit by bit, and say whether there are several."""
         return False
 
 
@@ -137,24 +141,3 @@ class MemcachedServerOf(CacheServer):
                     answered += part
                 said += answered
         return said
-
-
-def is_cache_url(text: str) -> bool:
-    """Whether a text is the URL of a cache that can race."""
-    return urlsplit(text).scheme in {*_REDIS_SCHEMES, "memcached"}
-
-
-@contextlib.contextmanager
-def running_cache(cache: str, *, small: bool) -> Iterator[CacheServer]:
-    """Give the cache of a URL, or run a Redis or memcached; a small one drops values for want of memory, but no markers where it can tell."""
-    if cache == "redis":
-        options = ["--maxmemory", "4mb", "--maxmemory-policy", "volatile-random"] if small else []
-        with running_redis(*options) as server:
-            yield RedisServerOf(server.url, server)
-    elif cache == "memcached":
-        with running_memcached(*(["-m", "2"] if small else [])) as server:
-            yield MemcachedServerOf(f"memcached://{server.address}", server)
-    elif urlsplit(cache).scheme in _REDIS_SCHEMES:
-        yield RedisServerOf(cache)
-    else:
-        yield MemcachedServerOf(cache)

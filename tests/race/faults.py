@@ -29,6 +29,8 @@ _EVERY: Final = {
     "drop": 0.7,
     "delay": 0.5,
     "cut": 0.4,
+    "failover": 0.7,
+    "reshard": 0.5,
 }
 """Seconds between two faults of a sort, in the mean."""
 _CUT = text(
@@ -146,6 +148,20 @@ class Faults:
         finally:
             self._cache.fill_up(full=False)
         self.injected["oom"] += 1
+
+    def _failover(self, chance: random.Random) -> None:
+        with self._server:
+            self._if_possible("failover", self._cache.fail_over(chance))
+
+    def _reshard(self, chance: random.Random) -> None:
+        with self._server:
+            self._if_possible("reshard", self._cache.reshard(chance))
+
+    def _if_possible(self, sort: str, done: bool) -> None:
+        if done:
+            self.injected[sort] += 1
+        else:
+            self._over.wait()
 
     # -- connections -----------------------------------------------------------------------------
 

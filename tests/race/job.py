@@ -8,11 +8,11 @@ from typing import Final, NamedTuple
 from tests.race.failpoints import Odds
 
 PROTOCOLS: Final = ("strict", "fast", "naive", "naive-delete")
-FAULTS: Final = ("kill", "stop", "freeze", "evict", "flush", "restart", "oom", "drop", "delay", "cut")
+FAULTS: Final = ("kill", "stop", "freeze", "evict", "flush", "restart", "oom", "drop", "delay", "cut", "failover", "reshard")
 ON_UNREACHABLE: Final = ("outbox", "commit", "abort")
 READS: Final = ("store", "sessions", "awaited")
 MEMORIES: Final = ("bounded",)
-UNREACHABLE: Final = frozenset({"freeze", "restart", "oom", "drop"})
+UNREACHABLE: Final = frozenset({"freeze", "restart", "oom", "drop", "failover"})
 """Faults that keep writers from marking."""
 
 _FOR_EVER: Final = 10**18

@@ -13,16 +13,16 @@ from tests.model.protocols import STRICT, STRICT_OUTBOX, Protocol
 
 def _in_script(name: str, *changes: tuple[str, str]) -> None:
     """Change the text of a step's script, wherever it is used."""
-    from stockstore.backends import redis, redis_exchange, redis_scripts
+    from stockstore.backends import redis, redis_scripts
 
     step = getattr(redis_scripts, name)
-    text = step.on_server.text
+    text = step.text
     for old, new in changes:
         if text.count(old) != 1:
             raise LookupError(f"the script {name} does not have {old!r} once, so that this defence cannot be taken away")
         text = text.replace(old, new)
-    changed = redis_scripts._step(text)
-    for module in (redis, redis_exchange, redis_scripts):
+    changed = redis_scripts._script(text)
+    for module in (redis, redis_scripts):
         for known in [known for known, value in vars(module).items() if value is step]:
             setattr(module, known, changed)
 
@@ -67,7 +67,7 @@ def _keep_where_marker_was_lost() -> None:
 
 
 def _no_server_id() -> None:
-    from stockstore.backends import redis_exchange
+    from stockstore.backends import redis_cluster, redis_exchange
 
     for name in ("FOLLOW", "LEASE", "MARK", "INVALIDATE"):
         _in_script(name, ("return (tag == 86 or tag == 76)", "return false and (tag == 86 or tag == 76)"))
@@ -75,7 +75,7 @@ def _no_server_id() -> None:
     def usable_cells(keys: Sequence[str], cells: Sequence[bytes | None], life: bytes) -> dict[str, bytes]:
         return {key: cell for key, cell in zip(keys, cells, strict=True) if cell is not None}
 
-    redis_exchange.usable_cells = usable_cells
+    redis_exchange.usable_cells = redis_cluster.usable_cells = usable_cells  # type: ignore[attr-defined]
 
 
 def _generation_of_the_release() -> None:

@@ -19,7 +19,7 @@ from sqlalchemy import Engine, create_engine
 from sqlalchemy.pool import NullPool
 
 from tests.race import report
-from tests.race.caches import CacheServer, running_cache
+from tests.race.caches import CacheServer
 from tests.race.checker import Verdict, histories, judge
 from tests.race.drain import look
 from tests.race.failpoints import Odds
@@ -28,6 +28,7 @@ from tests.race.job import UNREACHABLE, Job
 from tests.race.log import records_in
 from tests.race.models import drop_rows, make_rows
 from tests.race.puts import PUTS, make_puts
+from tests.race.running import running_cache
 from tests.race.unseen import clean, make_outbox, write_unseen
 from tests.race.worker import run
 from tests.servers.postgres import running_postgres
@@ -37,7 +38,7 @@ _START_SECONDS: Final = 60.0
 _LOOK_SECONDS: Final = 0.02
 _SHOWN: Final = 2000
 LOST_MARKERS: Final = (
-    "markers are lost by a flush, and memcached evicts them too: a read between such a writer's COMMIT and its acknowledgement "
+    "markers are lost by a flush or a fail-over, and memcached evicts them too: a read between such a writer's COMMIT and its acknowledgement "
     "may be older than another one before it (non-linearizable), but none after the acknowledgement"
 )
 _KILL, _PAUSE = 0.01, 0.004
@@ -244,7 +245,8 @@ class _Race:
         gated, note = report.gates(self._options.protocol, self._options.faults, self._options.on_unreachable, bounded=bool(verdict.bound))
         lossy = (
             LOST_MARKERS
-            if "flush" in self._options.faults or (figures["faults injected"]["evictions"] and "memcached" in self.job.cache)
+            if {"flush", "failover"} & set(self._options.faults)
+            or (figures["faults injected"]["evictions"] and "memcached" in self.job.cache)
             else ""
         )
         left_out = (

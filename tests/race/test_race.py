@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -60,6 +61,16 @@ def test_memory_is_never_further_behind_than_it_may_be(redis_url: str, postgres_
 
 
 @pytest.mark.sa_agnostic
+@pytest.mark.parametrize(("cache", "faults"), [("cluster", "failover,reshard"), ("sentinel", "failover")])
+def test_strict_is_right_while_primaries_are_replaced(postgres_schema_url: str, cache: str, faults: str) -> None:
+    """No read is stale, and nothing is stale, lost or marked at rest, though a replica that is behind takes over, and slots move."""
+    servers = ["--cache", cache, "--database", postgres_schema_url]
+    done = race(*servers, "--seconds", "4", "--processes", "2", "--faults", faults, "--on-unreachable", "abort")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert all(re.search(rf"^ +{fault} +[1-9]", done.stdout, re.MULTILINE) for fault in faults.split(",")), done.stdout
+
+
+@pytest.mark.sa_agnostic
 def test_the_naive_way_is_found_stale(redis_url: str, postgres_schema_url: str, tmp_path: Path) -> None:
     """The same race sees the staleness of a cache that is written after the commit."""
     late = ["--pause", "after read:0.5", "--pause", "before fill:0.5", "--pause", "after commit:0.3"]
@@ -94,7 +105,8 @@ def test_each_defence_can_be_taken_away(name: str) -> None:
     [
         (["--seconds", "x"], "'x' is no number of seconds above 0"),
         (["--processes", "0"], "'0' is no number from 1 on"),
-        (["--cache", "http://localhost"], "'http://localhost' is neither redis nor memcached nor a URL of either"),
+        (["--cache", "http://localhost"], "'http://localhost' is none of redis, cluster, sentinel, memcached, nor a URL of one"),
+        (["--cache", "cluster", "--reads", "awaited"], "raced by the library's protocols and blocking clients only"),
         (["--database", "sqlite://"], "'sqlite://' is no URL of a PostgreSQL"),
         (["--faults", "kill,fire"], "no fault is called fire; there are kill,"),
         (["--protocol", "naive", "--reads", "sessions"], "naive knows no --reads sessions"),

@@ -89,6 +89,33 @@ class ClusterServers:
         port = next(port for (first, last), port in ports.items() if first <= slot <= last)
         return next(node for node in self.nodes if node.port == port)
 
+    def heal(self) -> None:
+        """Wait until nothing is amiss, and empty all nodes."""
+        wait_until(self.is_whole, "the cluster")
+        for node in self.nodes:
+            if node.is_primary:
+                node.client.flushall()
+
+    def replica(self) -> ClusterNodeServer:
+        """Give the replica, of which there is one at any time."""
+        return next(node for node in self.nodes if not node.is_primary)
+
+    def primary_by(self, replica: ClusterNodeServer) -> ClusterNodeServer:
+        """Give the node whose replica one is."""
+        port = replica.client.info("replication")["master_port"]
+        return next(node for node in self.nodes if node.port == port)
+
+    def fail_over(self) -> ClusterNodeServer:
+        """Kill the primary that has a replica, put that in its place, start it again, and give what it has become: the replica."""
+        replica = self.replica()
+        fallen = self.primary_by(replica)
+        fallen.stop()
+        try:
+            self.take_over(replica)
+        finally:
+            fallen.start()
+        return fallen
+
     def take_over(self, replica: ClusterNodeServer) -> None:
         """Let a replica take its primary's place at once, whatever it has not got yet."""
         replica.client.execute_command("CLUSTER FAILOVER", "TAKEOVER")
