@@ -74,9 +74,13 @@ class AsyncStore:
 
     # -- one object -----------------------------------------------------------------------------
 
-    async def get(self, cls: type[T], key: Key = MISSING, *, session: "AsyncSession | Session | None" = None, **names: object) -> T | None:
+    async def get(
+        self, cls: type[T], key: Key = MISSING, *, session: "AsyncSession | Session | None" = None, strict: bool = False, **names: object
+    ) -> T | None:
         """As ``Store.get``; the session may be an ``AsyncSession``."""
         plain = session if session is None else _sync_session(session)
+        if strict:
+            return await greenlet_spawn(self._store.get, cls, key, session=plain, strict=True, **names)
         if self._quick is not None:
             found: T | None = self._quick(cls, key, session=plain, **names)
             if found is not None or self._is_local:
@@ -88,10 +92,10 @@ class AsyncStore:
         return await greenlet_spawn(self._store.get, cls, key, session=plain, **names)
 
     async def get_all(
-        self, cls: type[T], key: Key = MISSING, *, session: "AsyncSession | Session | None" = None, **names: object
+        self, cls: type[T], key: Key = MISSING, *, session: "AsyncSession | Session | None" = None, strict: bool = False, **names: object
     ) -> list[T]:
         """As ``Store.get_all``; the session may be an ``AsyncSession``."""
-        return await greenlet_spawn(self._store.get_all, cls, key, session=_sync_session(session), **names)
+        return await greenlet_spawn(self._store.get_all, cls, key, session=_sync_session(session), strict=strict, **names)
 
     async def put(self, obj: object) -> None:
         """As ``Store.put``."""
@@ -120,8 +124,12 @@ class AsyncStore:
 
     # -- batches --------------------------------------------------------------------------------
 
-    async def batch_get(self, cls: type[T], keys: Iterable[Key], *, session: "AsyncSession | Session | None" = None) -> list[T | None]:
-        """As ``Store.batch_get``; the session may be an ``AsyncSession``."""
+    async def batch_get(
+        self, cls: type[T], keys: Iterable[Key], *, session: "AsyncSession | Session | None" = None, strict: bool = False
+    ) -> list[T | None]:
+        """As ``Store.batch_get``; the session may be an ``AsyncSession``, and ``strict`` is as for ``get``."""
+        if strict:
+            return await greenlet_spawn(lambda: self._store.strictly(cls).batch_get(cls, keys, session=_sync_session(session)))
         if self._is_local:
             return self._store.batch_get(cls, keys, session=_sync_session(session))
         if self._direct is not None and session is None:

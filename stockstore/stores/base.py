@@ -219,22 +219,31 @@ class Store(ABC):
         """
         self.batch_put([obj])
 
-    def get(self, cls: type[T], key: Key = MISSING, *, session: "Session | None" = None, **names: object) -> T | None:
+    def get(self, cls: type[T], key: Key = MISSING, *, session: "Session | None" = None, strict: bool = False, **names: object) -> T | None:
         """Give the object of a key, or ``None``.
 
         Args:
             cls: The class, or a base class of the object.
             key: A dict of names, or the bare value (a tuple, for several names) of the canonical key.
             session: Give a mapped object as a persistent one of this session.
+            strict: Take no answer of a cache in this process that may be as old as its ``max_staleness``, but ask the tiers below it.
             **names: The key as keywords instead.
 
         Raises:
             UnknownKeyError: The key is not declared, or incomplete.
             NotKeyedError: The class declares no keys.
         """
-        return self.batch_get(cls, [one_key(key, names)], session=session)[0]
+        asked = self.strictly(cls) if strict else self
+        return asked.batch_get(cls, [one_key(key, names)], session=session)[0]
 
-    def get_all(self, cls: type[T], key: Key = MISSING, *, session: "Session | None" = None, **names: object) -> list[T]:
+    def strictly(self, cls: type) -> "Store":
+        """Give the store whose answers for a class are none of a cache in this process that may be old: most are that themselves."""
+        del cls
+        return self
+
+    def get_all(
+        self, cls: type[T], key: Key = MISSING, *, session: "Session | None" = None, strict: bool = False, **names: object
+    ) -> list[T]:
         """Give all objects with these values of an index, ordered by their primary keys; an empty list where there are none.
 
         Each object carries the values, and each that carries them is there: caches keep such lists as true as objects.
@@ -243,6 +252,7 @@ class Store(ABC):
             cls: The class, or a base class of the objects; it has ``__indexes__``.
             key: A dict of an index's names, or the bare value where the class has one index alone.
             session: Give the objects as persistent ones of this session.
+            strict: As for ``get``.
             **names: The values as keywords instead.
 
         Raises:
@@ -251,7 +261,8 @@ class Store(ABC):
         """
         from stockstore.stores.cache import restore_all
 
-        (rows,) = self.batch_list(cls, [keys_of(cls).listed(one_key(key, names))], session=session)
+        asked = self.strictly(cls) if strict else self
+        (rows,) = asked.batch_list(cls, [keys_of(cls).listed(one_key(key, names))], session=session)
         return cast("list[T]", restore_all(rows, session))
 
     def delete(self, target: object, key: Key = MISSING, **names: object) -> bool:

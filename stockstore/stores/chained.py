@@ -66,6 +66,7 @@ class ChainedStore(Store):
         self._io = _io_of(self._tiers)
         self._levels: dict[type, int] = {}
         self._origins: dict[int, Origin] = {}
+        self._strict: dict[tuple[Store, ...], ChainedStore] = {}
         self._quick: ProcessMemoryStore | None = None
         self._told: ProcessMemoryStore | None = None
         self._memory: LocalStore | None = None
@@ -91,10 +92,12 @@ class ChainedStore(Store):
 
     # -- reading --------------------------------------------------------------------------------
 
-    def get(self, cls: type[T], key: Key = MISSING, *, session: "Session | None" = None, **names: object) -> T | None:
+    def get(self, cls: type[T], key: Key = MISSING, *, session: "Session | None" = None, strict: bool = False, **names: object) -> T | None:
         """Give the object of a key from the first tier that has it, or ``None``."""
+        if strict:
+            return self.strictly(cls).get(cls, key, session=session, strict=False, **names)
         if self._quick is not None:
-            found = self._quick.get(cls, key, session=session, **names)
+            found = self._quick.get(cls, key, session=session, strict=False, **names)
             if found is not None:
                 return found
             # It is asked again, for a lease.
@@ -103,20 +106,36 @@ class ChainedStore(Store):
             found = self._told.told_hit(cls, one_key(key, names))
             if found is not None:
                 return found
-        return super().get(cls, key, session=session, **names)
+        return super().get(cls, key, session=session, strict=False, **names)
 
     def get_from_memory(self, cls: type[T], key: Key = MISSING, *, session: "Session | None" = None, **names: object) -> T | None:
         """Give the object of a key where the first tier is in process memory and has it; no I/O."""
         if self._memory is None:
             return None
-        found = self._memory.get(cls, key, session=session, **names)
+        found = self._memory.get(cls, key, session=session, strict=False, **names)
         if found is None:
             # As above.
             self._memory._counters.add(misses=-1)  # noqa: SLF001 - a store as this one
         return found
 
-    def batch_get(self, cls: type[T], keys: Iterable[Key], *, session: "Session | None" = None) -> list[T | None]:
-        """Give the objects of these keys, in their positions, ``None`` where no tier has one."""
+    def strictly(self, cls: type) -> Store:
+        """Give a chain of the tiers without those of which other processes' writes may be unseen for a moment."""
+        level = self._level(cls)
+        self._origin(cls)
+        above = tuple(tier for tier in self._tiers[:level] if not _is_bounded(tier))
+        kept = (*above, *self._tiers[level:])
+        if len(kept) == len(self._tiers):
+            return self
+        chain = self._strict.get(kept)
+        if chain is None:
+            chain = self._strict.setdefault(kept, ChainedStore(kept))
+            chain._counters = self._counters  # noqa: SLF001 - a store as this one
+        return chain
+
+    def batch_get(self, cls: type[T], keys: Iterable[Key], *, session: "Session | None" = None, strict: bool = False) -> list[T | None]:
+        """Give the objects of these keys, in their positions, ``None`` where no tier has one; ``strict`` as for ``get``."""
+        if strict:
+            return self.strictly(cls).batch_get(cls, keys, session=session)
         return cast("list[T | None]", restore_all(self._fetched(cls, keys_in(keys), session), session))
 
     def batch_fetch(self, cls: type, keys: Sequence[Key], *, session: "Session | None" = None) -> list[Snapshot | None]:
@@ -319,6 +338,11 @@ class ChainedStore(Store):
     def __repr__(self) -> str:
         """Name the tiers, without passwords."""
         return f"{type(self).__name__}([{', '.join(map(repr, self._tiers))}])"
+
+
+def _is_bounded(tier: Store) -> bool:
+    """Whether a cache in this process may be old for a moment by what others write."""
+    return isinstance(tier, LocalStore) and tier_of(tier).standing().level != "strict"
 
 
 def _flat(stores: Iterable[Store]) -> Iterator[Store]:

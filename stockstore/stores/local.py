@@ -13,8 +13,10 @@ from stockstore.errors import CodecError, ConfigurationError, NotKeyedError
 from stockstore.keys import Key, KeyPlan, Lookup, Native, class_name, keys_of
 from stockstore.lifetimes import Lifetime
 from stockstore.stores.arguments import keys_in
+from stockstore.stores.base import Store
 from stockstore.stores.cache import Alias, CacheStore, Entry, Namespace
 from stockstore.stores.claimed import ClaimedSpaces
+from stockstore.stores.null import NullStore
 from stockstore.stores.snapshots import ObjectSnapshot, RowSnapshot, Snapshot
 from stockstore.stores.spaces import AliasKeys, Cells
 
@@ -50,6 +52,11 @@ class LocalStore(CacheStore):
     """The channel that the store was given."""
     finds_channel = False
     """Whether it takes that of a tier below it."""
+
+    def strictly(self, cls: type) -> Store:
+        """Give a store that has nothing, where others write what this one keeps."""
+        del cls
+        return self if self.contact is None else NullStore()
 
     def listen(self, contact: Freshness) -> None:
         """Be believed from now on only while a channel is heard."""

@@ -43,11 +43,13 @@ class Driven(Store):
     def put(self, obj: object) -> None:
         self.run(self.awaited.put(obj))
 
-    def get(self, cls: type[T], key: Key = MISSING, *, session: Session | None = None, **names: object) -> T | None:
-        return self.run(self.awaited.get(cls, key, session=session, **names))
+    def get(self, cls: type[T], key: Key = MISSING, *, session: Session | None = None, strict: bool = False, **names: object) -> T | None:
+        return self.run(self.awaited.get(cls, key, session=session, strict=strict, **names))
 
-    def get_all(self, cls: type[T], key: Key = MISSING, *, session: Session | None = None, **names: object) -> list[T]:
-        return self.run(self.awaited.get_all(cls, key, session=session, **names))
+    def get_all(
+        self, cls: type[T], key: Key = MISSING, *, session: Session | None = None, strict: bool = False, **names: object
+    ) -> list[T]:
+        return self.run(self.awaited.get_all(cls, key, session=session, strict=strict, **names))
 
     def delete(self, target: object, key: Key = MISSING, **names: object) -> bool:
         return self.run(self.awaited.delete(target, key, **names))

@@ -4,16 +4,19 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, insert, select
 from sqlalchemy.orm import Session
 
 from stockstore import ChainedStore, ProcessMemoryStore, RedisStore
+from stockstore.evidence import Outbox
 from stockstore.instrumentation import Event, hooked
 from stockstore.stores.tiers import tier_of
-from stockstore_ext.sqlalchemy import SessionSync
+from stockstore.stores.tiers.ears import Ear
+from stockstore_ext.sqlalchemy import SessionSync, triggers
+from stockstore_ext.sqlalchemy.janitor import Janitor
 from tests.channels.conftest import Sides
 from tests.channels.sides import Side, client_of, heard, two_sides, unseen
-from tests.servers.server import wait_until
+from tests.stores.listed import Animal
 from tests.stores.shop import Customer
 
 
@@ -281,18 +284,92 @@ def _identity() -> Any:
     return keys_of(Customer).identity
 
 
-# -- losses -----------------------------------------------------------------------------------------
+# -- strict reads ---------------------------------------------------------------------------------
 
 
-def test_a_subscriber_that_is_killed(sides: Sides, redis_url: str) -> None:
-    """What is written while nobody listens is not read for longer than the bound, and memory is emptied before it is believed again."""
+def test_a_strict_read(sides: Sides, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where memory has not heard yet, a strict read gives what the shared cache has, by every verb."""
     mine, theirs = sides
-    events: list[Event] = []
-    with hooked(events.append):
-        client_of(redis_url).client_kill_filter(_type="pubsub")
-        wait_until(lambda: any(event.kind == "flush" for event in events), "memory to be emptied")
-    assert {event.reason for event in events if event.kind == "flush"} == {"connection"}
-    assert mine.kept() is None
+    monkeypatch.setattr(Ear, "heard", lambda *_: None)
     theirs.write("new")
-    mine.caught_up()
-    assert (mine.name(), mine.kept()) == ("new", "new")
+    theirs.caught_up()
+    assert mine.name() == "old"
+    strict = [
+        mine.chain.get(Customer, 1, strict=True),
+        mine.chain.get(Customer, id=1, strict=True),
+        *mine.chain.batch_get(Customer, [1], strict=True),
+        mine.chain.get(Customer, email="e1", strict=True),
+    ]
+    assert [found and found.name for found in strict] == ["new"] * 4
+    assert mine.memory.get(Customer, 1, strict=True) is None
+    assert mine.name() == "old"
+
+
+def test_a_list(redis_url: str, db: Engine, namespace: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list that another process changes is dropped; until that is heard a strict read gives the new one."""
+    Animal.metadata.create_all(db)
+    mine, theirs = Side(redis_url, db, namespace=namespace), Side(redis_url, db, namespace=namespace)
+    with mine.chain, theirs.chain:
+        theirs.chain.put(Animal(id=1, owner_id=7, kind="animal"))
+        assert _ids(mine) == [1]
+        mine.caught_up()
+        with db.begin() as connection:
+            connection.execute(insert(Animal).values(id=9, owner_id=7, kind="animal"))
+        assert _ids(mine) == [1]
+        with monkeypatch.context() as patch:
+            patch.setattr(Ear, "heard", lambda *_: None)
+            theirs.chain.put(Animal(id=2, owner_id=7, kind="animal"))
+            theirs.caught_up()
+            assert [_ids(mine), [animal.id for animal in mine.chain.get_all(Animal, 7, strict=True)]] == [[1], [1, 2, 9]]
+        theirs.chain.put(Animal(id=3, owner_id=7, kind="animal"))
+        theirs.caught_up()
+        assert _ids(mine) == [1, 2, 3, 9]
+    Animal.metadata.drop_all(db)
+
+
+def _ids(side: Side) -> list[int]:
+    return [animal.id for animal in side.chain.get_all(Animal, 7)]
+
+
+def test_sessions_that_read_through(sides: Sides) -> None:
+    """Sessions that are served from memory see what another process has written, by each of the ways to a hit."""
+    mine, theirs = sides
+    sync = SessionSync(mine.chain, read_through=True).attach(Session)
+    try:
+        for name in ("one", "two"):
+            assert _read_through(mine) == [theirs.name()] * 3
+            unseen(mine.engine, "unseen")
+            assert _read_through(mine) == [theirs.name()] * 3
+            theirs.write(name)
+            theirs.caught_up()
+        assert _read_through(mine) == ["two"] * 3
+        unseen(mine.engine, "unseen")
+        theirs.redis.clear()
+        mine.caught_up()
+        assert _read_through(mine) == ["unseen"] * 3
+    finally:
+        sync.detach()
+
+
+def _read_through(side: Side) -> list[str]:
+    with Session(side.engine) as one, Session(side.engine) as other, Session(side.engine) as third:
+        rows = [one.get_one(Customer, 1), other.scalars(select(Customer).where(Customer.id == 1)).one()]
+        return [row.name for row in (*rows, *third.scalars(select(Customer).where(Customer.id.in_([1]))))]
+
+
+def test_what_triggers_have_noted(sides: Sides, redis_url: str) -> None:
+    """A statement of nobody that the library knows is told by trigger, outbox and janitor."""
+    mine, _ = sides
+    Outbox().create(mine.engine)
+    with mine.engine.begin() as connection:
+        triggers.install(connection, ["customers"], namespaces=[mine.memory._namespace()])
+    try:
+        unseen(mine.engine, "new")
+        assert mine.name() == "old"
+        Janitor(mine.engine, [mine.redis]).run_once()
+        mine.caught_up()
+        assert (mine.kept(), mine.name()) == (None, "new")
+    finally:
+        with mine.engine.begin() as connection:
+            triggers.remove(connection, ["customers"])
+        Outbox().definition.drop(mine.engine)

@@ -116,7 +116,7 @@ class CountingMapping(Counting, MappingStore):
     """The mixin over a mapping."""
 
 
-class CountingChain(Counting, ChainedStore):
+class CountingChain(Counting, ChainedStore):  # type: ignore[misc]
     """The mixin over a chain."""
 
 

@@ -194,7 +194,7 @@ def test_a_subclass_of_a_chain_is_one_tier() -> None:
     calls: list[str] = []
 
     class Audited(ChainedStore):
-        def batch_get(self, cls, keys, *, session=None):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+        def batch_get(self, cls, keys, *, session=None):  # type: ignore[no-untyped-def, override] # noqa: ANN001, ANN202
             calls.append("get")
             return super().batch_get(cls, keys, session=session)
 

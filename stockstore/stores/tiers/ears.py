@@ -46,12 +46,17 @@ class Ear:
             every namespace.
     """
 
-    def __init__(self, store: "LocalStore", own: OwnTickets, *, is_exact: bool) -> None:
+    def __init__(self, store: "LocalStore", own: OwnTickets, name: str, *, is_exact: bool) -> None:
         """Keep no store alive."""
+        self._name = name
         self._spaces: ClaimedSpaces = store._spaces
         self._store = ref(store)
         self._own = own
         self.is_exact = is_exact
+
+    def __repr__(self) -> str:
+        """Name the channel."""
+        return self._name
 
     def heard(self, texts: Sequence[str], ticket: bytes) -> None:
         """Drop what is named, unless it is told of this memory's own write."""

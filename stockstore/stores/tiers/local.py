@@ -139,7 +139,7 @@ class LocalTier:
     def _listen(self, channel: Channel, *, is_exact: bool) -> Ear:
         ear = self._ears.get(channel.address)
         if ear is None:
-            ear = self._ears[channel.address] = Ear(self._store, self._own, is_exact=is_exact)
+            ear = self._ears[channel.address] = Ear(self._store, self._own, repr(channel), is_exact=is_exact)
             self._store.listen(channel.join(ear, self._store.max_staleness or math.inf))
         ear.is_exact = ear.is_exact and is_exact
         return ear
@@ -184,8 +184,12 @@ class LocalTier:
             return Standing("strict", "no other process can write its origin")
         if self._store.max_staleness is None:
             return Standing("strict", "max_staleness=None says that no other process writes its origin")
+        level = f"bounded {self._store.max_staleness:g} s"
+        if not self._ears:
+            return Standing(level, "what other processes write is not seen here before max_staleness is over")
+        heard = ", ".join(sorted({repr(ear) for ear in self._ears.values()}))
         return Standing(
-            f"bounded {self._store.max_staleness:g} s", "what other processes write is not seen here before max_staleness is over"
+            level, f"what other processes write is heard by {heard}; where nothing was for max_staleness, this tier is passed by"
         )
 
     def holds(self, cls: type) -> bool:
