@@ -138,12 +138,13 @@ class Contact:
         self._receiver = receiver
         self.listener = listener
         self.max_staleness = max_staleness
-        self.settled = threading.Event()
         self.forget()
 
     def forget(self) -> None:
         """Be as at first: nothing in memory is fresh."""
         self.fresh_until, self.flushed_at = -math.inf, math.inf
+        # Not the one that was: a thread that a fork has left behind may have been at work on it.
+        self.settled = threading.Event()
 
     def begin(self) -> None:
         """Have the thread run, anew in a forked process; cheap where it does."""

@@ -28,10 +28,15 @@ class OwnTickets:
 
     def add(self, ticket: bytes) -> None:
         """Remember one; of a write without a ticket, which has an empty one, everybody is told."""
+        tickets = self._tickets
         if ticket:
-            self._tickets[ticket] = None
-        if len(self._tickets) > TICKETS:
-            self._tickets.popitem(last=False)
+            tickets[ticket] = None
+        if len(tickets) > TICKETS:
+            tickets.popitem(last=False)
+
+    def forget(self) -> None:
+        """Remember none of them."""
+        self._tickets = OrderedDict()
 
     def __contains__(self, ticket: bytes) -> bool:
         """Whether it is one of them."""
@@ -72,6 +77,8 @@ class Ear:
 
     def flush(self, reason: str) -> None:
         """Drop everything."""
+        # In a forked process they are its parent's, of whose writes it has to be told.
+        self._own.forget()
         self._spaces.flush()
         if listening and (store := self._store()) is not None:
             emit("flush", store, reason=reason)
