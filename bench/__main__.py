@@ -16,6 +16,7 @@ SUBJECTS: Final = {
     "hits": "memory_hits",
     "threads": "threads",
     "redis": "redis_batches",
+    "cluster": "redis_cluster",
     "memcached": "memcached_batches",
     "peers": "remote_peers",
     "hydration": "hydration",

@@ -9,6 +9,7 @@ from typing_extensions import Self
 from tests.servers.memcached import running_memcached
 from tests.servers.postgres import fresh_schema, running_postgres
 from tests.servers.redis import running_redis
+from tests.servers.redis_cluster import running_redis_nodes
 
 
 class Servers:
@@ -27,6 +28,10 @@ class Servers:
     @cached_property
     def redis(self) -> str:
         return self._redis or self._started.enter_context(running_redis()).url
+
+    def redis_cluster(self, nodes: int) -> str:
+        """Give the URL of a cluster of so many nodes, of our own."""
+        return self._started.enter_context(running_redis_nodes(nodes)).url
 
     @cached_property
     def memcached(self) -> list[str]:

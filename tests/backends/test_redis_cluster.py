@@ -1,0 +1,242 @@
+"""A cluster whose primaries are replaced and whose slots move: nothing old is believed, and nothing is done by halves."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+import pytest
+from redis.connection import AbstractConnection
+
+from stockstore.backends import RedisBackend
+from stockstore.backends.redis_shards import Shard, by_shard, without_tag
+from stockstore.cells import generation_of
+from stockstore.errors import CacheUnreachable, ConfigurationError
+from stockstore.testing.coherent_basics import bodies, body, fresh_token, item, lease
+from tests.servers.redis_cluster import SLOTS, ClusterNodeServer, ClusterServers, running_redis_nodes, slots_of
+from tests.servers.server import wait_until
+
+pytestmark = pytest.mark.sa_agnostic
+
+ONE, TWO = b"db.1", b"db.2"
+GENERATION = "n:C:"
+KEYS = [f"n:C:id:i{number}" for number in range(100)]
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[ClusterServers]:
+    """Three primaries, and a replica of the first."""
+    with running_redis_nodes(3, 1) as nodes:
+        yield nodes
+
+
+@pytest.fixture
+def cluster(nodes: ClusterServers) -> ClusterServers:
+    """The same, healthy and empty."""
+    nodes.heal()
+    return nodes
+
+
+@pytest.fixture
+def connect(cluster: ClusterServers) -> Iterator[Callable[[], RedisBackend]]:
+    """A function that gives a backend with a client of its own."""
+    with contextlib.ExitStack() as stack:
+        yield lambda: RedisBackend(client=stack.enter_context(cluster.client(socket_timeout=2)))
+
+
+def shard_of(key: str) -> Shard:
+    """Give where a key lies."""
+    (shard,) = by_shard([key], [key])
+    return shard
+
+
+def keys_of(cluster: ClusterServers, node: ClusterNodeServer) -> list[str]:
+    """Give the keys that a primary has."""
+    slots = [slots for slots, port in slots_of(cluster.nodes[2].client).items() if port == node.port]
+    return [key for key in KEYS if any(first <= shard_of(key).slot <= last for first, last in slots)]
+
+
+def noting(events: list[str], name: str, original: Callable[..., object]) -> Callable[..., object]:
+    """Give a method that notes each call of it."""
+
+    def noted(*arguments: object, **options: object) -> object:
+        events.append(name)
+        return original(*arguments, **options)
+
+    return noted
+
+
+def test_a_class_is_spread_evenly_over_all_slots() -> None:
+    """Whatever its name, a class has a slot in each sixteenth of them, and keys of all sorts are spread over these."""
+    for head in ("n:C:", "shop:models.User:", "tenant-7:models.User:"):
+        for kind in ("i%d", "s%dx", "i%d0"):
+            groups = by_shard(keys := [f"{head}id:{kind % number}" for number in range(3200)], keys)
+            assert sorted(shard.slot * 16 // SLOTS for shard in groups) == list(range(16))
+            assert all(150 < len(group) < 250 for group in groups.values())
+
+
+def test_redis_agrees_about_the_slots(connect: Callable[[], RedisBackend], cluster: ClusterServers) -> None:
+    """Each key lies in the slot that was reckoned, under its tag."""
+    connect().put_many([item(key, b"body") for key in KEYS])
+    for node in cluster.nodes[:3]:
+        for key in map(bytes.decode, node.client.keys()):
+            assert node.client.execute_command("CLUSTER KEYSLOT", key) == shard_of(without_tag(key)).slot
+
+
+def test_a_batch_asks_all_nodes_at_once(
+    connect: Callable[[], RedisBackend], cluster: ClusterServers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Everything is sent before the first answer is read, and each node is asked once."""
+    backend, events = connect(), list[str]()
+    backend.put_many([item(key, b"body") for key in KEYS])
+    for name in ("send_packed_command", "read_response"):
+        monkeypatch.setattr(AbstractConnection, name, noting(events, name.partition("_")[0], getattr(AbstractConnection, name)))
+    steps: list[Callable[[], object]] = [
+        lambda: backend.get_many([*KEYS, GENERATION]),
+        lambda: backend.lease_many(dict.fromkeys(KEYS), fresh_token(), GENERATION),
+        lambda: backend.fill_many([item(key, b"read") for key in KEYS], fresh_token()),
+        lambda: backend.mark_many(KEYS, ONE, ["n:S:"], [GENERATION]),
+        lambda: backend.release_many(KEYS, ONE, committed=True, values=[item(key, b"new") for key in KEYS]),
+        lambda: backend.invalidate_many(KEYS),
+    ]
+    for step in [*steps, *steps]:
+        events.clear()
+        step()
+    for step in steps:
+        events.clear()
+        step()
+        assert events[:4] == ["send", "send", "send", "read"]
+        assert "send" not in events[3:]
+
+
+def test_a_slot_that_moves_is_followed(connect: Callable[[], RedisBackend], cluster: ClusterServers) -> None:
+    """At every moment of a move each step does all keys once: those that are still there, those that are gone, and those between."""
+    backend, source, to = connect(), cluster.nodes[1], cluster.nodes[2]
+    mine = [key for key in KEYS if shard_of(key) == shard_of(keys_of(cluster, source)[0])]
+    backend.put_many([item(key, b"old") for key in KEYS])
+    slot = shard_of(mine[0]).slot
+    cluster.begin_move(slot, to)
+    assert set(backend.get_many(KEYS)) == set(KEYS)
+    assert cluster.move_keys(slot, source, to, 2) == 2
+    # What has moved is of the other node's life.
+    assert len(backend.get_many(KEYS)) == len(KEYS) - 2
+    token = fresh_token()
+    granted = backend.lease_many(dict.fromkeys([*mine, "n:C:id:new"]), token, GENERATION).granted
+    assert len(granted) == 3
+    assert backend.fill_many([item(key, b"new") for key in granted], token) == len(granted)
+    backend.mark_many(mine, ONE)
+    cluster.move_keys(slot, source, to, 1)
+    assert backend.get_many(mine) == dict.fromkeys(mine, b"W-" + ONE)
+    assert backend.release_many(mine, ONE, committed=True, values=[item(key, b"new") for key in mine]) == len(mine)
+    cluster.end_move(slot, source, to)
+    assert backend.invalidate_many(mine) <= len(mine)
+    assert backend.get_many(mine) == {}
+    backend.put_many([item(key, b"last") for key in mine])
+    assert bodies(connect(), *mine) == dict.fromkeys(mine, body(b"last"))
+
+
+def test_markers_move_with_their_slot(connect: Callable[[], RedisBackend], cluster: ClusterServers) -> None:
+    """A marker is honoured at the new node, a lease is not filled there, and a slot that comes back has nothing that was outdated meanwhile."""
+    backend, source, to = connect(), cluster.nodes[1], cluster.nodes[2]
+    marked, leased, old, *_ = [key for key in KEYS if shard_of(key) == shard_of(keys_of(cluster, source)[0])]
+    backend.put_many([item(old, b"old")])
+    backend.mark_many([marked], ONE)
+    token = lease(backend, leased)
+    cluster.move(shard_of(old).slot, to)
+    assert backend.get_many([marked, leased, old]) == {marked: b"W-" + ONE}
+    assert backend.fill_many([item(leased, b"old")], token) == 0
+    backend.mark_many([old], TWO)
+    backend.release_many([old], TWO, committed=True)
+    cluster.move(shard_of(old).slot, source)
+    assert backend.get_many([marked, leased, old]).keys() - {leased} == {marked}
+    assert backend.release_many([marked], ONE, committed=True, values=[item(marked, b"new")]) == 1
+    assert bodies(backend, marked) == {marked: body(b"new")}
+
+
+def test_a_replica_that_takes_over_reads_as_empty(connect: Callable[[], RedisBackend], cluster: ClusterServers) -> None:
+    """Of the values that it has none is believed; its markers are, and one that it never got leaves nothing behind."""
+    backend, late = connect(), connect()
+    replica = cluster.replica()
+    primary = cluster.primary_by(replica)
+    one, two, three, four, *_ = keys_of(cluster, primary)
+    backend.put_many([item(key, b"old") for key in KEYS])
+    backend.mark_many([one], ONE)
+    primary.client.wait(1, 4000)
+    primary.client.execute_command("CLIENT", "KILL", "TYPE", "replica")
+    backend.mark_many([two], TWO)
+    cluster.fail_over()
+    cells = late.get_many(KEYS)
+    assert cells[one] == b"W-" + ONE
+    assert {three, four}.isdisjoint(cells)
+    late.put_many([item(two, b"old")])
+    assert backend.release_many([one, two], ONE, committed=False) == 1
+    assert backend.release_many([two], TWO, committed=True, values=[item(two, b"new")]) in (0, 1)
+    assert bodies(late, two) in ({}, {two: body(b"new")})
+    elsewhere = [key for key in KEYS if key not in keys_of(cluster, replica)]
+    assert set(late.get_many(elsewhere)) == set(elsewhere)
+
+
+def test_an_idle_connection_does_not_outlive_its_primarys_office(
+    connect: Callable[[], RedisBackend], cluster: ClusterServers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node that lost its office and won it back has what it had, and is not believed by a connection from before."""
+    backend = connect()
+    replica = cluster.replica()
+    primary = cluster.primary_by(replica)
+    key = keys_of(cluster, primary)[0]
+    backend.put_many([item(key, b"old")])
+    assert bodies(backend, key) == {key: body(b"old")}
+    primary.client.wait(1, 4000)
+    for taking in (replica, primary):
+        cluster.take_over(taking)
+        wait_until(cluster.is_whole, "the cluster")
+    assert primary.client.exists(shard_of(key).tag + key)
+    monkeypatch.setattr("stockstore.backends.redis_cluster._IDLE_SECONDS", 0.0)
+    assert backend.get_many([key]) == {}
+
+
+def test_a_generation_is_one_for_all_nodes(connect: Callable[[], RedisBackend]) -> None:
+    """All leases of a call carry it, whichever node has it, and where a writer is at work on it none is left."""
+    backend = connect()
+    first = backend.lease_many(dict.fromkeys(KEYS[:50]), fresh_token(), GENERATION)
+    second = connect().lease_many(dict.fromkeys(KEYS[50:]), fresh_token(), GENERATION)
+    assert first.generation == second.generation == generation_of(backend.get_many([GENERATION])[GENERATION])
+    assert backend.mark_many(KEYS, ONE, ["n:S:"], [GENERATION]) == {GENERATION: first.generation}
+    backend.release_many(KEYS, ONE, committed=True)
+    backend.mark_many([], TWO, [GENERATION])
+    stopped = backend.lease_many(dict.fromkeys(KEYS), fresh_token(), GENERATION)
+    assert (stopped.generation, stopped.granted) == (None, frozenset())
+    assert backend.get_many(KEYS) == {}
+
+
+def test_a_node_that_is_gone_is_unreachable_at_once(connect: Callable[[], RedisBackend], cluster: ClusterServers) -> None:
+    """What it has cannot be asked for, what others have can; and its return is noticed."""
+    backend, node = connect(), cluster.nodes[1]
+    gone = keys_of(cluster, node)
+    backend.put_many([item(key, b"body") for key in KEYS])
+    node.stop()
+    with pytest.raises(CacheUnreachable):
+        backend.get_many(KEYS)
+    with pytest.raises(CacheUnreachable):
+        backend.mark_many(gone, ONE)
+    node.start()
+    wait_until(cluster.is_whole, "the cluster")
+    assert backend.get_many(gone) == {}
+    backend.put_many([item(key, b"new") for key in gone])
+    assert bodies(backend, *gone) == dict.fromkeys(gone, body(b"new"))
+
+
+def test_scripts_are_loaded_again_where_a_node_forgot_them(connect: Callable[[], RedisBackend], cluster: ClusterServers) -> None:
+    """A node without the scripts gets them once more, unseen by the caller."""
+    backend = connect()
+    for _ in range(2):
+        for node in cluster.nodes:
+            node.client.script_flush()
+        backend.put_many([item(key, b"body") for key in KEYS])
+        assert len(backend.get_many(KEYS)) == len(KEYS)
+
+
+def test_a_client_that_reads_from_replicas_is_refused(cluster: ClusterServers) -> None:
+    """They may be behind, and no life tells."""
+    with cluster.client() as client:
+        client.read_from_replicas = True
+        with pytest.raises(ConfigurationError, match="reads from replicas"):
+            RedisBackend(client=client)
