@@ -10,6 +10,8 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from stockstore import BackendStore, ChainedStore, MemcacheStore, ProcessMemoryStore, RedisStore, SqlAlchemyStore
 from stockstore.cells import is_marker
+from stockstore.channels.postgresql_line import PostgresLine
+from stockstore.channels.redis import RedisLine
 from stockstore.keys import keys_of, namespace_text
 from stockstore_ext.sqlalchemy import SessionSync
 from tests.race.awaited import AwaitedAccess
@@ -26,6 +28,8 @@ _BULK_LIMIT: Final = 4
 def open_access(job: Job, slot: int, points: Failpoints, log: Log) -> Any:
     """Open what a process reads and writes by, with its failpoints set."""
     pool = {"pool_size": job.readers + 2, "max_overflow": 4, "connect_args": {"application_name": "stockstore-race"}}
+    if job.memory in {"channel", "postgresql"}:
+        points.in_channel(RedisLine if job.memory == "channel" else PostgresLine)
     item = item_class(1 + slot % job.releases)
     kind: type[Session] = type("RaceSession", (Session,), {})
     if job.reads == "awaited":
@@ -63,7 +67,7 @@ class OwnAccess:
         self._store = ChainedStore([*([memory] if memory else []), cache, SqlAlchemyStore(engine=engine)])
         self._sync = SessionSync(self._store, read_through=job.reads == "sessions", **_options(job)).attach(sessions)
 
-    def read(self, by: str, values: Sequence[Any]) -> list[Seen | None]:
+    def read(self, by: str, values: Sequence[Any], *, strict: bool = False) -> list[Seen | None]:
         """Give rows through the chain."""
         if len(values) == 1:
             return [_seen(self._store.get(self.item, {by: values[0]}))]
@@ -109,14 +113,16 @@ class OwnAccess:
 class SessionAccess(OwnAccess):
     """The library's way where sessions are all that the application knows."""
 
-    def read(self, by: str, values: Sequence[Any]) -> list[Seen | None]:
+    def read(self, by: str, values: Sequence[Any], *, strict: bool = False) -> list[Seen | None]:
         """Give rows by a session of their own."""
+        options = {"stockstore_strict": True} if strict else {}
         with self.sessions() as session:
             if by == "id" and len(values) == 1:
-                return [_seen(session.get(self.item, values[0]))]
+                return [_seen(session.get(self.item, values[0], execution_options=options))]
             column = getattr(self.item, by)
             wanted = column == values[0] if len(values) == 1 else column.in_(values)
-            rows = {getattr(row, by): _seen(row) for row in session.scalars(select(self.item).where(wanted))}
+            found = session.scalars(select(self.item).where(wanted), execution_options=options)
+            rows = {getattr(row, by): _seen(row) for row in found}
         return [rows.get(value) for value in values]
 
 
@@ -132,7 +138,8 @@ def memory_of(job: Job, slot: int) -> ProcessMemoryStore | None:
     """Make the library's store for the memory of a process, in a namespace that is the cache's in every other process only."""
     if job.memory is None:
         return None
-    return ProcessMemoryStore(max_staleness=job.max_staleness, namespace=job.namespace if slot % 2 else "mine")
+    channel = {"channel": "auto", "postgresql": job.database}.get(job.memory)
+    return ProcessMemoryStore(max_staleness=job.max_staleness, channel=channel, namespace=job.namespace if slot % 2 else "mine")
 
 
 def _seen(row: Any) -> Seen | None:

@@ -2,16 +2,18 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Final, NamedTuple
 
+from tests.model import memory
 from tests.model.explore import explore
+from tests.model.memory import Memory
 from tests.race.caches import CacheServer
 from tests.race.failpoints import Odds
 from tests.race.mutations import MUTATIONS, Mutation
 from tests.race.report import failing
-from tests.race.supervisor import Options, race
+from tests.race.supervisor import LOSE, Options, race
 
 _ROUND_SECONDS: Final = 8.0
 
@@ -51,7 +53,7 @@ def without(options: Options, name: str) -> Options:
         options,
         mutation=name,
         faults=mutation.faults,
-        odds=Odds(mutation.kill, 0.0, 0.1, mutation.raised),
+        odds=Odds(mutation.kill, 0.0, 0.1, mutation.raised, LOSE if "lose" in mutation.faults else 0.0),
         outbox=mutation.outbox,
         ways=mutation.ways,
         keys=mutation.keys,
@@ -76,8 +78,9 @@ def _by_model(mutation: Mutation) -> str | None:
     if mutation.defect is None:
         return None
     protocol, writers, faults = mutation.model
-    broken = replace(protocol, **{mutation.defect: not getattr(protocol, mutation.defect)})
-    return ", ".join(explore(broken, writers, faults)) or None
+    search: Callable[..., Mapping[str, object]] = memory.explore if isinstance(protocol, Memory) else explore
+    broken = replace(protocol, **{mutation.defect: not getattr(protocol, mutation.defect)})  # type: ignore[arg-type]
+    return ", ".join(search(broken, writers, faults)) or None
 
 
 def check(options: Options, cache: CacheServer, database: str) -> int:

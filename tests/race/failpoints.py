@@ -14,12 +14,13 @@ from sqlalchemy import Connection, Engine, event
 from sqlalchemy.orm import Session
 
 from stockstore.aio.bridge import await_only, in_greenlet
+from stockstore.channels import Heard
 from tests.race.log import Log
 
 _LEASE, _VALUE, _MARKER = b"L", b"V", b"W"
 _GENERATION_SIZE: Final = 17
 _COMMIT_SECONDS: Final = 0.002
-_READING: Final = frozenset({"before lease", "after lease", "after read", "before fill"})
+_READING: Final = frozenset({"before lease", "after lease", "after read", "before fill", "before message"})
 _READERS: Final = 10
 
 
@@ -39,6 +40,8 @@ class Odds(NamedTuple):
     longest: float = 0.05
     raised: Mapping[str, float] = {}
     """Points at which pauses are likelier."""
+    lose: float = 0.0
+    """How likely it is that a message of the channel is not heard."""
 
 
 class Failpoints:
@@ -104,6 +107,22 @@ class Failpoints:
         self._wrap(backend, "fill_many", self._filling)
         self._wrap(backend, "mark_many", self._marking)
         self._wrap(backend, "release_many", self._releasing)
+
+    def in_channel(self, line: type[Any]) -> None:
+        """Hold up and lose what a kind of channel has sent, and count it."""
+        receive = line.receive
+
+        @wraps(receive)
+        def receiving(self_: Any) -> Any:
+            return [item for item in receive(self_) if not isinstance(item, Heard) or self._hears()]
+
+        line.receive = receiving
+
+    def _hears(self) -> bool:
+        self.reach("before message")
+        lost = self._chance.random() < self._odds.lose
+        self._log.count("messages lost" if lost else "messages heard")
+        return not lost
 
     def _wrap(self, backend: type[Any], name: str, wrapper: Callable[..., Any]) -> None:
         step = getattr(backend, name)

@@ -32,10 +32,15 @@ _EVERY: Final = {
     "failover": 0.7,
     "reshard": 0.5,
 }
-"""Seconds between two faults of a sort, in the mean."""
+"""Seconds between two faults of a sort, in the mean; what is not in here the processes do to themselves."""
 _CUT = text(
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'stockstore-race'"
     " AND pid <> pg_backend_pid() ORDER BY random() LIMIT 1"
+)
+
+_CUT_LISTENERS = text(
+    "SELECT CAST(pg_terminate_backend(pid) AS integer) FROM pg_stat_activity WHERE datname = current_database()"
+    " AND pid <> pg_backend_pid() AND (query LIKE 'LISTEN %' OR query LIKE '%pg_listening_channels%')"
 )
 
 
@@ -54,7 +59,7 @@ class Faults:
         self.injected: Counter[str] = Counter()
         self.errors: list[str] = []
         self.impossible = sorted(sort for sort in sorts if cache.process is None and sort in NEED_PROCESS)
-        possible = [sort for sort in sorts if sort not in self.impossible]
+        possible = [sort for sort in sorts if sort in _EVERY and sort not in self.impossible]
         self._threads = [threading.Thread(target=self._repeat, args=(sort, random.Random(f"{seed}.{sort}"))) for sort in possible]
         # A server is stopped and started by one at a time.
         self._server = threading.Lock()
@@ -174,7 +179,9 @@ class Faults:
         self.injected["drop (database)"] += 1
 
     def _cut(self, chance: random.Random) -> None:
-        if cut := self._cache.cut():
+        with self._engine.begin() as connection:
+            listening = sum(connection.scalars(_CUT_LISTENERS))
+        if cut := self._cache.cut() + listening:
             self.injected["cut"] += 1
             self.injected["channels cut"] += cut
 

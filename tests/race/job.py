@@ -8,13 +8,14 @@ from typing import Final, NamedTuple
 from tests.race.failpoints import Odds
 
 PROTOCOLS: Final = ("strict", "fast", "naive", "naive-delete")
-FAULTS: Final = ("kill", "stop", "freeze", "evict", "flush", "restart", "oom", "drop", "delay", "cut", "failover", "reshard")
+FAULTS: Final = ("kill", "stop", "freeze", "evict", "flush", "restart", "oom", "drop", "delay", "cut", "lose", "failover", "reshard")
 ON_UNREACHABLE: Final = ("outbox", "commit", "abort")
 READS: Final = ("store", "sessions", "awaited")
-MEMORIES: Final = ("bounded",)
+MEMORIES: Final = ("channel", "bounded", "postgresql")
 UNREACHABLE: Final = frozenset({"freeze", "restart", "oom", "drop", "failover"})
 """Faults that keep writers from marking."""
 
+_READ_ON: Final = 2 * 10**9
 _FOR_EVER: Final = 10**18
 
 
@@ -43,6 +44,8 @@ class Job(NamedTuple):
     """What keeps the process memory true that each process has above the cache; ``None`` where it has none."""
     max_staleness: float = 1.0
     """For how many seconds that memory may be behind."""
+    strict_reads: bool = False
+    """Whether every other read asks for more than that."""
     mutation: str | None = None
     """A defence that the processes do without."""
     ways: Mapping[str, int] | None = None
@@ -66,6 +69,11 @@ class Job(NamedTuple):
     def is_over(self) -> bool:
         """Whether to stop."""
         return self.nanoseconds_left() <= 0
+
+    @property
+    def is_written(self) -> bool:
+        """Whether to write no more: where there is memory, readers go on for a while, so that it holds something at rest."""
+        return self.nanoseconds_left() <= (_READ_ON if self.memory else 0)
 
     def is_ready(self, slot: int) -> bool:
         """Whether a process has begun."""

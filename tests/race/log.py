@@ -25,6 +25,7 @@ POINTS: Final = (
     "after lease",
     "after read",
     "before fill",
+    "before message",
 )
 """Where a process may be killed or held up."""
 
@@ -38,6 +39,8 @@ _COUNTED: Final = (
     "memory hits",
     "memory misses",
     "memory bypasses",
+    "messages heard",
+    "messages lost",
     "marks",
     "releases",
     "writes attempted",

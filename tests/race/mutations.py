@@ -3,11 +3,15 @@
 Their scripts and methods are patched in the processes, never in files. A patch that does not fit any more is an error.
 """
 
+import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
+from tests.model import memory
 from tests.model.machine import INVISIBLE, KEYED, WIDE, WIDE_ELSEWHERE, Faults
+from tests.model.memory import REMOTE, UNSEEN, Memory
 from tests.model.protocols import STRICT, STRICT_OUTBOX, Protocol
 
 
@@ -101,6 +105,50 @@ def _no_resolver() -> None:
     Resolver.met = lambda *_: 0  # type: ignore[method-assign]
 
 
+def _mark_unpublished() -> None:
+    _in_script("MARK", ("    end\nend\npublish(ticket, marked)", "    end\nend"))
+
+
+def _loss_unpublished() -> None:
+    _in_script("RELEASE", ("if committed and held < marked then publish(ticket, marked) end", ""))
+
+
+def _invalidation_unpublished() -> None:
+    _in_script("INVALIDATE", ("publish('', #KEYS)", ""))
+
+
+def _no_flush_of_subscribers() -> None:
+    from stockstore.channels.receiver import Receiver
+
+    def flush_new(self: Receiver, reason: str) -> bool:
+        new = [contact for contact in list(self._contacts) if contact.flushed_at == math.inf]
+        for contact in new:
+            contact.flushed_at = time.monotonic()
+        return bool(new)
+
+    Receiver.flush_new = flush_new  # type: ignore[method-assign]
+
+
+def _no_gap() -> None:
+    from stockstore.channels.receiver import Receiver
+
+    Receiver.flush = lambda *_: None  # type: ignore[method-assign]
+
+
+def _leases_spared() -> None:
+    from stockstore.coherence.claims import Claims
+
+    Claims.invalidate = lambda *_: None  # type: ignore[method-assign]
+    Claims.invalidate_all = lambda *_: None  # type: ignore[method-assign]
+
+
+def _counted_from_the_answer() -> None:
+    from stockstore.channels.receiver import Receiver
+
+    confirm = Receiver.confirm
+    Receiver.confirm = lambda self, moment: confirm(self, max(moment, time.monotonic()))  # type: ignore[method-assign]
+
+
 def _no_limit() -> None:
     from stockstore.stores.tiers.local import LocalTier
 
@@ -127,7 +175,7 @@ class Mutation(NamedTuple):
     faults: tuple[str, ...]
     raised: Mapping[str, float]
     defect: str | None
-    model: tuple[Protocol, tuple[str, ...], Faults] = (STRICT, (KEYED, KEYED), Faults())
+    model: tuple[Protocol, tuple[str, ...], Faults] | tuple[Memory, tuple[str, ...], memory.Faults] = (STRICT, (KEYED, KEYED), Faults())
     outbox: bool = False
     ways: Mapping[str, int] | None = None
     keys: int = 16
@@ -135,6 +183,7 @@ class Mutation(NamedTuple):
     memory: str | None = None
 
 
+CHANNEL: Final = Memory()
 _SLOW_COMMIT: Final = {"after mark": 0.1, "after commit": 0.1}
 MUTATIONS: Final[dict[str, Mutation]] = {
     "a fill looks for its lease": Mutation(_fill_unleased, (), {"before fill": 0.2}, "unleased"),
@@ -186,7 +235,38 @@ MUTATIONS: Final[dict[str, Mutation]] = {
     "dead writers' markers are resolved": Mutation(
         _no_resolver, ("kill",), {}, "resolver", (STRICT, (KEYED,), Faults(crashes=1)), kill=0.02
     ),
-    "memory is believed for max_staleness": Mutation(_no_limit, (), {}, None, memory="bounded"),
+    "memory is believed for max_staleness": Mutation(
+        _no_limit, (), {}, "believes_for_ever", (Memory(channel=False), (REMOTE,), memory.Faults()), memory="bounded"
+    ),
+    "a mark is published": Mutation(
+        _mark_unpublished, (), {}, "publishes_late", (CHANNEL, (REMOTE,), memory.Faults(crashes=1)), memory="channel"
+    ),
+    "a release that has lost its marker is published": Mutation(
+        _loss_unpublished,
+        ("flush",),
+        {"after mark": 0.3, "before fill": 0.2},
+        "lost_unpublished",
+        (CHANNEL, (REMOTE,), memory.Faults(losses=1)),
+        memory="channel",
+    ),
+    "an invalidation is published": Mutation(
+        _invalidation_unpublished, (), {}, "janitor_silent", (CHANNEL, (UNSEEN,), memory.Faults()), outbox=True, memory="channel"
+    ),
+    "memory is flushed after each subscription": Mutation(
+        _no_flush_of_subscribers, ("cut",), {}, "never_flushes", (CHANNEL, (REMOTE,), memory.Faults(cuts=1)), memory="channel"
+    ),
+    "a gap flushes": Mutation(_no_gap, ("lose",), {}, None, memory="channel"),
+    "a message spoils leases": Mutation(
+        _leases_spared, (), {"before fill": 0.5}, "spares_leases", (CHANNEL, (REMOTE,), memory.Faults()), memory="channel"
+    ),
+    "silence is counted from the question": Mutation(
+        _counted_from_the_answer,
+        ("stop",),
+        {"before message": 0.5},
+        "pong_counts",
+        (CHANNEL, (REMOTE,), memory.Faults(ticks=3)),
+        memory="channel",
+    ),
 }
 
 

@@ -101,7 +101,7 @@ class NaiveAccess:
         self._driver, self._engine, self.item, self.sessions = driver, engine, item, sessions
         self._namespace, self._points, self._log, self._puts = namespace, points, log, puts
 
-    def read(self, by: str, values: Sequence[Any]) -> list[Seen | None]:
+    def read(self, by: str, values: Sequence[Any], *, strict: bool = False) -> list[Seen | None]:
         """Give the rows of ids or slugs."""
         keys = [self._key(by, value) for value in values]
         found = self._found(keys)

@@ -42,6 +42,7 @@ LOST_MARKERS: Final = (
     "may be older than another one before it (non-linearizable), but none after the acknowledgement"
 )
 _KILL, _PAUSE = 0.01, 0.004
+LOSE: Final = 0.02
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ class Options:
     reads: str = "store"
     memory: str | None = None
     max_staleness: float = 1.0
+    strict_reads: bool = False
     on_unreachable: str | None = None
     outbox: bool = True
     releases: int = 1
@@ -85,7 +87,8 @@ class Options:
         if self.odds is not None:
             return self.odds
         held_up = {"stop", "delay"} & set(self.faults)
-        return Odds(_KILL if "kill" in self.faults else 0.0, _PAUSE if held_up else 0.0, raised=self.pauses)
+        lose = LOSE if "lose" in self.faults else 0.0
+        return Odds(_KILL if "kill" in self.faults else 0.0, _PAUSE if held_up else 0.0, raised=self.pauses, lose=lose)
 
 
 @contextlib.contextmanager
@@ -131,6 +134,7 @@ class _Race:
             reads=options.reads,
             memory=options.memory,
             max_staleness=options.max_staleness,
+            strict_reads=options.strict_reads,
             releases=options.releases,
             mutation=options.mutation,
             ways=options.ways,
@@ -152,7 +156,9 @@ class _Race:
             began, evicted = time.monotonic(), self._cache.evictions()
             faults.start()
             self.job.end_at(time.monotonic_ns() + int(self._options.seconds * 1e9))
-            self._keep_running()
+            self._keep_running(lambda: self.job.is_written)
+            faults.stop()
+            self._keep_running(lambda: self.job.is_over)
             seconds = time.monotonic() - began
         finally:
             self.job.end_at(0)
@@ -190,8 +196,8 @@ class _Race:
             self._begin_dead()
             time.sleep(_LOOK_SECONDS)
 
-    def _keep_running(self) -> None:
-        while not self.job.is_over:
+    def _keep_running(self, is_over: Callable[[], bool]) -> None:
+        while not is_over():
             self._begin_dead()
             time.sleep(_LOOK_SECONDS)
 

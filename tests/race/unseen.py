@@ -69,7 +69,7 @@ def write_unseen(job: Job, slot: int, life: int) -> None:
     log, chance = Log(job.folder / f"{slot}.{life}.log"), random.Random(f"{job.seed}.{slot}.{life}")
     job.ready(slot)
     engine, item = create_engine(job.database, connect_args={"application_name": "stockstore-race"}), item_class(1)
-    while not job.is_over:
+    while not job.is_written:
         try:
             with Session(engine) as session:
                 work = Work(session, item, job.session_keys, job.keys, chance)

@@ -8,7 +8,6 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any, Final, Protocol
 
 from sqlalchemy.exc import DBAPIError
@@ -19,7 +18,7 @@ from tests.race.access import open_access
 from tests.race.drain import tell_memory
 from tests.race.failpoints import Failpoints, nap
 from tests.race.job import Job
-from tests.race.log import ABSENT, Log
+from tests.race.log import ABSENT, READ, STRICT, Log
 from tests.race.models import Seen, slug_of
 from tests.race.mutations import take_away
 from tests.race.puts import Putter
@@ -29,6 +28,7 @@ _FLUSH_SECONDS: Final = 0.25
 _BATCH: Final = 16
 _PUTS: Final = 0.15
 _THINK_SECONDS: Final = 0.004
+_STRICT: Final = 0.5
 _STEPS: Final = 4
 _SWITCH_SECONDS: Final = 0.0002
 
@@ -40,8 +40,8 @@ class Access(Protocol):
     sessions: Callable[[], Session]
     memory: ProcessMemoryStore | None
 
-    def read(self, by: str, values: Sequence[Any]) -> list[Seen | None]:
-        """Give what the application reads under ids or slugs."""
+    def read(self, by: str, values: Sequence[Any], *, strict: bool = False) -> list[Seen | None]:
+        """Give what the application reads under ids or slugs; ``strict``: nothing that may be behind."""
 
     def run(self, step: Callable[[], None]) -> None:
         """Do a step of a reader or writer."""
@@ -80,10 +80,10 @@ def run(job: Job, slot: int, life: int) -> None:
         take_away(job.mutation)
         access = open_access(job, slot, points, log)
         own: dict[int, int] = {}
-        loops: list[Callable[[], None]] = [Writer(job, access, log, random.Random(chance.random()), own).step]
-        loops += [Reader(job, access, log, random.Random(chance.random()), own).step for _ in range(job.readers)]
+        writer = Writer(job, access, log, random.Random(chance.random()), own)
+        readers = [Reader(job, access, log, random.Random(chance.random()), own) for _ in range(job.readers)]
         counts = MemoryCounts(access.memory, log)
-        threads = [threading.Thread(target=_loop, args=(job, slot, partial(access.run, loop))) for loop in loops]
+        threads = [threading.Thread(target=_loop, args=(job, slot, access, one)) for one in (*readers, writer)]
         for thread in threads:
             thread.start()
         job.ready(slot)
@@ -100,11 +100,11 @@ def run(job: Job, slot: int, life: int) -> None:
     log.flush()
 
 
-def _loop(job: Job, slot: int, step: Callable[[], None]) -> None:
+def _loop(job: Job, slot: int, access: Access, role: "Reader | Writer") -> None:
     try:
-        while not job.is_over:
+        while not role.is_over:
             for _ in range(_STEPS):
-                step()
+                access.run(role.step)
     except Exception:  # noqa: BLE001 - told to the supervisor
         _report(job, slot)
 
@@ -140,22 +140,28 @@ class Reader:
         """Begin; ``own``: the versions that this process was told to have written."""
         self._job, self._access, self._log, self._chance, self._own = job, access, log, chance, own
 
+    @property
+    def is_over(self) -> bool:
+        """Whether to stop."""
+        return self._job.is_over
+
     def step(self) -> None:
         """Read once."""
         by = "id" if self._chance.random() < 0.7 else "slug"
         number = 1 if self._chance.random() < 0.5 else _BATCH
         asked = self._chance.sample(range(self._job.keys), min(number, self._job.keys))
+        strict = self._job.strict_reads and self._chance.random() < _STRICT
         own = dict(self._own)
         start = time.monotonic_ns()
         try:
-            found = self._access.read(by, asked if by == "id" else [slug_of(number) for number in asked])
+            found = self._access.read(by, asked if by == "id" else [slug_of(number) for number in asked], strict=strict)
         except (DBAPIError, OriginError):
             self._log.count("reads refused by the database")
         except CacheUnreachable:
             self._log.count("reads refused by the cache")
         else:
             end = time.monotonic_ns()
-            self._note(by, asked, found, start, end)
+            self._note(by, asked, found, start, end, STRICT if strict else READ)
             self._note_missed(own, found, start, end)
         if self._access.memory is not None:
             # It answers so fast that the log would be all that the machine writes.
@@ -166,7 +172,7 @@ class Reader:
             if row is not None and 0 <= row.version < own.get(row.id, 0):
                 self._log.missed(row.id, row.version, start, end)
 
-    def _note(self, by: str, asked: Sequence[int], found: Sequence[Seen | None], start: int, end: int) -> None:
+    def _note(self, by: str, asked: Sequence[int], found: Sequence[Seen | None], start: int, end: int, kind: int) -> None:
         noted, aside = [], []
         for number, row in zip(asked, found, strict=True):
             register = number if by == "id" else self._job.keys + number
@@ -178,7 +184,7 @@ class Reader:
                     aside.append((register, row.slug_version))
             else:
                 self._log.wrong(register, start, end)
-        self._log.reads(noted, start, end)
+        self._log.reads(noted, start, end, kind=kind)
         self._log.reads(aside, start, end, aside=True)
 
 
@@ -191,6 +197,11 @@ class Writer:
         weights = WAYS if job.ways is None else {way: job.ways[way.__name__] for way in WAYS if way.__name__ in job.ways}
         self._ways, self._weights = list(weights), list(weights.values())
         self._putter = Putter(job, access, log, chance) if job.session_keys < job.keys else None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether to stop."""
+        return self._job.is_written
 
     def step(self) -> None:
         """Write once, and think."""
