@@ -114,7 +114,7 @@ def _loss_unpublished() -> None:
 
 
 def _invalidation_unpublished() -> None:
-    _in_script("INVALIDATE", ("publish('', #KEYS)", ""))
+    _in_script("INVALIDATE", ("publish(ARGV[#ARGV - 1], #KEYS)", ""))
 
 
 def _no_flush_of_subscribers() -> None:

@@ -61,6 +61,16 @@ def test_memory_is_never_further_behind_than_it_may_be(redis_url: str, postgres_
 
 
 @pytest.mark.sa_agnostic
+def test_a_channel_that_is_cut_and_loses_messages_leaves_nothing_stale(redis_url: str, postgres_schema_url: str, tmp_path: Path) -> None:
+    """No read is further behind than it may be, and no memory holds anything old at rest."""
+    servers = ["--cache", redis_url, "--database", postgres_schema_url]
+    told = figures(tmp_path / "race.json", *servers, "--memory", "--seconds", "6", "--faults", "cut,lose,kill", "--on-unreachable", "abort")
+    assert (told["stale beyond the bound"], told["non-linearizable beyond the bound"], told["stale at rest"]) == (0, 0, 0)
+    assert told["counts"]["messages heard"]
+    assert told["faults injected"]["channels cut"]
+
+
+@pytest.mark.sa_agnostic
 @pytest.mark.parametrize(("cache", "faults"), [("cluster", "failover,reshard"), ("sentinel", "failover")])
 def test_strict_is_right_while_primaries_are_replaced(postgres_schema_url: str, cache: str, faults: str) -> None:
     """No read is stale, and nothing is stale, lost or marked at rest, though a replica that is behind takes over, and slots move."""
