@@ -103,7 +103,7 @@ def _short(name: str) -> str:
 
 @contextlib.contextmanager
 def running_fleet(server: str, cache: str, options: Options, servers: Servers) -> Iterator[Fleet]:
-    """Fill a schema, start a shop on it and the processes that ask, and read every page once; remove all of it at the end."""
+    """Fill a schema, start a shop on it and the processes that ask, and have its caches filled by reading every page; remove all of it at the end."""
     database = servers.empty_database()
     fill(database, options.users)
     urls = _urls(cache, servers, f"load-{uuid.uuid4().hex}")
@@ -114,7 +114,7 @@ def running_fleet(server: str, cache: str, options: Options, servers: Servers) -
         settings = {"SHOP_DATABASE": database.render_as_string(hide_password=False), "SHOP_CACHE": " ".join(_for(server, urls))}
         port, process = stack.enter_context(_running_shop(server, settings, options.workers))
         fleet = Fleet(port, options.workers, process, stack.enter_context(_clients(port, options)))
-        if errors := fleet.ask(None).errors:
+        if urls and (errors := fleet.ask(None).errors):
             raise NotServedError(f"the shop does not answer as it should: {errors[0]}")
         yield fleet
 
