@@ -60,7 +60,7 @@ class Shortcut:
     def rows(self, session: Session, question: Question) -> list[Row] | None:
         """Give the rows, as the longer way would; ``None``: it has to look itself."""
         store, cls = self._store, question.entity.cls
-        if store is None or listening or store.tenant_rules or asking.get() is not None or not question.lookups:
+        if store is None or listening or store.tenant_rules or asking.get() is not None or not question.lookups or not store.is_fresh():
             return None
         shape = self._shape(cls)
         if shape.kind not in _QUICK or not self._glance.is_sure(session, cls):
