@@ -42,6 +42,21 @@ class Leased(NamedTuple):
     generation: bytes | None
 
 
+class Followed(NamedTuple):
+    """What a read of a list found.
+
+    Attributes:
+        generation: The cell of the generation.
+        members: The cells of the list, and, if that is a list of numbers of this generation, of its records; ``None`` for what is
+            absent, as :meth:`CoherentBackend.get_many` says.
+        granted: At which places of these, all of them absent, the caller's lease stands now.
+    """
+
+    generation: bytes | None
+    members: list[bytes | None]
+    granted: frozenset[int]
+
+
 class CoherentBackend(Backend):
     """A shared cache that can compare and set: every step below is atomic per key.
 
@@ -64,6 +79,24 @@ class CoherentBackend(Backend):
 
         Where no value stands at the target (absent, lease, marker), the alias cell itself is given.
         """
+
+    @property
+    def follows_lists(self) -> bool:
+        """Whether :meth:`follow_list` can be asked."""
+        return False
+
+    def follow_list(self, key: str, generation: str, stamp: bytes, prefix: str, token: bytes) -> Followed:
+        """Read a list of numbers along with the records that they name, and lease what is absent of them, in one round trip.
+
+        Args:
+            key: The key of the list.
+            generation: The key of the generation of the list and its records, made as :meth:`lease_many` does where something is leased.
+            stamp: The eight bytes that the list begins with, a MessagePack array of numbers follows; empty: nothing is followed, whatever
+                the cell may be of.
+            prefix: What stands before a number in the key of its record.
+            token: As for :meth:`lease_many`.
+        """
+        raise NotImplementedError(f"{self!r} cannot follow the list {key!r} of {generation!r}: {stamp!r}, {prefix!r}, {token!r}")
 
     @abstractmethod
     def lease_many(self, seen: Mapping[str, bytes | None], token: bytes, generation: str) -> Leased:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar, Union, cast
 
 from stockstore.backends.base import checked_timeouts, target_of
-from stockstore.backends.coherent import LEASE_SECONDS, CoherentBackend, Item, Leased, writing
+from stockstore.backends.coherent import LEASE_SECONDS, CoherentBackend, Followed, Item, Leased, writing
 from stockstore.cells import ALIAS, GENERATION_SIZE, LEASE, NO_GENERATION, VALUE, generation_of
 from stockstore.errors import CacheUnreachable, ConfigurationError, StockstoreError
 
@@ -22,11 +22,13 @@ from stockstore.backends.redis_awaited import OnAwaitedServer
 from stockstore.backends.redis_clients import address_of, channel_name, open_client, refuse_text
 from stockstore.backends.redis_cluster import OnCluster
 from stockstore.backends.redis_exchange import CHUNK, Arguments, Call, Exchange, OnServer, Part, checked_cells
+from stockstore.backends.redis_lists import FOLLOW_LIST
 from stockstore.backends.redis_scripts import FILL, FOLLOW, INVALIDATE, MARK, PUT, RELEASE, TELL, Script
 from stockstore.backends.redis_scripts import LEASE as LEASE_STEP
 
 T = TypeVar("T")
 _LEASED = frozenset({bytes, int, type(None)})
+_NONE_GRANTED: frozenset[int] = frozenset()
 _LEASE_SECONDS = b"%d" % LEASE_SECONDS
 _LONGEST = 2**32 - 1  # seconds, 136 years: what fits into four bytes
 _GENERATION_SECONDS = b"%d" % (30 * 24 * 3600)
@@ -106,6 +108,24 @@ class RedisBackend(CoherentBackend):
                 cells = zip(names, checked_cells(answer), strict=True)
                 found |= {key: cell for key, cell in cells if cell is not None}
         return found
+
+    @property
+    def follows_lists(self) -> bool:
+        """Whether lists and rows are on one server; on a cluster they stand in different slots."""
+        return not self._scattered
+
+    def follow_list(self, key: str, generation: str, stamp: bytes, prefix: str, token: bytes) -> Followed:
+        """Read a list with its records, and lease what is absent, by one script."""
+
+        def arguments(_: Part, life: bytes) -> list[bytes]:
+            fresh = secrets.token_bytes(GENERATION_SIZE)
+            return [life, prefix.encode(), stamp, LEASE + life + token, fresh, _GENERATION_SECONDS, _LEASE_SECONDS]
+
+        with self._errors():
+            ((_, answer),) = self._run(FOLLOW_LIST, arguments, _bare([generation, key]))
+            first, *members = checked_cells(answer, _LEASED)
+        granted = frozenset([at for at, cell in enumerate(members) if cell == 1]) if 1 in members else _NONE_GRANTED
+        return Followed(first, [None if cell == 1 else cell for cell in members] if granted else members, granted)
 
     def lease_many(self, seen: Mapping[str, bytes | None], token: bytes, generation: str) -> Leased:
         """Take leases along with the generation in one round trip; of one server it is asked first where there are above a thousand."""

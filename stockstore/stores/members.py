@@ -1,5 +1,11 @@
 """A list of rows as caches keep it: their primary keys, by which they are looked up one by one."""
 
+from hashlib import blake2b
+from typing import Final
+
+from msgspec import DecodeError, ValidationError
+from msgspec.msgpack import Decoder, Encoder
+
 from stockstore.codecs.values import dumps, loads
 from stockstore.errors import CodecError
 from stockstore.keys import KeyPlan, ListLookup, Native, keys_of
@@ -7,6 +13,10 @@ from stockstore.keys.declared import identity_class
 from stockstore.lifetimes import LifetimeRule
 
 _FINGERPRINT_SIZE = 8
+_EXACT: Final = 2**53
+"""Below this a number is the same to a script of a server, which has floats alone."""
+_encode_numbers: Final = Encoder().encode
+_decode_numbers: Final = Decoder(list[int]).decode
 Keys = tuple[tuple[object, ...], ...]
 """Primary keys, each in the order of the identity plan's names."""
 
@@ -36,11 +46,14 @@ class Members:
         return self.lookup.place
 
     def payload(self) -> bytes:
-        """Give the bytes that a shared cache keeps, behind the fingerprint of the rows' class.
+        """Give the bytes that a shared cache keeps, behind what tells the rows' class and the form.
 
         Raises:
             CodecError: A primary key cannot be written.
         """
+        numbers = [value for key in self.keys for value in key if type(value) is int and -_EXACT < value < _EXACT]
+        if len(numbers) == len(self.keys) == sum(map(len, self.keys)):
+            return stamp_of_numbers(self.lookup) + _encode_numbers(numbers)
         return _fingerprint(self.lookup) + dumps(self.keys)
 
 
@@ -55,12 +68,36 @@ def members_in(payload: bytes, lookup: ListLookup) -> Members:
         OtherMembersError: The rows had other columns then.
         CodecError: It is damaged.
     """
+    if payload.startswith(stamp_of_numbers(lookup)):
+        return Members(lookup, tuple([(number,) for number in numbers_in(payload[_FINGERPRINT_SIZE:])]))
     if payload[:_FINGERPRINT_SIZE] != _fingerprint(lookup):
         raise OtherMembersError(f"the list of {lookup.plan.describe()} is one of another shape of {lookup.plan.label}")
     keys, width = loads(payload[_FINGERPRINT_SIZE:]), len(keys_of(lookup.plan.owner).identity.names)
     if not isinstance(keys, tuple) or not all(isinstance(key, tuple) and len(key) == width for key in keys):
         raise CodecError(f"the list of {lookup.plan.describe()} holds no primary keys: {keys!r}")
     return Members(lookup, keys)
+
+
+def numbers_in(body: bytes) -> list[int]:
+    """Give the primary keys of a list of plain numbers, from what follows its stamp.
+
+    Raises:
+        CodecError: It is damaged.
+    """
+    try:
+        return _decode_numbers(body)
+    except (DecodeError, ValidationError) as error:
+        raise CodecError(f"a list of numbers is damaged: {error}") from error
+
+
+def stamp_of_numbers(lookup: ListLookup) -> bytes:
+    """Give what a list begins with of which all primary keys are plain numbers, such as a script of a server can read."""
+    fingerprint = _fingerprint(lookup)
+    known: tuple[bytes, bytes] | None = lookup.plan.__dict__.get("_numbers")
+    if known is None or known[0] != fingerprint:
+        stamp = blake2b(fingerprint + b"numbers", digest_size=_FINGERPRINT_SIZE).digest()
+        known = lookup.plan.__dict__["_numbers"] = fingerprint, stamp
+    return known[1]
 
 
 def _fingerprint(lookup: ListLookup) -> bytes:

@@ -2,10 +2,11 @@
 
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from sqlalchemy import Column, Engine, Integer, String, create_engine, event, insert, text
+from sqlalchemy import Column, Engine, Integer, String, create_engine, event, insert, select, text
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.orm import Session, declarative_base, make_transient, sessionmaker
 
@@ -173,6 +174,29 @@ def test_rules(rows: Served) -> None:
         assert not is_short(session)
         remove_rule(rule)
         assert is_short(session)
+
+
+@ON_SQLITE
+@ON_MEMORY
+@pytest.mark.usefixtures("no_longer_way")
+def test_unheard(rows: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a channel was not heard in time, neither a load by primary key nor a statement takes it."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise Longer
+
+    store: Any = rows.path.store.tiers[0]
+    many = select(Customer).where(Customer.id.in_([1]))
+    monkeypatch.setattr(Serving, "refuses", fail)
+    with rows.session() as session:
+        assert is_short(session)
+        assert session.scalars(many).one().id == 1
+        store.contact = SimpleNamespace(fresh_until=float("-inf"), begin=lambda: None)
+        session.expunge_all()
+        assert not is_short(session)
+        with pytest.raises(Longer):
+            session.scalars(many)
+        store.contact = None
 
 
 @ON_SQLITE

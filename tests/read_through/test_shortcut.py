@@ -1,6 +1,8 @@
 """The short way to the rows of a statement gives what the longer one gives, and is not taken where anything is not plain."""
 
+import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -8,17 +10,20 @@ from sqlalchemy import Engine, Select, create_engine, event, select, text
 from sqlalchemy.orm import Session, selectinload, sessionmaker
 from sqlalchemy.util import immutabledict
 
-from stockstore import ChainedStore, SqlAlchemyStore, Store
+from stockstore import ChainedStore, RedisStore, SqlAlchemyStore, Store, cells, lifetimes
+from stockstore.coherence import claims
 from stockstore.instrumentation import add_hook, remove_hook
-from stockstore.stores import hits
+from stockstore.lifetimes import LifetimeRule
+from stockstore.stores import claimed, hits, local
+from stockstore.stores.tiers import local_lists
 from stockstore_ext.sqlalchemy import SessionSync
 from stockstore_ext.sqlalchemy.read_through.serving import Serving
 from tests.read_through.test_quick import DISTURBED, Disturb
 from tests.stores.listed import Animal, Cat, Dog, Item, Mark, Owner, create_tables, empty
-from tests.sync.conftest import ON_MEMORY, ON_SQLITE, Attach
+from tests.sync.conftest import ON_SQLITE, Attach
 from tests.sync.paths import Path
 
-pytestmark = ON_MEMORY
+pytestmark = pytest.mark.parametrize("cache", ["memory", "redis"], indirect=True)
 
 KEYS = select(Item).where(Item.id.in_([3, 1, 2])).order_by(Item.id)
 LIST = select(Item).where(Item.owner_id == 1).order_by(Item.id.desc())
@@ -33,6 +38,10 @@ STATEMENTS: dict[str, Select[Any]] = {
     "empty list": EMPTY,
     "animals": ANIMALS,
 }
+
+
+ON_MEMORY_ALONE = {"animals by keys", "animals"}
+"""Of a hierarchy's rows a shared cache tells the class by the longer way."""
 
 
 class LongerError(Exception):
@@ -99,6 +108,10 @@ def is_short(session: Session, statement: Select[Any] = LIST) -> bool:
 @pytest.mark.usefixtures("no_longer_way")
 def test_same(listed: Path, name: str) -> None:
     """The rows are those of the database, in its order, and others than the database has by now: nobody asks it."""
+    if name in ON_MEMORY_ALONE and isinstance(listed.store.tiers[0], RedisStore):
+        with listed.maker() as session, pytest.raises(LongerError):
+            session.scalars(STATEMENTS[name])
+        return
     expected = shown(lambda: Session(listed.other), STATEMENTS[name])
     with listed.other.begin() as connection:
         connection.execute(text("UPDATE listed_items SET title = 'unseen'"))
@@ -119,11 +132,12 @@ def test_begins(listed: Path) -> None:
 @pytest.mark.usefixtures("no_longer_way")
 def test_counted(listed: Path) -> None:
     """It counts as the longer way does: each row, and the list."""
-    before = listed.store.stats().hits
+    before = listed.store.stats()
     with listed.maker() as session:
         session.scalars(LIST).all()
         session.scalars(KEYS).all()
-    assert listed.store.stats().hits == before + 3 + 3
+    after = listed.store.stats()
+    assert (after.hits, after.misses) == (before.hits + 3 + 3, before.misses)
 
 
 @pytest.mark.usefixtures("no_longer_way")
@@ -246,31 +260,40 @@ def test_marked(listed: Path) -> None:
         assert shown(listed.maker, statement) == shown(lambda: Session(listed.other), statement)
 
 
-@pytest.mark.usefixtures("no_longer_way")
+@ON_SQLITE
 def test_expired(listed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What has outlived its time is no hit."""
-    with listed.maker() as session:
-        assert is_short(session)
-        shelves: Any = listed.store.tiers[0]._shelves  # type: ignore[attr-defined]
-        for cells in shelves._dicts.values():
-            for node in cells.values():
-                node.expires = hits._now() - 1
-        assert not is_short(session)
-        assert not is_short(session, KEYS)
+    store: Any = listed.store.tiers[0]
+    store._rule = LifetimeRule(60.0, 0.0)
+    listed.sync.invalidate(Item)
+    with listed.other.begin() as connection:
+        for _ in range(3):
+            expected = [shown(listed.maker, statement) for statement in (KEYS, LIST)]
+        connection.execute(text("UPDATE listed_items SET title = 'new'"))
+    assert [shown(listed.maker, statement) for statement in (KEYS, LIST)] == expected
+    wall, steady = time.time() + 61, time.monotonic() + 61
+    monkeypatch.setattr(cells, "time", SimpleNamespace(time=lambda: wall))
+    monkeypatch.setattr(lifetimes, "time", SimpleNamespace(time=lambda: wall, monotonic=lambda: steady))
+    for module in (hits, claimed, local, claims, local_lists):
+        monkeypatch.setattr(module, "_now", lambda: steady)
+    assert shown(listed.maker, KEYS) == shown(lambda: Session(listed.other), KEYS)
+    assert shown(listed.maker, LIST) == shown(lambda: Session(listed.other), LIST)
 
 
-@pytest.mark.usefixtures("no_longer_way")
 def test_hooks(listed: Path) -> None:
     """While somebody listens to what stores do, each hit is told."""
+    told: list[Any] = []
 
-    def hook(_happening: object) -> None:
-        pass
+    def hook(happening: Any) -> None:
+        told.append((happening.kind, happening.count))
 
-    with listed.maker() as session:
-        add_hook(hook)
-        assert not is_short(session)
+    add_hook(hook)
+    try:
+        for statement in (KEYS, LIST):
+            shown(listed.maker, statement)
+    finally:
         remove_hook(hook)
-        assert is_short(session)
+    assert sum(count for kind, count in told if kind == "hit") == 3 + 1 + 2
 
 
 def test_own_writes(listed: Path) -> None:

@@ -2,9 +2,9 @@
 
 import logging
 import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache, partial
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, TypeVar
 from weakref import WeakSet
 
 from stockstore.backends.base import PartlyUnreachable
@@ -15,7 +15,7 @@ from stockstore.coherence.protocol import Announcer, Answer, Record, Standing, W
 from stockstore.coherence.recovery import Recovery
 from stockstore.errors import CacheUnreachable, StockstoreError
 from stockstore.instrumentation import emit, listening
-from stockstore.keys import Key, KeyPlan, keys_of
+from stockstore.keys import Key, KeyPlan, Lookup, keys_of
 from stockstore.lifetimes import expiry, server_seconds, shorter
 from stockstore.stores.backed import BackendStore
 from stockstore.stores.cache import Entry, hidden_from
@@ -29,7 +29,10 @@ from stockstore.stores.tiers.telling import tell_end, tell_places
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
+T = TypeVar("T")
+Leases: TypeAlias = Mapping[str, BackendLease]
 UNTOLD_SECONDS: Final = 3600.0
+_NONE: Final[Leases] = {}
 _log = logging.getLogger(__name__)
 
 
@@ -108,16 +111,29 @@ class BackendTier:
         hidden = hidden_from(session, cls, lookups, self._store)
         self._store._note_hidden(cls, hidden)
         visible = [lookup for lookup, hide in zip(lookups, hidden, strict=True) if not hide]
-        answers = iter(self._ask(cls, Look(self._store, cls, visible, self.replaced), len(visible)))
+        look = Look(self._store, cls, visible, self.replaced)
+        cells = self._cells(look) if visible else {}
+        answers = iter(self._judge(cls, look, cells, len(visible)))
         return [Answer(None, marked=True) if hide else next(answers) for hide in hidden]
 
-    def _ask(self, cls: type, look: Look, number: int) -> list[Answer[Snapshot]]:
-        plan, cells = keys_of(cls).identity, self._cells(look) if number else {}
+    def judge(self, cls: type, lookups: Sequence[Lookup], cells: dict[str, bytes] | None, leases: Leases) -> list[Answer[Snapshot]]:
+        """Do as :meth:`lease` with what was just read for the identities asked for, and for their generations.
+
+        Args:
+            cls: Of which class the rows are.
+            lookups: The identities.
+            cells: What stands there; ``None`` where the server did not answer.
+            leases: What was leased along with the read.
+        """
+        return self._judge(cls, Look(self._store, cls, lookups, self.replaced), cells, len(lookups), leases)
+
+    def _judge(self, cls: type, look: Look, cells: dict[str, bytes] | None, number: int, leases: Leases = _NONE) -> list[Answer[Snapshot]]:
+        plan = keys_of(cls).identity
         if cells is None:
             self._store._note("bypass", plan, number, "unreachable")
             return [Answer(None, silent=True)] * number
         look.take(cells)
-        answers = look.answers(self.leases(look))
+        answers = look.answers(self.leases(look, leases))
         nothing = look.reasons(answers)
         self._store._note("hit", plan, len(answers) - sum(nothing.values()))
         for (kind, reason), count in nothing.items():
@@ -129,18 +145,32 @@ class BackendTier:
         try:
             return (self._backend.get_many if look.direct else self._backend.follow_many)(look.texts)
         except CacheUnreachable as error:
-            if self._store._on_error == "raise":
-                raise
-            self.report("was not read; the tiers below are", error)
+            self._report_unread(error)
             if not isinstance(error, PartlyUnreachable) or not error.found:
                 return None
             look.lost = error.lost
             return error.found
 
-    def leases(self, look: Leasing) -> "dict[str, BackendLease]":
-        """Take the leases that a look wants, and tell it what stands where there was none to be had."""
-        leases: dict[str, BackendLease] = {}
-        for generation, seen in look.wanted.items():
+    def asked(self, ask: Callable[[], T]) -> T | None:
+        """Give what the server answers to a read, ``None`` where it does not; that is reported, or raised, as the store says."""
+        try:
+            return ask()
+        except CacheUnreachable as error:
+            self._report_unread(error)
+            return None
+
+    def _report_unread(self, error: CacheUnreachable) -> None:
+        if self._store._on_error == "raise":
+            raise error
+        self.report("was not read; the tiers below are", error)
+
+    def leases(self, look: Leasing, taken: Leases = _NONE) -> dict[str, BackendLease]:
+        """Take the leases that a look wants and that were not taken yet, and tell it what stands where there was none to be had."""
+        leases = {text: taken[text] for wanted in look.wanted.values() for text in wanted if text in taken}
+        for generation, wanted in look.wanted.items():
+            seen = {text: cell for text, cell in wanted.items() if text not in leases} if leases else wanted
+            if not seen:
+                continue
             token = secrets.token_bytes(TOKEN_SIZE)
             try:
                 leased = self._backend.lease_many(seen, token, generation)

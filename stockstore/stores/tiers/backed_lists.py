@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from stockstore.backends.coherent import Leased
 from stockstore.cells import LEASE, VALUE, generation_of, is_marker, pack_body, unpack_value
 from stockstore.coherence.protocol import Answer
-from stockstore.errors import CacheUnreachable, CodecError
+from stockstore.errors import CodecError
 from stockstore.keys import ListLookup, keys_of
 from stockstore.lifetimes import expiry, remaining, server_seconds
 from stockstore.stores.generations import generation_text
@@ -52,14 +52,30 @@ class BackendLists:
 
     def lease(self, cls: type, keys: Sequence[ListLookup], *, session: "Session | None" = None) -> list[Answer[Members]]:  # noqa: ARG002 - as for records
         """Give the lists that are there, and leases on those that are not, in the positions of the keys; one round trip, two with leases."""
+        look = _Look(cls, self._tier._store._namespace(), keys, self._tier.replaced)
+        cells = self._tier.asked(lambda: self._tier._backend.get_many([*look.texts, look.generation]))
+        return self._judge(cls, keys, look, cells)
+
+    def judge(
+        self, cls: type, keys: Sequence[ListLookup], cells: dict[str, bytes] | None, leases: Mapping[str, BackendLease]
+    ) -> list[Answer[Members]]:
+        """Do as :meth:`lease` with what was just read of the lists and of the generation, as :meth:`BackendTier.judge` does."""
+        return self._judge(cls, keys, _Look(cls, self._tier._store._namespace(), keys, self._tier.replaced), cells, leases)
+
+    def _judge(
+        self,
+        cls: type,
+        keys: Sequence[ListLookup],
+        look: "_Look",
+        cells: dict[str, bytes] | None,
+        leases: "Mapping[str, BackendLease] | None" = None,
+    ) -> list[Answer[Members]]:
         tier, plan = self._tier, keys_of(cls).identity
-        look = _Look(cls, tier._store._namespace(), keys, tier.replaced)
-        cells = self._cells(look)
         if cells is None:
             tier._store._note("bypass", plan, len(keys), "unreachable")
             return [Answer(None, silent=True)] * len(keys)
         look.take(cells)
-        answers = look.answers(tier.leases(look))
+        answers = look.answers(tier.leases(look, leases or {}))
         marked = sum(answer.marked for answer in answers)
         hits = sum(answer.snapshot is not None for answer in answers)
         tier._store._note("hit", plan, hits)
@@ -67,15 +83,6 @@ class BackendLists:
         tier._store._note("bypass", plan, marked, "generation" if look.stopped else "marked")
         tier.meet(look.marked)
         return answers
-
-    def _cells(self, look: "_Look") -> dict[str, bytes] | None:
-        try:
-            return self._tier._backend.get_many([*look.texts, look.generation])
-        except CacheUnreachable as error:
-            if self._tier._store._on_error == "raise":
-                raise
-            self._tier.report("was not read; the tiers below are", error)
-            return None
 
     def give_back(self, leases: Iterable[object]) -> None:
         """As the tier."""

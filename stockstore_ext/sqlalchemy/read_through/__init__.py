@@ -7,6 +7,8 @@ from stockstore_ext.sqlalchemy.caches import origin_engine
 from stockstore_ext.sqlalchemy.read_through.classes import Classes, named_classes
 from stockstore_ext.sqlalchemy.read_through.glance import Glance
 from stockstore_ext.sqlalchemy.read_through.identity import Identities, methods
+from stockstore_ext.sqlalchemy.read_through.list_kinds import ListKinds
+from stockstore_ext.sqlalchemy.read_through.remote import RemoteRows
 from stockstore_ext.sqlalchemy.read_through.seams import add_hook, remove_hook
 from stockstore_ext.sqlalchemy.read_through.serving import Serving
 from stockstore_ext.sqlalchemy.read_through.shortcut import Shortcut
@@ -33,8 +35,10 @@ class ReadThrough:
         classes = Classes(recording.tiers, named_classes(read_through))
         self.serving = Serving(store, recording.tiers, classes, recording.may_fill, recording.through.invalidate)
         glance = Glance(recording)
-        self._identities = Identities(self.serving, glance)
-        self._statements = Statements(self.serving, Shortcut(recording.tiers, classes, glance, origin_engine(store)))
+        kinds = ListKinds(origin_engine(store))
+        remote = RemoteRows(recording.tiers, classes, glance, kinds)
+        self._identities = Identities(self.serving, glance, remote)
+        self._statements = Statements(self.serving, Shortcut(recording.tiers, classes, glance, kinds), remote)
 
     def attach(self, cls: type[Session]) -> None:
         """Serve the sessions of a class."""

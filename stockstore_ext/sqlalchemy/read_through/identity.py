@@ -19,6 +19,7 @@ from stockstore_ext.sqlalchemy.read_through.glance import Glance
 from stockstore_ext.sqlalchemy.read_through.listeners import has_others
 from stockstore_ext.sqlalchemy.read_through.options import ASIDE, BYPASS, bypassed, is_refresh, is_served
 from stockstore_ext.sqlalchemy.read_through.quick import Hit
+from stockstore_ext.sqlalchemy.read_through.remote import RemoteRows
 from stockstore_ext.sqlalchemy.read_through.seams import Seam
 from stockstore_ext.sqlalchemy.read_through.serving import Serving
 from stockstore_ext.sqlalchemy.scope import is_sharded
@@ -36,10 +37,11 @@ class Identities:
         hits: The short way to a hit, of classes for which there is one.
     """
 
-    def __init__(self, serving: Serving, glance: Glance) -> None:
+    def __init__(self, serving: Serving, glance: Glance, remote: RemoteRows) -> None:
         """Read by what serves the hook's sessions."""
         self.hits: dict[type, Hit] = {}
         self._serving = serving
+        self._remote = remote
         self._glance = glance
         self._plans: dict[type, MappedPlan] = {}
 
@@ -49,14 +51,18 @@ class Identities:
 
     def find(self, session: Session, mapper: Mapper[Any], identity: Sequence[Any], options: Options) -> object | None:
         """Give the object of a primary key, ``PASSIVE_CLASS_MISMATCH`` where there is none; ``None``: SQLAlchemy is to look itself."""
-        cls = mapper.class_
-        if _is_refused(session, options):
+        cls, seen = mapper.class_, None
+        if not options and len(identity) == 1 and (seen := self._remote.read(session, cls, [*identity])) is not None and seen.rows:
+            plan, state = seen.rows[0]
+            return plan.attach(session, state)  # type: ignore[no-any-return]
+        if seen is None and _is_refused(session, options):
             return None
-        lookup = _lookup(cls, identity)
-        found = lookup and self._serving.find(session, cls, [lookup], refresh=is_refresh(session, options), counted=False)
+        lookup, tier = _lookup(cls, identity), None if seen is None else seen.tier
+        found = lookup and self._serving.find(session, cls, [lookup], refresh=is_refresh(session, options), counted=False, seen=tier)
         if not found:
             return None
-        self._learn(session, cls)
+        if seen is None:
+            self._learn(session, cls)
         return PASSIVE_CLASS_MISMATCH if found[0] is None else found[0]
 
     def _learn(self, session: Session, cls: type) -> None:
@@ -69,6 +75,7 @@ class Identities:
                 self.hits[cls] = hit
         if cls in self.hits and not self._glance.is_sure(session, cls):
             self._glance.learn(session, cls)
+        self._remote.learn(session, cls)
 
 
 def methods(seam: Seam[Identities]) -> dict[str, Any]:

@@ -4,7 +4,8 @@ import datetime as dt
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final, TypeAlias
+from operator import itemgetter
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from sqlalchemy import Connection, Engine, inspect, text
 from sqlalchemy.orm import Session
@@ -20,10 +21,11 @@ from stockstore.stores.lists import all_carry
 from stockstore.stores.members import Members
 from stockstore.stores.snapshots import RowSnapshot
 from stockstore_ext.sqlalchemy.read_through.loading import InexactError
+from stockstore_ext.sqlalchemy.read_through.remote import SeenList
 from stockstore_ext.sqlalchemy.scope import PINNING
 
 Row: TypeAlias = tuple[MappedPlan, tuple[Any, ...]]
-ReadRows: TypeAlias = Callable[[Session, type, Sequence[Lookup]], "list[Row | None] | None"]
+ReadRows: TypeAlias = Callable[..., "list[Row | None] | None"]
 Invalidate: TypeAlias = Callable[[Writes], None]
 Rows: TypeAlias = dict[Record, list[Row]]
 _ORDERED: Final = frozenset((int, dt.date, bytes, uuid.UUID))
@@ -59,7 +61,9 @@ class ListReading:
         self._may_fill = may_fill
         self._invalidate = invalidate
 
-    def rows(self, session: Session, cls: type, lookups: Sequence[ListLookup], *, refresh: bool = False) -> list[list[Row]] | None:
+    def rows(
+        self, session: Session, cls: type, lookups: Sequence[ListLookup], *, refresh: bool = False, seen: SeenList | None = None
+    ) -> list[list[Row]] | None:
         """Give the rows of lists, in the positions of lookups of one index; ``None`` where the statement is to be executed as it is."""
         lists = {_record(lookup): lookup for lookup in lookups}
         if not lists or not self._may_serve(session, cls, lookups):
@@ -67,7 +71,7 @@ class ListReading:
         if refresh:
             self._forget(session, cls, lists)
         try:
-            found = self._found(session, lookups[0].plan.owner, lists)
+            found = self._found(session, lookups[0].plan.owner, lists, seen)
         except (InexactError, CodecError):
             return None
         if found is None:
@@ -86,15 +90,17 @@ class ListReading:
         dialect = (self._engine or session.get_bind(cls)).dialect
         return all(keeps_list(lookup.plan, lookup.values, dialect) for lookup in lookups)
 
-    def _found(self, session: Session, owner: type, lists: Mapping[Record, ListLookup]) -> Rows | None:
+    def _found(self, session: Session, owner: type, lists: Mapping[Record, ListLookup], seen: SeenList | None) -> Rows | None:
         """Give the rows of lists by their places; ``None`` where a list was overtaken by a writer."""
         fresh: Rows = {}
         keys: Mapping[Record, Key] = lists
-        members = Reader(self._tiers, partial(self._fetch, session, fresh)).read(owner, keys)
+        tiers = self._tiers if seen is None else [seen.lists, *self._tiers[1:]]
+        members = Reader(tiers, partial(self._fetch, session, fresh)).read(owner, keys)
         known = {record: kept for record, kept in members.items() if record not in fresh}
         wanted = list(dict.fromkeys(key for kept in known.values() for key in kept.keys))
         plan = keys_of(owner).identity
-        rows = self._read(session, owner, [Lookup(plan, plan.native(key), key) for key in wanted]) if wanted else []
+        lookups, tier = [Lookup(plan, plan.native(key), key) for key in wanted], None if seen is None else seen.tier
+        rows = self._read(session, owner, lookups, seen=tier) if wanted else []
         if rows is None:
             return None
         by_key = dict(zip(wanted, rows, strict=True))
@@ -122,7 +128,7 @@ class ListReading:
         if may_fill and not levels and connection.dialect.name == "postgresql":
             levels.add(str(connection.execute(_LEVEL).scalar_one()))
         shared = may_fill and levels.isdisjoint(PINNING)
-        fresh.update((_record(lookup), [(row.plan, row.state) for row in by_native[lookup.native]]) for lookup in lookups)
+        fresh.update((_record(lookup), [(row.plan, row.state) for row in by_native[lookup.native].rows]) for lookup in lookups)
         return [_members(lookup, by_native[lookup.native], shared=shared) for lookup in lookups]
 
     def _forget(self, session: Session, cls: type, lists: Mapping[Record, ListLookup]) -> None:
@@ -131,7 +137,7 @@ class ListReading:
         for lookup in lists.values():
             writes.add_list(lookup)
         for rows in _by_native(connection, lookup.plan.owner, list(lists.values()), set()).values():
-            for row in rows:
+            for row in rows.rows:
                 writes.add(row.cls, row.key())
         self._invalidate(writes)
 
@@ -146,7 +152,15 @@ def _record(lookup: ListLookup) -> Record:
     return keys_of(lookup.plan.owner).identity, lookup.place
 
 
-def _by_native(connection: Connection, cls: type, lookups: Sequence[ListLookup], levels: set[str]) -> dict[Native, list[RowSnapshot]]:
+class _Listed(NamedTuple):
+    """The rows of one list, and their primary keys in the order of the table; whether they are in the order of these."""
+
+    rows: list[RowSnapshot]
+    keys: list[tuple[Any, ...]]
+    ordered: bool
+
+
+def _by_native(connection: Connection, cls: type, lookups: Sequence[ListLookup], levels: set[str]) -> dict[Native, _Listed]:
     plan, found = lookups[0].plan, {lookup.native: list[RowSnapshot]() for lookup in lookups}
     exact = [lookup.values for lookup in lookups]
     if any(None in values for values in exact):
@@ -160,24 +174,20 @@ def _by_native(connection: Connection, cls: type, lookups: Sequence[ListLookup],
     return {native: _sorted(rows) for native, rows in found.items()}
 
 
-def _sorted(rows: list[RowSnapshot]) -> list[RowSnapshot]:
-    return sorted(rows, key=_key) if _is_ordered(rows) else rows
+def _sorted(rows: list[RowSnapshot]) -> _Listed:
+    """Sort rows by their primary keys where Python does it as the database would."""
+    keyed = [(tuple(row.values(keys_of(row.cls).identity.declared) or ()), row) for row in rows]
+    ordered = len(rows) < 2 or {type(value) for key, _ in keyed for value in key} <= _ORDERED  # noqa: PLR2004 - one row is in order
+    if ordered:
+        keyed.sort(key=itemgetter(0))
+    return _Listed([row for _, row in keyed], [key for key, _ in keyed], ordered)
 
 
-def _is_ordered(rows: Sequence[RowSnapshot]) -> bool:
-    """Whether Python sorts the rows by their primary keys as the database would."""
-    return len(rows) < 2 or {type(value) for row in rows for value in _key(row)} <= _ORDERED  # noqa: PLR2004 - one row is in order
-
-
-def _key(row: RowSnapshot) -> tuple[Any, ...]:
-    """Give the primary key of a row, in the order of its table."""
-    return tuple(row.values(keys_of(row.cls).identity.declared) or ())
-
-
-def _members(lookup: ListLookup, rows: Sequence[RowSnapshot], *, shared: bool) -> Members:
-    names = keys_of(lookup.plan.owner).identity.names
-    keys = tuple([tuple(row.values(names) or ()) for row in rows])
-    return Members(lookup, keys, shared=shared and _is_ordered(rows) and all(keys))
+def _members(lookup: ListLookup, rows: _Listed, *, shared: bool) -> Members:
+    plan = keys_of(lookup.plan.owner).identity
+    places = [plan.declared.index(name) for name in plan.names]
+    keys = tuple(rows.keys if len(places) == 1 else [tuple([key[place] for place in places]) for key in rows.keys if key])
+    return Members(lookup, keys, shared=shared and rows.ordered and all(rows.keys))
 
 
 def lists_of(plan: IndexPlan, lookups: Sequence[Lookup]) -> list[ListLookup]:

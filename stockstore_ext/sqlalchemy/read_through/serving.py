@@ -23,6 +23,7 @@ from stockstore_ext.sqlalchemy.read_through.glance import Glance
 from stockstore_ext.sqlalchemy.read_through.lists import ListReading
 from stockstore_ext.sqlalchemy.read_through.loading import InexactError, load
 from stockstore_ext.sqlalchemy.read_through.quick import Hit, compile_hit, memory_of
+from stockstore_ext.sqlalchemy.read_through.remote import SeenList, SeenTier
 
 MayFill: TypeAlias = Callable[[Session, Connection], bool]
 Invalidate: TypeAlias = Callable[[Writes], None]
@@ -73,7 +74,14 @@ class Serving:
         return self._classes.refuses(cls)
 
     def find(
-        self, session: Session, cls: type, lookups: Sequence[Lookup], *, refresh: bool = False, counted: bool = True
+        self,
+        session: Session,
+        cls: type,
+        lookups: Sequence[Lookup],
+        *,
+        refresh: bool = False,
+        counted: bool = True,
+        seen: SeenTier | None = None,
     ) -> list[object | None] | None:
         """Give persistent instances of a session, in the positions of lookups, ``None`` where there is no such row.
 
@@ -83,25 +91,28 @@ class Serving:
             lookups: What ``keys_of(cls).lookup`` gives, of any of its keys, in any number.
             refresh: Whether to read the database and have the caches keep what is there.
             counted: Whether what is to go past the caches is counted, with its reason; not where the statement will ask again.
+            seen: The first tier, where these very rows were just read from it.
 
         Returns:
             ``None`` as a whole where the statement is to be executed as it is: a row may be one that the session has written, the class
             or the session is refused, a key has a value that only the database can compare.
         """
-        found = self._read(session, cls, lookups, refresh, counted=counted)
+        found = self._read(session, cls, lookups, refresh, counted=counted, seen=seen)
         return None if found is None else restore_all(found, session)
 
     def states(
-        self, session: Session, cls: type, lookups: Sequence[Lookup], *, refresh: bool = False
+        self, session: Session, cls: type, lookups: Sequence[Lookup], *, refresh: bool = False, seen: SeenTier | None = None
     ) -> list[tuple[MappedPlan, tuple[Any, ...]] | None] | None:
         """Do as :meth:`find`, but give each row's plan and column state, ``UNLOADED`` where a column is deferred."""
         quick = None if refresh or self._classes.refuses(cls) else self._batches.rows(session, cls, lookups)
         if quick is not None:
             return [*quick]
-        found = self._read(session, cls, list(lookups), refresh)
+        found = self._read(session, cls, list(lookups), refresh, seen=seen)
         return None if found is None else [None if row is None else (row.plan, row.state) for row in found]
 
-    def lists(self, session: Session, cls: type, lookups: Sequence[ListLookup], *, refresh: bool = False) -> list[list[Row]] | None:
+    def lists(
+        self, session: Session, cls: type, lookups: Sequence[ListLookup], *, refresh: bool = False, seen: SeenList | None = None
+    ) -> list[list[Row]] | None:
         """Give the rows of lists, as :meth:`states` gives rows, each list by the primary key where Python sorts that as the database does.
 
         Args:
@@ -109,10 +120,11 @@ class Serving:
             cls: A mapped class; rows of its subclasses are there too.
             lookups: What ``keys_of(cls).listed`` gives, all of one index.
             refresh: As for :meth:`find`.
+            seen: What was just read of the one list.
         """
         if self._classes.refuses(cls) or self._counted(self._lists.bypasses(session, cls), cls, len(lookups)):
             return None
-        found = self._lists.rows(session, cls, lookups, refresh=refresh)
+        found = self._lists.rows(session, cls, lookups, refresh=refresh, seen=seen)
         plans = {plan for rows in found or () for plan, _ in rows}
         if found is None or any(self._classes.refuses(plan.cls) for plan in plans):
             return None
@@ -128,7 +140,14 @@ class Serving:
     # -- reading --------------------------------------------------------------------------------
 
     def _read(
-        self, session: Session, cls: type, lookups: Sequence[Lookup], refresh: bool, *, counted: bool = True
+        self,
+        session: Session,
+        cls: type,
+        lookups: Sequence[Lookup],
+        refresh: bool,
+        *,
+        counted: bool = True,
+        seen: SeenTier | None = None,
     ) -> list[RowSnapshot | None] | None:
         if self._classes.refuses(cls) or not are_exact(cls, lookups):
             return None
@@ -140,7 +159,8 @@ class Serving:
             with reading_for(None if tenant is None else session):
                 if refresh:
                     self._forget(session, cls, lookups, tenant)
-                found = Reader(self._tiers, partial(self._fetch, session)).read(cls, {lookup[:2]: lookup for lookup in lookups})
+                tiers = self._tiers if seen is None else (seen, *self._tiers[1:])
+                found = Reader(tiers, partial(self._fetch, session)).read(cls, {lookup[:2]: lookup for lookup in lookups})
         except InexactError:
             return None
         rows = [_row(found.get(lookup[:2])) for lookup in lookups]

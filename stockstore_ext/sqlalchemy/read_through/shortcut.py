@@ -5,20 +5,19 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Dialect, Engine
 from sqlalchemy.orm import Session
 
 from stockstore.errors import CodecError
 from stockstore.instrumentation import listening
-from stockstore.keys import IndexPlan, Lookup, has_other_identities_below, keys_of
+from stockstore.keys import IndexPlan, Lookup, keys_of
 from stockstore.mapped import MappedPlan, plan_of
-from stockstore.mapped.stored import keeps_lists, parts_of
 from stockstore.stores.hits import any_over
 from stockstore.stores.tenants import current as asking
 from stockstore_ext.sqlalchemy.read_through.batches import Batch
 from stockstore_ext.sqlalchemy.read_through.classes import Classes
 from stockstore_ext.sqlalchemy.read_through.exact import kinds_of
 from stockstore_ext.sqlalchemy.read_through.glance import Glance
+from stockstore_ext.sqlalchemy.read_through.list_kinds import ListKinds
 from stockstore_ext.sqlalchemy.read_through.quick import memory_of, served_plans
 from stockstore_ext.sqlalchemy.read_through.shapes import Question
 
@@ -45,17 +44,16 @@ class Shortcut:
         tiers: The caches, from the top down.
         classes: Which classes are served.
         glance: Judges sessions.
-        engine: The database that the caches are filled from; ``None`` where the store has none.
+        kinds: Tells by which values lists may be kept.
     """
 
-    def __init__(self, tiers: Sequence[Any], classes: Classes, glance: Glance, engine: Engine | None) -> None:
+    def __init__(self, tiers: Sequence[Any], classes: Classes, glance: Glance, kinds: ListKinds) -> None:
         """Look for process memory in the first tier."""
         self._store = memory_of(tuple(tiers))
         self._classes = classes
         self._glance = glance
-        self._dialect: Dialect | None = None if engine is None else engine.dialect
+        self._kinds = kinds
         self._shapes: WeakKeyDictionary[type, _Shape] = WeakKeyDictionary()
-        self._kinds: WeakKeyDictionary[IndexPlan, Any] = WeakKeyDictionary()
 
     def rows(self, session: Session, question: Question) -> list[Row] | None:
         """Give the rows, as the longer way would; ``None``: it has to look itself."""
@@ -85,7 +83,7 @@ class Shortcut:
 
     def _listed(self, shape: _Shape, cls: type, cells: dict[Any, Any], lookups: Sequence[Lookup]) -> list[Row] | None:
         plan, native, (value, *_) = lookups[0]
-        if len(lookups) > 1 or not isinstance(plan, IndexPlan) or plan.owner is not cls or type(value) is not self._kind(plan):
+        if len(lookups) > 1 or not isinstance(plan, IndexPlan) or plan.owner is not cls or type(value) is not self._kinds.of(plan):
             return None
         node = cells.get(plan.place(native))
         if node is None:
@@ -100,20 +98,6 @@ class Shortcut:
         nodes = list(map(cells.get, wanted))
         rows = _unpacked(shape, nodes)
         return _counted([node, *nodes], rows) if rows is not None and _all_carry(rows, plan.names[0], value) else None
-
-    def _kind(self, plan: IndexPlan) -> Any:
-        """Give the type of values by which lists of an index may be kept, ``None`` where it takes a longer look."""
-        kind = self._kinds.get(plan, self)
-        if kind is self:
-            kind = self._kinds[plan] = self._judged(plan)
-        return kind
-
-    def _judged(self, plan: IndexPlan) -> Any:
-        if self._dialect is None or len(plan.names) > 1 or has_other_identities_below(plan.owner):
-            return None
-        (part,) = parts_of(plan)
-        plain = part.python in _QUICK and not part.custom and not part.rounded and keeps_lists(plan, self._dialect)
-        return part.python if plain else None
 
     def _shape(self, cls: type) -> _Shape:
         shape, plan = self._shapes.get(cls), plan_of(cls)

@@ -13,10 +13,12 @@ from stockstore.errors import CodecError
 from stockstore.keys import IndexPlan, Lookup, keys_of
 from stockstore.mapped import plan_of
 from stockstore.mapped.hydrate import begin
+from stockstore_ext.sqlalchemy.read_through.batches import Batch
 from stockstore_ext.sqlalchemy.read_through.entities import entity_of
 from stockstore_ext.sqlalchemy.read_through.lists import lists_of
 from stockstore_ext.sqlalchemy.read_through.options import BYPASS, REFRESH, is_bypassed
 from stockstore_ext.sqlalchemy.read_through.refresh import Row, attached, has_all, primary_key, refresh
+from stockstore_ext.sqlalchemy.read_through.remote import RemoteRows, Seen, SeenList
 from stockstore_ext.sqlalchemy.read_through.results import entity_result, paired_result
 from stockstore_ext.sqlalchemy.read_through.serving import Serving
 from stockstore_ext.sqlalchemy.read_through.shapes import Question, recognise
@@ -51,10 +53,11 @@ class Statements:
     ``do_orm_execute`` is still to see is executed as it is, since that may change it.
     """
 
-    def __init__(self, serving: Serving, shortcut: Shortcut) -> None:
+    def __init__(self, serving: Serving, shortcut: Shortcut, remote: RemoteRows) -> None:
         """Serve nobody yet."""
         self._serving = serving
         self._shortcut = shortcut
+        self._remote = remote
 
     def hear(self, target: Any) -> None:
         """Answer the sessions of a Session class, sessionmaker or scoped_session, after all others that listen to them by now."""
@@ -82,9 +85,10 @@ class Statements:
 
     def _found(self, execution: ORMExecuteState, loading: Any, question: Question) -> Result[Any] | None:
         session, anew = execution.session, bool(execution.execution_options.get(REFRESH))
-        rows = None if anew else self._shortcut.rows(session, question)
+        seen = None if anew else self._seen(session, question)
+        rows = seen.rows if seen is not None else None if anew else self._shortcut.rows(session, question)
         if rows is None:
-            rows = self._read(session, loading, question, anew)
+            rows = self._read(session, loading, question, anew, seen)
         else:
             begin(session, question.entity.mapper)
         if rows is None:
@@ -96,23 +100,35 @@ class Statements:
         first = [_values_of(row, question.listed) for row in rows] if question.listed else map(primary_key, rows)
         return paired_result(question.entity, list(zip(first, instances, strict=True)), question.listed)
 
-    def _read(self, session: Session, loading: Any, question: Question, anew: bool) -> list[Row] | None:
+    def _seen(self, session: Session, question: Question) -> Seen | SeenList | None:
+        lookups = question.lookups
+        if question.listed:
+            return self._remote.read_list(session, question.entity.cls, lookups[0]) if len(lookups) == 1 else None
+        return (
+            self._remote.read(session, question.entity.cls, lookups.values)
+            if type(lookups) is Batch and lookups and question.sorted
+            else None
+        )
+
+    def _read(self, session: Session, loading: Any, question: Question, anew: bool, seen: Seen | SeenList | None) -> list[Row] | None:
         cls = question.entity.cls
         if self._serving.refuses(session, cls, reads=len(question.lookups)):
             return None
         _begin(session, question.entity.mapper, loading)
-        states = (
-            self._listed(session, question, anew) if question.listed else self._serving.states(session, cls, question.lookups, refresh=anew)
-        )
+        if question.listed:
+            states = self._listed(session, question, anew, seen if isinstance(seen, SeenList) else None)
+        else:
+            states = self._serving.states(session, cls, question.lookups, refresh=anew, seen=None if seen is None else seen.tier)
         if states is not None:
             self._shortcut.learn(session, cls)
+            self._remote.learn(session, cls)
         return None if states is None else [row for row in states if row is not None]
 
-    def _listed(self, session: Session, question: Question, anew: bool) -> list[Row | None] | None:
+    def _listed(self, session: Session, question: Question, anew: bool, seen: SeenList | None) -> list[Row | None] | None:
         plan = question.lookups[0].plan if question.lookups else None
         if not isinstance(plan, IndexPlan):
             return None
-        found = self._serving.lists(session, question.entity.cls, lists_of(plan, list(question.lookups)), refresh=anew)
+        found = self._serving.lists(session, question.entity.cls, lists_of(plan, list(question.lookups)), refresh=anew, seen=seen)
         return None if found is None else [row for rows in found for row in rows]
 
     def _refreshed(self, execution: ORMExecuteState, statement: Any, loading: Any) -> Result[Any] | None:

@@ -1,0 +1,249 @@
+# ruff: noqa: SLF001 - the short way goes past what the store's own methods ask for each row
+"""The short way to rows that a shared cache has, where it is the first one."""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
+from weakref import WeakKeyDictionary
+
+from sqlalchemy.orm import Session
+
+from stockstore.backends.coherent import Followed
+from stockstore.cells import TOKEN_SIZE, fresh_payloads, generation_of
+from stockstore.coherence.protocol import Answer
+from stockstore.errors import CodecError
+from stockstore.keys import ClassKeys, IndexPlan, ListLookup, Lookup, has_other_identities_below, keys_of
+from stockstore.keys.plans import key_prefix
+from stockstore.mapped import MappedPlan, plan_of
+from stockstore.stores.generations import generation_text
+from stockstore.stores.lists import all_carry
+from stockstore.stores.members import numbers_in, stamp_of_numbers
+from stockstore.stores.tenants import current as asking
+from stockstore.stores.tiers.backed import BackendTier
+from stockstore.stores.tiers.looks import BackendLease
+from stockstore_ext.sqlalchemy.read_through.classes import Classes
+from stockstore_ext.sqlalchemy.read_through.exact import kinds_of
+from stockstore_ext.sqlalchemy.read_through.glance import Glance
+from stockstore_ext.sqlalchemy.read_through.list_kinds import ListKinds
+
+_QUICK: Final = (int, str)
+_HEEDED: Final = 32
+_OFTEN: Final = 0.1
+_NONE: Final[Mapping[str, BackendLease]] = {}
+Row = tuple[MappedPlan, tuple[Any, ...]]
+
+
+class Seen(NamedTuple):
+    """What was read.
+
+    Attributes:
+        rows: The rows, where all were plain hits.
+        tier: The tier for who has to go on the longer way, which judges what was read, and reads nothing again.
+    """
+
+    rows: list[Row] | None
+    tier: "SeenTier"
+
+
+class SeenList(NamedTuple):
+    """What was read of a list.
+
+    Attributes:
+        rows: Its rows, where all were plain hits.
+        lists: The lists of the tier for who has to go on the longer way.
+        tier: The tier itself, with the rows.
+    """
+
+    rows: list[Row] | None
+    lists: "SeenTier"
+    tier: "SeenTier"
+
+
+class SeenTier:
+    """A tier, or its lists, of which the cells were read already."""
+
+    def __init__(self, tier: Any, cells: dict[str, bytes] | None, leases: Mapping[str, BackendLease] = _NONE) -> None:
+        """Keep the cells, ``None`` where there was no answer, and what was leased."""
+        self._tier = tier
+        self._cells = cells
+        self._leases = leases
+
+    def __getattr__(self, name: str) -> Any:
+        """Be the tier itself."""
+        return getattr(self._tier, name)
+
+    def lease(self, cls: type, keys: Sequence[Any], *, session: Session | None = None) -> list[Answer[Any]]:
+        """Judge what was read, and take the leases that are wanted and were not taken along."""
+        del session  # the session was found to be one that sees what the cache holds
+        answers: list[Answer[Any]] = self._tier.judge(cls, keys, self._cells, self._leases)
+        return answers
+
+
+class _Shape(NamedTuple):
+    """What is the same for all reads of one class."""
+
+    plan: MappedPlan
+    keys: ClassKeys
+    kind: Any
+    at: int
+    generation: str
+    misses: "_Misses"
+
+
+class _Misses:
+    """How often single rows were not there, of late: a read that leases what is absent costs a hit a little, and saves a miss a round trip."""
+
+    __slots__ = ("share",)
+
+    def __init__(self) -> None:
+        self.share = 0.0
+
+    def note(self, *, missed: bool) -> None:
+        """Heed one more read."""
+        self.share += (missed - self.share) / _HEEDED
+
+
+class RemoteRows:
+    """Gives rows by primary keys of one value that are all plain hits of a shared cache, the first of the tiers, in one round trip.
+
+    Args:
+        tiers: The caches, from the top down.
+        classes: Which classes are served.
+        glance: Judges sessions.
+        kinds: Tells by which values lists may be kept.
+    """
+
+    def __init__(self, tiers: Sequence[Any], classes: Classes, glance: Glance, kinds: ListKinds) -> None:
+        """Look for a shared cache in the first tier."""
+        tier = tiers[0] if tiers and type(tiers[0]) is BackendTier else None
+        # Of several servers one may be out of reach alone, which takes a longer look.
+        known = tier is not None and tier._backend.follows_lists and not callable(tier._store._namespace_setting)
+        self._tier: BackendTier | None = tier if known else None
+        self._classes = classes
+        self._glance = glance
+        self._kinds = kinds
+        self._shapes: WeakKeyDictionary[type, _Shape] = WeakKeyDictionary()
+
+    def read(self, session: Session, cls: type, values: list[Any]) -> Seen | None:
+        """Read by values that are all of one exact type; ``None``: nothing was read, for who has to go the longer way."""
+        tier = self._tier
+        if tier is None or tier._store.tenant_rules or asking.get() is not None:
+            return None
+        shape = self._shape(cls, tier)
+        if type(values[0]) is not shape.kind or not self._glance.is_sure(session, cls) or not tier.readable(cls):
+            return None
+        texts = shape.keys.identity.texts(tier._store._namespace_setting, values)  # type: ignore[arg-type]
+        if texts is None:
+            return None
+        if len(texts) > 1:
+            return self._looking(tier, shape, texts, values)
+        often = shape.misses.share > _OFTEN
+        seen = self._leasing(tier, shape, texts[0], values) if often else self._looking(tier, shape, texts, values)
+        shape.misses.note(missed=seen.rows is None)
+        return seen
+
+    def _looking(self, tier: BackendTier, shape: _Shape, texts: list[str], values: list[Any]) -> Seen:
+        cells = tier.asked(lambda: tier._backend.get_many([*texts, shape.generation]))
+        return self._judged(tier, shape, texts, values, cells)
+
+    def _leasing(self, tier: BackendTier, shape: _Shape, text: str, values: list[Any]) -> Seen:
+        token = secrets.token_bytes(TOKEN_SIZE)
+        answer = tier.asked(lambda: tier._backend.follow_list(text, shape.generation, b"", "", token))
+        if answer is None:
+            return Seen(None, SeenTier(tier, None))
+        given, current = ((shape.generation, answer.generation), (text, answer.members[0])), generation_of(answer.generation)
+        leases = {text: BackendLease(text, token, current)} if answer.granted and current is not None else _NONE
+        return self._judged(tier, shape, [text], values, {name: cell for name, cell in given if cell is not None}, leases)
+
+    @staticmethod
+    def _judged(
+        tier: BackendTier,
+        shape: _Shape,
+        texts: list[str],
+        values: list[Any],
+        cells: dict[str, bytes] | None,
+        leases: Mapping[str, BackendLease] = _NONE,
+    ) -> Seen:
+        rows = None if cells is None else _rows(shape, list(map(cells.get, texts)), generation_of(cells.get(shape.generation)), values)
+        if rows is not None:
+            tier._store._note("hit", shape.keys.identity, len(rows))
+        return Seen(rows, SeenTier(tier, cells, leases))
+
+    def read_list(self, session: Session, cls: type, lookup: Lookup) -> SeenList | None:
+        """Read the list of one value of an index with its rows; ``None``: nothing was read, for who has to go the longer way."""
+        tier, plan = self._tier, lookup.plan
+        if tier is None or tier._store.tenant_rules or asking.get() is not None:
+            return None
+        if not isinstance(plan, IndexPlan) or plan.owner is not cls or type(lookup.values[0]) is not self._kinds.of(plan):
+            return None
+        shape = self._shape(cls, tier)
+        if shape.kind is not int or not self._glance.is_sure(session, cls) or not tier.readable(cls):
+            return None
+        return self._followed(tier, shape, ListLookup(plan, lookup.native, lookup.values))
+
+    def _followed(self, tier: BackendTier, shape: _Shape, lookup: ListLookup) -> SeenList:
+        namespace: Any = tier._store._namespace_setting
+        text, stamp = lookup.plan.record_text(namespace, lookup.native), stamp_of_numbers(lookup)
+        prefix = f"{key_prefix(namespace, shape.keys.identity.record_space)}i"
+        token = secrets.token_bytes(TOKEN_SIZE)
+        answer = tier.asked(lambda: tier._backend.follow_list(text, shape.generation, stamp, prefix, token))
+        if answer is None:
+            return SeenList(None, SeenTier(tier.lists, None), SeenTier(tier, None))
+        generation, found = generation_of(answer.generation), answer.members[1:]
+        numbers = None if generation is None else _numbers(answer.members[0], generation + stamp, len(stamp))
+        rows = _rows(shape, found, generation, numbers) if numbers and len(numbers) == len(found) else [] if numbers == [] else None
+        if rows is not None and all_carry(rows, lookup):
+            tier._store._note("hit", shape.keys.identity, 1 + len(rows))
+        else:
+            rows = None
+        return self._told(tier, rows, [text, *(f"{prefix}{number}" for number in numbers or ())], shape.generation, answer, token)
+
+    @staticmethod
+    def _told(tier: BackendTier, rows: list[Row] | None, texts: list[str], generation: str, answer: Followed, token: bytes) -> SeenList:
+        given = zip(texts, answer.members)  # noqa: B905 - of records that no list names nothing was read
+        cells = {text: cell for text, cell in [*given, (generation, answer.generation)] if cell is not None} if rows is None else {}
+        current = generation_of(answer.generation)
+        leases = {texts[at]: BackendLease(texts[at], token, current) for at in answer.granted if current is not None and at < len(texts)}
+        return SeenList(rows, SeenTier(tier.lists, cells, leases), SeenTier(tier, cells, leases))
+
+    def learn(self, session: Session, cls: type) -> None:
+        """Take a session that the longer way has just served for one of those that it serves."""
+        if self._tier is not None and not self._glance.is_sure(session, cls):
+            self._glance.learn(session, cls)
+
+    def _shape(self, cls: type, tier: BackendTier) -> _Shape:
+        shape, plan = self._shapes.get(cls), plan_of(cls)
+        if shape is None or shape.plan is not plan:
+            keys = keys_of(cls)
+            generation = generation_text(tier._store._namespace_setting, keys.identity)  # type: ignore[arg-type]
+            at = plan.attrs.index(keys.identity.names[0])
+            shape = self._shapes[cls] = _Shape(plan, keys, self._kind(plan, keys, tier), at, generation, _Misses())
+        return shape
+
+    def _kind(self, plan: MappedPlan, keys: ClassKeys, tier: BackendTier) -> Any:
+        """Give the type of the primary key, ``None`` where it takes a longer look."""
+        kinds = kinds_of(plan.cls, keys.identity)
+        plain = len(kinds) == 1 and kinds[0] in _QUICK and not plan.deferred and not has_other_identities_below(plan.cls)
+        return kinds[0] if plain and tier.holds(plan.cls) and not self._classes.refuses(plan.cls) else None
+
+
+def _numbers(cell: bytes | None, stamp: bytes, drop: int) -> list[int] | None:
+    """Give the primary keys of a list of numbers that can be used."""
+    (body,) = fresh_payloads([cell], stamp, drop=drop)
+    try:
+        return None if body is None else numbers_in(body)
+    except CodecError:
+        return None
+
+
+def _rows(shape: _Shape, cells: list[bytes | None], generation: bytes | None, values: list[Any]) -> list[Row] | None:
+    plan, at = shape.plan, shape.at
+    payloads: list[Any] = [] if generation is None else fresh_payloads(cells, generation + plan.fingerprint)
+    if None in payloads or not payloads:
+        return None
+    try:
+        rows = list(map(plan.unpack, payloads))
+    except CodecError:
+        return None
+    carried = [state[at] for _, state in rows]
+    return rows if carried == values and set(map(type, carried)) == {shape.kind} else None
