@@ -18,7 +18,7 @@ from tests.model.protocols import (
     Protocol,
 )
 
-pytestmark = [pytest.mark.sa_agnostic, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.sa_agnostic, pytest.mark.beside, pytest.mark.timeout(300)]
 NONE, ROLLBACK, CRASH, LOSS, EVICTION = Faults(), Faults(rollbacks=1), Faults(crashes=1), Faults(losses=1), Faults(evictions=1)
 AFTER_ACK, AFTER_COMMIT, AT_REST, DIRTY = "stale after acknowledgement", "stale after commit", "stale at rest", "dirty"
 

@@ -21,6 +21,7 @@ class TestMemoryRedisDatabase(StoreContract):
             yield store
 
 
+@pytest.mark.sa_agnostic
 class TestMemoryMapping(StoreContract):
     by_reference = True
 
@@ -41,6 +42,7 @@ class TestNested(StoreContract):
             yield store
 
 
+@pytest.mark.sa_agnostic
 class TestCustom(StoreContract):
     attaches = False
     counts = False
@@ -51,6 +53,7 @@ class TestCustom(StoreContract):
         return PickleStore()
 
 
+@pytest.mark.sa_agnostic
 class TestMemoryCustom(StoreContract):
     by_reference = True
     counts = False
@@ -71,6 +74,7 @@ class TestCustomDatabase(StoreContract):
         return ChainedStore([PickleStore(), SqlAlchemyStore(engine=sqlite_contract_engine)])
 
 
+@pytest.mark.sa_agnostic
 class TestSubclassInTheMiddle(StoreContract):
     by_reference = True
     forgets_mapped = False

@@ -21,6 +21,7 @@ class TestProcessMemory(CacheStoreContract):
         return ProcessMemoryStore
 
 
+@pytest.mark.sa_agnostic
 class TestProcessMemoryThatCopies(CacheStoreContract):
     shares_storage = False
 
@@ -30,6 +31,7 @@ class TestProcessMemoryThatCopies(CacheStoreContract):
         return lambda **options: ProcessMemoryStore(copy=True, **options)
 
 
+@pytest.mark.sa_agnostic
 class TestThreadLocal(CacheStoreContract):
     by_reference = True
     shares_storage = False
@@ -48,6 +50,7 @@ class TestMappingOfADict(CacheStoreContract):
         return lambda **options: MappingStore(mapping, **options)
 
 
+@pytest.mark.sa_agnostic
 class TestMappingOfAShelf(CacheStoreContract):
     @pytest.fixture
     def make_store(self, tmp_path: Path) -> Iterator[MakeStore]:

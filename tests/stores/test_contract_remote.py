@@ -19,6 +19,7 @@ class TestRedis(CacheStoreContract):
         return lambda **options: RedisStore(redis_url, **options)
 
 
+@pytest.mark.sa_agnostic
 class TestRedisByUnixSocket(CacheStoreContract):
     @pytest.fixture
     def make_store(self, redis_unix_url: str) -> MakeStore:
@@ -26,6 +27,7 @@ class TestRedisByUnixSocket(CacheStoreContract):
         return lambda **options: RedisStore(redis_unix_url, **options)
 
 
+@pytest.mark.sa_agnostic
 class TestRedisCluster(CacheStoreContract):
     @pytest.fixture
     def make_store(self, redis_cluster_url: str) -> Iterator[MakeStore]:
@@ -41,6 +43,7 @@ class TestMemcache(CacheStoreContract):
         return lambda **options: MemcacheStore(memcached_address, **{"namespace": namespace, **options})
 
 
+@pytest.mark.sa_agnostic
 class TestMemcacheByUnixSocket(CacheStoreContract):
     @pytest.fixture
     def make_store(self, memcached_unix_path: str, namespace: str) -> MakeStore:
@@ -55,6 +58,7 @@ def three_addresses() -> Iterator[list[str]]:
         yield [stack.enter_context(running_memcached()).address for _ in range(3)]
 
 
+@pytest.mark.sa_agnostic
 class TestThreeMemcacheds(CacheStoreContract):
     @pytest.fixture
     def make_store(self, three_addresses: list[str], namespace: str) -> MakeStore:

@@ -4,7 +4,7 @@ from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import CHAR, Column, ForeignKey, Integer, Numeric, String, Table, TypeDecorator
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship, synonym
 
 
 class Base(DeclarativeBase):
@@ -74,6 +74,7 @@ class Tag(Base):
     __tablename__ = "c_tags"
     name: Mapped[str] = mapped_column(String(20), primary_key=True)
     uses: Mapped[int] = mapped_column(default=0)
+    title: Mapped[str] = synonym("name")
 
 
 class Label(Base):

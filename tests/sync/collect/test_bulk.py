@@ -84,6 +84,21 @@ CHANGES: dict[str, tuple[Execute, set[tuple[object, ...]], set[str]]] = {
         set(),
         {"Tag", "Label"},
     ),
+    "key, by a synonym": (
+        lambda s: s.execute(update(Tag).where(Tag.name == "red").values(title="crimson")),
+        set(),
+        {"Tag", "Label"},
+    ),
+    "key, by a synonym's attribute": (
+        lambda s: s.execute(update(Tag).where(Tag.name == "red").values({Tag.title: "crimson"})),
+        set(),
+        {"Tag", "Label"},
+    ),
+    "key, by a synonym, legacy": (
+        lambda s: s.query(Tag).filter_by(name="red").update({"title": "crimson"}),
+        set(),
+        {"Tag", "Label"},
+    ),
     "own returning": (
         lambda s: s.execute(update(Tag).where(Tag.name == "red").values(uses=1).returning(Tag.uses)).all(),
         set(),
