@@ -43,6 +43,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--memory", choices=MEMORIES, nargs="?", const=MEMORIES[0], help=f"put process memory above the cache, {' or '.join(MEMORIES)}"
     )
+    made.add_argument("--strict-reads", action="store_true", help="let every other read go past that memory, and miss nothing")
     made.add_argument("--max-staleness", type=_positive, default=1.0, help="the seconds by which that memory may be behind (1)")
     made.add_argument("--keys", type=_count, default=16, help="how many hot rows (16)")
     made.add_argument("--on-unreachable", choices=ON_UNREACHABLE, help="what writers do that cannot mark")
@@ -125,6 +126,8 @@ def main(arguments: list[str] | None = None) -> int:
         parser().error(f"{given.protocol} knows no --reads {given.reads}: it has no sessions that read through a cache")
     if given.protocol.startswith("naive") and given.memory:
         parser().error(f"{given.protocol} knows no --memory: it has one cache alone")
+    if given.strict_reads and not given.memory:
+        parser().error("--strict-reads is for --memory: without, all reads are strict")
     if given.cache.startswith(("cluster", "sentinel")) and (given.reads == "awaited" or given.protocol.startswith("naive")):
         parser().error("a cluster and Sentinels are raced by the library's protocols and blocking clients only")
     options = Options(
@@ -137,6 +140,7 @@ def main(arguments: list[str] | None = None) -> int:
         reads=given.reads,
         memory=given.memory,
         max_staleness=given.max_staleness,
+        strict_reads=given.strict_reads,
         keys=given.keys,
         on_unreachable=given.on_unreachable,
         outbox=given.outbox,

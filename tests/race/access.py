@@ -70,8 +70,8 @@ class OwnAccess:
     def read(self, by: str, values: Sequence[Any], *, strict: bool = False) -> list[Seen | None]:
         """Give rows through the chain."""
         if len(values) == 1:
-            return [_seen(self._store.get(self.item, {by: values[0]}))]
-        return [_seen(row) for row in self._store.batch_get(self.item, [{by: value} for value in values])]
+            return [_seen(self._store.get(self.item, {by: values[0]}, strict=strict))]
+        return [_seen(row) for row in self._store.batch_get(self.item, [{by: value} for value in values], strict=strict)]
 
     def run(self, step: Callable[[], None]) -> None:
         """Do a step of a reader or writer."""

@@ -60,8 +60,8 @@ class AwaitedAccess:
 
     async def _read_by_store(self, by: str, values: Sequence[Any], strict: bool) -> list[Seen | None]:
         if len(values) == 1:
-            return [_seen(await self._store.get(self.item, {by: values[0]}))]
-        return [_seen(row) for row in await self._store.batch_get(self.item, [{by: value} for value in values])]
+            return [_seen(await self._store.get(self.item, {by: values[0]}, strict=strict))]
+        return [_seen(row) for row in await self._store.batch_get(self.item, [{by: value} for value in values], strict=strict)]
 
     async def _read_by_session(self, by: str, values: Sequence[Any], strict: bool) -> list[Seen | None]:
         options = {"stockstore_strict": True} if strict else {}
