@@ -51,6 +51,14 @@ def test_strict_is_right_while_writers_are_killed(redis_url: str, postgres_schem
 
 
 @pytest.mark.sa_agnostic
+def test_two_releases_side_by_side_are_right(redis_url: str, postgres_schema_url: str) -> None:
+    """Half of the processes know one column more: neither release is given what the other has outdated, though processes die."""
+    servers = ["--cache", redis_url, "--database", postgres_schema_url]
+    done = race(*servers, "--releases", "2", "--seconds", "4", "--processes", "4", "--faults", "kill", "--on-unreachable", "abort")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.sa_agnostic
 def test_memory_is_never_further_behind_than_it_may_be(redis_url: str, postgres_schema_url: str, tmp_path: Path) -> None:
     """Processes that believe their own memory for half a second, while some of them die."""
     servers = ["--cache", redis_url, "--database", postgres_schema_url]
