@@ -59,7 +59,7 @@ class Line(Protocol):
         """Send what will be answered by one :class:`Proof`; does not wait for that."""
 
     def receive(self) -> "Iterable[Heard | Proof]":
-        """Give what has come since, in the order in which the server sent it; does not wait."""
+        """Give what has come, in the order in which the server sent it; called where the socket is readable."""
 
     def close(self) -> None:
         """Hang up; never raises, and never says anything to the server that another process may still be talking to."""

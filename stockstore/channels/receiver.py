@@ -279,9 +279,10 @@ def _listen(asked: "weakref.ref[Receiver]", waker: _Waker, channel: Channel, rea
             wait = subscription.tend(receiver)
             # Not held while it waits: a store that nobody else has goes.
             del receiver
-            selector.select(wait)
-            waker.clear()
-            if (receiver := asked()) is not None:
+            ready = [key.fileobj for key, _ in selector.select(wait)]
+            if waker in ready:
+                waker.clear()
+            if (receiver := asked()) is not None and line in ready:
                 subscription.receive(receiver)
 
 

@@ -108,12 +108,14 @@ class RedisLine:
                 connection.disconnect()
 
     def _received(self) -> "Iterator[Heard | Proof]":
-        while self._hearing.can_read(0):
+        more = True
+        while more:
             kind, *rest = self._hearing.read_response()
             if kind == b"pong":
                 yield Proof(self._numbers.pop(0))
             elif kind == b"message":
                 yield message_of(rest[1])
+            more = self._hearing.can_read(0)
 
     def _look(self) -> int | None:
         """Give the number of the last message, and see to it that the server is still the primary that it was."""

@@ -320,9 +320,9 @@ class LocalTier:
         """Put markers; what is marked is absent."""
         mine = _mine(places)
         mine.ticket = ticket
-        self._own.add(ticket)
-        # Else the first flush would take what is kept behind the marker.
+        # Else the first flush would take what is kept behind the marker, and the ticket.
         self.hears()
+        self._own.add(ticket)
         mine.spaces.mark(mine.namespace, mine.records, mine.classes, ticket)
         tell_places("mark", self._store, mine.records, mine.classes)
 
