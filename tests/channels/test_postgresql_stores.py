@@ -256,7 +256,7 @@ async def test_under_asyncio(db: Engine, namespace: str) -> None:
                 await store.put(Customer(id=1, email="a", name=driver))
                 mine.caught_up()
                 assert (mine.kept(), mine.name(), mine.kept()) == (None, driver, driver)
-                maker = async_sessionmaker(engine, class_=type("Hooked", (AsyncSession,), {}))
+                maker: async_sessionmaker[AsyncSession] = async_sessionmaker(engine, class_=type("Hooked", (AsyncSession,), {}))
                 sync = SessionSync(chain).attach(maker)
                 async with maker() as session:
                     (await session.get_one(Customer, 1)).name = "new"
