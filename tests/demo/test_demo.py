@@ -13,7 +13,7 @@ from sqlalchemy.pool import NullPool
 from tests.servers.postgres import PostgresServer
 from tests.servers.redis import RedisServer
 
-pytestmark = pytest.mark.sa_agnostic
+pytestmark = [pytest.mark.sa_agnostic, pytest.mark.beside]
 
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "scripts" / "demo"

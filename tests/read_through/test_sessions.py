@@ -15,7 +15,7 @@ from stockstore.stores.sqlalchemy import ORIGIN_MARK
 from stockstore_ext.sqlalchemy import SessionSync
 from tests.read_through.served import Served
 from tests.servers.redis import RedisServer
-from tests.stores.shop import Base, Car, Customer, Order, Tag, Vehicle
+from tests.stores.shop import Base, Car, Customer, Note, Order, Tag, Vehicle
 from tests.sync.conftest import ON_MEMORY, ON_SQLITE, Attach
 
 UNSEEN = "out of band"
@@ -66,6 +66,21 @@ def test_own_write(rows: Served) -> None:
         session.commit()
     with rows.changed(Customer, 1), rows.session() as session:
         assert (session.get_one(Customer, 1).name, status(session)) == ("bob", "new")
+
+
+def test_a_statement_flushes_once(served: Served) -> None:
+    """What one flush leaves to the next, as the deletion of an object that comes into a collection, is left here too."""
+    served.seed(Customer(id=1, email="1@x"), Customer(id=2, email="2@x"))
+    served.seed(Note(id=2, text="x", customer_id=2))
+
+    def run(session: Session) -> list[int]:
+        customer, note = session.get_one(Customer, 1), session.get_one(Note, 2)
+        customer.notes.append(note)
+        session.delete(note)
+        assert session.get(Vehicle, 99) is None
+        return [each.id for each in session.deleted]
+
+    assert served.same(run) == [2]
 
 
 def test_rolled_back_write(rows: Served) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy.orm.state import InstanceState
 from stockstore.errors import CodecError
 from stockstore.keys import IndexPlan, Lookup, keys_of
 from stockstore.mapped import plan_of
-from stockstore.mapped.hydrate import begin
+from stockstore.mapped.hydrate import begin, has_changes
 from stockstore_ext.sqlalchemy.read_through.batches import Batch
 from stockstore_ext.sqlalchemy.read_through.entities import entity_of
 from stockstore_ext.sqlalchemy.read_through.lists import lists_of
@@ -88,7 +88,7 @@ class Statements:
         seen = None if anew else self._seen(session, question)
         rows = seen.rows if seen is not None else None if anew else self._shortcut.rows(session, question)
         if rows is None:
-            rows = self._read(session, loading, question, anew, seen)
+            rows = self._read(execution, loading, question, anew, seen)
         else:
             begin(session, question.entity.mapper)
         if rows is None:
@@ -110,11 +110,13 @@ class Statements:
             else None
         )
 
-    def _read(self, session: Session, loading: Any, question: Question, anew: bool, seen: Seen | SeenList | None) -> list[Row] | None:
-        cls = question.entity.cls
+    def _read(
+        self, execution: ORMExecuteState, loading: Any, question: Question, anew: bool, seen: Seen | SeenList | None
+    ) -> list[Row] | None:
+        session, cls = execution.session, question.entity.cls
         if self._serving.refuses(session, cls, reads=len(question.lookups)):
             return None
-        _begin(session, question.entity.mapper, loading)
+        _begin(execution, question.entity.mapper, loading)
         if question.listed:
             states = self._listed(session, question, anew, seen if isinstance(seen, SeenList) else None)
         else:
@@ -143,7 +145,7 @@ class Statements:
         lookup = _identity(cls, state)
         if lookup is None:
             return None
-        _begin(session, state.mapper, loading)
+        _begin(execution, state.mapper, loading)
         found = self._serving.states(session, cls, [lookup])
         if found is None or (found[0] is not None and found[0][0].cls is not cls):
             return None
@@ -164,10 +166,13 @@ def _may_answer(execution: ORMExecuteState, loading: Any) -> bool:
     )
 
 
-def _begin(session: Session, mapper: Mapper[Any], loading: Any) -> None:
+def _begin(execution: ORMExecuteState, mapper: Mapper[Any], loading: Any) -> None:
     """Flush and begin as the statement would: by a later rollback, what it sets in instances expires."""
-    if loading._autoflush:
+    session = execution.session
+    if loading._autoflush and session.autoflush and has_changes(session):
         session._autoflush()
+        # One flush may leave something to the next, which is not this statement's, should it be executed after all.
+        execution.update_execution_options(autoflush=False)
     begin(session, mapper)
 
 
