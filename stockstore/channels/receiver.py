@@ -131,8 +131,9 @@ class Receiver:
             return self._waker is thread
 
     def fail(self) -> None:
-        """Let nobody wait for a subscription that could not be had."""
+        """Let nobody wait for a subscription that could not be had, nor believe that a lost one would have told of everything."""
         for contact in list(self._contacts):
+            contact.fresh_until = -math.inf
             contact.settled.set()
 
     def subscribed(self) -> None:
