@@ -7,6 +7,7 @@ class of the dialect's execution contexts, which every statement goes through, i
 from typing import Any, Final, Protocol
 
 from sqlalchemy.engine import Dialect, ExecutionContext
+from sqlalchemy.engine.default import DefaultExecutionContext
 
 from stockstore.locks import fork_safe_lock
 from stockstore_ext.sqlalchemy.collect import may_write
@@ -41,21 +42,27 @@ class _Hearing:
 
 
 def _telling(original: Any, hearing: _Hearing) -> Any:
+    prepare = original.pre_exec
+    does_nothing = prepare is DefaultExecutionContext.pre_exec
+
     class Telling(original):  # type: ignore[misc]
         def pre_exec(self) -> None:
-            self.may_write = may_write(self)
-            if self.may_write:
+            if may_write(self):
+                # What only reads has no more to do afterwards than without anybody who listens.
+                self.__class__ = Writing
                 for listener in hearing.listeners:
                     listener.before(self)
-            super().pre_exec()
+            if not does_nothing:
+                prepare(self)
 
+    class Writing(Telling):
         def post_exec(self) -> None:
             super().post_exec()
-            if self.may_write:
-                for listener in hearing.listeners:
-                    listener.after(self)
+            for listener in hearing.listeners:
+                listener.after(self)
 
-    Telling.__name__, Telling.__qualname__, Telling.__module__ = original.__name__, original.__qualname__, original.__module__
+    for made in (Telling, Writing):
+        made.__name__, made.__qualname__, made.__module__ = original.__name__, original.__qualname__, original.__module__
     return Telling
 
 
