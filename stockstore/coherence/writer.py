@@ -163,7 +163,8 @@ def _committed(place: Place[S], snapshots: Sequence[S]) -> None:
     elif place.ticket is None:
         _try(place, None, lambda: place.tier.invalidate(place.at))
     else:
-        _release(place, place.ticket, True, [snapshot for snapshot in snapshots if place.tier.holds(snapshot.cls)])
+        held = {cls for cls in {snapshot.cls for snapshot in snapshots} if place.tier.holds(cls)}
+        _release(place, place.ticket, True, [snapshot for snapshot in snapshots if snapshot.cls in held])
 
 
 def _rolled_back(place: Place[S], snapshots: Sequence[S]) -> None:

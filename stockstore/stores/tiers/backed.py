@@ -11,7 +11,7 @@ from stockstore.backends.base import PartlyUnreachable
 from stockstore.backends.coherent import CoherentBackend, Item
 from stockstore.cells import TOKEN_SIZE, pack_alias, pack_body
 from stockstore.channels.choice import channel_of
-from stockstore.coherence.protocol import Announcer, Answer, Record, Standing, Writes
+from stockstore.coherence.protocol import Announcer, Answer, Standing, Writes
 from stockstore.coherence.recovery import Recovery
 from stockstore.errors import CacheUnreachable, StockstoreError
 from stockstore.instrumentation import emit, listening
@@ -21,6 +21,7 @@ from stockstore.stores.backed import BackendStore
 from stockstore.stores.cache import Entry, hidden_from
 from stockstore.stores.generations import generation_text
 from stockstore.stores.snapshots import Snapshot
+from stockstore.stores.tiers.alike_rows import released_alike
 from stockstore.stores.tiers.backed_lists import BackendLists
 from stockstore.stores.tiers.backed_places import BackendPlaces
 from stockstore.stores.tiers.looks import BackendLease, Leasing, Look, Replaced
@@ -299,11 +300,11 @@ class BackendTier:
     def release(self, places: object, ticket: bytes, *, committed: bool, snapshots: Sequence[Snapshot] = ()) -> int:
         """Take markers away, keep exactly what was committed, and give how many had a generation; raises CacheUnreachable."""
         mine = _mine(places)
-        values: list[Item] = []
         aliases: list[Item] = []
-        kept: list[Record] = []
         generation_for = cache(mine.generation_for)
-        for entry in self._entries(snapshots if committed else ()):
+        alike = released_alike(self._store, mine, snapshots, generation_for, self.limited(None)) if committed else None
+        values, kept = alike or ([], [])
+        for entry in self._entries(snapshots if committed and alike is None else ()):
             record = entry.plan, entry.native
             text, generation = mine.records.get(record), generation_for(entry.plan)
             if text is not None and generation is not None:

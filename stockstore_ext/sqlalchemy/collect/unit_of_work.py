@@ -1,6 +1,7 @@
 """What a flush writes."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from functools import cache
 from typing import Any, Final
 from weakref import WeakKeyDictionary, WeakSet
@@ -123,6 +124,10 @@ def _note_rows(session: Session, mapper: Mapper[Any], changed: _States, deleted:
 def _identities(mapper: Mapper[Any], states: _States, notes: Notes, root: type) -> list[tuple[Any, ...]]:
     """Give the identities that rows have now; a new row has no key before the end of the flush, a changed primary key not yet the new one."""
     names = [mapper.get_property_by_column(column).key for column in mapper.primary_key]
+    if len(names) == 1:
+        name = names[0]
+        with suppress(KeyError):
+            return [(state.dict[name],) for state in states]
     found = []
     for state in states:
         values = state.dict
