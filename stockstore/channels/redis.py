@@ -38,6 +38,7 @@ class RedisChannel(Channel):
             raise ConfigurationError(f"a cluster has no channel; {client!r} is one")
         self._pool = client.connection_pool
         self._shown = address_of(client)
+        self._sentinels: Any = None
 
     def __repr__(self) -> str:
         """Name the server, without passwords."""
@@ -67,7 +68,9 @@ class RedisChannel(Channel):
         sentinels = getattr(self._pool, "sentinel_manager", None)
         if sentinels is None:
             return {}
-        host, port = _blocking(sentinels).discover_master(self._pool.service_name)
+        if self._sentinels is None:
+            self._sentinels = _blocking(sentinels)
+        host, port = self._sentinels.discover_master(self._pool.service_name)
         return {"host": host, "port": port}
 
 

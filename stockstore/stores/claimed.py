@@ -64,12 +64,13 @@ class ClaimedSpaces(LocalSpaces):
     def lease(self, space: Space, wanted: Sequence[Wanted]) -> list[Claim]:
         """Lease records that are absent, or hold what their reader cannot use."""
         self.claim()
-        self.know(*space)
         claims: list[Claim] = []
         self.cells.alone(self._lease, space, wanted, claims)
         return claims or [Claim(None, marked=False)] * len(wanted)
 
     def _lease(self, dropped: list[object], space: Space, wanted: Sequence[Wanted], claims: list[Claim]) -> int:
+        # Under the lock, as a sweep forgets what nobody has to do with.
+        self.know(*space)
         cells = self.found(*space, alias=False)
         for native, unusable, value in wanted:
             node = cells.get(native)
@@ -124,8 +125,6 @@ class ClaimedSpaces(LocalSpaces):
     def mark(self, namespace: str, records: Sequence[Record], classes: Sequence[KeyPlan], ticket: bytes) -> None:
         """Put a writer's marker on records and whole classes, which are absent then."""
         self.claim()
-        for plan in {*classes, *(plan for plan, _ in records)}:
-            self.know(namespace, plan)
         with self.cells.lock:
             if self.cells.cut_into:
                 self._hide(namespace, records, classes)
@@ -141,6 +140,8 @@ class ClaimedSpaces(LocalSpaces):
                 node.value = None
 
     def _mark(self, dropped: list[object], namespace: str, records: Sequence[Record], classes: Sequence[KeyPlan], ticket: bytes) -> int:
+        for plan in {*classes, *(plan for plan, _ in records)}:
+            self.know(namespace, plan)
         for plan in classes:
             self.claims.mark_all((namespace, plan), ticket)
             self.cells.empty(dropped, self.found(namespace, plan, alias=False))
@@ -243,7 +244,7 @@ class ClaimedSpaces(LocalSpaces):
         known = namespace_in(text) if exact else None
         if known is not None:
             return [known] if known in self._names else []
-        return [name for name in self._names if not exact or namespace_text(name) == text]
+        return [name for name in list(self._names) if not exact or namespace_text(name) == text]
 
     def _forget(self, dropped: list[object], namespace: str, plan: KeyPlan, native: Native) -> int:
         self.claims.invalidate((namespace, plan), native)
