@@ -1,5 +1,6 @@
 """Who takes part besides: the janitor, and a writer whom no hook sees, but the triggers."""
 
+import gc
 import random
 import threading
 import time
@@ -31,6 +32,8 @@ def make_outbox(engine: Engine, namespace: str) -> Callable[[], None]:
     """Make the outbox, where there is none, and the triggers; give what removes what was made."""
     there = inspect(engine).has_table("stockstore_outbox")
     Outbox().create(engine)
+    # Classes that were let go of stay mapped to the table until they are collected, which may be in the middle of the installation.
+    gc.collect()
     item = item_class(1)
     with engine.begin() as connection:
         install(connection, [item.__table__.name], namespaces=[namespace])
