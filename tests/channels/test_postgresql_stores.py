@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, create_engine, event, text, update
 from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.pool import NullPool
 
 from stockstore import AsyncStore, ChainedStore, MemcacheStore, ProcessMemoryStore, SqlAlchemyStore, Store
 from stockstore.channels.postgresql import PostgresChannel
@@ -176,7 +177,7 @@ def test_a_rollback_is_not_heard(sides: Sides) -> None:
 def test_two_phases_are_heard_at_the_end_of_the_second(start_postgres: Callable[[], Any], namespace: str) -> None:
     """PostgreSQL would not prepare what has told anybody; what is rolled back then nobody hears."""
     server = start_postgres()
-    with create_engine(server.url, isolation_level="AUTOCOMMIT").connect() as connection:
+    with create_engine(server.url, isolation_level="AUTOCOMMIT", poolclass=NullPool).connect() as connection:
         connection.execute(text("ALTER SYSTEM SET max_prepared_transactions = 5"))
     server.restart()
     engine = create_engine(server.url)
