@@ -52,6 +52,8 @@ class Frame:
         sessions: The attached sessions that use the connection now.
         joined: Whether a session has used the connection in this transaction, which others may go on with.
         names: The tenants of such sessions, ``None`` among them where one has none.
+        scopes: What these names mean on this connection.
+        shard: The token of the shard that the connection is to, if it is one of those that are named.
         foreign: Whether the rest of the transaction reads and writes elsewhere, such as after ``SET LOCAL search_path``.
         pinned: Whether it reads from a snapshot that may be older than what caches hold; ``None``: not known yet.
         quiet: Whether the statements on the connection are no writes of the application now.
@@ -75,7 +77,9 @@ class Frame:
         "names",
         "pinned",
         "quiet",
+        "scopes",
         "sessions",
+        "shard",
         "statement",
     )
 
@@ -85,6 +89,8 @@ class Frame:
         self.sessions: WeakSet[Session] = WeakSet()
         self.joined = False
         self.names: set[str | None] = {None}
+        self.scopes: set[Scope] = set()
+        self.shard: Hashable | None = None
         self.foreign = False
         self.pinned: bool | None = None
         self.quiet = False

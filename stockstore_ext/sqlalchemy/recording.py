@@ -18,7 +18,7 @@ from stockstore.coherence.resolver import Resolver
 from stockstore.coherence.writer import WriteThrough
 from stockstore.evidence import AnyEvidence, Outbox, evidence_of
 from stockstore.evidence.aside import aside, asking, is_private
-from stockstore.mapped.hydrate import is_flushing
+from stockstore.mapped.hydrate import is_flushing, open_connection
 from stockstore.mapped.sessions import is_clean, note
 from stockstore.stores.snapshots import Snapshot
 from stockstore.stores.tiers.backed import BackendTier
@@ -85,8 +85,10 @@ class Recording:
             self._frames.add(frame)
         frame.resume()
         if not frame.joined:
-            frame.names = {self.scopes.named(other) for other in frame.sessions}
-        frame.names.add(self.scopes.named(session))
+            frame.names = self.scopes.names_on(connection, list(frame.sessions))
+        frame.names |= self.scopes.names_on(connection, [session])
+        frame.scopes = self.scopes.scopes_on(connection, frame)
+        frame.shard = self.scopes.shard_on(connection.engine)
         frame.joined = True
         if session not in frame.sessions:  # else it is a savepoint that begins
             self._tie(session, frame)
@@ -150,6 +152,16 @@ class Recording:
             return known[mapper]
 
         return of
+
+    def hides_shard(self, session: Session, engine: Engine) -> str:
+        """Tell why a sharded session has to read a shard from its own connection; ``""``: it need not."""
+        connection = open_connection(session, engine)
+        return self.scopes.hides_shard(engine, connection, None if connection is None else frame_on(connection.info, self))
+
+    def may_fill_shard(self, session: Session, connection: Connection) -> bool:
+        """Whether the caches may be given what a sharded session reads on a connection now."""
+        frame = frame_on(connection.info, self)
+        return frame is not None and is_clean(session) and self.scopes.may_fill(connection, [frame])
 
     # -- statements ------------------------------------------------------------------------------
 

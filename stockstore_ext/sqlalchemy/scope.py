@@ -1,7 +1,7 @@
 """Whether a session reads and writes the very rows that the caches hold."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
@@ -19,6 +19,7 @@ from stockstore.mapped.hydrate import is_flushing, open_connection
 from stockstore.mapped.tables import roots_named
 from stockstore_ext.sqlalchemy.drivers import has_open_cursor, has_transaction
 from stockstore_ext.sqlalchemy.frames import FOREIGN, Frame, Scope
+from stockstore_ext.sqlalchemy.shards import NO_SHARDS, Shards, Token, is_sharded, shard_name
 
 ScopeOf: TypeAlias = Callable[[Session], str | None]
 SnapshotRule: TypeAlias = Literal["respect", "latest"]
@@ -54,14 +55,17 @@ class Scopes:
         origin: The engine of the database that the caches are filled from, if that is known.
         scope: The user's own answer.
         snapshot: Whether a transaction that reads from one snapshot throughout is served what is newer.
+        shards: The databases of shards by their tokens.
     """
 
-    def __init__(self, origin: Engine | None, scope: ScopeOf | None, snapshot: SnapshotRule) -> None:
+    def __init__(self, origin: Engine | None, scope: ScopeOf | None, snapshot: SnapshotRule, shards: Shards = NO_SHARDS) -> None:
         """Keep the settings."""
         self._origin = origin
         self._name_of = scope
         self._snapshot = snapshot
         self._same: WeakKeyDictionary[Engine, bool] = WeakKeyDictionary()
+        self._shards = shards
+        self._tokens: WeakKeyDictionary[Engine, Token | None] = WeakKeyDictionary()
 
     def of(self, session: Session, connection: Connection, frame: Frame) -> Scope:
         """Give the scope of what a session writes on a connection."""
@@ -70,8 +74,34 @@ class Scopes:
     def of_statement(self, connection: Connection, frame: Frame, context: ExecutionContext | None) -> set[Scope]:
         """Give the scopes of which a statement may be: those of the sessions on the connection, or that have left it to whoever goes on."""
         flushing = [session for session in frame.sessions if is_flushing(session)]
-        names = {self.named(session) for session in flushing or list(frame.sessions)} or frame.names
+        names = self.names_on(connection, flushing or list(frame.sessions)) or frame.names
         return {self._scope(name, connection, frame, context) for name in names}
+
+    def names_on(self, connection: Connection, sessions: Iterable[Session]) -> set[str | None]:
+        """Give the names of the scopes in which sessions write on a connection: of a shard its own besides."""
+        names = {self.named(session) for session in sessions}
+        token = self.shard_on(connection.engine)
+        return names if token is None else names | {shard_name(token, name) for name in names}
+
+    def shard_on(self, engine: Engine) -> Token | None:
+        """Give the token of the shard that an engine opens; ``None`` where it is none."""
+        if not self._shards:
+            return None
+        if engine not in self._tokens:
+            self._tokens[engine] = next((token for token, shard in self._shards.items() if is_same_database(engine, shard)), None)
+        return self._tokens[engine]
+
+    def scopes_on(self, connection: Connection, frame: Frame) -> set[Scope]:
+        """Give the scopes of those who have used a connection."""
+        return {self._scope(name, connection, frame) for name in frame.names}
+
+    def hides_shard(self, engine: Engine, connection: Connection | None, frame: Frame | None) -> str:
+        """Tell why a sharded session has to read a shard from its own connection; ``""``: it need not."""
+        if told := _told(engine, named=False):
+            return told
+        if connection is None:
+            return self._will_pin(engine)
+        return ELSEWHERE if frame is None else self._is_elsewhere(connection, [frame], named=False)
 
     def _scope(self, name: str | None, connection: Connection, frame: Frame, context: ExecutionContext | None = None) -> Scope:
         if name is not None:
@@ -165,11 +195,6 @@ def checked_scope(name: object) -> str | None:
     if name is None or (isinstance(name, str) and name):
         return name
     raise ConfigurationError(f"scope= gives a text that is not empty, or None, not {name!r}")
-
-
-def is_sharded(session: Session) -> bool:
-    """Whether only the application knows which database has a row."""
-    return hasattr(session, "shard_chooser")
 
 
 def _told(bind: Engine | Connection, named: bool) -> str:

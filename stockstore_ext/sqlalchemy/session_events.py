@@ -12,10 +12,9 @@ from stockstore.coherence.protocol import Outcome, Writes
 from stockstore.stores.sqlalchemy import ORIGIN_MARK
 from stockstore_ext.sqlalchemy.collect import before_flush, flushed, orm_statement
 from stockstore_ext.sqlalchemy.engine_events import EngineEvents, base_engine
-from stockstore_ext.sqlalchemy.frames import FOREIGN
 from stockstore_ext.sqlalchemy.outcomes import finish_all
 from stockstore_ext.sqlalchemy.recording import Recording
-from stockstore_ext.sqlalchemy.scope import is_sharded
+from stockstore_ext.sqlalchemy.shards import Token, is_sharded
 
 
 class SessionEvents:
@@ -81,11 +80,20 @@ class SessionEvents:
     # -- where a flush goes ----------------------------------------------------------------------
 
     def _spread(self, session: Session, context: UOWTransaction) -> None:
-        """Note a flush's rows on every connection: which of them wrote which row is the application's secret."""
-        writes = Writes()
-        flushed(session, context, lambda _mapper: writes, self._recording.collecting)
+        """Note a flush's rows on the connection of their shard; on one of a database that was not named all rows, as it may have any."""
         for frame in self._recording.frames_of(session):
-            frame.writes(FOREIGN).update(writes)
+            writes = self._flushed_on(session, context, frame.shard)
+            for scope in frame.scopes if writes or writes.inserted else ():
+                noted = frame.writes(scope)
+                # Its statements have told of classes; the rows are known now.
+                noted.drop_tentative()
+                noted.update(writes)
+
+    def _flushed_on(self, session: Session, context: UOWTransaction, shard: Token | None) -> Writes:
+        writes = Writes()
+        only = None if shard is None else lambda state: state.identity_token == shard
+        flushed(session, context, lambda _mapper: writes, self._recording.collecting, only=only)
+        return writes
 
     def _end_autocommitted(self, session: Session) -> None:
         for frame in self._recording.frames_of(session):

@@ -1,7 +1,7 @@
 """The hook itself: what an application attaches."""
 
 import logging
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
 
 from sqlalchemy import Engine, MetaData, Table
@@ -25,6 +25,7 @@ from stockstore_ext.sqlalchemy.read_through import ReadThrough
 from stockstore_ext.sqlalchemy.recording import Consistency, Recording, Settings, Write
 from stockstore_ext.sqlalchemy.scope import ScopeOf, Scopes, SnapshotRule, checked_scope
 from stockstore_ext.sqlalchemy.session_events import SessionEvents, is_origin
+from stockstore_ext.sqlalchemy.shards import checked_shards
 from stockstore_ext.sqlalchemy.targets import Target, class_of, refuse_blocking, refuse_mixture, session_target
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ class SessionSync:
             session reads and fills entries of its tenant alone. ``None`` is for sessions without a tenant.
         read_through: Whether sessions are served from the caches what they load by primary key: ``True``, or a list of mapped classes,
             which stand for their subclasses too.
+        shards: The engines of the databases of a ``ShardedSession`` by its shard ids. The id becomes part of the keys: rows of two shards
+            with one primary key stand side by side, and what any session writes into a shard is told in its own.
 
     Raises:
         ConfigurationError: The store has no cache, or an option is none of those that exist.
@@ -75,6 +78,7 @@ class SessionSync:
         snapshot: SnapshotRule = "respect",
         scope: ScopeOf | None = None,
         read_through: "bool | Collection[type]" = False,
+        shards: "Mapping[Any, Engine] | None" = None,
     ) -> None:
         """Keep the settings; touches neither sessions nor servers."""
         _check("consistency", consistency, get_args(Consistency))
@@ -98,7 +102,7 @@ class SessionSync:
             tiers,
             Settings(consistency, write, on_unreachable, outbox),
             Collecting(holds=_held_by(tiers), limit=bulk_limit, policy=on_raw_sql),
-            Scopes(self._origin, scope, snapshot),
+            Scopes(self._origin, scope, snapshot, checked_shards(shards)),
             self._outbox,
         )
         self._engines = EngineEvents(self._recording)

@@ -1,9 +1,9 @@
 """What a flush writes."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 from weakref import WeakKeyDictionary, WeakSet
 
 from sqlalchemy import inspect
@@ -20,6 +20,7 @@ from stockstore_ext.sqlalchemy.collect.notes import Notes, wants
 from stockstore_ext.sqlalchemy.collect.settings import DEFAULT, Collecting, WritesOf
 
 _States = list[InstanceState[Any]]
+Only: TypeAlias = Callable[[InstanceState[Any]], bool]
 _ACTIONS: Final[tuple[Action, ...]] = ("ondelete", "onupdate")
 _followed: Final[WeakKeyDictionary[Session, "WeakSet[InstanceState[Any]]"]] = WeakKeyDictionary()
 """The states of which it was looked up what the database deletes along with them."""
@@ -46,9 +47,14 @@ def _by_mapper(objects: Iterable[object]) -> dict[Mapper[Any], _States]:
     return found
 
 
-def flushed(session: Session, flush_context: UOWTransaction, writes_of: WritesOf, collecting: Collecting = DEFAULT) -> None:
-    """Note the identities, old and new, of the rows that a flush has written. To be called in ``after_flush``; emits no SQL."""
-    written = _written(flush_context, collecting)
+def flushed(
+    session: Session, flush_context: UOWTransaction, writes_of: WritesOf, collecting: Collecting = DEFAULT, *, only: Only | None = None
+) -> None:
+    """Note the identities, old and new, of the rows that a flush has written. To be called in ``after_flush``; emits no SQL.
+
+    With ``only`` those rows alone of which it says so.
+    """
+    written = _written(flush_context, collecting, only)
     for mapper in written:
         writes_of(mapper).drop_tentative()
     followed = _followed.pop(session, frozenset[InstanceState[Any]]())
@@ -60,10 +66,12 @@ def flushed(session: Session, flush_context: UOWTransaction, writes_of: WritesOf
             notes.whole(roots_deleted_along(mapper))
 
 
-def _written(flush_context: UOWTransaction, collecting: Collecting) -> dict[Mapper[Any], tuple[_States, _States]]:
+def _written(flush_context: UOWTransaction, collecting: Collecting, only: Only | None) -> dict[Mapper[Any], tuple[_States, _States]]:
     """Give the states that a flush has changed and deleted, of those mappers whose rows any cache has to do with."""
     groups: dict[Mapper[Any], tuple[_States, _States]] = {}
     for state, deleted in flushed_states(flush_context):
+        if only is not None and not only(state):
+            continue
         group = groups.get(state.mapper)
         if group is None:
             group = groups[state.mapper] = ([], [])

@@ -11,6 +11,7 @@ from stockstore_ext.sqlalchemy.read_through.list_kinds import ListKinds
 from stockstore_ext.sqlalchemy.read_through.remote import RemoteRows
 from stockstore_ext.sqlalchemy.read_through.seams import add_hook, remove_hook
 from stockstore_ext.sqlalchemy.read_through.serving import Serving
+from stockstore_ext.sqlalchemy.read_through.sharded import ShardReading
 from stockstore_ext.sqlalchemy.read_through.shortcut import Shortcut
 from stockstore_ext.sqlalchemy.read_through.statements import Statements
 from stockstore_ext.sqlalchemy.recording import Recording
@@ -37,7 +38,7 @@ class ReadThrough:
         glance = Glance(recording)
         kinds = ListKinds(origin_engine(store))
         remote = RemoteRows(recording.tiers, classes, glance, kinds)
-        self._identities = Identities(self.serving, glance, remote)
+        self._identities = Identities(self.serving, glance, remote, ShardReading(recording.tiers, classes, recording))
         self._statements = Statements(self.serving, Shortcut(recording.tiers, classes, glance, kinds), remote)
 
     def attach(self, cls: type[Session]) -> None:

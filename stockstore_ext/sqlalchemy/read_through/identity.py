@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import wraps
 from typing import Any, Final, TypeAlias
 
+from sqlalchemy.ext.horizontal_shard import ShardedSession
 from sqlalchemy.orm import InstanceState, Mapper, PassiveFlag, Session
 from sqlalchemy.orm.base import PASSIVE_CLASS_MISMATCH
 from sqlalchemy.util import EMPTY_DICT
@@ -22,8 +23,9 @@ from stockstore_ext.sqlalchemy.read_through.quick import Hit
 from stockstore_ext.sqlalchemy.read_through.remote import RemoteRows
 from stockstore_ext.sqlalchemy.read_through.seams import Seam
 from stockstore_ext.sqlalchemy.read_through.serving import Serving
-from stockstore_ext.sqlalchemy.scope import is_sharded
+from stockstore_ext.sqlalchemy.read_through.sharded import ShardReading
 from stockstore_ext.sqlalchemy.session_events import is_origin
+from stockstore_ext.sqlalchemy.shards import Token, is_sharded
 
 Options: TypeAlias = Mapping[str, Any]
 _LOADING: Final = PassiveFlag.SQL_OK | PassiveFlag.RELATED_OBJECT_OK
@@ -37,8 +39,9 @@ class Identities:
         hits: The short way to a hit, of classes for which there is one.
     """
 
-    def __init__(self, serving: Serving, glance: Glance, remote: RemoteRows) -> None:
+    def __init__(self, serving: Serving, glance: Glance, remote: RemoteRows, sharded: ShardReading) -> None:
         """Read by what serves the hook's sessions."""
+        self._sharded = sharded
         self.hits: dict[type, Hit] = {}
         self._serving = serving
         self._remote = remote
@@ -52,6 +55,8 @@ class Identities:
     def find(self, session: Session, mapper: Mapper[Any], identity: Sequence[Any], options: Options) -> object | None:
         """Give the object of a primary key, ``PASSIVE_CLASS_MISMATCH`` where there is none; ``None``: SQLAlchemy is to look itself."""
         cls, seen = mapper.class_, None
+        if is_sharded(session):
+            return None
         if not options and len(identity) == 1 and (seen := self._remote.read(session, cls, [*identity])) is not None and seen.rows:
             plan, state = seen.rows[0]
             return plan.attach(session, state)  # type: ignore[no-any-return]
@@ -64,6 +69,15 @@ class Identities:
         if seen is None:
             self._learn(session, cls)
         return PASSIVE_CLASS_MISMATCH if found[0] is None else found[0]
+
+    def find_on_shard(
+        self, session: Session, mapper: Mapper[Any], identity: Sequence[Any], token: Token, options: Options
+    ) -> object | None:
+        """Give the object of a primary key on a shard of a sharded session; ``None``: SQLAlchemy is to look itself."""
+        if _is_refused(session, options) or is_refresh(session, options):
+            return None
+        lookup = _lookup(mapper.class_, identity)
+        return None if lookup is None else self._sharded.find(session, mapper.class_, lookup, token)
 
     def _learn(self, session: Session, cls: type) -> None:
         plan = plan_of(cls)
@@ -105,6 +119,13 @@ def methods(seam: Seam[Identities]) -> dict[str, Any]:
         bind_arguments: Mapping[str, Any] | None = None,
         **more: Any,
     ) -> object | None:
+        if is_sharded(self) and issubclass(seam.cls, ShardedSession) and passive & _LOADING == _LOADING and lazy_loaded_from is None:
+            token = _token(self, mapper, primary_key_identity, identity_token, execution_options, bind_arguments)
+            serving = [] if token is None or more else [hook for hook in seam.hooks if hook.serves(mapper.class_)]
+            for hook in serving if serving and _is_absent(self, mapper, primary_key_identity, token) else ():
+                found = hook.find_on_shard(self, mapper, primary_key_identity, token, execution_options)
+                if found is not None:
+                    return found
         plain = identity_token is None and not bind_arguments and not more and passive & _LOADING == _LOADING
         if plain and not _heeds_more(lazy_loaded_from, mapper):
             if lazy_loaded_from is not None and len(primary_key_identity) == 1:
@@ -145,15 +166,25 @@ def _are_defaults(options: Options) -> bool:
 
 def _is_refused(session: Session, options: Options) -> bool:
     """Whether a session, or its options for this load, are not those of a load that caches can answer."""
-    if is_origin(session) or is_sharded(session) or not is_served(session, options):
+    if is_origin(session) or not is_served(session, options):
         return True
     return (session.autoflush and has_changes(session)) or has_others(session)
 
 
-def _is_absent(session: Session, mapper: Mapper[Any], identity: Sequence[Any]) -> bool:
+def _token(
+    session: Any, mapper: Mapper[Any], identity: Any, given: Token, options: Options, bind_arguments: Mapping[str, Any] | None
+) -> Token:
+    """Give the one shard on which a row can be; ``None`` where there are several, or other arguments tell."""
+    if given is not None or bind_arguments:
+        return None if bind_arguments else given
+    chosen = list(session.identity_chooser(mapper, identity, lazy_loaded_from=None, execution_options=options, bind_arguments={}))
+    return chosen[0] if len(chosen) == 1 else None
+
+
+def _is_absent(session: Session, mapper: Mapper[Any], identity: Sequence[Any], token: Token = None) -> bool:
     """Whether the identity map has no instance; one that is there may turn out to be deleted, and is SQLAlchemy's business in any case."""
     try:
-        return mapper.is_mapper and session.identity_map.get(mapper.identity_key_from_primary_key(tuple(identity))) is None
+        return mapper.is_mapper and session.identity_map.get(mapper.identity_key_from_primary_key(tuple(identity), token)) is None
     except TypeError:  # a value that has no hash
         return False
 

@@ -22,31 +22,31 @@ class Seam(Generic[H]):
     def __init__(self, cls: type[Session]) -> None:
         """Put nothing yet."""
         self.hooks: tuple[H, ...] = ()
-        self._cls = cls
+        self.cls = cls
         self._own: dict[str, Any] = {}
         self._put: dict[str, Any] = {}
 
     def put(self, methods: dict[str, Any]) -> None:
         """Put methods on the class."""
-        self._own = {name: vars(self._cls)[name] for name in methods if name in vars(self._cls)}
+        self._own = {name: vars(self.cls)[name] for name in methods if name in vars(self.cls)}
         self._put = methods
         for name, method in methods.items():
-            setattr(self._cls, name, method)
+            setattr(self.cls, name, method)
 
     def take(self) -> None:
         """Take them off."""
         for name, method in self._put.items():
-            if vars(self._cls).get(name) is not method:
+            if vars(self.cls).get(name) is not method:
                 continue
             if name in self._own:
-                setattr(self._cls, name, self._own[name])
+                setattr(self.cls, name, self._own[name])
             else:
-                delattr(self._cls, name)
+                delattr(self.cls, name)
 
     def original(self, session: Session, name: str) -> Callable[..., Any]:
         """Give the method that a session would have without these."""
         own = self._own.get(name)
-        method: Callable[..., Any] = getattr(super(self._cls, session), name) if own is None else own.__get__(session)
+        method: Callable[..., Any] = getattr(super(self.cls, session), name) if own is None else own.__get__(session)
         return method
 
 
