@@ -190,13 +190,13 @@ def test_what_other_shards_had_before_one_was_added(files: list[Engine], redis_u
     """A row whose shard is another one now is not found where it was left, by no key."""
     two, three = (ShardedStore([RedisStore(redis_url, namespace=name) for name in group]) for group in ("ab", "abc"))
     database = databases(files)
-    fill(ChainedStore([two, database]), files)
-    moved = [key for key, home in homes(three).items() if home == 2]
-    assert moved
-    chain = ChainedStore([three, database])
-    chain.batch_put([Customer(id=key, email=str(key), name="new") for key in moved])
-    for keys in (moved, [{"email": str(key)} for key in moved]):
-        assert [row and row.name for row in chain.batch_get(Customer, keys)] == ["new"] * len(moved)
+    with ChainedStore([two, database]) as before, ChainedStore([three, database]) as after:
+        fill(before, files)
+        moved = [key for key, home in homes(three).items() if home == 2]
+        assert moved
+        after.batch_put([Customer(id=key, email=str(key), name="new") for key in moved])
+        for keys in (moved, [{"email": str(key)} for key in moved]):
+            assert [row and row.name for row in after.batch_get(Customer, keys)] == ["new"] * len(moved)
 
 
 def test_awaited(files: list[Engine], redis_url: str) -> None:

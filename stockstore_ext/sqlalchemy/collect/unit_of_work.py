@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any, Final, TypeAlias
 from weakref import WeakKeyDictionary, WeakSet
 
-from sqlalchemy import inspect
+from sqlalchemy import Connection, Engine, inspect
 from sqlalchemy.orm import InstanceState, Mapper, Session, UOWTransaction
 
 from stockstore.keys import keys_of
@@ -122,11 +122,17 @@ def _note_rows(session: Session, mapper: Mapper[Any], changed: _States, deleted:
         notes.whole({root, *roots_deleted_along(mapper)})
     if notes.wants(root):
         former = [state.key[1] for state in (*changed, *deleted) if state.key is not None]
-        dialect_of = cache(lambda: session.get_bind(mapper).dialect)
+        dialect_of = cache(lambda: _bind_of(session, mapper, (*changed, *deleted)).dialect)
         notes.given(root, dict.fromkeys((*former, *_identities(mapper, changed, notes, root))), dialect_of)
         if keys_of(mapper.class_).indexes and not notes.is_whole(root):
             note_moves(notes, root, changed, dialect_of, deleted=False)
             note_moves(notes, root, deleted, dialect_of, deleted=True)
+
+
+def _bind_of(session: Session, mapper: Mapper[Any], states: Sequence[InstanceState[Any]]) -> Engine | Connection:
+    # A sharded session asks the application for its database, which may know by a row alone.
+    token = next((state.identity_token for state in states if state.identity_token is not None), None)
+    return session.get_bind(mapper) if token is None else session.get_bind(mapper, shard_id=token)
 
 
 def _identities(mapper: Mapper[Any], states: _States, notes: Notes, root: type) -> list[tuple[Any, ...]]:
