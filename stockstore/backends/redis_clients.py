@@ -19,6 +19,7 @@ _NO_LIMIT = 2**31
 _FORMS = "redis://[user:password@]host[:port][/db], rediss://..., or unix:///path/to.sock, special characters percent-encoded"
 AWAITED = "+asyncio"
 """What follows the scheme of a URL for an asyncio client."""
+CLUSTER_CHANNEL = b"stockstore"
 CONNECTIONS = 32
 """Connections of an asyncio client: so many commands may be under way, further ones wait."""
 
@@ -152,9 +153,13 @@ def address_of(client: Union["redis.Redis", RedisCluster]) -> str:
 
 
 def channel_name(client: object) -> bytes:
-    """Give the name of the channel of a client's database, which is that of a key too; empty for a cluster, which has none yet.
+    """Give the name of the channel of a client's database, which is that of a key too; on a cluster there is no such key.
 
     No other key is without a colon.
     """
     pool = getattr(client, "connection_pool", None)
-    return b"" if pool is None or isinstance(client, RedisCluster) else b"stockstore~%d" % int(pool.connection_kwargs.get("db") or 0)
+    return (
+        CLUSTER_CHANNEL
+        if pool is None or isinstance(client, RedisCluster)
+        else b"stockstore~%d" % int(pool.connection_kwargs.get("db") or 0)
+    )

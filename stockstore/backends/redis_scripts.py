@@ -83,12 +83,13 @@ end
 """
 
 # What memory in other processes is told of. The last argument names the channel, and the key by which its messages are numbered;
-# an empty one tells nobody. A server that refuses it still does the step: who listens meets the gap, or hears nothing and knows it.
+# an empty one tells nobody, and on a cluster, where that key would be another node's, messages have no numbers. A server that refuses
+# it still does the step: who listens meets the gap, or hears nothing and knows it.
 _PUBLISH = """
 local function publish(ticket, count)
     local channel = ARGV[#ARGV]
     if channel == '' or count < 1 then return end
-    local number = redis.pcall('INCR', channel)
+    local number = string.find(channel, '~', 1, true) and redis.pcall('INCR', channel)
     if type(number) ~= 'number' then number = 0 end
     local texts = table.concat(KEYS, ' ', 1, count)
     redis.pcall('PUBLISH', channel, string.format('%.0f', number) .. '\\n' .. ticket .. '\\n' .. texts)

@@ -38,7 +38,8 @@ def by_shard(keys: Sequence[str], items: Sequence[T]) -> dict[Shard, list[T]]:
     """Part items, which belong to the keys one by one, by the shards of these."""
     if not keys:
         return {}
-    heads = heads_of(keys)
+    # A whole namespace, which is told of by itself, is its own head.
+    heads = heads_of(keys) if keys[0].count(":") > 1 else [*keys]
     groups: dict[str, list[list[T]]] = {head: [[] for _ in _ENDS] for head in dict.fromkeys(heads)}
     # No key has a line's end in it; and of a checksum's halves this is the one that depends on places.
     sums = map(adler32, "\n".join(keys).encode().split(b"\n"))

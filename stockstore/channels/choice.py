@@ -24,10 +24,12 @@ def channel_of(backend: Backend) -> Channel | None:
     redis = sys.modules.get("stockstore.backends.redis")
     if redis is None or not isinstance(backend, redis.RedisBackend):
         return None
-    from stockstore.backends.redis_clients import channel_name
-    from stockstore.channels.redis import RedisChannel
+    from redis.cluster import RedisCluster
 
-    return RedisChannel(backend.client) if channel_name(backend.client) else None
+    from stockstore.channels.redis import RedisChannel
+    from stockstore.channels.redis_cluster import ClusterChannel
+
+    return ClusterChannel(backend.client) if isinstance(backend.client, RedisCluster) else RedisChannel(backend.client)
 
 
 def channel_from(setting: Setting) -> Channel | None:

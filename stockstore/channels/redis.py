@@ -53,8 +53,8 @@ class RedisChannel(Channel):
     def open(self) -> "RedisLine":
         """Connect and subscribe."""
         where = self._primary()
-        options = {**_options(self._pool.connection_kwargs), **where}
-        kind = _kind_of(options, self._pool.connection_class)
+        options = {**options_of(self._pool.connection_kwargs), **where}
+        kind = kind_of(options, self._pool.connection_class)
         asking, hearing = kind(**options), kind(**options)
         try:
             return RedisLine(asking, hearing, self._name, lambda: self._primary() == where)
@@ -147,14 +147,15 @@ def message_of(data: bytes) -> Heard:
     return Heard(texts.decode("ascii").split(" "), ticket, int(number))
 
 
-def _options(given: Mapping[str, Any]) -> dict[str, Any]:
+def options_of(given: Mapping[str, Any]) -> dict[str, Any]:
     """Give what a connection of our own needs of a client's options, which may be those of an asyncio client."""
     options = {name: value for name, value in given.items() if name in _KEPT or name.startswith(_KEPT_ALSO)}
     waits = {name: min(given.get(name) or TIMEOUT, TIMEOUT) for name in _TIMEOUTS}
     return {**options, **waits, "protocol": 2, "retry": Retry(NoBackoff(), 0)}
 
 
-def _kind_of(options: Mapping[str, Any], kind: type) -> Any:
+def kind_of(options: Mapping[str, Any], kind: type = Connection) -> Any:
+    """Give the kind of blocking connection for options, and for the kind that a client has."""
     if "path" in options:
         return UnixDomainSocketConnection
     return SSLConnection if "SSL" in kind.__name__ or any(name.startswith("ssl") for name in options) else Connection
@@ -168,5 +169,5 @@ def _blocking(sentinels: Any) -> Any:
         return sentinels
     asked = [client.connection_pool.connection_kwargs for client in sentinels.sentinels]
     made: Any = Sentinel([], min_other_sentinels=sentinels.min_other_sentinels)  # type: ignore[no-untyped-call]
-    made.sentinels = [redis.Redis.from_pool(redis.ConnectionPool(**_options(options))) for options in asked]
+    made.sentinels = [redis.Redis.from_pool(redis.ConnectionPool(**options_of(options))) for options in asked]
     return made

@@ -8,7 +8,7 @@ from redis import Redis
 from sqlalchemy import Engine, text
 
 from stockstore import ChainedStore, ProcessMemoryStore, RedisStore, SqlAlchemyStore
-from stockstore.channels.redis import RedisChannel
+from stockstore.channels.choice import channel_of
 from tests.stores.shop import Customer
 
 
@@ -49,9 +49,11 @@ class Halting(SqlAlchemyStore):
 class Side:
     """One process's memory above the shared Redis and the database."""
 
-    def __init__(self, url: str, engine: Engine, *, namespace: str = "stockstore", **options: Any) -> None:
+    def __init__(self, url: Any, engine: Engine, *, namespace: str = "stockstore", **options: Any) -> None:
+        """By a URL, or a client."""
         self.memory = ProcessMemoryStore(**{"namespace": namespace, **options})
-        self.redis = RedisStore(url, namespace=namespace)
+        where = {"url": url} if isinstance(url, str) else {"client": url}
+        self.redis = RedisStore(**where, namespace=namespace)
         self.database = Halting(engine)
         self.chain = ChainedStore([self.memory, self.redis, self.database])
         self.engine = engine
@@ -87,7 +89,9 @@ class Deaf:
 
 def heard(redis: RedisStore) -> None:
     """Wait until this process has heard all that was published by now: a new listener has the thread beat at once."""
-    contact = RedisChannel(redis.backend.client).join(Deaf(), 1.0)  # type: ignore[attr-defined]
+    channel = channel_of(redis.backend)
+    assert channel is not None
+    contact = channel.join(Deaf(), 1.0)
     contact.begin()
     assert contact.settled.wait(20)
     contact.leave()

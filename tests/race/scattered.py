@@ -80,6 +80,10 @@ class _Scattered(CacheServer):
             client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
         return True
 
+    def cut(self) -> int:
+        """CLIENT KILL of the subscribers on each."""
+        return sum(int(client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")) for client in self._each())
+
 
 class ClusterOf(_Scattered):
     """A cluster."""

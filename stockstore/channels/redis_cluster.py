@@ -1,0 +1,156 @@
+"""The channel of a Redis Cluster: each node's own, all of which are heard."""
+
+import selectors
+from collections.abc import Hashable, Iterator
+from contextlib import suppress
+from typing import Any, Final, NamedTuple
+
+from redis.cluster import RedisCluster
+
+from stockstore.backends.redis_clients import address_of, channel_name
+from stockstore.backends.redis_shards import without_tag
+from stockstore.channels.base import Channel, Heard, Proof
+from stockstore.channels.redis import kind_of, message_of, options_of
+
+_GONE: Final = frozenset({"fail", "noaddr", "handshake"})
+
+
+class Node(NamedTuple):
+    """A node of a cluster, primary or replica."""
+
+    id: str
+    host: str
+    port: int
+
+
+class ClusterChannel(Channel):
+    """The messages of all nodes of a cluster, by connections of its own.
+
+    A script publishes on its own node, whose subscribers have heard it before the script is answered. The cluster passes it on to the others
+    as well, at some time: so replicas are heard, too, and have nothing to catch up with when one takes its primary's place.
+    """
+
+    def __init__(self, client: RedisCluster) -> None:
+        """Keep how the client connects; opens no connection."""
+        self._client: Any = client
+        self._name = channel_name(client)
+        self._shown = address_of(client)
+
+    def __repr__(self) -> str:
+        """Name the nodes, without passwords."""
+        return f"ClusterChannel({self._shown!r})"
+
+    @property
+    def address(self) -> Hashable:
+        """The cluster, and who asks."""
+        options = self._client.nodes_manager.connection_kwargs
+        return ClusterChannel, self._shown, options.get("username"), options.get("password")
+
+    def open(self) -> "ClusterLine":
+        """Connect to every node, and subscribe there."""
+        line = ClusterLine(self._client, self._name)
+        try:
+            line.subscribe()
+        except BaseException:
+            line.close()
+            raise
+        return line
+
+
+class ClusterLine:
+    """A connection to each node, which hears, and one to any of them, which asks for the nodes of the moment."""
+
+    def __init__(self, client: Any, name: bytes) -> None:
+        """Have no connection yet."""
+        self._client, self._name = client, name
+        self._asking: Any = None
+        self._hearing: list[Any] = []
+        self._answers: list[int] = []
+        self._proven = 0
+        self._nodes: frozenset[Node] = frozenset()
+        self._readable = selectors.DefaultSelector()
+
+    def subscribe(self) -> None:
+        """Subscribe at each node, and wait until that is confirmed; raises any error of the driver."""
+        self._asking = self._any_node()
+        self._nodes = self._look()
+        for node in sorted(self._nodes):
+            connection = self._connection(node.host, node.port)
+            self._hearing.append(connection)
+            self._ask(connection, "SUBSCRIBE", self._name)
+            # Asked for now: a connection that was made anew would hear nothing.
+            self._readable.register(connection._sock, selectors.EVENT_READ, len(self._hearing) - 1)  # noqa: SLF001 - nowhere else
+        self._answers = [0] * len(self._hearing)
+        self._check()
+
+    def fileno(self) -> int:
+        """Give what is readable when one of the sockets is."""
+        return int(self._readable.fileno())
+
+    def beat(self) -> None:
+        """Ask each node for an answer that comes after what it has published."""
+        self._check()
+        for connection in self._hearing:
+            connection.send_command("PING", check_health=False)
+
+    def receive(self) -> "Iterator[Heard | Proof]":
+        """Give what has come; a proof once all nodes have answered."""
+        for key, _ in self._readable.select(0):
+            yield from self._received(key.data)
+        while self._proven < min(self._answers):
+            self._proven += 1
+            yield Proof()
+
+    def _received(self, at: int) -> Iterator[Heard]:
+        connection, more = self._hearing[at], True
+        while more:
+            kind, *rest = connection.read_response()
+            if kind == b"pong":
+                self._answers[at] += 1
+            elif kind == b"message":
+                message = message_of(rest[1])
+                yield message._replace(texts=list(map(without_tag, message.texts)))
+            more = connection.can_read(0)
+
+    def close(self) -> None:
+        """Hang up."""
+        for connection in (self._asking, *self._hearing):
+            with suppress(Exception):
+                connection.disconnect()
+        self._readable.close()
+
+    def _check(self) -> None:
+        if self._look() != self._nodes:
+            raise ConnectionError("the cluster has other nodes now")
+
+    def _any_node(self) -> Any:
+        """Connect to one of the nodes that the client knows."""
+        errors: list[Exception] = []
+        for node in list(self._client.nodes_manager.nodes_cache.values()):
+            connection = self._connection(node.host, node.port)
+            try:
+                connection.connect()
+            except Exception as error:  # noqa: BLE001 - a driver's; another node may answer
+                errors.append(error)
+            else:
+                return connection
+        raise ConnectionError(f"no node of the cluster answers: {errors}")
+
+    def _connection(self, host: str, port: int) -> Any:
+        options = {**options_of(self._client.nodes_manager.connection_kwargs), "host": host, "port": port}
+        return kind_of(options)(**options)
+
+    def _look(self) -> frozenset[Node]:
+        """Give the nodes that are in the cluster and are not known to have failed."""
+        lines = self._ask(self._asking, "CLUSTER", "NODES").decode().splitlines()
+        fields = [line.split() for line in lines]
+        return frozenset(self._node(name, address) for name, address, flags, *_ in fields if _GONE.isdisjoint(flags.split(",")))
+
+    def _node(self, name: str, address: str) -> Node:
+        host, _, port = address.partition("@")[0].rpartition(":")
+        return Node(name, *self._client.nodes_manager.remap_host_port(host or self._asking.host, int(port)))
+
+    @staticmethod
+    def _ask(connection: Any, *command: "str | bytes") -> Any:
+        connection.send_command(*command, check_health=False)
+        return connection.read_response()
