@@ -156,7 +156,8 @@ class Janitor:
             cause = refused.__cause__ or refused
             if len(self._aside) >= _ASIDE or not self._alive():
                 raise cause from None
-            if len(refused.rows) == 1:
+            # The first time a cache may have been out of reach, and be back by now.
+            if len(refused.rows) == 1 == self._limit:
                 self._set_aside(refused.rows[0], cause)
             self._limit = 1
             return 0

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 
 from stockstore.codecs import MsgpackCodec
 from stockstore.codecs._describe import slots_of
@@ -137,7 +137,7 @@ MAKERS: list[typing.Callable[[typing.Any], object]] = [
 
 
 @pytest.mark.parametrize("make", MAKERS)
-@settings(max_examples=20)
+@settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow])  # so many values take long on a busy machine
 @given(value=anything)
 def test_both_ways_give_the_same_bytes_and_objects(make: typing.Callable[[object], object], value: object) -> None:
     """Whatever the class and the value, the payload is that of the general way, and the object has the same state."""

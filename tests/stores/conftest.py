@@ -92,7 +92,7 @@ class Shop(NamedTuple):
 @pytest.fixture
 def shop(db: Engine, redis_url: str) -> Iterator[Shop]:
     """Process memory, Redis and the database."""
-    tiers = (ProcessMemoryStore(), RedisStore(redis_url), SqlAlchemyStore(engine=db))
+    tiers = (ProcessMemoryStore(max_staleness=None), RedisStore(redis_url), SqlAlchemyStore(engine=db))
     with ChainedStore(tiers) as chain:
         yield Shop(chain, *tiers, db)
 
