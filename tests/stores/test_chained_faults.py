@@ -192,7 +192,7 @@ def test_a_cache_that_is_full_keeps_no_old_value(lite: Engine, start_redis: Call
 def test_memory_above_a_broken_cache_is_right(lite: Engine, start_redis: Callable[..., RedisServer]) -> None:
     """A tier above one that cannot be written has the new value, and loses what was deleted."""
     server = start_redis()
-    memory = ProcessMemoryStore()
+    memory = ProcessMemoryStore(channel=None)  # with one it is passed by as long as Redis is away
     with ChainedStore([memory, redis_cache(server), SqlAlchemyStore(engine=lite)]) as chain:
         put(chain, "old")
         server.stop()
@@ -217,7 +217,7 @@ def test_reads_fall_through_a_broken_cache(case: Case, caplog: pytest.LogCapture
 def test_a_delete_by_another_key_of_a_cache_origin_is_not_lost(start_redis: Callable[..., RedisServer]) -> None:
     """Where the origin is the cache itself, a delete that could not ask it what stands there is an error, not a miss."""
     server = start_redis()
-    memory = ProcessMemoryStore()
+    memory = ProcessMemoryStore(channel=None)  # with one it is passed by as long as Redis is away
     with ChainedStore([memory, redis_cache(server)]) as chain:
         put(chain, "old")
         server.freeze()
