@@ -11,6 +11,9 @@ from sqlalchemy.pool import NullPool
 
 from stockstore import AsyncStore, ChainedStore, MemcacheStore, ProcessMemoryStore, SqlAlchemyStore, Store
 from stockstore.channels.postgresql import PostgresChannel
+from stockstore.keys import keys_of
+from stockstore.stores.tiers import tier_of
+from stockstore.stores.tiers.local import LocalTier
 from stockstore_ext.sqlalchemy import SessionSync
 from tests.channels.sides import Deaf, unseen
 from tests.channels.test_postgresql import listeners
@@ -283,3 +286,23 @@ def test_lists_are_told(db: Engine, namespace: str) -> None:
         mine.caught_up()
         assert mine.chain.get(Customer, {"tenant": 8, "name": "old"}) is None
         assert mine.chain.get(Order, 5) is not None
+
+
+def test_an_own_ticket_is_forgotten_with_all_else(sides: Sides) -> None:
+    """A forked process has its parent's, and has to be told of what the parent commits then."""
+    mine, _ = sides
+    tier = tier_of(mine.memory)
+    assert isinstance(tier, LocalTier)
+    (ear,) = tier._ears.values()
+    tier._own.add(b"ticket")
+    ear.flush("start")
+    assert (mine.name(), mine.kept()) == ("old", "old")
+    ear.heard([keys_of(Customer).identity.record_text(mine.memory._namespace(), 1)], b"ticket")
+    assert mine.kept() is None
+
+
+def test_the_guarantee_names_the_channel(sides: Sides) -> None:
+    """It says for how long memory may be behind, and by what it is told."""
+    (memory,) = sides[0].sync.guarantee.tiers
+    assert memory.level == "bounded 30 s"
+    assert "PostgresChannel(" in memory.reasons[0]
