@@ -18,6 +18,8 @@ from stockstore_ext.cli import main
 from tests.servers.redis import RedisServer
 from tests.servers.server import wait_until
 
+pytestmark = pytest.mark.sa_agnostic
+
 
 @dataclass
 class Thing:

@@ -440,6 +440,37 @@ def test_two_phases(two_phase_engine: Engine, cache: Store, end: str) -> None:
     store.close()
 
 
+@ON_POSTGRES
+def test_two_phases_beneath_read_through(two_phase_engine: Engine, cache: Store) -> None:
+    """A session of two phases is served; others read the old row until its second phase is done, and then the new one."""
+    store = ChainedStore([cache, SqlAlchemyStore(engine=two_phase_engine)])
+    maker = sessionmaker(two_phase_engine, twophase=True, class_=type("Phased", (Session,), {}))
+    sync = SessionSync(store, read_through=True).attach(maker)
+    with two_phase_engine.begin() as connection:
+        connection.execute(text("DELETE FROM customers"))
+        connection.execute(text("INSERT INTO customers (id, name, tenant, balance) VALUES (1, 'ann', 7, 0)"))
+
+    def name() -> str:
+        with maker() as session:
+            return session.get_one(Customer, 1).name
+
+    assert name() == "ann"
+    with two_phase_engine.begin() as connection:
+        connection.execute(text("UPDATE customers SET name = 'unseen'"))
+    assert name() == "ann"
+    with maker() as session:
+        rename(session, "changed")
+        session.prepare()
+        assert name() == "unseen"
+        session.commit()
+    assert name() == "changed"
+    with two_phase_engine.begin() as connection:
+        connection.execute(text("UPDATE customers SET name = 'unseen'"))
+    assert name() == "changed"
+    sync.detach()
+    store.close()
+
+
 # -- caches out of reach ----------------------------------------------------------------------------
 
 
