@@ -19,7 +19,7 @@ _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 def open_store(*urls: str) -> ChainedStore:
     """Give the chain of the stores that URLs name, the fastest first; opens no connection.
 
-    ``memory://?maxsize=1000``, ``thread://``, ``null://``, ``redis://host/0?namespace=shop&lifetime=300``,
+    ``memory://?maxsize=1000&channel=none``, ``thread://``, ``null://``, ``redis://host/0?namespace=shop&lifetime=300``,
     ``rediss://``, ``unix:///path/to/redis.sock?db=1``, each of these three also for asyncio, as ``redis+asyncio://``, ``memcached://host1:11211,host2:11211``,
     ``memcached:///path/to/memcached.sock``, and every database URL of SQLAlchemy. The parameters of a cache
     are those of its store's constructor; a database URL's belong to its driver.
@@ -92,7 +92,18 @@ def _local_options(parts: SplitResult, known: Mapping[str, Callable[[str], objec
 
 
 def _memory(parts: SplitResult) -> Store:
-    return _store("memory", "ProcessMemoryStore")(**_local_options(parts, {"maxsize": int, **_COMMON, "copy": _boolean}))
+    known: Mapping[str, Callable[[str], object]] = {
+        "maxsize": int,
+        **_COMMON,
+        "copy": _boolean,
+        "max_staleness": float,
+        "channel": _channel,
+    }
+    return _store("memory", "ProcessMemoryStore")(**_local_options(parts, known))
+
+
+def _channel(text: str) -> str | None:
+    return None if text == "none" else text
 
 
 def _thread(parts: SplitResult) -> Store:

@@ -118,6 +118,16 @@ def test_truth_has_these_words(text: str, expected: bool) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "channel", "finds"), [("auto", False, True), ("none", False, False), ("redis%3A%2F%2Fh%2F0", True, False)]
+)
+def test_channels(text: str, channel: bool, finds: bool) -> None:
+    """A memory's channel is part of its URL, and so is its bound."""
+    (memory,) = open_store(f"memory://?channel={text}&max_staleness=0.5").tiers
+    assert isinstance(memory, ProcessMemoryStore)
+    assert (memory.channel is not None, memory.finds_channel, memory.max_staleness) == (channel, finds, 0.5)
+
+
+@pytest.mark.parametrize(
     ("url", "message"),
     [
         ("mongo://u:s3cret@h/x?password=s3cret", f"no store has the scheme 'mongo' of 'h/x'; there are {SCHEMES}, {DATABASES}"),
@@ -127,7 +137,10 @@ def test_truth_has_these_words(text: str, expected: bool) -> None:
         ),
         ("memory", f"no store has the scheme '' of 'memory'; there are {SCHEMES}, {DATABASES}"),
         ("", f"no store has the scheme '' of ''; there are {SCHEMES}, {DATABASES}"),
-        ("memory://?size=3", "memory:// has no parameter 'size'; it has maxsize, lifetime, polymorphic, namespace, jitter, copy"),
+        (
+            "memory://?size=3",
+            "memory:// has no parameter 'size'; it has maxsize, lifetime, polymorphic, namespace, jitter, copy, max_staleness, channel",
+        ),
         ("thread://?copy=1", "thread:// has no parameter 'copy'; it has maxsize, lifetime, polymorphic, namespace, jitter"),
         ("null://?namespace=a", "null:// has no parameter 'namespace'; it has none"),
         (

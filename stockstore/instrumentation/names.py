@@ -14,6 +14,8 @@ COUNTERS: Final[dict[Kind, tuple[str, str]]] = {
     "release": ("releases", "Markers that their writers took away"),
     "keep": ("keeps", "Committed rows kept behind their markers"),
     "invalidate": ("invalidations", "Places that were invalidated"),
+    "hear": ("heard", "Places that a channel named, dropped from process memory"),
+    "flush": ("flushes", "Times that process memory was emptied as its channel was not heard all the while"),
     "resolve": ("resolves", "Markers of writers that had died, taken away by others"),
     "owe": ("owed", "Places that a cache could not be told of"),
     "drain": ("drained", "Rows of the outbox that reached every cache"),

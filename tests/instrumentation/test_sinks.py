@@ -1,6 +1,7 @@
 import logging
 import sys
 from collections.abc import Callable, Iterator
+from typing import get_args
 
 import pytest
 from opentelemetry.sdk.metrics import MeterProvider
@@ -100,6 +101,11 @@ def test_logging(caplog: pytest.LogCaptureFixture) -> None:
         hook(LAG)
     assert caplog.messages == ["bypass 2 shop.User (marked) at RedisStore('x')", "outbox lag 3 oldest 1.500 s at db"]
     assert caplog.records[1].__dict__["event"] is LAG
+
+
+def test_every_kind_has_its_metric() -> None:
+    """A kind of event without one would be lost by the sinks."""
+    assert {*COUNTERS} == {*get_args(Kind)} - {"outbox lag"}
 
 
 @pytest.mark.parametrize("kind", COUNTERS)
