@@ -12,7 +12,6 @@ from redis.retry import Retry
 from stockstore.backends.redis_clients import address_of, channel_name
 from stockstore.backends.redis_scripts import BEAT, LIFE
 from stockstore.channels.base import Channel, Heard, Proof
-from stockstore.errors import ConfigurationError
 
 TIMEOUT: Final = 1.0
 """Seconds to wait for an answer, where the client waits for longer or for ever."""
@@ -25,17 +24,12 @@ class RedisChannel(Channel):
     """The messages of the server, or Sentinel's primary, that a client is for, by blocking connections of its own.
 
     Args:
-        client: Of whichever kind, but for a cluster.
-
-    Raises:
-        ConfigurationError: The client is for a cluster.
+        client: Of whichever kind, but for a cluster, which has a :class:`~stockstore.channels.redis_cluster.ClusterChannel`.
     """
 
     def __init__(self, client: Any) -> None:
         """Keep how the client connects; opens no connection."""
         self._name = channel_name(client)
-        if not self._name:
-            raise ConfigurationError(f"a cluster has no channel; {client!r} is one")
         self._pool = client.connection_pool
         self._shown = address_of(client)
         self._sentinels: Any = None

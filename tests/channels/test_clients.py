@@ -11,7 +11,6 @@ from redis import Redis
 
 from stockstore import AsyncStore, ChainedStore, ProcessMemoryStore, RedisStore
 from stockstore.channels.redis import RedisChannel
-from stockstore.errors import ConfigurationError
 from tests.channels.sides import Deaf, heard
 from tests.servers.redis import RedisServer
 
@@ -110,16 +109,6 @@ def test_a_writer_that_may_not_publish(start_redis: Callable[..., RedisServer], 
     admin.execute_command("ACL", "SETUSER", "shop", "on", ">pw", "+@all", "~*", "resetchannels")
     admin.close()
     told(RedisStore(server.url, namespace=namespace), RedisStore(server.url.replace("redis://", "redis://shop:pw@"), namespace=namespace))
-
-
-def test_a_cluster_has_none() -> None:
-    """A channel of a cluster is refused."""
-
-    class Cluster:
-        """As far as it is asked."""
-
-    with pytest.raises(ConfigurationError, match="cluster has no channel"):
-        RedisChannel(Cluster())
 
 
 def test_two_memories_of_one_process(redis_url: str, namespace: str) -> None:
