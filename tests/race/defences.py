@@ -13,9 +13,11 @@ from tests.race.caches import CacheServer
 from tests.race.failpoints import Odds
 from tests.race.mutations import MUTATIONS, Mutation
 from tests.race.report import failing
-from tests.race.supervisor import LOSE, Options, race
+from tests.race.supervisor import Options, race
 
 _ROUND_SECONDS: Final = 8.0
+_LOSE: Final = 0.3
+_MAX_STALENESS: Final = 0.3
 
 
 class Caught(NamedTuple):
@@ -53,11 +55,12 @@ def without(options: Options, name: str) -> Options:
         options,
         mutation=name,
         faults=mutation.faults,
-        odds=Odds(mutation.kill, 0.0, 0.1, mutation.raised, LOSE if "lose" in mutation.faults else 0.0),
+        odds=Odds(mutation.kill, 0.0, 0.1, mutation.raised, _LOSE if "lose" in mutation.faults else 0.0),
         outbox=mutation.outbox,
         ways=mutation.ways,
         keys=mutation.keys,
         memory=mutation.memory,
+        max_staleness=_MAX_STALENESS,
         on_unreachable="abort",
         protocol="strict",
     )

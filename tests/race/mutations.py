@@ -255,7 +255,7 @@ MUTATIONS: Final[dict[str, Mutation]] = {
     "memory is flushed after each subscription": Mutation(
         _no_flush_of_subscribers, ("cut",), {}, "never_flushes", (CHANNEL, (REMOTE,), memory.Faults(cuts=1)), memory="channel"
     ),
-    "a gap flushes": Mutation(_no_gap, ("lose",), {}, None, memory="channel"),
+    "a gap flushes": Mutation(_no_gap, ("lose",), {}, None, ways={"change_objects": 1}, memory="channel"),
     "a message spoils leases": Mutation(
         _leases_spared, (), {"before fill": 0.5}, "spares_leases", (CHANNEL, (REMOTE,), memory.Faults()), memory="channel"
     ),

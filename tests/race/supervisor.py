@@ -41,8 +41,7 @@ LOST_MARKERS: Final = (
     "markers are lost by a flush or a fail-over, and memcached evicts them too: a read between such a writer's COMMIT and its acknowledgement "
     "may be older than another one before it (non-linearizable), but none after the acknowledgement"
 )
-_KILL, _PAUSE = 0.01, 0.004
-LOSE: Final = 0.02
+_KILL, _PAUSE, _LOSE = 0.01, 0.004, 0.02
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ class Options:
         if self.odds is not None:
             return self.odds
         held_up = {"stop", "delay"} & set(self.faults)
-        lose = LOSE if "lose" in self.faults else 0.0
+        lose = _LOSE if "lose" in self.faults else 0.0
         return Odds(_KILL if "kill" in self.faults else 0.0, _PAUSE if held_up else 0.0, raised=self.pauses, lose=lose)
 
 
