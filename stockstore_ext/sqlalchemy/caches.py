@@ -16,7 +16,7 @@ from stockstore.stores.null import NullStore
 from stockstore.stores.snapshots import RowSnapshot
 from stockstore.stores.sqlalchemy import SqlAlchemyStore
 from stockstore.stores.tenants import has_own_verbs
-from stockstore.stores.tiers import cache_tiers, tier_of
+from stockstore.stores.tiers import cache_tiers, shards_of, tiers_of
 from stockstore_ext.sqlalchemy.collect.lists import indexes_below
 
 
@@ -29,18 +29,28 @@ def caches_of(store: Store) -> tuple[Any, ...]:
     if not isinstance(store, Store):
         raise ConfigurationError(f"SessionSync takes a store, such as RedisStore(url) or a ChainedStore, not {store!r}")
     cache_tiers(store)
-    return tuple(tier_of(one) for one in stores_of(store) if not one.is_origin and type(one) is not NullStore)
+    return tuple(tier for one in _members_of(store) if not one.is_origin and type(one) is not NullStore for tier in tiers_of(one))
 
 
-def stores_of(store: Store) -> tuple[Store, ...]:
-    """Give the members of a chain, or the store itself."""
+def _members_of(store: Store) -> tuple[Store, ...]:
     return store.tiers if isinstance(store, ChainedStore) else (store,)
 
 
+def stores_of(store: Store) -> tuple[Store, ...]:
+    """Give the members of a chain, or the store itself; of one that is sharded its shards."""
+    return tuple(shard for one in _members_of(store) for shard in shards_of(one) or (one,))
+
+
 def origin_engine(store: Store) -> Engine | None:
-    """Give the engine of the database at the end of a chain."""
-    last = stores_of(store)[-1]
-    return last.engine if isinstance(last, SqlAlchemyStore) else None
+    """Give the engine of the database at the end of a chain, if it is one alone."""
+    engines = origin_engines(store)
+    return engines[0] if len(engines) == 1 else None
+
+
+def origin_engines(store: Store) -> tuple[Engine, ...]:
+    """Give the engines of the databases at the end of a chain, which are several where it is sharded."""
+    last = _members_of(store)[-1]
+    return tuple(one.engine for one in shards_of(last) or (last,) if isinstance(one, SqlAlchemyStore))
 
 
 def divided_stores(store: Store) -> tuple[CacheStore, ...]:
@@ -74,7 +84,7 @@ def _add_lists(store: Store, cls: type, keys: list[Key], writes: Writes) -> None
 
     All of the class, where no database tells.
     """
-    last = stores_of(store)[-1]
+    last = _members_of(store)[-1]
     try:
         rows = last.batch_fetch(cls, keys) if isinstance(last, SqlAlchemyStore) and writes.tenant is None else None
     except StockstoreError:

@@ -19,6 +19,7 @@ from stockstore.instrumentation import emit, listening
 from stockstore.stores.backed import BackendStore
 from stockstore.stores.base import Store
 from stockstore.stores.chained import ChainedStore
+from stockstore.stores.tiers import shards_of
 
 _KEY_LIMIT: Final = 250
 _KEYS_AT_ONCE: Final = 1000
@@ -255,7 +256,8 @@ def _refuse_awaited(engine: object, stores: Sequence[Store]) -> None:
 
 def _backends_of(stores: Iterable[Store]) -> list[Backend]:
     # What a chain keeps last is its origin, of which nothing is to be removed.
-    tiers = [tier for store in stores for tier in (store.tiers[:-1] if isinstance(store, ChainedStore) else [store])]
+    members = [tier for store in stores for tier in (store.tiers[:-1] if isinstance(store, ChainedStore) else [store])]
+    tiers = [shard for tier in members for shard in shards_of(tier) or (tier,)]
     backends = [tier._backend for tier in tiers if isinstance(tier, BackendStore)]  # noqa: SLF001 - this is where they part
     if not backends:
         raise ConfigurationError(f"a janitor needs a shared cache, such as a RedisStore or MemcacheStore, and there is none in {tiers!r}")

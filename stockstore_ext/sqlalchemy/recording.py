@@ -289,7 +289,7 @@ class Recording:
     def _note_untold(self, engine: Engine, *, untold: bool) -> None:
         """Have shared caches keep nothing for long that a commit may have to go on without telling them."""
         (self._careless.add if untold else self._careless.discard)(engine)
-        for tier in self.tiers:
+        for tier in (getattr(each, "inner", each) for each in self.tiers):
             if isinstance(tier, BackendTier):
                 (tier.untold_by.add if len(self._careless) else tier.untold_by.discard)(self)
 

@@ -1,7 +1,7 @@
 """Whether a session reads and writes the very rows that the caches hold."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
@@ -56,15 +56,23 @@ class Scopes:
         scope: The user's own answer.
         snapshot: Whether a transaction that reads from one snapshot throughout is served what is newer.
         shards: The databases of shards by their tokens.
+        origins: The engines of the databases that the caches are filled from, where these are several: which one has a row only the store knows.
     """
 
-    def __init__(self, origin: Engine | None, scope: ScopeOf | None, snapshot: SnapshotRule, shards: Shards = NO_SHARDS) -> None:
+    def __init__(
+        self,
+        origin: Engine | None,
+        scope: ScopeOf | None,
+        snapshot: SnapshotRule,
+        shards: Shards = NO_SHARDS,
+        origins: Sequence[Engine] = (),
+    ) -> None:
         """Keep the settings."""
-        self._origin = origin
         self._name_of = scope
         self._snapshot = snapshot
         self._same: WeakKeyDictionary[Engine, bool] = WeakKeyDictionary()
         self._shards = shards
+        self._origins = tuple(origins) if origin is None else (origin,)
         self._tokens: WeakKeyDictionary[Engine, Token | None] = WeakKeyDictionary()
 
     def of(self, session: Session, connection: Connection, frame: Frame) -> Scope:
@@ -122,7 +130,7 @@ class Scopes:
 
     def hides(self, session: Session, root: type, frames: list[Frame]) -> str:
         """Tell why a session has to read a class from its own connection, and must fill nothing from it; ``""``: it need not."""
-        if is_sharded(session):
+        if is_sharded(session) or len(self._origins) > 1:
             return ELSEWHERE
         named = self.named(session) is not None
         try:
@@ -179,10 +187,10 @@ class Scopes:
         return not any(_is_pinned(connection, frame) for frame in frames)
 
     def _is_origin(self, engine: Engine) -> bool:
-        if self._origin is None or engine is self._origin:
+        if not self._origins or engine in self._origins:
             return True
         if engine not in self._same:
-            self._same[engine] = is_same_database(engine, self._origin)
+            self._same[engine] = any(is_same_database(engine, origin) for origin in self._origins)
         return self._same[engine]
 
 

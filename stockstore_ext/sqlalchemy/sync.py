@@ -17,7 +17,7 @@ from stockstore.mapped.sessions import Rule, add_rule, remove_rule
 from stockstore.stores.arguments import keys_in
 from stockstore.stores.base import Store
 from stockstore.stores.tiers import join_channels
-from stockstore_ext.sqlalchemy.caches import caches_of, divided_stores, find_writes, origin_engine, stores_of
+from stockstore_ext.sqlalchemy.caches import caches_of, divided_stores, find_writes, origin_engine, origin_engines, stores_of
 from stockstore_ext.sqlalchemy.collect import Collecting, Policy
 from stockstore_ext.sqlalchemy.engine_events import EngineEvents
 from stockstore_ext.sqlalchemy.guarantee import Guarantee, guarantee_of
@@ -102,7 +102,7 @@ class SessionSync:
             tiers,
             Settings(consistency, write, on_unreachable, outbox),
             Collecting(holds=_held_by(tiers), limit=bulk_limit, policy=on_raw_sql),
-            Scopes(self._origin, scope, snapshot, checked_shards(shards)),
+            Scopes(self._origin, scope, snapshot, checked_shards(shards), origin_engines(store)),
             self._outbox,
         )
         self._engines = EngineEvents(self._recording)
