@@ -255,6 +255,7 @@ def test_the_other_list_is_told_where_one_of_our_own_is_down(servers: list[Memca
             writer.put(Customer(id=1, email="1", name="new"))
             assert names(reader, [1]) == ["new"]
             servers[down].thaw()
+            wait_until(lambda: names(writer, [1]) == ["new"] and caches[0].contains(Customer, 1), "the node to be told")  # noqa: B023 - at once
 
 
 def test_objects_without_a_database(servers: list[MemcachedServer]) -> None:
