@@ -44,6 +44,8 @@ def _compared(server: str, options: Options, servers: Servers) -> dict[str, Any]
     """Let the caches take turns, so that what disturbs the machine disturbs all of them."""
     with ExitStack() as stack:
         fleets = {cache: stack.enter_context(running_fleet(server, cache, options, servers)) for cache in options.caches}
+        # Each worker's own memory is to be warm, as that of a server that has run for a while.
+        earlier = {cache: fleet.ask(options.seconds).writes for cache, fleet in fleets.items()}
         before = {cache: fleet.tiers() for cache, fleet in fleets.items()}
         rounds: dict[str, list[Result]] = {cache: [] for cache in fleets}
         order = list(fleets)
@@ -52,7 +54,7 @@ def _compared(server: str, options: Options, servers: Servers) -> dict[str, Any]
                 rounds[cache].append(fleets[cache].ask(options.seconds))
             order.reverse()
         tiers = {cache: _since(before[cache], fleet) for cache, fleet in fleets.items()}
-    return {cache: figures(rounds[cache], rounds.get("none"), options.seconds, tiers[cache]) for cache in rounds}
+    return {cache: figures(rounds[cache], rounds.get("none"), options.seconds, tiers[cache], earlier[cache]) for cache in rounds}
 
 
 def _since(before: dict[str, tuple[int, int]], fleet: Fleet) -> dict[str, tuple[int, int]]:

@@ -11,13 +11,20 @@ from bench.load.client import Result
 
 
 def figures(
-    results: Sequence[Result], without: Sequence[Result] | None, seconds: float, tiers: Mapping[str, tuple[int, int]]
+    results: Sequence[Result],
+    without: Sequence[Result] | None,
+    seconds: float,
+    tiers: Mapping[str, tuple[int, int]],
+    earlier: Sequence[tuple[int, int, int]] = (),
 ) -> dict[str, Any]:
-    """Give the figures of the rounds of one shop, and its rate beside that of the shop without caches in the same rounds."""
+    """Give the figures of the rounds of one shop, and its rate beside that of the shop without caches in the same rounds.
+
+    ``earlier`` are the writes before the first round: of them, too, a row may be ignorant.
+    """
     total = Result()
     for result in results:
         total.add(result)
-    stale = sorted(staleness(total.stale, total.writes))
+    stale = sorted(staleness(total.stale, [*earlier, *total.writes]))
     return {
         "requests per second": round(statistics.median(result.requests / seconds for result in results), 1),
         "the same, to that without caches": _ratio(results, without) if without else None,

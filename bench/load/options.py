@@ -60,7 +60,7 @@ def _parser() -> _Parser:
     )
     parser.add_argument("--workers", type=_count, default=4, help="processes of each server (4)")
     parser.add_argument("--seconds", type=_positive, default=10.0, help="of each round (10)")
-    parser.add_argument("--rounds", type=_count, default=3, help="how often each cache has its turn (3)")
+    parser.add_argument("--rounds", type=_count, default=3, help="how often each cache has its turn, after one that is not counted (3)")
     parser.add_argument("--clients", type=_count, default=2, help="processes that ask (2)")
     parser.add_argument("--connections", type=_count, default=8, help="connections of all of them (8)")
     parser.add_argument("--users", type=_count, default=2000, help="users, of whom each sells 20 items (2000)")

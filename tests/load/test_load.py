@@ -195,6 +195,13 @@ def test_percentiles_of_all_rows_count_the_fresh_ones() -> None:
     assert figures([Result({"page": [0.001], "item": [], "write": []}, rows=100)], None, 1.0, {})["staleness, largest (ms)"] == 0
 
 
+def test_a_row_may_be_ignorant_of_what_was_written_before_the_first_round() -> None:
+    """Those writes are known, and count as no round's."""
+    result = Result({"page": [0.001], "item": [], "write": []}, rows=1, stale=[(7, 1, 2 * SECOND)])
+    told = figures([result], None, 1.0, {}, [(7, 2, SECOND)])
+    assert (told["staleness, largest (ms)"], told["writes"]) == (1000, 0)
+
+
 def test_each_row_has_a_place_of_its_own() -> None:
     """A user's items stand behind him, and nobody else's among them."""
     taken = [place for user in (1, 2, 3) for place in (user_place(user), *(item_place(first_item(user) + n) for n in range(ITEMS)))]
