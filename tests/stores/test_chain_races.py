@@ -11,41 +11,18 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from stockstore import CacheUnreachable, ChainedStore, MemcacheStore, OriginError, ProcessMemoryStore, RedisStore, SqlAlchemyStore, Store
 from stockstore.stores.tiers import cache_tiers
 from tests.servers.postgres import PostgresServer
+from tests.stores.halting import HaltingWrites
 from tests.stores.shop import Customer, Note, count_of
 
 
-class Halting(SqlAlchemyStore):
-    """Lets a test go on in the middle of a read or a write, once each."""
-
-    def __init__(self, engine: Engine) -> None:
-        super().__init__(engine=engine)
-        self.after_read: Callable[[], object] | None = None
-        self.before_commit: Callable[[], object] | None = None
-        self.after_commit: Callable[[], object] | None = None
+class Halting(HaltingWrites):
+    """Halts the reads of rows."""
 
     def batch_fetch(self, cls: type, keys: Sequence[Any], *, session: Any = None) -> list[Any]:
         """Read, and halt before the rows reach a cache."""
         found = super().batch_fetch(cls, keys, session=session)
         self._halt("after_read")
         return found
-
-    def batch_store(self, objects: Sequence[object], before_commit: Any = None) -> Any:
-        """Halt when the caches have been told, before and after the commit."""
-
-        def told(connection: Any, outcome: Any) -> None:
-            if before_commit is not None:
-                before_commit(connection, outcome)
-            self._halt("before_commit")
-
-        outcome = super().batch_store(objects, told)
-        self._halt("after_commit")
-        return outcome
-
-    def _halt(self, where: str) -> None:
-        step = getattr(self, where)
-        setattr(self, where, None)
-        if step is not None:
-            step()
 
 
 CACHES = ["memory", "redis", "memcached", "memory redis", "memory memcached"]
@@ -68,7 +45,7 @@ def caches(request: pytest.FixtureRequest) -> Iterator[Sequence[Store]]:
 @pytest.fixture
 def origin(db: Engine) -> Halting:
     """A database with one customer that no cache has seen yet."""
-    origin = Halting(db)
+    origin = Halting(engine=db)
     origin.put(Customer(id=1, email="a", name="old"))
     return origin
 
@@ -225,7 +202,7 @@ def test_a_commit_that_the_database_refuses(nodes: Engine, caches: Sequence[Stor
 
 def test_an_interrupted_commit(nodes: Engine, caches: Sequence[Store]) -> None:
     """Where it is not known whether the database has committed, what it has is read, at once and later."""
-    origin = Halting(nodes)
+    origin = Halting(engine=nodes)
     chain = ChainedStore([*caches, origin])
     chain.put(Node(id=1, name="first"))
 

@@ -8,43 +8,22 @@ import pytest
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from stockstore import ChainedStore, MemcacheStore, ProcessMemoryStore, RedisStore, SqlAlchemyStore, Store
+from stockstore import ChainedStore, MemcacheStore, ProcessMemoryStore, RedisStore, Store
 from stockstore.evidence import Outbox
+from tests.stores.halting import HaltingWrites
 from tests.stores.listed import Item, Owner, create_tables, empty, ids
 
 ON_POSTGRES = pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
 
 
-class Halting(SqlAlchemyStore):
-    """Lets a test go on in the middle of a read of lists or of a write, once each."""
-
-    after_read: Callable[[], object] | None = None
-    before_commit: Callable[[], object] | None = None
-    after_commit: Callable[[], object] | None = None
+class Halting(HaltingWrites):
+    """Halts the reads of lists."""
 
     def batch_members(self, cls: type, keys: Sequence[Any], *, session: Any = None) -> list[Any]:
         """Read, and halt before the lists reach a cache."""
         found = super().batch_members(cls, keys, session=session)
         self._halt("after_read")
         return found
-
-    def batch_store(self, objects: Sequence[object], before_commit: Any = None) -> Any:
-        """Halt when the caches have been told, before the commit."""
-
-        def told(connection: Any, outcome: Any) -> None:
-            if before_commit is not None:
-                before_commit(connection, outcome)
-            self._halt("before_commit")
-
-        outcome = super().batch_store(objects, told)
-        self._halt("after_commit")
-        return outcome
-
-    def _halt(self, where: str) -> None:
-        step = getattr(self, where)
-        setattr(self, where, None)
-        if step is not None:
-            step()
 
 
 @pytest.fixture(params=["memory", "redis", "memcached", "memory redis", "memory memcached"])
