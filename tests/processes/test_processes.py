@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import port_for
+import psutil
 import pytest
 from sqlalchemy import Engine, create_engine, insert
 
@@ -169,8 +170,10 @@ def serve(shop: Shop, tmp_path: Path) -> Iterator[Callable[..., Web]]:
         return web
 
     yield served
-    for process in started:
-        process.kill()
+    for process in [process for process in started if process.poll() is None]:
+        # A worker of uvicorn's would stay.
+        for one in (*psutil.Process(process.pid).children(recursive=True), process):
+            one.kill()
         process.wait()
 
 
