@@ -128,6 +128,8 @@ def main(arguments: list[str] | None = None) -> int:
         parser().error(f"{given.protocol} knows no --memory: it has one cache alone")
     if given.strict_reads and not given.memory:
         parser().error("--strict-reads is for --memory: without, all reads are strict")
+    if given.strict_reads and given.reads == "sessions":
+        parser().error("--strict-reads is for stores: --reads sessions have no strict way to read")
     if given.cache.startswith(("cluster", "sentinel")) and (given.reads == "awaited" or given.protocol.startswith("naive")):
         parser().error("a cluster and Sentinels are raced by the library's protocols and blocking clients only")
     options = Options(

@@ -114,14 +114,14 @@ class SessionAccess(OwnAccess):
     """The library's way where sessions are all that the application knows."""
 
     def read(self, by: str, values: Sequence[Any], *, strict: bool = False) -> list[Seen | None]:
-        """Give rows by a session of their own."""
-        options = {"stockstore_strict": True} if strict else {}
+        """Give rows by a session of their own; it has no strict way to."""
+        assert not strict
         with self.sessions() as session:
             if by == "id" and len(values) == 1:
-                return [_seen(session.get(self.item, values[0], execution_options=options))]
+                return [_seen(session.get(self.item, values[0]))]
             column = getattr(self.item, by)
             wanted = column == values[0] if len(values) == 1 else column.in_(values)
-            found = session.scalars(select(self.item).where(wanted), execution_options=options)
+            found = session.scalars(select(self.item).where(wanted))
             rows = {getattr(row, by): _seen(row) for row in found}
         return [rows.get(value) for value in values]
 

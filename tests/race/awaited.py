@@ -56,22 +56,23 @@ class AwaitedAccess:
     def read(self, by: str, values: Sequence[Any], *, strict: bool = False) -> list[Seen | None]:
         """Give rows by the store and by a session in turn."""
         self._by_session = 1 - self._by_session
-        return await_only((self._read_by_session if self._by_session else self._read_by_store)(by, values, strict))
+        if self._by_session and not strict:
+            return await_only(self._read_by_session(by, values))
+        return await_only(self._read_by_store(by, values, strict))
 
     async def _read_by_store(self, by: str, values: Sequence[Any], strict: bool) -> list[Seen | None]:
         if len(values) == 1:
             return [_seen(await self._store.get(self.item, {by: values[0]}, strict=strict))]
         return [_seen(row) for row in await self._store.batch_get(self.item, [{by: value} for value in values], strict=strict)]
 
-    async def _read_by_session(self, by: str, values: Sequence[Any], strict: bool) -> list[Seen | None]:
-        options = {"stockstore_strict": True} if strict else {}
+    async def _read_by_session(self, by: str, values: Sequence[Any]) -> list[Seen | None]:
         async with self._sessions() as session:
             if by == "id" and len(values) == 1:
-                return [_seen(await session.get(self.item, values[0], execution_options=options))]
-            return await self._selected(session, by, values, options)
+                return [_seen(await session.get(self.item, values[0]))]
+            return await self._selected(session, by, values)
 
-    async def _selected(self, session: AsyncSession, by: str, values: Sequence[Any], options: dict[str, bool]) -> list[Seen | None]:
-        rows = await session.scalars(select(self.item).where(getattr(self.item, by).in_(values)), execution_options=options)
+    async def _selected(self, session: AsyncSession, by: str, values: Sequence[Any]) -> list[Seen | None]:
+        rows = await session.scalars(select(self.item).where(getattr(self.item, by).in_(values)))
         found = {getattr(row, by): seen_of(row) for row in rows}
         return [found.get(value) for value in values]
 

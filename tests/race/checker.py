@@ -119,8 +119,8 @@ class Verdict:
             self.add(violation._replace(sort=STALE_BEYOND if violation.sort == STALE else NON_LINEARIZABLE_BEYOND, age=known))
 
     def percentile(self, share: float) -> int:
-        """Give by how many nanoseconds that share of all reads was behind at the most."""
-        over = int((1 - share) * self.reads)
+        """Give by how many nanoseconds that share of the reads that are not strict was behind at the most."""
+        over = int((1 - share) * (self.reads - self.strict_reads))
         return sorted(self.ages, reverse=True)[over] if over < len(self.ages) else 0
 
 
