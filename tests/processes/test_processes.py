@@ -172,8 +172,9 @@ def serve(shop: Shop, tmp_path: Path) -> Iterator[Callable[..., Web]]:
     yield served
     for process in [process for process in started if process.poll() is None]:
         # A worker of uvicorn's would stay.
-        for one in (*psutil.Process(process.pid).children(recursive=True), process):
-            one.kill()
+        for worker in psutil.Process(process.pid).children(recursive=True):
+            worker.kill()
+        process.kill()
         process.wait()
 
 
