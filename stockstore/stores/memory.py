@@ -44,7 +44,8 @@ class ProcessMemoryStore(LocalStore):
             too; ``None`` says that no other process does.
         channel: What tells of the writes of other processes, so that entries live for longer than that, and are passed by where
             nothing was heard for so long: ``"auto"``, in a chain or a ``SessionSync``, that of the nearest tier below that carries
-            one, as ``RedisStore`` does; ``None`` for none; or the URL of a Redis server on which the writers tell of what they write.
+            one, as ``RedisStore`` does; ``None`` for none; the URL of a Redis server on which the writers tell of what they write; or the URL
+            of a PostgreSQL database, or an engine on it, which tells where there is no Redis and every process that writes has it.
 
     >>> class Colour:
     ...     __keys__ = ["name"]
