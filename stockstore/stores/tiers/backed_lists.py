@@ -12,6 +12,7 @@ from stockstore.lifetimes import expiry, remaining, server_seconds
 from stockstore.stores.generations import generation_text
 from stockstore.stores.members import Members, OtherMembersError, members_in, seconds_for_lists
 from stockstore.stores.tiers.looks import BackendLease, Replaced
+from stockstore.stores.tiers.tier_lists import TierLists
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -19,16 +20,10 @@ if TYPE_CHECKING:
     from stockstore.stores.tiers.backed import BackendTier
 
 
-class BackendLists:
+class BackendLists(TierLists):
     """The lists of a tier. What it marks, releases and invalidates for a write are its own cells and theirs."""
 
-    def __init__(self, tier: "BackendTier") -> None:
-        """Belong to a tier."""
-        self._tier = tier
-
-    def __repr__(self) -> str:
-        """Name the store."""
-        return repr(self._tier)
+    _tier: "BackendTier"
 
     @property
     def carrier(self) -> "BackendTier | None":
@@ -37,18 +32,6 @@ class BackendLists:
 
     def vouch(self, claim: object, carrier: object) -> None:
         """As the tier."""
-
-    def holds(self, cls: type) -> bool:
-        """Whether the store keeps objects of a class."""
-        return self._tier.holds(cls)
-
-    def readable(self, cls: type) -> bool:
-        """As the tier."""
-        return self._tier.readable(cls)
-
-    def passed_by(self, cls: type, count: int) -> None:
-        """As the tier."""
-        self._tier.passed_by(cls, count)
 
     def lease(self, cls: type, keys: Sequence[ListLookup], *, session: "Session | None" = None) -> list[Answer[Members]]:  # noqa: ARG002 - as for records
         """Give the lists that are there, and leases on those that are not, in the positions of the keys; one round trip, two with leases."""

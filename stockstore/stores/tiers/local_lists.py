@@ -10,6 +10,7 @@ from stockstore.keys import ListLookup, keys_of
 from stockstore.keys.declared import identity_class
 from stockstore.stores.claimed import ClaimedSpaces, Kept, Wanted
 from stockstore.stores.members import Members, seconds_for_lists
+from stockstore.stores.tiers.tier_lists import TierLists
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -24,16 +25,10 @@ class _ListLease(NamedTuple):
     lease: Lease
 
 
-class LocalLists:
+class LocalLists(TierLists):
     """The lists of a tier. Its markers and invalidations cover them, as they stand among its records."""
 
-    def __init__(self, tier: "LocalTier") -> None:
-        """Belong to a tier."""
-        self._tier = tier
-
-    def __repr__(self) -> str:
-        """Name the store."""
-        return repr(self._tier)
+    _tier: "LocalTier"
 
     @property
     def carrier(self) -> None:
@@ -44,18 +39,6 @@ class LocalLists:
         """Note which carrier was asked under a lease."""
         assert isinstance(claim, _ListLease)
         claim.lease.voucher = carrier
-
-    def holds(self, cls: type) -> bool:
-        """Whether the store keeps objects of a class."""
-        return self._tier.holds(cls)
-
-    def readable(self, cls: type) -> bool:
-        """As the tier."""
-        return self._tier.readable(cls)
-
-    def passed_by(self, cls: type, count: int) -> None:
-        """As the tier."""
-        self._tier.passed_by(cls, count)
 
     def lease(self, cls: type, keys: Sequence[ListLookup], *, session: "Session | None" = None) -> list[Answer[Members]]:  # noqa: ARG002 - as for records
         """Give the lists that are there, and leases on those that are not, in the positions of the keys."""

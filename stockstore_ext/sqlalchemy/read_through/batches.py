@@ -18,6 +18,7 @@ from stockstore.stores.tenants import current as asking
 from stockstore.stores.tiers.local import LocalTier
 from stockstore_ext.sqlalchemy.read_through.classes import Classes
 from stockstore_ext.sqlalchemy.read_through.exact import kinds_of
+from stockstore_ext.sqlalchemy.read_through.quick import served_plans
 
 _QUICK: Final = (int, str)
 Row = tuple[MappedPlan, tuple[Any, ...]]
@@ -78,22 +79,9 @@ class MemoryBatches:
         if has_written(session, plan_of(cls).root, None) or hides(session, cls):
             return None
         cells = store._shelves.found(store._namespace(), keys.identity, alias=False)
-        return self._unpacked(cls, list(map(cells.get, values)))
-
-    def _unpacked(self, cls: type, nodes: list[Any]) -> list[Row] | None:
-        # In this order: see LocalCells.
-        if None in nodes or any_over([node.expires for node in nodes]):
-            return None
-        payloads = [node.value for node in nodes]
-        if None in payloads:
-            return None
-        try:
-            rows = list(map(plan_of(cls).unpack, payloads))
-        except CodecError:
-            return None
-        if not self._plans(cls).issuperset([plan for plan, _ in rows]):
-            return None
-        for node in nodes:
+        nodes: list[Any] = list(map(cells.get, values))
+        rows = unpacked(plan_of(cls), nodes, self._plans(cls))
+        for node in nodes if rows is not None else ():
             node.hits += 1
         return rows
 
@@ -102,7 +90,20 @@ class MemoryBatches:
         plan = plan_of(cls)
         known = self._served.get(cls)
         if known is None or known[0] is not plan:
-            below = [plan_of(mapper.class_) for mapper in plan.mapper.self_and_descendants]
-            plans = frozenset(one for one in below if one.root is plan.root and not one.deferred and not self._classes.refuses(one.cls))
-            known = self._served[cls] = (plan, plans)
+            known = self._served[cls] = (plan, frozenset(served_plans(self._classes, plan)))
         return known[1]
+
+
+def unpacked(plan: MappedPlan, nodes: list[Any], served: frozenset[MappedPlan]) -> list[Row] | None:
+    """Give the rows of nodes that are all there and live, each of a plan that is served, else ``None``."""
+    # In this order: see LocalCells.
+    if None in nodes or any_over([node.expires for node in nodes]):
+        return None
+    payloads = [node.value for node in nodes]
+    if None in payloads:
+        return None
+    try:
+        rows = list(map(plan.unpack, payloads))
+    except CodecError:
+        return None
+    return rows if served.issuperset([plan for plan, _ in rows]) else None

@@ -7,13 +7,12 @@ from weakref import WeakKeyDictionary
 
 from sqlalchemy.orm import Session
 
-from stockstore.errors import CodecError
 from stockstore.instrumentation import listening
 from stockstore.keys import IndexPlan, Lookup, keys_of
 from stockstore.mapped import MappedPlan, plan_of
 from stockstore.stores.hits import any_over
 from stockstore.stores.tenants import current as asking
-from stockstore_ext.sqlalchemy.read_through.batches import Batch
+from stockstore_ext.sqlalchemy.read_through.batches import Batch, Row, unpacked
 from stockstore_ext.sqlalchemy.read_through.classes import Classes
 from stockstore_ext.sqlalchemy.read_through.exact import kinds_of
 from stockstore_ext.sqlalchemy.read_through.glance import Glance
@@ -23,7 +22,6 @@ from stockstore_ext.sqlalchemy.read_through.shapes import Question
 
 _QUICK: Final = (int, str)
 _NOTHING: Final[dict[Any, Any]] = {}
-Row = tuple[MappedPlan, tuple[Any, ...]]
 
 
 class _Shape(NamedTuple):
@@ -71,7 +69,7 @@ class Shortcut:
         if type(question.lookups.values[0]) is not shape.kind:
             return None
         nodes = list(map(cells.get, question.lookups.values))
-        rows = _unpacked(shape, nodes)
+        rows = unpacked(shape.plan, nodes, shape.served)
         return None if rows is None else _counted(nodes, rows)
 
     def learn(self, session: Session, cls: type) -> None:
@@ -96,7 +94,7 @@ class Shortcut:
         if not {shape.kind}.issuperset(map(type, wanted)):
             return None
         nodes = list(map(cells.get, wanted))
-        rows = _unpacked(shape, nodes)
+        rows = unpacked(shape.plan, nodes, shape.served)
         return _counted([node, *nodes], rows) if rows is not None and _all_carry(rows, plan.names[0], value) else None
 
     def _shape(self, cls: type) -> _Shape:
@@ -108,20 +106,6 @@ class Shortcut:
             place = (self._store._namespace_setting, identity, False) if self._store else ()
             shape = self._shapes[cls] = _Shape(plan, kind, place, frozenset(served_plans(self._classes, plan)))
         return shape
-
-
-def _unpacked(shape: _Shape, nodes: list[Any]) -> list[Row] | None:
-    # In this order: see LocalCells.
-    if None in nodes or any_over([node.expires for node in nodes]):
-        return None
-    payloads = [node.value for node in nodes]
-    if None in payloads:
-        return None
-    try:
-        rows = list(map(shape.plan.unpack, payloads))
-    except CodecError:
-        return None
-    return rows if shape.served.issuperset([plan for plan, _ in rows]) else None
 
 
 def _counted(nodes: list[Any], rows: list[Row]) -> list[Row]:
