@@ -9,8 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from stockstore import MemcacheStore, ProcessMemoryStore, RedisStore, Store
 from stockstore.evidence import Outbox
 from tests.aio.databases import async_engine
-from tests.stores.shop import Customer, create_tables
-from tests.sync.paths import empty
+from tests.stores.shop import Customer, create_tables, empty
 
 CACHES = ["memory", "redis", "memcached"]
 

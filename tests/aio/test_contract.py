@@ -13,6 +13,7 @@ from stockstore.testing import CacheStoreContract, StoreContract, metadata
 from stockstore.testing.cache_store_contract import MakeStore
 from tests.aio.databases import async_engine
 from tests.aio.driven import Driven, driving
+from tests.stores.shop import empty
 
 Drive = Callable[[Store], Driven]
 
@@ -58,9 +59,7 @@ def contract_engine(request: pytest.FixtureRequest) -> AsyncEngine:
     """An engine, by one driver and another, of a database in which the contract's tables are empty."""
     engine: Engine = request.getfixturevalue("sqlite_engine" if request.param == "aiosqlite" else "postgres_engine")
     metadata.create_all(engine)
-    with engine.begin() as connection:
-        for table in metadata.sorted_tables:
-            connection.execute(table.delete())
+    empty(engine, metadata)
     return async_engine(engine.url, request.param)
 
 

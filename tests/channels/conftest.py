@@ -7,7 +7,7 @@ from sqlalchemy import Engine
 
 from stockstore.evidence import Outbox
 from tests.channels.sides import Side, two_sides
-from tests.stores.shop import Base, create_tables
+from tests.stores.shop import create_tables, empty
 
 Sides = tuple[Side, Side]
 
@@ -21,9 +21,7 @@ def _postgres_shop(postgres_engine: Engine) -> Engine:
 @pytest.fixture
 def db(_postgres_shop: Engine) -> Engine:
     """The engine of a PostgreSQL database in which the shop's tables are empty: its writers mark before they commit."""
-    with _postgres_shop.begin() as connection:
-        for table in reversed(Base.metadata.sorted_tables):
-            connection.execute(table.delete())
+    empty(_postgres_shop)
     return _postgres_shop
 
 
@@ -36,9 +34,7 @@ def _sqlite_shop(sqlite_engine: Engine) -> Engine:
 @pytest.fixture
 def lite(_sqlite_shop: Engine) -> Engine:
     """The engine of an SQLite database in which the shop's tables are empty, without an outbox: its writers invalidate afterwards."""
-    with _sqlite_shop.begin() as connection:
-        for table in reversed(Base.metadata.sorted_tables):
-            connection.execute(table.delete())
+    empty(_sqlite_shop)
     return _sqlite_shop
 
 

@@ -1,49 +1,26 @@
 """Two sides of one database and one Redis, as two processes are: each with its own memory, chain and hook."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from redis import Redis
 from sqlalchemy import Engine, text
 
-from stockstore import ChainedStore, ProcessMemoryStore, RedisStore, SqlAlchemyStore
+from stockstore import ChainedStore, ProcessMemoryStore, RedisStore
 from stockstore.channels.choice import channel_of
+from tests.stores.halting import HaltingWrites
 from tests.stores.shop import Customer
 
 
-class Halting(SqlAlchemyStore):
+class Halting(HaltingWrites):
     """Lets a test go on in the middle of a read or a write, once each."""
-
-    def __init__(self, engine: Engine) -> None:
-        super().__init__(engine=engine)
-        self.after_read: Callable[[], object] | None = None
-        self.before_commit: Callable[[], object] | None = None
-        self.after_commit: Callable[[], object] | None = None
 
     def batch_fetch(self, cls: type, keys: Sequence[Any], *, session: Any = None) -> list[Any]:
         """Read, and halt before the rows reach a cache."""
         found = super().batch_fetch(cls, keys, session=session)
         self._halt("after_read")
         return found
-
-    def batch_store(self, objects: Sequence[object], before_commit: Any = None) -> Any:
-        """Halt when the caches have been told, before and after the commit."""
-
-        def told(connection: Any, outcome: Any) -> None:
-            if before_commit is not None:
-                before_commit(connection, outcome)
-            self._halt("before_commit")
-
-        outcome = super().batch_store(objects, told)
-        self._halt("after_commit")
-        return outcome
-
-    def _halt(self, where: str) -> None:
-        step = getattr(self, where)
-        setattr(self, where, None)
-        if step is not None:
-            step()
 
 
 class Side:
@@ -54,7 +31,7 @@ class Side:
         self.memory = ProcessMemoryStore(**{"namespace": namespace, **options})
         where = {"url": url} if isinstance(url, str) else {"client": url}
         self.redis = RedisStore(**where, namespace=namespace)
-        self.database = Halting(engine)
+        self.database = Halting(engine=engine)
         self.chain = ChainedStore([self.memory, self.redis, self.database])
         self.engine = engine
 

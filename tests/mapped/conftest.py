@@ -5,11 +5,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event, insert
+from sqlalchemy import Engine, insert
 from sqlalchemy.orm import Session
 
 from stockstore.mapped import MappedPlan, plan_of
 from tests.mapped.models import NOON, Animal, Base, Card, Cat, Doc, Dog, Item, Point, Priced, Seat, Truck, User, Vehicle, plain_table
+from tests.statements import Statements, recorded
 
 
 @pytest.fixture(scope="module")
@@ -52,27 +53,11 @@ def _rows() -> Iterator[object]:
     yield card
 
 
-class Statements(list[str]):
-    """The SQL that reached the database since the last `take`."""
-
-    def take(self) -> list[str]:
-        """Give them and forget them."""
-        taken = list(self)
-        self.clear()
-        return taken
-
-
 @pytest.fixture
 def sql(db: Engine) -> Iterator[Statements]:
     """The statements sent to the database from now on."""
-    sent = Statements()
-
-    def record(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
-        sent.append(statement)
-
-    event.listen(db, "before_cursor_execute", record)
-    yield sent
-    event.remove(db, "before_cursor_execute", record)
+    with recorded(db) as sent:
+        yield sent
 
 
 @pytest.fixture

@@ -12,8 +12,9 @@ from sqlalchemy.orm import Session, selectinload, undefer
 from sqlalchemy.orm.exc import DetachedInstanceError, ObjectDeletedError, StaleDataError
 
 from stockstore.mapped import UNLOADED, plan_of
-from tests.mapped.conftest import Attach, Cached, Statements
+from tests.mapped.conftest import Attach, Cached
 from tests.mapped.models import Animal, Card, Cat, Doc, Dog, Item, Plain, Point, Priced, Seat, Truck, User, Vehicle, table_of
+from tests.statements import Statements
 
 
 def test_is_persistent_without_sql(session: Session, put_in: Attach, sql: Statements) -> None:

@@ -12,8 +12,9 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, load_only, mapped_c
 
 from stockstore.errors import CodecError, ConfigurationError
 from stockstore.mapped import UNLOADED, OtherShapeError, plan_of
-from tests.mapped.conftest import Cached, Statements
+from tests.mapped.conftest import Cached
 from tests.mapped.models import Animal, Base, Cat, Doc, Dog, Plain, Seat, Truck, User, Vehicle
+from tests.statements import Statements
 
 
 class Mixin:

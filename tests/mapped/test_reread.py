@@ -16,6 +16,7 @@ from stockstore.mapped.reread import is_exact, reread
 from stockstore.mapped.selecting import Row
 from stockstore.stores.snapshots import RowSnapshot
 from tests.mapped.models import Animal, Card, Cat, Doc, Dog, Item, Plain, Priced, Seat, Truck, User, Vehicle, table_of
+from tests.statements import recorded
 from tests.stores.test_column_types import cases
 
 
@@ -124,18 +125,13 @@ def test_many_keys(db: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_one_statement(db: Engine) -> None:
     """Any number of rows of a class without tables of subclasses takes one SELECT."""
-    sent: list[str] = []
-
-    def record(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
-        sent.append(statement)
-
     with db.begin() as connection:
         is_exact(connection, Item)
-        event.listen(connection, "before_cursor_execute", record)
-        reread(connection, Item, [(1,), (2,), (3,)])
-        assert len(sent) == 1
-        assert is_exact(connection, Item)
-        assert len(sent) == 1
+        with recorded(connection) as sent:
+            reread(connection, Item, [(1,), (2,), (3,)])
+            assert len(sent) == 1
+            assert is_exact(connection, Item)
+            assert len(sent) == 1
 
 
 LOCKS: list[tuple[str, bool]] = [

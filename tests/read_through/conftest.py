@@ -10,8 +10,9 @@ from stockstore import ChainedStore, ProcessMemoryStore, RedisStore, SqlAlchemyS
 from stockstore.evidence import Outbox
 from stockstore_ext.sqlalchemy import SessionSync
 from tests.read_through.served import Served
+from tests.stores.shop import empty
 from tests.sync.conftest import Attach, attach, cache, db, other, other_engine, shop_tables
-from tests.sync.paths import Path, empty
+from tests.sync.paths import Path
 
 __all__ = ["attach", "cache", "db", "other", "other_engine", "served", "shared", "shop_tables"]
 

@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Engine, Row, event, select
+from sqlalchemy import Row, select
 from sqlalchemy.orm import DeclarativeBase, Session
 
 from stockstore.keys import keys_of
+from tests.statements import recorded
 from tests.stores.shop import Bag, Base
 from tests.sync.paths import OUT_OF_BAND, Path
 
@@ -78,7 +79,8 @@ class Served:
     @contextmanager
     def statements(self) -> Iterator[list[str]]:
         """Give the SQL that the watched engine executes meanwhile."""
-        yield from _listen(self.path.engine)
+        with recorded(self.path.engine) as seen:
+            yield seen
 
     @contextmanager
     def changed(self, cls: type[Any], identity: object) -> Iterator[object]:
@@ -88,17 +90,6 @@ class Served:
         self.path._out_of_band(cls, identity, column, value)
         yield value
         self.path._out_of_band(cls, identity, column, before)
-
-
-def _listen(engine: Engine) -> Iterator[list[str]]:
-    seen: list[str] = []
-
-    def heard(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        seen.append(statement)
-
-    event.listen(engine, "before_cursor_execute", heard)
-    yield seen
-    event.remove(engine, "before_cursor_execute", heard)
 
 
 def outcome(make: Callable[[], Session], run: Run) -> Any:

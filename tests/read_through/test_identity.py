@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session, defer, joinedload, lazyload, load_only, make
 
 from tests.read_through.library import Author, Base, Book, Guarded, Parcel, Place, Priced, Reader, Shelf
 from tests.read_through.served import Run, Served
-from tests.stores.shop import Animal, Car, Cat, Circle, Customer, Dog, Order, Shape, Square, Tag, Van, Vehicle
+from tests.stores.shop import Animal, Car, Cat, Circle, Customer, Dog, Order, Shape, Square, Tag, Van, Vehicle, empty
 from tests.stores.shop import Place as Seat
 from tests.sync.conftest import CROSSED, ON_MEMORY, ON_SQLITE, Attach
 
@@ -28,9 +28,7 @@ def library(shop_tables: Engine) -> Iterator[Engine]:
 @pytest.fixture
 def rows(library: Engine, served: Served) -> Served:
     """Rows of each sort."""
-    with library.begin() as connection:
-        for table in reversed(Base.metadata.sorted_tables):
-            connection.execute(table.delete())
+    empty(library, Base.metadata)
     served.seed(
         Customer(id=1, email="1@x", name="ann"),
         Order(id=1, number="one", customer_id=1),

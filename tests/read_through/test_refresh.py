@@ -9,9 +9,9 @@ from sqlalchemy.orm.exc import ObjectDeletedError, StaleDataError
 
 from tests.read_through.models import Base, Counted, Item, Owner, Point, rows
 from tests.read_through.served import Run, Served
-from tests.stores.shop import Car, Customer
+from tests.stores.shop import Car, Customer, empty
 from tests.sync.conftest import ON_SQLITE
-from tests.sync.paths import OUT_OF_BAND, empty
+from tests.sync.paths import OUT_OF_BAND
 
 OUT_OF_BAND["rt_owners"] = ("note", "out of band")
 

@@ -19,7 +19,8 @@ from sqlalchemy.orm import (
 
 from tests.read_through.models import Base, Guest, Item, Memo, Node, Owner, Ticket, rows
 from tests.read_through.served import Run, Served
-from tests.sync.paths import OUT_OF_BAND, empty
+from tests.stores.shop import empty
+from tests.sync.paths import OUT_OF_BAND
 
 OUT_OF_BAND["rt_owners"] = ("note", "out of band")
 

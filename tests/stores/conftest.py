@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 
 import pytest
 import time_machine
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine
 from time_machine import Traveller
 
 from stockstore import ChainedStore, ProcessMemoryStore, RedisStore, SqlAlchemyStore
 from stockstore.testing import metadata
-from tests.stores.shop import Base, columns_of, create_tables
+from tests.statements import recorded
+from tests.stores.shop import columns_of, create_tables, empty
 
 
 @pytest.fixture(scope="module")
@@ -26,21 +27,16 @@ def contract_tables(engine: Engine) -> Iterator[Engine]:
 @pytest.fixture
 def contract_engine(contract_tables: Engine) -> Engine:
     """The engine of a database in which the contract's tables are empty."""
-    return _emptied(contract_tables)
+    empty(contract_tables, metadata)
+    return contract_tables
 
 
 @pytest.fixture
 def sqlite_contract_engine(sqlite_engine: Engine) -> Engine:
     """The engine of an SQLite database in which the contract's tables are empty."""
     metadata.create_all(sqlite_engine)
-    return _emptied(sqlite_engine)
-
-
-def _emptied(engine: Engine) -> Engine:
-    with engine.begin() as connection:
-        for table in metadata.sorted_tables:
-            connection.execute(table.delete())
-    return engine
+    empty(sqlite_engine, metadata)
+    return sqlite_engine
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +49,7 @@ def shop_tables(engine: Engine) -> Engine:
 @pytest.fixture
 def db(shop_tables: Engine) -> Engine:
     """The engine of a database in which the shop's tables are empty."""
-    with shop_tables.begin() as connection:
-        for table in reversed(Base.metadata.sorted_tables):
-            connection.execute(table.delete())
+    empty(shop_tables)
     return shop_tables
 
 
@@ -68,9 +62,7 @@ def _sqlite_shop(sqlite_engine: Engine) -> Engine:
 @pytest.fixture
 def lite(_sqlite_shop: Engine) -> Engine:
     """The engine of an SQLite database in which the shop's tables are empty."""
-    with _sqlite_shop.begin() as connection:
-        for table in reversed(Base.metadata.sorted_tables):
-            connection.execute(table.delete())
+    empty(_sqlite_shop)
     return _sqlite_shop
 
 
@@ -100,14 +92,8 @@ def shop(db: Engine, redis_url: str) -> Iterator[Shop]:
 @pytest.fixture
 def statements(db: Engine) -> Iterator[list[str]]:
     """The statements sent to the database from now on."""
-    sent: list[str] = []
-
-    def record(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
-        sent.append(statement)
-
-    event.listen(db, "before_cursor_execute", record)
-    yield sent
-    event.remove(db, "before_cursor_execute", record)
+    with recorded(db) as sent:
+        yield sent
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from sqlalchemy import column as sql_column
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from stockstore.stores.base import Store
+from tests.stores import shop
 
 NOCASE = String().with_variant(String(collation="NOCASE"), "sqlite").with_variant(String(collation="listed_nocase"), "postgresql")
 
@@ -112,9 +113,7 @@ def create_tables(engine: Engine) -> None:
 
 def empty(engine: Engine) -> None:
     """Delete all rows."""
-    with engine.begin() as connection:
-        for each in reversed(Base.metadata.sorted_tables):
-            connection.execute(each.delete())
+    shop.empty(engine, Base.metadata)
 
 
 def bare(cls: type[Any]) -> Any:

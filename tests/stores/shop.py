@@ -1,11 +1,16 @@
 """The mapped classes of the chain's tests: what a database does on its own is all here."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
-from sqlalchemy import JSON, Engine, ForeignKey, Numeric, PickleType, String, event, select
+from sqlalchemy import JSON, Engine, ForeignKey, MetaData, Numeric, PickleType, String, create_engine, event, select
 from sqlalchemy.ext.declarative import ConcreteBase
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship
+
+from stockstore.evidence import Outbox
 
 NOCASE = String().with_variant(String(collation="NOCASE"), "sqlite").with_variant(String(collation="nocase"), "postgresql")
 
@@ -184,6 +189,25 @@ def create_tables(engine: Engine) -> None:
         Base.metadata.create_all(connection)
         for trigger in triggers:
             connection.exec_driver_sql(trigger)
+
+
+def empty(engine: Engine, metadata: MetaData = Base.metadata) -> None:
+    """Delete all rows."""
+    with engine.begin() as connection:
+        for table in reversed(metadata.sorted_tables):
+            connection.execute(table.delete())
+
+
+@contextmanager
+def two_files(folder: Path) -> Iterator[list[Engine]]:
+    """Give two databases in files, with the tables and the outbox."""
+    engines = [create_engine(f"sqlite:///{folder / name}.db") for name in ("a", "b")]
+    for engine in engines:
+        create_tables(engine)
+        Outbox().create(engine)
+    yield engines
+    for engine in engines:
+        engine.dispose()
 
 
 def row_of(engine: Engine, cls: type[Any], identity: object) -> dict[str, object] | None:

@@ -7,6 +7,7 @@ from sqlalchemy import Engine, create_engine
 
 from stockstore import ChainedStore, ProcessMemoryStore, RedisStore, ShardedStore, SqlAlchemyStore, Store
 from stockstore.testing import StoreContract, metadata
+from tests.stores.shop import empty
 
 
 @pytest.fixture(scope="module")
@@ -24,9 +25,7 @@ def made_engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Engi
 def engines(made_engines: list[Engine]) -> list[Engine]:
     """Two databases without rows."""
     for engine in made_engines:
-        with engine.begin() as connection:
-            for table in metadata.sorted_tables:
-                connection.execute(table.delete())
+        empty(engine, metadata)
     return made_engines
 
 

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Engine, create_engine
 from sqlalchemy.orm import Session
 
 from stockstore import (
@@ -22,6 +22,7 @@ from stockstore import (
     ThreadLocalStore,
     UnknownKeyError,
 )
+from tests.statements import recorded
 from tests.stores.listed import Animal, Cat, Colour, Dog, Item, Mark, Odd, Owner, change_unseen, create_tables, empty, ids, prove_listed
 
 
@@ -75,19 +76,6 @@ def caches(request: pytest.FixtureRequest, db: Engine) -> Iterator[Sequence[Stor
 def chain(caches: Sequence[Store], db: Engine) -> ChainedStore:
     """The caches over the database."""
     return ChainedStore([*caches, SqlAlchemyStore(engine=db)])
-
-
-@pytest.fixture
-def statements(db: Engine) -> Iterator[list[str]]:
-    """The statements sent to the database from now on."""
-    sent: list[str] = []
-
-    def record(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
-        sent.append(statement)
-
-    event.listen(db, "before_cursor_execute", record)
-    yield sent
-    event.remove(db, "before_cursor_execute", record)
 
 
 MEMORY = pytest.mark.parametrize("caches", ["memory"], indirect=True)
@@ -367,17 +355,8 @@ def test_a_row_that_a_trigger_moves_comes_into_its_list(chain: ChainedStore, db:
 
 def _stays(chain: ChainedStore, unseen: Engine, **values: Any) -> list[Any]:
     """Show that a list was not dropped: the database is not asked even the first time."""
-    asked: list[str] = []
-
-    def record(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
-        asked.append(statement)
-
-    engine = chain.tiers[-1].engine  # type: ignore[attr-defined]
-    event.listen(engine, "before_cursor_execute", record)
-    try:
+    with recorded(chain.tiers[-1].engine) as asked:  # type: ignore[attr-defined]
         chain.get_all(Item, **values)
-    finally:
-        event.remove(engine, "before_cursor_execute", record)
     thread_only = isinstance(chain.tiers[0], ThreadLocalStore)
     assert thread_only or not any("listed_items" in sql and "code" not in sql for sql in asked)
     return prove_listed(chain, unseen, Item, **values)

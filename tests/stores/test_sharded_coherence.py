@@ -8,15 +8,14 @@ from pathlib import Path
 
 import pytest
 from redis import Redis
-from sqlalchemy import Engine, create_engine, delete, update
+from sqlalchemy import Engine, delete, update
 
 from stockstore import AsyncStore, ChainedStore, OriginError, ProcessMemoryStore, RedisStore, ShardedStore, SqlAlchemyStore, Store
-from stockstore.evidence import Outbox
 from stockstore.stores.snapshots import snapshot_of
 from tests.aio.databases import async_engine
 from tests.servers.redis import RedisServer
 from tests.servers.server import wait_until
-from tests.stores.shop import Customer, create_tables
+from tests.stores.shop import Customer, create_tables, two_files
 
 IDS = list(range(1, 13))
 
@@ -24,13 +23,8 @@ IDS = list(range(1, 13))
 @pytest.fixture
 def files(tmp_path: Path) -> Iterator[list[Engine]]:
     """Two databases in files, with the outbox."""
-    engines = [create_engine(f"sqlite:///{tmp_path / name}.db") for name in ("a", "b")]
-    for engine in engines:
-        create_tables(engine)
-        Outbox().create(engine)
-    yield engines
-    for engine in engines:
-        engine.dispose()
+    with two_files(tmp_path) as engines:
+        yield engines
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ from sqlalchemy.orm import Session, sessionmaker
 from stockstore import ChainedStore, MemcacheStore, ProcessMemoryStore, RedisStore, SqlAlchemyStore, Store
 from stockstore.evidence import Outbox
 from stockstore_ext.sqlalchemy import SessionSync
-from tests.stores.shop import create_tables
-from tests.sync.paths import Path, empty
+from tests.stores.shop import create_tables, empty
+from tests.sync.paths import Path
 
 ON_POSTGRES = pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
 ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

@@ -4,14 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from sqlalchemy import Engine, MetaData, table, update
+from sqlalchemy import Engine, table, update
 from sqlalchemy import column as sql_column
 from sqlalchemy.orm import Session, sessionmaker
 
 from stockstore import ChainedStore
 from stockstore.keys import keys_of
 from stockstore_ext.sqlalchemy import SessionSync
-from tests.stores.shop import Base, columns_of, row_of
+from tests.stores.shop import columns_of, row_of
 
 Watched: TypeAlias = tuple[type[Any], object]
 """A class and the primary key of one of its rows."""
@@ -131,10 +131,3 @@ def _alternates(cls: type[Any], row: dict[str, object] | None) -> list[dict[str,
         return []
     keys = [{name: row[name] for name in plan.names} for plan in keys_of(cls).alternates]
     return [key for key in keys if None not in key.values()]
-
-
-def empty(engine: Engine, metadata: MetaData = Base.metadata) -> None:
-    """Delete all rows."""
-    with engine.begin() as connection:
-        for table in reversed(metadata.sorted_tables):
-            connection.execute(table.delete())

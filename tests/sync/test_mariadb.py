@@ -10,8 +10,9 @@ from sqlalchemy.orm import Session, sessionmaker
 from stockstore import ChainedStore, RedisStore, SqlAlchemyStore
 from stockstore.evidence import Outbox
 from stockstore_ext.sqlalchemy import SessionSync
+from tests.stores.shop import empty
 from tests.sync.odd import Base, Keyless, Part, Touched, Versioned, Whole, rows
-from tests.sync.paths import OUT_OF_BAND, Path, Watched, empty
+from tests.sync.paths import OUT_OF_BAND, Path, Watched
 
 OUT_OF_BAND |= {table.name: ("text", "out of band") for table in Base.metadata.sorted_tables if "text" in table.columns}
 VERSIONED: list[Watched] = [(Versioned, 1), (Versioned, 2)]

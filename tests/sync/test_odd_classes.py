@@ -8,8 +8,9 @@ from sqlalchemy import delete, select, text, update
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.exc import StaleDataError
 
+from tests.stores.shop import empty
 from tests.sync.odd import Base, Book, Keyless, Part, Place, Shelf, Tag, Touched, Unhashable, Versioned, Whole, labels, rows
-from tests.sync.paths import OUT_OF_BAND, Path, Watched, empty
+from tests.sync.paths import OUT_OF_BAND, Path, Watched
 
 OUT_OF_BAND |= {table.name: ("text", "out of band") for table in Base.metadata.sorted_tables if "text" in table.columns}
 TWO = (1, 2)

@@ -4,14 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, create_engine, update
+from sqlalchemy import Engine, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from stockstore import ChainedStore, RedisStore, ShardedStore, SqlAlchemyStore
-from stockstore.evidence import Outbox
 from stockstore.stores.snapshots import snapshot_of
 from stockstore_ext.sqlalchemy import SessionSync
-from tests.stores.shop import Customer, create_tables
+from tests.stores.shop import Customer, two_files
 
 IDS = list(range(1, 9))
 
@@ -19,13 +18,8 @@ IDS = list(range(1, 9))
 @pytest.fixture
 def engines(tmp_path: Path) -> Iterator[list[Engine]]:
     """Two databases with the outbox."""
-    made = [create_engine(f"sqlite:///{tmp_path / name}.db") for name in ("a", "b")]
-    for engine in made:
-        create_tables(engine)
-        Outbox().create(engine)
-    yield made
-    for engine in made:
-        engine.dispose()
+    with two_files(tmp_path) as engines:
+        yield engines
 
 
 def test_sessions(engines: list[Engine], redis_url: str) -> None:

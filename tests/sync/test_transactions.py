@@ -420,7 +420,7 @@ def _restart(server: PostgresServer) -> None:
 def test_two_phases(two_phase_engine: Engine, cache: Store, end: str) -> None:
     """A session of two phases tells when the second one is done."""
     store = ChainedStore([cache, SqlAlchemyStore(engine=two_phase_engine)])
-    maker = sessionmaker(two_phase_engine, twophase=True)
+    maker: sessionmaker[Session] = sessionmaker(two_phase_engine, twophase=True)
     sync = SessionSync(store)
     sync.attach(maker)
     other = create_engine(two_phase_engine.url)
@@ -444,7 +444,7 @@ def test_two_phases(two_phase_engine: Engine, cache: Store, end: str) -> None:
 def test_two_phases_beneath_read_through(two_phase_engine: Engine, cache: Store) -> None:
     """A session of two phases is served; others read the old row until its second phase is done, and then the new one."""
     store = ChainedStore([cache, SqlAlchemyStore(engine=two_phase_engine)])
-    maker = sessionmaker(two_phase_engine, twophase=True, class_=type("Phased", (Session,), {}))
+    maker: sessionmaker[Session] = sessionmaker(two_phase_engine, twophase=True, class_=type("Phased", (Session,), {}))
     sync = SessionSync(store, read_through=True).attach(maker)
     with two_phase_engine.begin() as connection:
         connection.execute(text("DELETE FROM customers"))
