@@ -56,10 +56,11 @@ class _Waker:
                 pass
 
     def sleep(self, seconds: float) -> None:
-        with selectors.DefaultSelector() as selector:
-            selector.register(self, selectors.EVENT_READ)
-            selector.select(seconds)
-        self.clear()
+        # A selector would be one more file, where it may be for want of files that the thread waits.
+        self._mine.settimeout(seconds)
+        with suppress(OSError):
+            self._mine.recv(4096)
+        self._mine.setblocking(False)
 
     def close(self) -> None:
         self._mine.close()
@@ -79,6 +80,7 @@ class Receiver:
         self._lock = fork_safe_lock()
         self._pid = 0
         self._waker: _Waker | None = None
+        self._start_at = -math.inf
         _receivers.add(self)
 
     def begin(self, contact: Contact) -> None:
@@ -88,23 +90,34 @@ class Receiver:
         with self._lock:
             self._contacts.add(contact)
             if self._pid != os.getpid():
-                self._start()
+                if _clock() >= self._start_at:
+                    self._start()
             elif self._waker is not None:
                 self._waker.wake()
 
     def _start(self) -> None:
         self.forget_thread()
-        self._waker, self._pid = _Waker(), os.getpid()
         try:
-            threading.Thread(target=_run, args=[weakref.ref(self), self._waker], name="stockstore channel", daemon=True).start()
-        except RuntimeError:  # the interpreter is about to end
+            self._waker = _begin_thread(weakref.ref(self))
+        except (OSError, RuntimeError) as error:  # there are no sockets or threads any more, or the interpreter is about to end
+            self._waker, self._start_at = None, _clock() + RETRY_AT_MOST
             self.fail()
+            _log.warning("%r cannot be heard; process memory is passed by until it can: %s", self.channel, error)
+        else:
+            self._pid = os.getpid()
 
     def forget_thread(self) -> None:
         """Be without a thread, as in a forked process."""
-        self._pid, self._waker = 0, None
-        for contact in list(self._contacts):
+        self._pid, self._waker, self._start_at = 0, None, -math.inf
+        for contact in self._all():
             contact.forget()
+
+    def _all(self) -> list[Contact]:
+        """Give the contacts of the moment."""
+        while True:
+            # Another thread may add one meanwhile, and has the lock for longer than a look takes.
+            with suppress(RuntimeError):
+                return list(self._contacts)
 
     def leave(self, contact: Contact) -> None:
         """Tell a contact no more."""
@@ -117,7 +130,7 @@ class Receiver:
     def end(self) -> None:
         """Have the thread end; the next look at a contact starts another one."""
         with self._lock:
-            contacts = list(self._contacts)
+            contacts = self._all()
         for contact in contacts:
             self.leave(contact)
 
@@ -132,18 +145,18 @@ class Receiver:
 
     def fail(self) -> None:
         """Let nobody wait for a subscription that could not be had, nor believe that a lost one would have told of everything."""
-        for contact in list(self._contacts):
+        for contact in self._all():
             contact.fresh_until = -math.inf
             contact.settled.set()
 
     def subscribed(self) -> None:
         """Have all contacts flushed before anything is fresh."""
-        for contact in list(self._contacts):
+        for contact in self._all():
             contact.flushed_at = _NEVER
 
     def flush_new(self, reason: str) -> bool:
         """Flush the contacts that this subscription has not flushed yet, and say whether there were any."""
-        new = [contact for contact in list(self._contacts) if contact.flushed_at == _NEVER]
+        new = [contact for contact in self._all() if contact.flushed_at == _NEVER]
         for contact in new:
             contact.listener.flush(reason)
             contact.flushed_at = _now()
@@ -151,24 +164,24 @@ class Receiver:
 
     def flush(self, reason: str) -> None:
         """Flush all contacts."""
-        for contact in list(self._contacts):
+        for contact in self._all():
             contact.listener.flush(reason)
 
     def tell(self, message: Heard) -> None:
         """Tell all contacts of a message."""
-        for contact in list(self._contacts):
+        for contact in self._all():
             contact.listener.heard(message.texts, message.ticket)
 
     def confirm(self, moment: float) -> None:
         """Note that all that was published before a moment has been told."""
-        for contact in list(self._contacts):
+        for contact in self._all():
             if contact.flushed_at <= moment:
                 contact.fresh_until = moment + contact.max_staleness
                 contact.settled.set()
 
     def interval(self) -> float:
         """Give the seconds between two beats."""
-        return min([LONGEST, *(contact.max_staleness / BEATS for contact in list(self._contacts))])
+        return min([LONGEST, *(contact.max_staleness / BEATS for contact in self._all())])
 
 
 class _Beat(NamedTuple):
@@ -246,6 +259,16 @@ def receiver_of(channel: Channel) -> Receiver:
         if receiver is None:
             receiver = _by_address[channel.address] = Receiver(channel)
         return receiver
+
+
+def _begin_thread(asked: "weakref.ref[Receiver]") -> _Waker:
+    waker = _Waker()
+    try:
+        threading.Thread(target=_run, args=[asked, waker], name="stockstore channel", daemon=True).start()
+    except BaseException:
+        waker.close()
+        raise
+    return waker
 
 
 def _run(asked: "weakref.ref[Receiver]", waker: _Waker) -> None:

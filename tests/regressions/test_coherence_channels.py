@@ -1,6 +1,11 @@
-"""What the race found in process memory that hears a channel."""
+"""What the race, and attacks, found in process memory that hears a channel."""
 
+import errno
+import os
+import selectors
+import sys
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -8,7 +13,11 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from stockstore import ChainedStore, ProcessMemoryStore, RedisStore, SqlAlchemyStore
+from stockstore.channels import receiver
+from stockstore.channels.choice import channel_of
+from stockstore.channels.receiver import receiver_of
 from stockstore.channels.redis import RedisChannel, RedisLine
+from tests.channels.sides import Deaf
 from tests.servers.server import wait_until
 
 pytestmark = pytest.mark.sa_agnostic
@@ -54,3 +63,81 @@ def test_a_lost_connection_is_not_believed_until_the_bound_passes(
         assert memory.get(Buoy, 1) is None
         allowed.set()
         wait_until(memory.is_fresh, "memory to be believed again")
+
+
+class Plain:
+    __keys__ = ["name"]
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+def _no_file(*_: object) -> object:
+    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+
+def _no_thread(*_: object, **__: object) -> object:
+    raise RuntimeError("can't start new thread")
+
+
+@pytest.mark.parametrize(("module", "missing", "fails"), [(receiver, "_Waker", _no_file), (threading, "Thread", _no_thread)])
+def test_a_process_without_files_or_threads_for_a_channel(
+    redis_url: str, namespace: str, monkeypatch: pytest.MonkeyPatch, module: object, missing: str, fails: object
+) -> None:
+    """Neither reads nor writes fail for it; memory is passed by, and believed as soon as it can listen."""
+    memory = ProcessMemoryStore(namespace=namespace)
+    with ChainedStore([memory, RedisStore(redis_url, namespace=namespace)]) as chain:
+        with monkeypatch.context() as patch:
+            patch.setattr(module, missing, fails)
+            assert chain.get(Plain, "a") is None
+            chain.put(Plain("a"))
+            assert getattr(chain.get(Plain, "a"), "name", None) == "a"
+            assert memory.get(Plain, "a") is None
+        wait_until(memory.is_fresh, "memory to be believed")
+        assert chain.get(Plain, "a") is not None
+        assert memory.get(Plain, "a") is not None
+
+
+def test_a_thread_that_has_no_files_to_connect_goes_on(redis_url: str, namespace: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that has no more files for a moment hears its channel again afterwards."""
+    memory, redis = ProcessMemoryStore(namespace=namespace), RedisStore(redis_url, namespace=namespace)
+    tried = threading.Event()
+
+    def without_files(_channel: RedisChannel) -> object:
+        tried.set()
+        return _no_file()
+
+    with ChainedStore([memory, redis]) as chain:
+        chain.put(Plain("a"))
+        assert memory.is_fresh()
+        with monkeypatch.context() as patch:
+            patch.setattr(RedisChannel, "open", without_files)
+            patch.setattr(selectors, "DefaultSelector", _no_file)
+            redis.backend.client.client_kill_filter(_type="pubsub")  # type: ignore[attr-defined]
+            assert tried.wait(10)
+        wait_until(memory.is_fresh, "memory to be believed again")
+
+
+def test_memories_that_begin_while_a_thread_tells_others(redis_url: str) -> None:
+    """The thread went for ever when a store began to listen in the middle of its look at all that do."""
+    channel = channel_of(RedisStore(redis_url).backend)
+    assert channel is not None
+    kept = [channel.join(Deaf(), 1.0) for _ in range(500)]
+    shared, interval = receiver_of(channel), sys.getswitchinterval()
+
+    def begin_and_leave() -> None:
+        for contact in kept * 2:
+            contact.begin()
+        for contact in kept:
+            contact.leave()
+
+    sys.setswitchinterval(1e-6)
+    try:
+        other = threading.Thread(target=begin_and_leave)
+        other.start()
+        until = time.monotonic() + 10
+        while other.is_alive() and time.monotonic() < until:
+            assert shared.interval() > 0
+        other.join()
+    finally:
+        sys.setswitchinterval(interval)
