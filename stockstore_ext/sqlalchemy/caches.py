@@ -1,6 +1,5 @@
 """The caches of a store, and the database that they are filled from."""
 
-from collections.abc import Iterator
 from typing import Any
 
 from sqlalchemy import Engine
@@ -12,6 +11,7 @@ from stockstore.keys.declared import identity_class
 from stockstore.stores.base import Store
 from stockstore.stores.cache import CacheStore
 from stockstore.stores.chained import ChainedStore
+from stockstore.stores.local import LocalStore
 from stockstore.stores.null import NullStore
 from stockstore.stores.snapshots import RowSnapshot
 from stockstore.stores.sqlalchemy import SqlAlchemyStore
@@ -73,8 +73,8 @@ def find_writes(store: Store, cls: type, keys: list[Key], writes: Writes) -> Non
             others.append(key)
     if others and writes.tenant is not None:
         raise ConfigurationError(f"which row of the scope {writes.tenant!r} carries {others[0]!r} is not known here; give primary keys")
-    for kind, identity in _identities(store, cls, others) if others else ():
-        writes.add(kind, identity)
+    if others:
+        _add_carriers(store, cls, others, writes)
     if mapper_of(cls) is not None and indexes_below(identity_class(cls)):
         _add_lists(store, cls, keys, writes)
 
@@ -98,7 +98,18 @@ def _add_lists(store: Store, cls: type, keys: list[Key], writes: Writes) -> None
                 writes.add_list(ListLookup(plan, plan.native(values), ()))
 
 
-def _identities(store: Store, cls: type, keys: list[Key]) -> Iterator[tuple[type, Key]]:
-    for one in stores_of(store):
-        if isinstance(one, (CacheStore, SqlAlchemyStore)) and one.holds(cls):
-            yield from ((row.cls, row.key()) for row in one.batch_fetch(cls, keys) if row is not None)
+def _add_carriers(store: Store, cls: type, keys: list[Key], writes: Writes) -> None:
+    """Add the records that carry keys, in any cache or in the database.
+
+    All of the class, where the memory of other processes is told and no shared cache knows a key: which rows carry it there
+    nobody can tell.
+    """
+    stores = [one for one in stores_of(store) if isinstance(one, (CacheStore, SqlAlchemyStore)) and one.holds(cls)]
+    known: set[int] = set()
+    for one in stores:
+        rows = {at: row for at, row in enumerate(one.batch_fetch(cls, keys)) if row is not None}
+        known.update(rows if not isinstance(one, (LocalStore, SqlAlchemyStore)) else ())
+        for row in rows.values():
+            writes.add(row.cls, row.key())
+    if len(known) < len(keys) and any(isinstance(one, LocalStore) and one.contact is not None for one in stores):
+        writes.add_class(cls)

@@ -9,14 +9,15 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from sqlalchemy import Engine
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy import Engine, text
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from stockstore import ChainedStore, ProcessMemoryStore, RedisStore, SqlAlchemyStore
 from stockstore.channels import receiver
 from stockstore.channels.choice import channel_of
 from stockstore.channels.receiver import receiver_of
 from stockstore.channels.redis import RedisChannel, RedisLine
+from stockstore_ext.sqlalchemy import SessionSync
 from tests.channels.sides import Deaf
 from tests.servers.server import wait_until
 
@@ -31,6 +32,13 @@ class Buoy(Base):
     __tablename__ = "heard_buoys"
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str]
+
+
+class Lamp(Base):
+    __tablename__ = "heard_lamps"
+    __keys__ = ["id", "code"]
+    id: Mapped[int] = mapped_column(primary_key=True)
+    code: Mapped[str]
 
 
 @pytest.fixture
@@ -141,3 +149,28 @@ def test_memories_that_begin_while_a_thread_tells_others(redis_url: str) -> None
         other.join()
     finally:
         sys.setswitchinterval(interval)
+
+
+@pytest.mark.parametrize("key", [{"code": "a"}, {"code": "b"}], ids=str)
+def test_an_invalidation_by_a_key_that_only_the_memory_of_others_knows(
+    postgres_engine: Engine, namespace: str, key: dict[str, object]
+) -> None:
+    """It found no row in the caches of its own process, and named only the one that carries the key by now."""
+    Base.metadata.drop_all(postgres_engine)
+    Base.metadata.create_all(postgres_engine)
+    with Session(postgres_engine) as session:
+        session.add(Lamp(id=1, code="a"))
+        session.commit()
+    mine, theirs = (
+        ChainedStore(
+            [ProcessMemoryStore(namespace=namespace, channel=postgres_engine, max_staleness=30), SqlAlchemyStore(engine=postgres_engine)]
+        )
+        for _ in range(2)
+    )
+    with mine, theirs:
+        assert getattr(mine.get(Lamp, 1), "code", None) == "a"
+        with postgres_engine.begin() as connection:
+            connection.execute(text("UPDATE heard_lamps SET code = 'b'"))
+        assert getattr(mine.get(Lamp, 1), "code", None) == "a"
+        SessionSync(theirs).invalidate(Lamp, [key])
+        wait_until(lambda: getattr(mine.get(Lamp, 1), "code", None) == "b", "the other memory to be told")
