@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_scoped_sessi
 from sqlalchemy.orm import Session, sessionmaker
 
 from stockstore import AsyncStore, ChainedStore, ConfigurationError, ProcessMemoryStore, RedisStore, SqlAlchemyStore, Store
+from stockstore.evidence import Outbox
 from stockstore_ext.sqlalchemy import SessionSync
 from tests.aio.conftest import CACHES
 from tests.stores.shop import Customer, Order
@@ -80,6 +81,24 @@ async def test_a_commit_is_written_through(store: AsyncStore, maker: Maker, plai
         await session.commit()
     assert await store.get(Customer, 1) is None
     assert await store.get(Order, 1) is None
+
+
+@pytest.mark.parametrize("cache", ["redis"], indirect=True)
+async def test_the_outbox_is_created(store: AsyncStore, db: AsyncEngine, plain: Engine) -> None:
+    """By an AsyncEngine beside a running loop, twice too; what an AsyncSession commits has its row there then."""
+    Outbox().definition.drop(plain)
+    maker = async_sessionmaker(db)
+    sync = SessionSync(store.store, outbox=True)
+    sync.create_outbox(db)
+    sync.create_outbox(db)
+    sync.attach(maker)
+    async with maker() as session:
+        session.add(Customer(id=1, email="a"))
+        await session.commit()
+    sync.detach()
+    with plain.connect() as connection:
+        assert any("Customer:id:i1" in texts for texts in connection.scalars(select(Outbox().definition.c.texts)))
+    await cached(store, plain)
 
 
 async def test_the_guarantee_is_strict(store: AsyncStore, db: AsyncEngine, plain: Engine) -> None:
