@@ -3,8 +3,8 @@
 import logging
 import os
 import re
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeVar
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, Engine, TwoPhaseTransaction, text
@@ -16,6 +16,7 @@ from stockstore.aio.threads import in_thread
 from stockstore.channels.notices import payloads_of
 from stockstore.evidence.aside import INTERNAL
 
+T = TypeVar("T")
 CHANNEL: Final = "stockstore"
 _TELL: Final = text("SELECT pg_notify(:channel, told) FROM unnest(string_to_array(:told, ' ')) AS told")
 _IDENTITY: Final = text("SELECT current_database(), CAST(extract(epoch FROM pg_postmaster_start_time()) AS text)")
@@ -52,10 +53,7 @@ class Telling:
         """Tell in a transaction of its own; what fails is logged, as nobody's commit may fail for it."""
         payloads = payloads_of(texts, ticket)
         try:
-            if in_greenlet():
-                in_thread(lambda: self._tell(payloads), whole=True)
-            else:
-                self._tell(payloads)
+            _aside(lambda: self._tell(payloads))
         except SQLAlchemyError as error:
             _log.warning("processes that listen to %r were not told of a write: %s", self._engine.url, getattr(error, "orig", error))
 
@@ -91,11 +89,19 @@ class Telling:
 
     def _is_same(self, connection: Connection) -> bool | None:
         try:
-            with self.connect() as own:
-                expected = _identity(own)
+            expected = _aside(self._own_identity)
         except SQLAlchemyError:
             return None
         return _identity(connection) == expected
+
+    def _own_identity(self) -> tuple[Any, ...]:
+        with self.connect() as own:
+            return _identity(own)
+
+
+def _aside(work: Callable[[], T]) -> T:
+    """Do what blocks, in a thread where an event loop would stand still."""
+    return in_thread(work, whole=True) if in_greenlet() else work()
 
 
 def _identity(connection: Connection) -> tuple[Any, ...]:

@@ -9,10 +9,11 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-from stockstore import ChainedStore, ProcessMemoryStore, RedisStore, SqlAlchemyStore
+from stockstore import AsyncStore, ChainedStore, ProcessMemoryStore, RedisStore, SqlAlchemyStore
 from stockstore.channels import receiver
 from stockstore.channels.choice import channel_of
 from stockstore.channels.receiver import receiver_of
@@ -174,3 +175,21 @@ def test_an_invalidation_by_a_key_that_only_the_memory_of_others_knows(
         assert getattr(mine.get(Lamp, 1), "code", None) == "a"
         SessionSync(theirs).invalidate(Lamp, [key])
         wait_until(lambda: getattr(mine.get(Lamp, 1), "code", None) == "b", "the other memory to be told")
+
+
+async def test_an_event_loop_does_not_wait_for_a_channels_own_connection(postgres_engine: Engine, namespace: str) -> None:
+    """Its first commit stood still until a second connection had told which database the channel is on."""
+    Base.metadata.drop_all(postgres_engine)
+    Base.metadata.create_all(postgres_engine)
+    told = create_engine(postgres_engine.url)
+    threads: list[threading.Thread] = []
+    event.listen(told, "do_connect", lambda *_: threads.append(threading.current_thread()))
+    engine = create_async_engine(postgres_engine.url.set(drivername="postgresql+psycopg_async"))
+    memory = ProcessMemoryStore(namespace=namespace, channel=told)
+    async with AsyncStore(ChainedStore([memory, SqlAlchemyStore(engine=engine)])) as store:
+        await store.put(Lamp(id=1, code="a"))
+        await store.get(Lamp, 1)
+    await engine.dispose()
+    told.dispose()
+    assert threads
+    assert threading.main_thread() not in threads
