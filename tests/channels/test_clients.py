@@ -1,6 +1,8 @@
 """The channel by each sort of Redis client."""
 
 import asyncio
+import select
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -37,6 +39,19 @@ def told(mine: RedisStore, theirs: RedisStore) -> None:
 
 def _value(obj: Plain | None) -> str | None:
     return None if obj is None else obj.value
+
+
+def test_the_socket_of_a_connection(redis_url: str) -> None:
+    """redis-py keeps a connection's socket in _sock, from its first command to its end; there is no other way to wait for what comes."""
+    with Redis.from_url(redis_url) as client:
+        connection: Any = client.connection_pool.connection_class(**client.connection_pool.connection_kwargs)
+        assert vars(connection)["_sock"] is None
+        connection.send_command("PING", check_health=False)
+        assert isinstance(connection._sock, socket.socket)
+        assert select.select([connection._sock.fileno()], [], [], 5)[0]
+        assert connection.read_response() in {b"PONG", "PONG"}
+        connection.disconnect()
+        assert connection._sock is None
 
 
 def test_a_unix_socket(redis_unix_url: str, namespace: str) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import event, inspect
+from sqlalchemy import Engine, event, inspect
 from sqlalchemy.exc import ArgumentError, InvalidRequestError
 from sqlalchemy.orm import DeclarativeBase, Mapper, Session, UOWTransaction
 from sqlalchemy.orm.session import SessionTransactionState
@@ -79,6 +79,21 @@ def test_session_transaction(session: Session) -> None:
     assert vars(session)["_transaction"] is None
     with pytest.raises(InvalidRequestError, match="Autobegin is disabled"):
         Session(autobegin=False)._autobegin_t()
+
+
+def test_connections_of_a_transaction(db: Engine, session: Session) -> None:
+    """_connections holds the connection by its bind and by itself, the connection first of what stands there, and _parent leads to the transaction around."""
+    assert hydrate.open_connection(session, db) is None
+    session.get_one(User, 1)
+    outer: Any = session.get_transaction()
+    connection = hydrate.open_connection(session, db)
+    assert connection is session.connection()
+    assert outer._connections.keys() == {db, connection}
+    assert [entry[0] for entry in outer._connections.values()] == [connection, connection]
+    assert outer._parent is None
+    with session.begin_nested() as inner:
+        assert inner._parent is outer
+        assert hydrate.open_connection(session, db) is connection
 
 
 def test_all_registries() -> None:

@@ -1,14 +1,17 @@
 """The private names of SQLAlchemy that the reading of statements builds on mean what it takes them to mean."""
 
+from inspect import signature
 from typing import Any
+from weakref import WeakKeyDictionary, ref
 
 from sqlalchemy import Column, bindparam, create_engine, event, inspect, select, tuple_
 from sqlalchemy.engine import ChunkedIteratorResult
 from sqlalchemy.engine.result import SimpleResultMetaData
+from sqlalchemy.ext.horizontal_shard import ShardedSession
 from sqlalchemy.orm import ORMExecuteState, Session, load_only, selectinload
 from sqlalchemy.orm.context import QueryContext
 
-from stockstore_ext.sqlalchemy.read_through import parts, results, statements
+from stockstore_ext.sqlalchemy.read_through import glance, parts, results, statements
 from stockstore_ext.sqlalchemy.read_through.entities import entity_of, entity_selected, unannotated
 from stockstore_ext.sqlalchemy.read_through.shapes import recognise
 from tests.read_through.models import Item, Owner
@@ -19,6 +22,13 @@ BY_ID: Any = select(Owner).where(Owner.id == 5)
 
 def _context(option: Any) -> Any:
     return option.context
+
+
+def _never(*_: Any, **__: Any) -> Any:
+    raise AssertionError
+
+
+def _nothing(*_: Any) -> None: ...
 
 
 def _bind(statement: Any) -> Any:
@@ -109,6 +119,72 @@ def test_loader_options() -> None:
     assert _context(selectinload(Item.owner.and_(Owner.id > 1)))[0]._extra_criteria
     wildcard = _context(load_only(Item.id))[-1]
     assert wildcard.path.path == (inspect(Item), "column:*")
+
+
+def test_sessions_at_a_glance() -> None:
+    """A session keeps its bind, its options and its binds of classes in its dict, and what a flush would write in three collections."""
+    engine = create_engine("sqlite://")
+    session = Session(engine)
+    own: Any = vars(session)
+    assert (own["bind"], own.get("execution_options"), own[glance._BINDS]) == (engine, None, {})
+    session.bind_mapper(Owner, engine)
+    assert own[glance._BINDS]
+    if "execution_options" in signature(Session).parameters:  # from SQLAlchemy 2.1 on
+        made: Any = Session
+        assert vars(made(engine, execution_options={"a": 1}))["execution_options"] == {"a": 1}
+    assert "shard_chooser" in vars(ShardedSession(shard_chooser=_never, identity_chooser=_never, execute_chooser=_never))
+    assert [*session._new, *session._deleted, *session.identity_map._modified] == []
+    Owner.metadata.create_all(engine)
+    session.add_all([Owner(id=1, email="1@x", name="a"), Owner(id=2, email="2@x", name="b")])
+    assert len(session._new) == 2
+    session.commit()
+    first, second = session.get_one(Owner, 1), session.get_one(Owner, 2)
+    first.name = "changed"
+    session.delete(second)
+    assert (session.identity_map._modified, [*session._deleted]) == ({inspect(first)}, [inspect(second)])
+    session.close()
+    engine.dispose()
+
+
+def test_listeners_at_a_glance() -> None:
+    """A session's own listeners are told apart from those of its class."""
+    cls: type[Session] = type("Heard", (Session,), {})
+    heard: Any = cls().dispatch.do_orm_execute
+    before = [*heard.parent_listeners]
+    assert [*heard.listeners] == []
+    event.listen(cls, "do_orm_execute", _never)
+    heard = cls().dispatch.do_orm_execute
+    assert ([*heard.listeners], [*heard.parent_listeners]) == ([], [*before, _never])
+    session = cls()
+    event.listen(session, "do_orm_execute", _nothing)
+    heard = session.dispatch.do_orm_execute
+    assert ([*heard.listeners], [*heard.parent_listeners]) == ([_nothing], [*before, _never])
+
+
+def test_connections_at_a_glance() -> None:
+    """A connection has its engine's very options until it has its own, and its pooled connection with the driver's; a dialect knows the level it sets."""
+    engine = create_engine("sqlite://", isolation_level="SERIALIZABLE")
+    with engine.connect() as connection:
+        assert connection._execution_options is engine._execution_options
+        pooled: Any = connection._dbapi_connection
+        assert pooled is connection.connection
+        assert pooled.info is connection.info
+        driver: Any = pooled.dbapi_connection
+        assert driver.in_transaction is False
+        connection.execution_options(some="thing")
+        assert connection._execution_options is not engine._execution_options
+    assert connection._dbapi_connection is None
+    assert engine.dialect._on_connect_isolation_level == "SERIALIZABLE"
+    assert create_engine("sqlite://").dialect._on_connect_isolation_level is None
+    engine.dispose()
+
+
+def test_journals_at_a_glance() -> None:
+    """A dictionary with weak keys finds in its data by a reference what it finds by the key."""
+    session = Session()
+    kept = WeakKeyDictionary({session: 1})
+    assert kept.data[ref(session)] == 1  # type: ignore[attr-defined]
+    assert type(glance._journals) is dict
 
 
 def test_results() -> None:
