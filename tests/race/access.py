@@ -18,7 +18,7 @@ from tests.race.awaited import AwaitedAccess
 from tests.race.failpoints import Failpoints
 from tests.race.job import Job
 from tests.race.log import Log
-from tests.race.models import Seen, item_class
+from tests.race.models import SHELVES, Seen, item_class
 from tests.race.naive import Driver, MemcachedDriver, NaiveAccess, RedisDriver, seen_of
 from tests.race.scattered import client_of
 
@@ -30,7 +30,7 @@ def open_access(job: Job, slot: int, points: Failpoints, log: Log) -> Any:
     pool = {"pool_size": job.readers + 2, "max_overflow": 4, "connect_args": {"application_name": "stockstore-race"}}
     if job.memory in {"channel", "postgresql"}:
         points.in_channel(RedisLine if job.memory == "channel" else PostgresLine)
-    item = item_class(1 + slot % job.releases)
+    item = item_class(1 + slot % job.releases, listed=job.reads == "sessions")
     kind: type[Session] = type("RaceSession", (Session,), {})
     if job.reads == "awaited":
         awaited = create_async_engine(job.database, **pool)
@@ -116,6 +116,8 @@ class SessionAccess(OwnAccess):
     def read(self, by: str, values: Sequence[Any], *, strict: bool = False) -> list[Seen | None]:
         """Give rows by a session of their own; it has no strict way to."""
         assert not strict
+        if by == "shelf":
+            return self._listed(values)
         with self.sessions() as session:
             if by == "id" and len(values) == 1:
                 return [_seen(session.get(self.item, values[0]))]
@@ -123,6 +125,13 @@ class SessionAccess(OwnAccess):
             wanted = column == values[0] if len(values) == 1 else column.in_(values)
             found = session.scalars(select(self.item).where(wanted))
             rows = {getattr(row, by): _seen(row) for row in found}
+        return [rows.get(value) for value in values]
+
+    def _listed(self, values: Sequence[Any]) -> list[Seen | None]:
+        """Give the rows of ids that all stand on one shelf."""
+        wanted = select(self.item).where(self.item.shelf == values[0] % SHELVES).order_by(self.item.id)
+        with self.sessions() as session:
+            rows = {row.id: _seen(row) for row in session.scalars(wanted)}
         return [rows.get(value) for value in values]
 
 

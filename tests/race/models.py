@@ -1,7 +1,7 @@
 """The rows that the race is about, and the two releases of the application that use them.
 
 Each row is two registers: its id, with ``version``, and the slug that it has at the moment, with ``slug_version``. A deleted row's
-versions go on in its grave.
+versions go on in its grave. It stands on the shelf of its id, of which sessions read the list.
 """
 
 from typing import Any, Final, NamedTuple
@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import BigInteger, Column, Engine, Integer, MetaData, String, Table, insert
 from sqlalchemy.orm import DeclarativeBase, mapped_column
 
+SHELVES: Final = 4
 _TABLE, _GRAVES = "stockstore_race_items", "stockstore_race_graves"
 GRAVES: Final = Table(
     _GRAVES,
@@ -35,8 +36,8 @@ class Seen(NamedTuple):
         return self.double == 2 * self.version
 
 
-def item_class(release: int) -> Any:
-    """Make the mapped class as a release of the application has it: the second knows one more column."""
+def item_class(release: int, *, listed: bool = False) -> Any:
+    """Make the mapped class as a release of the application has it: the second knows one more column; ``listed``: by its shelf."""
 
     class Base(DeclarativeBase):
         pass
@@ -47,10 +48,13 @@ def item_class(release: int) -> Any:
         "version": mapped_column(BigInteger, nullable=False),
         "slug_version": mapped_column(BigInteger, nullable=False),
         "double": mapped_column(BigInteger, nullable=False),
+        "shelf": mapped_column(Integer, nullable=False),
     }
     if release > 1:
         columns["note"] = mapped_column(String(20))
-    names = {"__module__": __name__, "__qualname__": "Item", "__tablename__": _TABLE, "__keys__": ["id", "slug"]}
+    names: dict[str, object] = {"__module__": __name__, "__qualname__": "Item", "__tablename__": _TABLE, "__keys__": ["id", "slug"]}
+    if listed:
+        names["__indexes__"] = ["shelf"]
     metaclass: Any = type(Base)
     return metaclass("Item", (Base,), {**names, **columns})
 
@@ -70,7 +74,7 @@ def make_rows(engine: Engine, keys: int) -> None:
     table = item_class(2).__table__
     table.create(engine)
     GRAVES.create(engine)
-    rows = [{"id": at, "slug": slug_of(at), "version": 1, "slug_version": 1, "double": 2} for at in range(keys)]
+    rows = [{"id": at, "slug": slug_of(at), "version": 1, "slug_version": 1, "double": 2, "shelf": at % SHELVES} for at in range(keys)]
     with engine.begin() as connection:
         connection.execute(insert(table), rows)
 

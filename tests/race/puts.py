@@ -26,7 +26,7 @@ from sqlalchemy import (
 
 from tests.race.job import Job
 from tests.race.log import Change, Log
-from tests.race.models import slug_of
+from tests.race.models import SHELVES, slug_of
 
 PUTS: Final = Table(
     "stockstore_race_puts",
@@ -90,7 +90,14 @@ class Putter:
         if gone:
             self._chain.delete(number)
         else:
-            row = {"id": number, "slug": slug_of(number), "version": version, "slug_version": version, "double": 2 * version}
+            row = {
+                "id": number,
+                "slug": slug_of(number),
+                "version": version,
+                "slug_version": version,
+                "double": 2 * version,
+                "shelf": number % SHELVES,
+            }
             self._chain.put(self._chain.item(**row))
         self._log.acknowledged(changes, start, time.monotonic_ns())
         connection.execute(mine.values(is_known=True))

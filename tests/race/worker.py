@@ -19,13 +19,14 @@ from tests.race.drain import tell_memory
 from tests.race.failpoints import Failpoints, nap
 from tests.race.job import Job
 from tests.race.log import ABSENT, READ, STRICT, Log
-from tests.race.models import Seen, slug_of
+from tests.race.models import SHELVES, Seen, slug_of
 from tests.race.mutations import take_away
 from tests.race.puts import Putter
 from tests.race.workload import WAYS, Work
 
 _FLUSH_SECONDS: Final = 0.25
 _BATCH: Final = 16
+_LISTS: Final = 0.25
 _PUTS: Final = 0.15
 _THINK_SECONDS: Final = 0.004
 _STRICT: Final = 0.5
@@ -134,7 +135,7 @@ class MemoryCounts:
 
 
 class Reader:
-    """Reads hot keys, one or several at a time, by either key."""
+    """Reads hot keys, one or several at a time, by either key, and in sessions by the shelf."""
 
     def __init__(self, job: Job, access: Access, log: Log, chance: random.Random, own: Mapping[int, int]) -> None:
         """Begin; ``own``: the versions that this process was told to have written."""
@@ -150,11 +151,13 @@ class Reader:
         by = "id" if self._chance.random() < 0.7 else "slug"
         number = 1 if self._chance.random() < 0.5 else _BATCH
         asked = self._chance.sample(range(self._job.keys), min(number, self._job.keys))
+        if self._job.reads == "sessions" and self._chance.random() < _LISTS:
+            by, asked = "shelf", list(range(asked[0] % SHELVES, self._job.keys, SHELVES))
         strict = self._job.strict_reads and self._chance.random() < _STRICT
         own = dict(self._own)
         start = time.monotonic_ns()
         try:
-            found = self._access.read(by, asked if by == "id" else [slug_of(number) for number in asked], strict=strict)
+            found = self._access.read(by, [slug_of(number) for number in asked] if by == "slug" else asked, strict=strict)
         except (DBAPIError, OriginError):
             self._log.count("reads refused by the database")
         except CacheUnreachable:
@@ -175,10 +178,12 @@ class Reader:
     def _note(self, by: str, asked: Sequence[int], found: Sequence[Seen | None], start: int, end: int, kind: int) -> None:
         noted, aside = [], []
         for number, row in zip(asked, found, strict=True):
-            register = number if by == "id" else self._job.keys + number
+            register = self._job.keys + number if by == "slug" else number
             if row is None:
                 noted.append((register, ABSENT))
-            elif row.version < 0 or (row.is_whole and (row.id if by == "id" else row.slug) == (number if by == "id" else slug_of(number))):
+            elif row.version < 0 or (
+                row.is_whole and (row.slug if by == "slug" else row.id) == (slug_of(number) if by == "slug" else number)
+            ):
                 noted.append((row.id, row.version))
                 if by == "slug":
                     aside.append((register, row.slug_version))

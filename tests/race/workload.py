@@ -8,7 +8,7 @@ from sqlalchemy import and_, delete, insert, select, text, update
 from sqlalchemy.orm import Session
 
 from tests.race.log import Change
-from tests.race.models import GRAVES, Seen
+from tests.race.models import GRAVES, SHELVES, Seen
 from tests.race.naive import seen_of
 
 
@@ -163,7 +163,9 @@ def replace(work: Work) -> None:
 
 def _new(work: Work, old: Any) -> Any:
     version = old.version + 1
-    row = work.item(id=old.id, slug=old.slug, version=version, slug_version=old.slug_version + 1, double=2 * version)
+    row = work.item(
+        id=old.id, slug=old.slug, version=version, slug_version=old.slug_version + 1, double=2 * version, shelf=old.id % SHELVES
+    )
     work.session.add(row)
     work.session.flush()
     return row
