@@ -42,12 +42,15 @@ class Telling:
     def within(self, connection: Connection, texts: Sequence[str], ticket: bytes) -> bool:
         """Tell as a part of a connection's transaction; ``False`` where that is of another database, or in two phases.
 
-        PostgreSQL prepares no transaction that has told anybody anything.
+        PostgreSQL prepares no transaction that has told anybody anything. Where it cannot be found out which database it is, as when
+        there are no more connections, it is told, and ``False`` all the same.
         """
-        if isinstance(connection.get_transaction(), TwoPhaseTransaction) or not self._carries(connection):
+        if isinstance(connection.get_transaction(), TwoPhaseTransaction):
             return False
-        _tell(connection, payloads_of(texts, ticket))
-        return True
+        carried = self._carries(connection)
+        if carried is not False:
+            _tell(connection, payloads_of(texts, ticket))
+        return bool(carried)
 
     def afterwards(self, texts: Sequence[str], ticket: bytes) -> None:
         """Tell in a transaction of its own; what fails is logged, as nobody's commit may fail for it."""
@@ -75,8 +78,8 @@ class Telling:
 
     # -- which database it is --------------------------------------------------------------------
 
-    def _carries(self, connection: Connection) -> bool:
-        """Whether what a connection tells is heard by those who listen here."""
+    def _carries(self, connection: Connection) -> bool | None:
+        """Whether what a connection tells is heard by those who listen here; ``None`` where nobody can say."""
         if connection.dialect.name != "postgresql":
             return False
         pool = connection.engine.pool
@@ -85,7 +88,7 @@ class Telling:
             known = self._is_same(connection)
             if known is not None:
                 self._carried[pool] = known
-        return bool(known)
+        return known
 
     def _is_same(self, connection: Connection) -> bool | None:
         try:

@@ -10,12 +10,14 @@ from collections.abc import Iterator
 
 import pytest
 from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from stockstore import AsyncStore, ChainedStore, ProcessMemoryStore, RedisStore, SqlAlchemyStore
 from stockstore.channels import receiver
 from stockstore.channels.choice import channel_of
+from stockstore.channels.postgresql_telling import Telling
 from stockstore.channels.receiver import receiver_of
 from stockstore.channels.redis import RedisChannel, RedisLine
 from stockstore_ext.sqlalchemy import SessionSync
@@ -152,28 +154,46 @@ def test_memories_that_begin_while_a_thread_tells_others(redis_url: str) -> None
         sys.setswitchinterval(interval)
 
 
+def lamps_seen(engine: Engine, namespace: str) -> list[ChainedStore]:
+    """Give the chains of two processes above one row, which the memory of the first holds."""
+    Base.metadata.drop_all(engine)
+    Base.metadata.create_all(engine)
+    with Session(engine) as session:
+        session.add(Lamp(id=1, code="a"))
+        session.commit()
+    memories = [ProcessMemoryStore(namespace=namespace, channel=engine, max_staleness=30) for _ in range(2)]
+    chains = [ChainedStore([memory, SqlAlchemyStore(engine=engine)]) for memory in memories]
+    assert getattr(chains[0].get(Lamp, 1), "code", None) == "a"
+    assert memories[0].get(Lamp, 1) is not None
+    return chains
+
+
 @pytest.mark.parametrize("key", [{"code": "a"}, {"code": "b"}], ids=str)
 def test_an_invalidation_by_a_key_that_only_the_memory_of_others_knows(
     postgres_engine: Engine, namespace: str, key: dict[str, object]
 ) -> None:
     """It found no row in the caches of its own process, and named only the one that carries the key by now."""
-    Base.metadata.drop_all(postgres_engine)
-    Base.metadata.create_all(postgres_engine)
-    with Session(postgres_engine) as session:
-        session.add(Lamp(id=1, code="a"))
-        session.commit()
-    mine, theirs = (
-        ChainedStore(
-            [ProcessMemoryStore(namespace=namespace, channel=postgres_engine, max_staleness=30), SqlAlchemyStore(engine=postgres_engine)]
-        )
-        for _ in range(2)
-    )
+    mine, theirs = lamps_seen(postgres_engine, namespace)
     with mine, theirs:
-        assert getattr(mine.get(Lamp, 1), "code", None) == "a"
         with postgres_engine.begin() as connection:
             connection.execute(text("UPDATE heard_lamps SET code = 'b'"))
         assert getattr(mine.get(Lamp, 1), "code", None) == "a"
         SessionSync(theirs).invalidate(Lamp, [key])
+        wait_until(lambda: getattr(mine.get(Lamp, 1), "code", None) == "b", "the other memory to be told")
+
+
+def test_a_writer_without_a_second_connection_tells_the_others(
+    postgres_engine: Engine, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A database that has no more connections could not say whether it is the channel's: the commit was told to nobody."""
+    mine, theirs = lamps_seen(postgres_engine, namespace)
+
+    def no_more(_: Telling) -> object:
+        raise OperationalError("", {}, Exception("too many clients already"))
+
+    with mine, theirs:
+        monkeypatch.setattr(Telling, "connect", no_more)
+        theirs.put(Lamp(id=1, code="b"))
         wait_until(lambda: getattr(mine.get(Lamp, 1), "code", None) == "b", "the other memory to be told")
 
 
