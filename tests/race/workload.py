@@ -203,7 +203,7 @@ WAYS: Final[dict[Callable[[Work], None], int]] = {
     change_by_text: 1,
     change_in_savepoints: 3,
     take_back: 3,
-    remove: 1,
+    remove: 3,
     revive: 4,
     replace: 2,
     swap_slugs: 3,
