@@ -72,10 +72,14 @@ def test_memory_is_never_further_behind_than_it_may_be(redis_url: str, postgres_
 def test_a_channel_that_is_cut_and_loses_messages_leaves_nothing_stale(redis_url: str, postgres_schema_url: str, tmp_path: Path) -> None:
     """No read is further behind than it may be, and no memory holds anything old at rest."""
     servers = ["--cache", redis_url, "--database", postgres_schema_url]
-    told = figures(tmp_path / "race.json", *servers, "--memory", "--seconds", "6", "--faults", "cut,lose,kill", "--on-unreachable", "abort")
-    assert (told["stale beyond the bound"], told["non-linearizable beyond the bound"], told["stale at rest"]) == (0, 0, 0)
-    assert told["counts"]["messages heard"]
-    assert told["faults injected"]["channels cut"]
+    faults = ["--faults", "cut,lose,kill", "--on-unreachable", "abort"]
+    for _ in range(4):
+        told = figures(tmp_path / "race.json", *servers, "--memory", "--seconds", "6", *faults)
+        assert (told["stale beyond the bound"], told["non-linearizable beyond the bound"], told["stale at rest"]) == (0, 0, 0)
+        # A busy machine may come to one of them only.
+        if told["counts"]["messages heard"] and told["faults injected"].get("channels cut"):
+            return
+    pytest.fail(f"the channel was not cut, or carried nothing: {told}")
 
 
 @pytest.mark.sa_agnostic
@@ -83,9 +87,16 @@ def test_a_channel_that_is_cut_and_loses_messages_leaves_nothing_stale(redis_url
 def test_strict_is_right_while_primaries_are_replaced(postgres_schema_url: str, cache: str, faults: str) -> None:
     """No read is stale, and nothing is stale, lost or marked at rest, though a replica that is behind takes over, and slots move."""
     servers = ["--cache", cache, "--database", postgres_schema_url]
-    done = race(*servers, "--seconds", "4", "--processes", "2", "--faults", faults, "--on-unreachable", "abort")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert all(re.search(rf"^ +{fault} +[1-9]", done.stdout, re.MULTILINE) for fault in faults.split(",")), done.stdout
+    missing, said = set(faults.split(",")), ""
+    # On a busy machine one fault may take a whole race.
+    for _ in range(4):
+        done = race(*servers, "--seconds", "4", "--processes", "2", "--faults", ",".join(sorted(missing)), "--on-unreachable", "abort")
+        said += done.stdout + done.stderr
+        assert done.returncode == 0, said
+        missing -= {fault for fault in missing if re.search(rf"^ +{fault} +[1-9]", done.stdout, re.MULTILINE)}
+        if not missing:
+            break
+    assert not missing, said
 
 
 @pytest.mark.sa_agnostic
