@@ -5,24 +5,22 @@ import logging
 import math
 import os
 import selectors
-import socket
 import threading
 import time
 import weakref
-from collections import deque
 from collections.abc import Hashable
 from contextlib import closing, suppress
-from typing import Final, NamedTuple
+from typing import Final
 
-from stockstore.channels.base import Channel, Contact, Heard, Line, Proof
+from stockstore.channels.base import Channel, Contact, Heard
+from stockstore.channels.subscription import Subscription
+from stockstore.channels.waker import Waker
 from stockstore.locks import fork_safe_lock
 
 BEATS: Final = 4
 """Beats within the shortest ``max_staleness``."""
 LONGEST: Final = 0.5
 """Seconds between two beats at the most; so long a thread may outlive the last store that listens."""
-SILENCE: Final = 2.0
-"""Seconds without an answer after which a connection is given up."""
 RETRY: Final = 0.05
 RETRY_AT_MOST: Final = 1.0
 """Seconds between two attempts to connect, from the first one on."""
@@ -33,38 +31,6 @@ _log: Final = logging.getLogger(__name__)
 _clock: Final = time.monotonic
 _now = time.monotonic
 _NEVER: Final = math.inf
-
-
-class _Waker:
-    """What ends a wait of the thread."""
-
-    def __init__(self) -> None:
-        self._mine, self._theirs = socket.socketpair()
-        self._mine.setblocking(False)
-        self._theirs.setblocking(False)
-
-    def fileno(self) -> int:
-        return self._mine.fileno()
-
-    def wake(self) -> None:
-        with suppress(OSError):
-            self._theirs.send(b"\0")
-
-    def clear(self) -> None:
-        with suppress(OSError):
-            while self._mine.recv(4096):
-                pass
-
-    def sleep(self, seconds: float) -> None:
-        # A selector would be one more file, where it may be for want of files that the thread waits.
-        self._mine.settimeout(seconds)
-        with suppress(OSError):
-            self._mine.recv(4096)
-        self._mine.setblocking(False)
-
-    def close(self) -> None:
-        self._mine.close()
-        self._theirs.close()
 
 
 class Receiver:
@@ -79,7 +45,7 @@ class Receiver:
         self._contacts: weakref.WeakSet[Contact] = weakref.WeakSet()
         self._lock = fork_safe_lock()
         self._pid = 0
-        self._waker: _Waker | None = None
+        self._waker: Waker | None = None
         self._start_at = -math.inf
         _receivers.add(self)
 
@@ -136,7 +102,7 @@ class Receiver:
 
     # -- for the thread -------------------------------------------------------------------------
 
-    def wants(self, thread: "_Waker") -> bool:
+    def wants(self, thread: Waker) -> bool:
         """Whether a thread is to go on, as the one of this process, and since anybody listens."""
         with self._lock:
             if self._waker is thread and not self._contacts:
@@ -184,69 +150,6 @@ class Receiver:
         return min([LONGEST, *(contact.max_staleness / BEATS for contact in self._all())])
 
 
-class _Beat(NamedTuple):
-    """A beat that was not answered yet: when it was sent, on two clocks, and the number of the last message by then."""
-
-    moment: float
-    sent: float
-    known: int | None
-
-
-class _Subscription:
-    """One line, from its subscription to its loss."""
-
-    def __init__(self, line: Line, reason: str) -> None:
-        self._line = line
-        self._reason = reason
-        self._beats: deque[_Beat] = deque()
-        self._beat_at = -1.0
-        self._last: int | None = None
-
-    def tend(self, receiver: Receiver) -> float:
-        """Flush and beat where it is time, and give the seconds until it is again; TimeoutError where nothing answers."""
-        now = _clock()
-        if receiver.flush_new(self._reason) or now >= self._beat_at:
-            # The moment before the beat is sent: what is published after it may have to wait for the next one.
-            self._beats.append(_Beat(_now(), now, self._last))
-            self._line.beat()
-            self._beat_at = now + receiver.interval()
-        if self._beats and now > self._beats[0].sent + SILENCE:
-            raise TimeoutError(f"no answer for {SILENCE:g} s")
-        return max(0.0, self._beat_at - _clock())
-
-    def receive(self, receiver: Receiver) -> None:
-        """Take what has come."""
-        for item in self._line.receive():
-            if isinstance(item, Heard):
-                self._hear(receiver, item)
-            else:
-                self._prove(receiver, item)
-
-    def _hear(self, receiver: Receiver, message: Heard) -> None:
-        if message.number:
-            if self._last is not None and message.number != self._last + 1:
-                receiver.flush("gap")
-            self._last = message.number
-        receiver.tell(message)
-
-    def _prove(self, receiver: Receiver, proof: Proof) -> None:
-        if not self._beats:
-            raise ValueError("an answer to no question")
-        beat = self._beats.popleft()
-        if proof.number is not None:
-            self._compare(receiver, beat, proof.number)
-        receiver.confirm(beat.moment)
-
-    def _compare(self, receiver: Receiver, beat: _Beat, number: int) -> None:
-        """Flush where messages are missing, or the server has begun to count anew."""
-        missing = self._last is not None and number > self._last
-        anew = beat.known is not None and number < beat.known and self._last == beat.known
-        if missing or anew:
-            receiver.flush("gap")
-        if self._last is None or missing or anew:
-            self._last = number
-
-
 _receivers: "Final[weakref.WeakSet[Receiver]]" = weakref.WeakSet()
 _by_address: "Final[weakref.WeakValueDictionary[Hashable, Receiver]]" = weakref.WeakValueDictionary()
 _lock: Final = fork_safe_lock()
@@ -261,8 +164,8 @@ def receiver_of(channel: Channel) -> Receiver:
         return receiver
 
 
-def _begin_thread(asked: "weakref.ref[Receiver]") -> _Waker:
-    waker = _Waker()
+def _begin_thread(asked: "weakref.ref[Receiver]") -> Waker:
+    waker = Waker()
     try:
         threading.Thread(target=_run, args=[asked, waker], name="stockstore channel", daemon=True).start()
     except BaseException:
@@ -271,7 +174,7 @@ def _begin_thread(asked: "weakref.ref[Receiver]") -> _Waker:
     return waker
 
 
-def _run(asked: "weakref.ref[Receiver]", waker: _Waker) -> None:
+def _run(asked: "weakref.ref[Receiver]", waker: Waker) -> None:
     """Subscribe again and again, as long as anybody listens; nothing here keeps the receiver, and so the stores, alive."""
     pause, reason = RETRY, "start"
     while (channel := _channel_of(asked, waker)) is not None:
@@ -286,17 +189,17 @@ def _run(asked: "weakref.ref[Receiver]", waker: _Waker) -> None:
     waker.close()
 
 
-def _channel_of(asked: "weakref.ref[Receiver]", waker: _Waker) -> Channel | None:
+def _channel_of(asked: "weakref.ref[Receiver]", waker: Waker) -> Channel | None:
     receiver = asked()
     return receiver.channel if receiver is not None and receiver.wants(waker) else None
 
 
-def _listen(asked: "weakref.ref[Receiver]", waker: _Waker, channel: Channel, reason: str) -> None:
+def _listen(asked: "weakref.ref[Receiver]", waker: Waker, channel: Channel, reason: str) -> None:
     line = channel.open()
     with closing(line), selectors.DefaultSelector() as selector:
         for one in (waker, line):
             selector.register(one, selectors.EVENT_READ)
-        subscription = _Subscription(line, reason)
+        subscription = Subscription(line, reason)
         if (receiver := asked()) is not None:
             receiver.subscribed()
         while receiver is not None and receiver.wants(waker):

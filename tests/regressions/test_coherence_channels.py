@@ -91,7 +91,7 @@ def _no_thread(*_: object, **__: object) -> object:
     raise RuntimeError("can't start new thread")
 
 
-@pytest.mark.parametrize(("module", "missing", "fails"), [(receiver, "_Waker", _no_file), (threading, "Thread", _no_thread)])
+@pytest.mark.parametrize(("module", "missing", "fails"), [(receiver, "Waker", _no_file), (threading, "Thread", _no_thread)])
 def test_a_process_without_files_or_threads_for_a_channel(
     redis_url: str, namespace: str, monkeypatch: pytest.MonkeyPatch, module: object, missing: str, fails: object
 ) -> None:
