@@ -26,6 +26,10 @@ class Process(ABC):
         """End it, frozen or not; a stopped one is left alone."""
 
     @abstractmethod
+    def has_ended(self) -> bool:
+        """Tell whether it has ended of itself."""
+
+    @abstractmethod
     def freeze(self) -> None:
         """Keep it from running: connections are still accepted by the kernel, nothing is answered."""
 
@@ -52,16 +56,22 @@ class LocalProcess(Process):
             self._executor = SimpleExecutor(self._command, cwd=str(self._directory), stdout=log, stderr=log).start()
 
     def stop(self) -> None:
-        """Kill the process, as a crash would."""
+        """Kill the process, as a crash would, and its children, which would hold on to what the next start needs."""
         if self._executor is not None:
+            # Halted, it makes no more of them.
+            processes = [] if self.has_ended() else self._signal(signal.SIGSTOP)
             self._executor.kill()
             self._executor = None
+            _send(processes, signal.SIGKILL)
+            _wait_for(processes, "ZX", "stat")
+
+    def has_ended(self) -> bool:
+        """Tell whether the process has ended of itself."""
+        return self._executor is not None and not self._executor.running()
 
     def freeze(self) -> None:
         """Send SIGSTOP, and wait until it has reached every thread: one that still runs could answer once more."""
-        for process in self._signal(signal.SIGSTOP):
-            while any(_state(task) not in "TZX" for task in Path(f"/proc/{process.pid}/task").glob("*/stat")):
-                time.sleep(0.001)
+        _wait_for(self._signal(signal.SIGSTOP), "TZX", "task/*/stat")
 
     def thaw(self) -> None:
         """Send SIGCONT."""
@@ -72,16 +82,29 @@ class LocalProcess(Process):
         self.stop()
 
     def _signal(self, number: signal.Signals) -> list[psutil.Process]:
+        server = self._server()
+        server.send_signal(number)
+        children = server.children(recursive=True)
+        _send(children, number)
+        return [server, *children]
+
+    def _server(self) -> psutil.Process:
         if self._executor is None or self._executor.process is None:
             raise RuntimeError(f"the server does not run: {self._command}")
-        server = psutil.Process(self._executor.process.pid)
-        server.send_signal(number)
-        # PostgreSQL's children leave its process group, and any of them may end at this moment.
-        children = server.children(recursive=True)
-        for child in children:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                child.send_signal(number)
-        return [server, *children]
+        return psutil.Process(self._executor.process.pid)
+
+
+def _send(processes: Sequence[psutil.Process], number: signal.Signals) -> None:
+    """Send a signal to PostgreSQL's children, which leave its process group; any of them may end at this moment."""
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
+
+
+def _wait_for(processes: Sequence[psutil.Process], states: str, files: str) -> None:
+    for process in processes:
+        while any(_state(file) not in states for file in Path(f"/proc/{process.pid}").glob(files)):
+            time.sleep(0.001)
 
 
 def _state(task: Path) -> str:
@@ -118,6 +141,12 @@ class ContainerProcess(Process):
         if container.status in {"running", "paused"}:
             container.kill()
             container.wait()
+
+    def has_ended(self) -> bool:
+        """Tell whether the container has ended of itself."""
+        container = self._container.get_wrapped_container()
+        container.reload()
+        return bool(container.status in {"exited", "dead"})
 
     def freeze(self) -> None:
         """Pause the container."""

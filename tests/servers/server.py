@@ -52,9 +52,15 @@ class Server(ABC):
         return self.command(HOST)
 
     def start(self) -> None:
-        """Start it and return once it answers."""
+        """Start it and return once it answers.
+
+        Raises:
+            RuntimeError: it has ended instead; the message has the end of what it wrote.
+        """
         self._process.start()
-        wait_until(self.ready, f"{self.name} on {self.address} (see {self.directory})")
+        wait_until(lambda: self._process.has_ended() or self.ready(), f"{self.name} on {self.address} (see {self.directory})")
+        if self._process.has_ended():
+            raise RuntimeError(f"{self.name} on {self.address} has ended: {self._said()}")
 
     def stop(self) -> None:
         """Kill it, frozen or not; connections are refused from then on."""
@@ -81,6 +87,10 @@ class Server(ABC):
             yield self
         finally:
             self._process.remove()
+
+    def _said(self) -> str:
+        log = self.directory / "server.log"
+        return log.read_text(errors="replace")[-1000:] if log.exists() else "it wrote no log here"
 
     def _launch(self) -> Process:
         if own_source(self.binary) is Source.DOCKER:

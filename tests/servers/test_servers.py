@@ -118,7 +118,7 @@ def test_engines_of_one_database_alone(sqlite_engine: Engine, postgres_engine: E
 
 
 def test_postgres_freezes_and_restarts_with_its_data(start_postgres: Callable[[], PostgresServer]) -> None:
-    """PostgreSQL keeps committed rows over a crash, and a frozen one lets nobody in."""
+    """PostgreSQL keeps committed rows over a crash; a frozen one lets nobody in, and no process of it is in the way of the next start."""
     server = start_postgres()
     engine = create_engine(server.url, connect_args={"connect_timeout": 2}, pool_pre_ping=True)
     with engine.begin() as connection:
@@ -133,6 +133,16 @@ def test_postgres_freezes_and_restarts_with_its_data(start_postgres: Callable[[]
     server.thaw()
     engine.connect().close()
     engine.dispose()
+    server.freeze()
+    server.restart()
+    engine.connect().close()
+    engine.dispose()
+
+
+def test_a_server_that_does_not_start_is_told_at_once(start_redis: Callable[..., RedisServer]) -> None:
+    """By what it wrote itself."""
+    with pytest.raises(RuntimeError, match=r"(?s)redis on .* has ended: .*no-such-option"):
+        start_redis("--no-such-option", "1")
 
 
 def test_mariadb_works_in_an_empty_database(mariadb_engine: Engine) -> None:
