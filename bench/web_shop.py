@@ -47,7 +47,7 @@ class Item(ShopBase):
 
 _FILL: Final = (
     "INSERT INTO web_customers SELECT n, 'Customer ' || n, 'customer' || n || '@example.com', 0 FROM generate_series(1, :customers) AS n",
-    "INSERT INTO web_items SELECT n, (n - 1) / :items + 1, 'Item ' || n, n % 1000, 0 FROM generate_series(1, :customers * :items) AS n",
+    "INSERT INTO web_items SELECT n, (n - 1) / :items + 1, 'Item ' || n, n % 1000, 0 FROM generate_series(1, :rows) AS n",
 )
 
 
@@ -56,7 +56,7 @@ def fill_shop(engine: Engine, customers: int) -> None:
     ShopBase.metadata.create_all(engine)
     with engine.begin() as connection:
         for statement in _FILL:
-            connection.execute(text(statement), {"customers": customers, "items": ITEMS})
+            connection.execute(text(statement), {"customers": customers, "items": ITEMS, "rows": customers * ITEMS})
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.exec_driver_sql("ANALYZE web_customers, web_items")
 

@@ -1,8 +1,11 @@
 """Making and describing redis-py clients."""
 
+import os
 import re
 import sys
 import threading
+from collections import deque
+from contextlib import suppress
 from typing import Any, Union
 from urllib.parse import urlsplit
 
@@ -16,6 +19,7 @@ from redis.retry import Retry
 from stockstore.errors import ConfigurationError
 
 _NO_LIMIT = 2**31
+_MAY_MOVE = hasattr(redis.Connection, "should_reconnect")  # not in older versions of redis-py
 _FORMS = "redis://[user:password@]host[:port][/db], rediss://..., or unix:///path/to.sock, special characters percent-encoded"
 AWAITED = "+asyncio"
 """What follows the scheme of a URL for an asyncio client."""
@@ -29,25 +33,60 @@ class _Pool(redis.ConnectionPool):
 
     redis-py gives a connection back whatever ended its use. After the exception of a signal between a command
     and its answer, the next command would be given that answer.
+
+    A connection that was given back is kept at hand, and redis-py takes it for one in use all the while: its own book-keeping takes
+    longer than a command.
     """
 
     def reset(self) -> None:
         """Start anew, as in a forked process: there a lock that another thread held would never be let go."""
         self._lock = threading.RLock()
+        self._kept: deque[Any] = deque()
         super().reset()
 
     def get_connection(self, *arguments: Any, **options: Any) -> Any:
         """Give a connection, and remember which exception its user is handling already."""
-        connection: Any = super().get_connection(*arguments, **options)
+        connection: Any = self._taken() or super().get_connection(*arguments, **options)
         connection.handled = id(sys.exc_info()[1])
         return connection
 
     def release(self, connection: Any) -> None:
         """Take a connection back; one whose use was interrupted is closed, and opened anew when it is needed."""
         error = sys.exc_info()[1]
-        if not isinstance(error, (redis.RedisError, type(None))) and id(error) != getattr(connection, "handled", None):
+        if error is None or id(error) == getattr(connection, "handled", None):
+            if connection.pid == self.pid and not (_MAY_MOVE and connection.should_reconnect()):
+                self._kept.append(connection)
+                return
+        elif not isinstance(error, redis.RedisError):
             connection.disconnect()
         super().release(connection)
+
+    def disconnect(self, *arguments: Any, **options: Any) -> None:
+        """Close connections, those at hand as idle ones."""
+        while self._kept:
+            with suppress(IndexError):  # another thread may have taken it
+                super().release(self._kept.pop())
+        super().disconnect(*arguments, **options)
+
+    def _taken(self) -> Any | None:
+        """Take a connection that is at hand, ``None`` where there is none that can be used as it is."""
+        try:
+            connection = self._kept.pop() if self.pid == os.getpid() else None
+        except IndexError:
+            return None
+        if connection is None or _is_silent(connection):
+            return connection
+        # redis-py makes it anew.
+        super().release(connection)
+        return None
+
+
+def _is_silent(connection: Any) -> bool:
+    """Whether a connection is open, and nothing is to be read from it."""
+    try:
+        return not connection.can_read()
+    except (redis.RedisError, OSError):
+        return False
 
 
 def open_client(url: str, connect_timeout: float, read_timeout: float) -> "redis.Redis | redis.asyncio.Redis":

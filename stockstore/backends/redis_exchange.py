@@ -145,7 +145,7 @@ class OnServer(OnClient):
 
     def _ask(self, connection: Any, *command: str | bytes) -> Any:
         # Packed here, since what is to be packed may be answered from a cache of redis-py's own.
-        connection.send_packed_command(connection.pack_command(*command))
+        connection.send_packed_command([packed(connection, command)])
         return self._client.parse_response(connection, command[0])
 
     def _exchange(self, work: Callable[[Any, Life], T]) -> T:
