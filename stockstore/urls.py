@@ -60,7 +60,12 @@ def _boolean(text: str) -> bool:
     return text.lower() in _TRUE
 
 
-_COMMON: Final[Mapping[str, Callable[[str], object]]] = {"lifetime": float, "polymorphic": _boolean, "namespace": str, "jitter": float}
+def _number(text: str) -> float | None:
+    return None if text == "none" else float(text)
+
+
+_COMMON: Final[Mapping[str, Callable[[str], object]]] = {"lifetime": _number, "polymorphic": _boolean, "namespace": str, "jitter": float}
+_LOCAL: Final[Mapping[str, Callable[[str], object]]] = {"maxsize": int, **_COMMON, "max_staleness": _number}
 _REMOTE: Final[Mapping[str, Callable[[str], object]]] = {**_COMMON, "on_error": str, "connect_timeout": float}
 
 
@@ -92,14 +97,7 @@ def _local_options(parts: SplitResult, known: Mapping[str, Callable[[str], objec
 
 
 def _memory(parts: SplitResult) -> Store:
-    known: Mapping[str, Callable[[str], object]] = {
-        "maxsize": int,
-        **_COMMON,
-        "copy": _boolean,
-        "max_staleness": float,
-        "channel": _channel,
-    }
-    return _store("memory", "ProcessMemoryStore")(**_local_options(parts, known))
+    return _store("memory", "ProcessMemoryStore")(**_local_options(parts, {**_LOCAL, "copy": _boolean, "channel": _channel}))
 
 
 def _channel(text: str) -> str | None:
@@ -107,7 +105,7 @@ def _channel(text: str) -> str | None:
 
 
 def _thread(parts: SplitResult) -> Store:
-    return _store("threadlocal", "ThreadLocalStore")(**_local_options(parts, {"maxsize": int, **_COMMON}))
+    return _store("threadlocal", "ThreadLocalStore")(**_local_options(parts, _LOCAL))
 
 
 def _null(parts: SplitResult) -> Store:
@@ -125,8 +123,12 @@ def _redis(parts: SplitResult) -> Store:
 def _memcached(parts: SplitResult) -> Store:
     if parts.netloc and parts.path:
         raise ConfigurationError(f"memcached:// takes servers or the path of a socket, not both {parts.netloc!r} and {parts.path!r}")
-    servers = [server for server in parts.netloc.split(",") if server] or [unquote(parts.path)]
-    return _store("memcache", "MemcacheStore")(servers, **_options(parts, {**_REMOTE, "timeout": float}))
+    servers = _servers(parts.netloc) or [unquote(parts.path)]
+    return _store("memcache", "MemcacheStore")(servers, **_options(parts, {**_REMOTE, "timeout": float, "alongside": _servers}))
+
+
+def _servers(text: str) -> list[str]:
+    return [server for server in text.split(",") if server]
 
 
 def _database(url: str, scheme: str) -> Store:
@@ -143,7 +145,17 @@ def _database(url: str, scheme: str) -> Store:
         ) from None
     except (ModuleNotFoundError, ValueError):
         pass  # the store's own message tells what to install, or what does not fit
+    _refuse_of_caches(url, scheme)
     return _store("sqlalchemy", "SqlAlchemyStore")(url)
+
+
+def _refuse_of_caches(url: str, scheme: str) -> None:
+    """Refuse what only caches have: some drivers pass over options that they do not know."""
+    for name, _ in parse_qsl(url.partition("?")[2]):
+        if name in _LOCAL or name in ("copy", "channel", "on_error"):
+            raise ConfigurationError(
+                f"{scheme}:// has no parameter {name!r}, which is one of caches; a database URL takes those of its driver"
+            )
 
 
 def _shown(url: str) -> str:

@@ -92,6 +92,19 @@ def test_parameters_are_those_of_the_store(scheme: str) -> None:
     assert (tier._polymorphic, tier.partition) == (True, "a b")
 
 
+@pytest.mark.parametrize("scheme", ["memory", "thread"])
+def test_no_lifetime_and_no_bound(scheme: str) -> None:
+    """What the constructors take as ``None`` is ``none`` in a URL."""
+    tier = only_tier(f"{scheme}://?lifetime=none&max_staleness=none")
+    assert (tier._rule.lifetime, tier.max_staleness) == (None, None)
+
+
+def test_memcacheds_that_join() -> None:
+    """A URL can name the list of servers that is used alongside."""
+    nodes = only_tier("memcached://one:1,two:2?alongside=one:1,three:3")._backend._all
+    assert [node.pool.server.name for node in nodes] == ["one:1", "two:2", "three:3"]
+
+
 @pytest.mark.parametrize("server", ["redis://h/0?read_timeout=2.5", "memcached://h?timeout=2.5"])
 def test_parameters_of_servers(server: str) -> None:
     """The options of remote stores work from a URL."""
@@ -139,9 +152,9 @@ def test_channels(text: str, channel: bool, finds: bool) -> None:
         ("", f"no store has the scheme '' of ''; there are {SCHEMES}, {DATABASES}"),
         (
             "memory://?size=3",
-            "memory:// has no parameter 'size'; it has maxsize, lifetime, polymorphic, namespace, jitter, copy, max_staleness, channel",
+            "memory:// has no parameter 'size'; it has maxsize, lifetime, polymorphic, namespace, jitter, max_staleness, copy, channel",
         ),
-        ("thread://?copy=1", "thread:// has no parameter 'copy'; it has maxsize, lifetime, polymorphic, namespace, jitter"),
+        ("thread://?copy=1", "thread:// has no parameter 'copy'; it has maxsize, lifetime, polymorphic, namespace, jitter, max_staleness"),
         ("null://?namespace=a", "null:// has no parameter 'namespace'; it has none"),
         (
             "redis://h?db=1",
@@ -149,8 +162,13 @@ def test_channels(text: str, channel: bool, finds: bool) -> None:
         ),
         (
             "memcached://h?maxsize=1",
-            "memcached:// has no parameter 'maxsize'; it has lifetime, polymorphic, namespace, jitter, on_error, connect_timeout, timeout",
+            "memcached:// has no parameter 'maxsize'; it has lifetime, polymorphic, namespace, jitter, on_error, connect_timeout, timeout, alongside",
         ),
+        (
+            "sqlite:///shop.db?maxsize=1",
+            "sqlite:// has no parameter 'maxsize', which is one of caches; a database URL takes those of its driver",
+        ),
+        ("postgresql+psycopg://u:s3cret@h/d?password=s3cret&lifetime=1", "postgresql+psycopg:// has no parameter 'lifetime', which is one"),
         ("memory://?maxsize=many", "the parameter maxsize='many' of memory:// does not fit: invalid literal for int()"),
         ("memory://?maxsize", "the parameter maxsize='' of memory:// does not fit: invalid literal for int()"),
         ("memory://?maxsize=1&maxsize=2", "the parameter 'maxsize' of memory:// is given twice"),

@@ -14,7 +14,7 @@ from stockstore.errors import CacheUnreachable, ConfigurationError, StockstoreEr
 
 try:
     import redis
-    from redis.cluster import RedisCluster
+    from redis.cluster import ClusterPipeline, RedisCluster
 except ModuleNotFoundError as exc:
     raise ConfigurationError('Redis needs its driver, which is missing: pip install "redis[hiredis]>=5"') from exc
 
@@ -47,8 +47,8 @@ class RedisBackend(CoherentBackend):
         read_timeout: seconds to wait for each answer.
 
     Raises:
-        ConfigurationError: not exactly one of url and client, a URL that does not fit, or a client that
-            decodes answers to text.
+        ConfigurationError: not exactly one of url and client, a URL that does not fit, or what is no client, is a
+            pipeline, or decodes answers to text.
 
     No connection is opened before the first operation. Threads and forked processes may share a backend, but an asyncio
     client belongs to one event loop, and what other code calls it for is a ConfigurationError before any I/O. The user of the
@@ -300,11 +300,19 @@ class RedisBackend(CoherentBackend):
 
 
 def _exchange_of(client: object) -> Exchange:
+    if isinstance(client, (redis.client.Pipeline, redis.asyncio.client.Pipeline, ClusterPipeline)):
+        raise ConfigurationError("a pipeline does nothing before its execute(); give the client that it was made by")
     if isinstance(client, redis.asyncio.RedisCluster):
         raise ConfigurationError("an asyncio RedisCluster cannot be used yet; give redis.asyncio.Redis, or the blocking RedisCluster")
     if isinstance(client, redis.asyncio.Redis):
         return OnAwaitedServer(client)
-    return OnCluster(client) if isinstance(client, RedisCluster) else OnServer(cast("redis.Redis", client))
+    if isinstance(client, RedisCluster):
+        return OnCluster(client)
+    if not isinstance(client, redis.Redis):
+        raise ConfigurationError(
+            f"a client of type {type(client).__name__} is none that can be used; give redis-py's Redis, RedisCluster or asyncio.Redis"
+        )
+    return OnServer(client)
 
 
 def _bare(keys: Iterable[str]) -> list[Item]:

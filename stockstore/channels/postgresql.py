@@ -11,6 +11,7 @@ from sqlalchemy.exc import ArgumentError
 from stockstore.channels.base import Channel, Line
 from stockstore.channels.postgresql_telling import Telling
 from stockstore.errors import ConfigurationError
+from stockstore.mapped.shown import shown
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -43,7 +44,7 @@ class PostgresChannel(Channel):
 
     def __repr__(self) -> str:
         """Name the database, without its password."""
-        return f"PostgresChannel({self._engine.url.render_as_string()!r})"
+        return f"PostgresChannel({shown(self._engine.url)!r})"
 
     @property
     def address(self) -> Hashable:
@@ -103,6 +104,6 @@ def _check(engine: Engine) -> None:
         make_conninfo(**{name: value for name, value in options.items() if name != "context"})
     except Error as error:
         raise ConfigurationError(
-            f"psycopg, which the channel on PostgreSQL uses, does not understand the URL {engine.url!r}: {str(error).strip()}; "
+            f"psycopg, which the channel on PostgreSQL uses, does not understand the URL {shown(engine.url)!r}: {str(error).strip()}; "
             "give channel= a URL of its own"
         ) from None

@@ -15,6 +15,7 @@ from stockstore.aio.bridge import in_greenlet
 from stockstore.aio.threads import in_thread
 from stockstore.channels.notices import payloads_of
 from stockstore.evidence.aside import INTERNAL
+from stockstore.mapped.shown import shown
 
 T = TypeVar("T")
 CHANNEL: Final = "stockstore"
@@ -58,7 +59,7 @@ class Telling:
         try:
             _aside(lambda: self._tell(payloads))
         except SQLAlchemyError as error:
-            _log.warning("processes that listen to %r were not told of a write: %s", self._engine.url, getattr(error, "orig", error))
+            _log.warning("processes that listen to %r were not told of a write: %s", shown(self._engine.url), getattr(error, "orig", error))
 
     def _tell(self, payloads: Sequence[str]) -> None:
         with self.connect() as connection, connection.begin():

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar, cast
+
+from stockstore.errors import ConfigurationError
 
 T = TypeVar("T")
+
+_METHODS: Final = ("fingerprint", "encode", "decode", "encode_value", "decode_value")
 
 
 class Codec(Protocol):
@@ -52,3 +56,14 @@ class Codec(Protocol):
             CodecError: The payload is damaged.
         """
         ...
+
+
+def checked_codec(codec: object) -> Codec:
+    """Give a codec back.
+
+    Raises:
+        ConfigurationError: It is none, or the class of one.
+    """
+    if isinstance(codec, type) or not all(callable(getattr(codec, name, None)) for name in _METHODS):
+        raise ConfigurationError(f"codec takes a codec, such as MsgpackCodec() or PickleCodec(key=...), not {codec!r}")
+    return cast("Codec", codec)

@@ -9,6 +9,7 @@ from stockstore.backends.base import IO, Backend, PartlyUnreachable
 from stockstore.backends.coherent import CoherentBackend, Item
 from stockstore.cells import ALIAS, LEASE, MARKER, NO_GENERATION, UNCOMPARED
 from stockstore.codecs import Codec, MsgpackCodec
+from stockstore.codecs.base import checked_codec
 from stockstore.codecs.passes import passes_of
 from stockstore.errors import CacheUnreachable, CodecError, ConfigurationError
 from stockstore.keys import ClassKeys, Key, KeyPlan, Lookup, keys_of, namespace_text
@@ -81,7 +82,7 @@ class BackendStore(CacheStore):
         self._coherent = backend if isinstance(backend, CoherentBackend) else None
         # What compares and sets puts tag and server id before a value's body itself.
         self._tag = UNCOMPARED if self._coherent is None else b""
-        self._codec = DEFAULT_CODEC if codec is None else codec
+        self._codec = DEFAULT_CODEC if codec is None else checked_codec(codec)
         self._passes = passes_of(self._codec)
         self._on_error = on_error
         self._logged: set[type] = set()

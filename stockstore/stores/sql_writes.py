@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from traceback import walk_tb
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, event, inspect
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError, StatementError
 from sqlalchemy.orm import InstanceState, Mapper, Session, UOWTransaction, make_transient_to_detached, object_session
 from sqlalchemy.orm.attributes import set_committed_value
 
@@ -123,7 +124,7 @@ def store(session: Session, objects: Sequence[object], before_commit: BeforeComm
     """Write copies of objects, commit, and give their generated values back to the caller's objects."""
     recorder = Recorder(session)
     copies = copy_into(session, objects)
-    session.flush()
+    _flush(session)
     targets = {id(copies[id(obj)].copy) for obj in objects}
     along = {id(c.copy): c.copy for c in copies.values()} | recorder.written
     others = [obj for key, obj in along.items() if key not in targets and key not in recorder.deleted]
@@ -135,6 +136,16 @@ def store(session: Session, objects: Sequence[object], before_commit: BeforeComm
         if id(copy) in rows.of:
             _give_back(given, rows.of[id(copy)])
     return outcome
+
+
+def _flush(session: Session) -> None:
+    try:
+        session.flush()
+    except (TypeError, ValueError) as error:
+        if not any(frame.f_code.co_name.startswith("do_execute") for frame, _ in walk_tb(error.__traceback__)):
+            raise  # of a listener or a validator of the application
+        # Of a driver that encodes values itself, as psycopg does JSON; what SQLAlchemy encodes is a StatementError already.
+        raise StatementError(str(error), None, None, error) from error
 
 
 def _outcome(targets: Sequence[Snapshot], others: Sequence[Snapshot], exact: Sequence[Snapshot], recorder: Recorder) -> Outcome:

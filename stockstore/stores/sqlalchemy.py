@@ -18,6 +18,7 @@ from stockstore.backends.base import IO
 from stockstore.errors import ConfigurationError, NotKeyedError, OriginError, StockstoreError
 from stockstore.keys import ClassKeys, Key, ListLookup, Lookup, class_name, keys_of, mapper_of
 from stockstore.mapped import TENANT, bypasses, has_written, is_clean, plan_of
+from stockstore.mapped.shown import shown
 from stockstore.mapped.stored import keeps_list
 from stockstore.stores.arguments import keys_in, objects_of
 from stockstore.stores.base import Store
@@ -132,13 +133,13 @@ class SqlAlchemyStore(Store):
             return self._lists_from(session, cls, lookups, shared=True)
 
     def _lists_from(self, session: Session, cls: type, lookups: Sequence[ListLookup], *, shared: bool) -> list[list[Snapshot]]:
-        with self._mapped_errors(LookupError, ValueError):
+        with self._mapped_errors(LookupError, TypeError, ValueError):
             return [[_snapshot(row, shared=shared) for row in rows] for rows in load_lists(session, cls, lookups)]
 
     def batch_members(self, cls: type, keys: Sequence[ListLookup], *, session: Session | None = None) -> list[Members | None]:
         """Give the primary keys of lists that :meth:`keeps_list` says caches may keep, in the order of the database."""
         private = session is not None and self._reads_itself(session, cls)
-        with self._mapped_errors(LookupError, ValueError):
+        with self._mapped_errors(LookupError, TypeError, ValueError):
             found = load_members(session, keys) if private and session is not None else self._again(lambda: self._own_members(keys))
         return [Members(lookup, members, shared=not private) for lookup, members in zip(keys, found, strict=True)]
 
@@ -212,7 +213,7 @@ class SqlAlchemyStore(Store):
             return self._load_from(reader, cls, lookups, shared=is_clean(session))
 
     def _load_from(self, session: Session, cls: type, lookups: Sequence[Lookup], *, shared: bool) -> list[Snapshot | None]:
-        with self._mapped_errors(LookupError, ValueError):  # of a type that cannot take what the column holds
+        with self._mapped_errors(LookupError, TypeError, ValueError):  # of a type that cannot take what the column holds
             rows = load(session, cls, lookups)
         return [None if row is None else _snapshot(row, shared=shared) for row in rows]
 
@@ -339,7 +340,7 @@ class SqlAlchemyStore(Store):
 
     def __repr__(self) -> str:
         """Name the database, without the password."""
-        return f"{type(self).__name__}({self._engine.url.render_as_string(hide_password=True)!r})"
+        return f"{type(self).__name__}({shown(self._engine.url)!r})"
 
 
 def _snapshot(row: object, *, shared: bool) -> RowSnapshot:

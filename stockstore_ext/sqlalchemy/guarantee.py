@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Engine
 
+from stockstore.mapped.shown import shown
 from stockstore_ext.sqlalchemy.drivers import autocommits
 
 if TYPE_CHECKING:
@@ -131,4 +132,4 @@ def _unreachable(engine: Engine, means: "Means") -> str:
 
 
 def _name(engine: Engine) -> str:
-    return engine.url.render_as_string(hide_password=True)
+    return shown(engine.url)

@@ -16,6 +16,7 @@ from stockstore.errors import CacheUnreachable, ConfigurationError, OriginError
 from stockstore.evidence import Lag, Outbox
 from stockstore.evidence.aside import INTERNAL, is_private
 from stockstore.instrumentation import emit, listening
+from stockstore.mapped.shown import hidden
 from stockstore.stores.backed import BackendStore
 from stockstore.stores.base import Store
 from stockstore.stores.chained import ChainedStore
@@ -147,7 +148,7 @@ class Janitor:
         except Exception as error:  # noqa: BLE001 - it is no part of the work
             _log.debug("the outbox did not tell its lag: %s", error)
         else:
-            emit("outbox lag", self._engine.url, count=rows, seconds=seconds)
+            emit("outbox lag", hidden(self._engine.url), count=rows, seconds=seconds)
 
     def _step(self) -> int | None:
         """Drain some rows, or find out which one is at fault; give how many were drained, ``None`` where none are left."""
@@ -177,7 +178,7 @@ class Janitor:
                 gone = delete(self._outbox.definition).where(self._outbox.definition.c.id.in_([row.id for row in rows]))
                 connection.execute(gone, execution_options=INTERNAL)
         if listening:
-            emit("drain", self._engine.url, count=len(rows))
+            emit("drain", hidden(self._engine.url), count=len(rows))
         return len(rows)
 
     def _take(self, connection: Connection) -> list[_Taken]:
@@ -221,7 +222,9 @@ class Janitor:
                 yield connection
         except SQLAlchemyError as error:
             told = str(getattr(error, "orig", error)).strip()
-            raise OriginError(f"the outbox {self._outbox.definition.fullname} of {self._engine.url!r} could not be used: {told}") from error
+            raise OriginError(
+                f"the outbox {self._outbox.definition.fullname} of {hidden(self._engine.url)!r} could not be used: {told}"
+            ) from error
 
 
 def _invalidate(backend: Backend, keys: Sequence[str]) -> None:

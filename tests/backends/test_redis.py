@@ -2,9 +2,11 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from redis import BlockingConnectionPool, Redis, RedisCluster
+from redis.asyncio import Redis as AwaitedRedis
 
 from stockstore.backends import RedisBackend
 from stockstore.errors import ConfigurationError
@@ -116,6 +118,20 @@ def test_a_client_that_decodes_is_refused() -> None:
         RedisBackend(client=client)
     with pytest.raises(ConfigurationError, match="made without decode_responses"):
         RedisBackend("redis://localhost?decode_responses=True")
+
+
+@pytest.mark.parametrize("client", [object(), "redis://localhost", Redis, Redis().connection_pool])
+def test_what_is_no_client_is_refused(client: Any) -> None:
+    """Anything but a client of redis-py is named, with those that fit."""
+    with pytest.raises(ConfigurationError, match=r"a client of type \w+ is none that can be used; give redis-py's Redis, RedisCluster or"):
+        RedisBackend(client=client)
+
+
+@pytest.mark.parametrize("kind", [Redis, AwaitedRedis])
+def test_a_pipeline_is_refused(kind: Any) -> None:
+    """A pipeline, which answers nothing before it is executed, is a client by its class only."""
+    with pytest.raises(ConfigurationError, match="give the client that it was made by"):
+        RedisBackend(client=kind().pipeline())
 
 
 def test_construction_opens_no_connection(start_redis: Callable[..., RedisServer]) -> None:

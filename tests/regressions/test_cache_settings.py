@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from stockstore import CacheUnreachable, ConfigurationError, MappingStore, MemcacheStore, RedisStore, open_store
+from stockstore import CacheUnreachable, ConfigurationError, MappingStore, MemcacheStore, MsgpackCodec, PickleCodec, RedisStore, open_store
 
 
 class Note:
@@ -66,3 +66,10 @@ def test_a_mapping_with_other_keys_is_cleared_of_what_is_ours() -> None:
     store.put(Note(1))
     store.clear()
     assert cells == {7: b"seven"}
+
+
+@pytest.mark.parametrize("codec", [5, "msgpack", PickleCodec, MsgpackCodec().encode])
+def test_what_is_no_codec_is_refused(codec: Any) -> None:
+    """When the store is made, not at its first write; a class in place of its instance too."""
+    with pytest.raises(ConfigurationError, match=r"^codec takes a codec, such as MsgpackCodec"):
+        MappingStore({}, codec=codec)

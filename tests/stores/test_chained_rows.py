@@ -238,9 +238,20 @@ def test_a_refused_put_leaves_the_object_as_it_was(shop: Shop) -> None:
     assert count_of(shop.engine, Customer) == 2
 
 
-def test_an_error_never_shows_the_password() -> None:
-    """A database that does not answer is an OriginError whose text has no password."""
-    store = SqlAlchemyStore("postgresql+psycopg://user:s3cret@127.0.0.1:1/none?connect_timeout=1")
+@pytest.mark.parametrize("prefs", [{"a": {1}}, {"a": object()}])
+def test_a_value_that_the_driver_cannot_encode(shop: Shop, prefs: dict[str, Any]) -> None:
+    """It is refused like what the database refuses, also where the driver encodes it itself and raises an error of its own."""
+    with pytest.raises(OriginError, match=r"refused: .*not JSON serializable"):
+        shop.chain.put(Customer(id=1, email="a", prefs=prefs))
+    assert count_of(shop.engine, Customer) == 0
+
+
+@pytest.mark.parametrize(
+    "url", ["//user:s3cret@127.0.0.1:1/none?connect_timeout=1", "//127.0.0.1:1/none?connect_timeout=1&password=s3cret"]
+)
+def test_an_error_never_shows_the_password(url: str) -> None:
+    """A database that does not answer is an OriginError whose text has no password, wherever the URL has it."""
+    store = SqlAlchemyStore(f"postgresql+psycopg:{url}")
     with pytest.raises(OriginError, match="refused") as caught:
         store.get(Customer, 1)
     assert "s3cret" not in str(caught.value) + repr(store)
