@@ -91,10 +91,12 @@ def install(
     if not all(namespaces):
         raise ConfigurationError("a namespace is a text that is not empty")
     configure_mappers()
+    mappers = all_mappers()  # held until the end: a class that nobody else holds could go in the middle
     target = _outbox_name(connection, outbox or Outbox())
-    found = [table for name in tables for table in _tables_named(name)]
+    found = [table for name in tables for table in _tables_named(name, mappers)]
     for table in found:
-        _install(connection, table, list(map(namespace_text, namespaces)), target)
+        keys = list(_keys(connection, table, mappers))
+        _install(connection, table, keys, list(map(namespace_text, namespaces)), target)
     return list(dict.fromkeys(table.fullname for table in found))
 
 
@@ -152,8 +154,8 @@ def _outbox_name(connection: Connection, outbox: Outbox) -> str:
     return f"{schema}.{connection.dialect.identifier_preparer.quote(table.name)}"
 
 
-def _tables_named(name: str) -> list[Table]:
-    tables = {table: None for mapper in all_mappers() for table in mapper.tables if isinstance(table, Table)}
+def _tables_named(name: str, mappers: Collection[Mapper[Any]]) -> list[Table]:
+    tables = {table: None for mapper in mappers for table in mapper.tables if isinstance(table, Table)}
     found = [table for table in tables if name in {table.fullname, table.name}]
     if not found:
         known = ", ".join(sorted({table.fullname for table in tables})) or "none"
@@ -161,10 +163,9 @@ def _tables_named(name: str) -> list[Table]:
     return found
 
 
-def _install(connection: Connection, table: Table, namespaces: Sequence[str], outbox: str) -> None:
+def _install(connection: Connection, table: Table, keys: Sequence[_Key], namespaces: Sequence[str], outbox: str) -> None:
     name = _quoted(connection, table)
     _existing(connection, name)
-    keys = list(_keys(connection, table))
     schema = outbox.rpartition(".")[0]
     for event, (referencing, sources) in _EVENTS.items():
         function = f"{schema}.{_NAME}{event}_{hashlib.blake2b(name.encode(), digest_size=6).hexdigest()}"
@@ -180,11 +181,11 @@ def _quoted(connection: Connection, table: Table) -> str:
     return single_percents(connection.dialect.identifier_preparer.format_table(table), table.fullname)
 
 
-def _keys(connection: Connection, table: Table) -> Iterator[_Key]:
+def _keys(connection: Connection, table: Table, mappers: Collection[Mapper[Any]]) -> Iterator[_Key]:
     """Give the key of each hierarchy that has rows in a table, by the mapper that knows most of its columns."""
     types = _types(connection, table)
     found: dict[KeyPlan, _Key] = {}
-    for mapper in all_mappers():
+    for mapper in mappers:
         if table in mapper.tables:
             lists = listings(connection, identity_class(mapper.class_), table, types)
             key = _key(connection, mapper, table, types)._replace(lists=lists)

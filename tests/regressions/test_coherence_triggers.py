@@ -1,11 +1,12 @@
 """Triggers on tables and columns of odd names, on hierarchies of tables, and the command line with what cannot be imported."""
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Column, Engine, Integer, text, update
+from sqlalchemy import Column, Engine, Integer, event, select, text, update
 from sqlalchemy.orm import DeclarativeBase
 
 from stockstore import ChainedStore, ConfigurationError, RedisStore, SqlAlchemyStore, Store
@@ -106,6 +107,26 @@ def test_a_table_with_others_below_it(pg: Engine, redis_url: str, namespace: str
     finally:
         with pg.begin() as connection:
             connection.execute(text("DROP TABLE pieces CASCADE"))
+
+
+def test_a_class_that_goes_while_its_triggers_are_made(pg: Engine) -> None:
+    """They note its keys, as if it had gone a moment later."""
+    held = [fleeting()]
+    table = held[0].__table__
+    with pg.begin() as connection:
+        table.create(connection)
+        event.listen(connection, "before_cursor_execute", lambda *_: (held.clear(), gc.collect()))
+        install(connection, ["fleeting"])
+        connection.execute(table.insert().values(id=5))
+        (texts,) = connection.execute(select(Outbox().definition.c.texts)).scalars()
+        assert texts.endswith(":i5")
+        table.drop(connection)
+
+
+def fleeting() -> Any:
+    """Give a class that nobody else holds."""
+    columns = {"__tablename__": "fleeting", "id": Column("id", Integer, primary_key=True)}
+    return type("Fleeting", (type("Alone", (DeclarativeBase,), {}),), columns)
 
 
 def test_a_namespace_that_no_cache_can_have(pg: Engine) -> None:
