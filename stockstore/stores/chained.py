@@ -97,7 +97,8 @@ class ChainedStore(Store):
         if strict:
             return self.strictly(cls).get(cls, key, session=session, strict=False, **names)
         if self._quick is not None:
-            found = self._quick.get(cls, key, session=session, strict=False, **names)
+            asked = one_key(key, names) if names else key
+            found = self._quick.get(cls, asked) if session is None else self._quick.get(cls, asked, session=session)
             if found is not None:
                 return found
             # It is asked again, for a lease.
@@ -112,7 +113,8 @@ class ChainedStore(Store):
         """Give the object of a key where the first tier is in process memory and has it; no I/O."""
         if self._memory is None:
             return None
-        found = self._memory.get(cls, key, session=session, strict=False, **names)
+        asked = one_key(key, names) if names else key
+        found = self._memory.get(cls, asked) if session is None else self._memory.get(cls, asked, session=session)
         if found is None:
             # As above.
             self._memory._counters.add(misses=-1)  # noqa: SLF001 - a store as this one

@@ -6,7 +6,7 @@ would cost is a tenth of the whole.
 
 import keyword
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from textwrap import indent
 from typing import Any, NamedTuple, TypeAlias
 
@@ -19,27 +19,36 @@ _DICTS = {dict}
 
 # A node's expiry is read before its value: a put writes them in the other order, so that no reader pairs an
 # old value with a new expiry. Whatever is not a plain hit raises KeyError, AttributeError or TypeError.
-_HIT = """
-if kind is int or kind is str:
-    node = {cells}[key]
-    {expires}
-    obj = node.value
-    if obj.{name} == key{lives}:
-        node.hits += 1
-        return obj
+_NODE = """
+node = {cells}[key]
+{expires}
+obj = node.value
+if obj.{name} == key{lives}:
+    node.hits += 1
+    return obj
 raise KeyError(key)
 """
 _NAMED = """
 key = key[{name!r}]
 kind = type(key)
+if kind is not int and kind is not str:
+    raise KeyError(key)
 """
 _ONE = """
 def one(key):{fresh}
     kind = type(key)
-    if kind is dict and len(key) == 1:
-{named}
+    if kind is not int and kind is not str:
+        if kind is not dict or len(key) != 1:
+            raise KeyError(key)
+{dicts}
 {bare}
+
+def named(key):{fresh}
+    if len(key) != 1:
+        raise KeyError(key)
+{names}
 """
+_NONE = "raise KeyError(key)"
 
 # A batch gives the hits up to the first that is none: to count only once all are known would take another pass.
 _BATCH = """
@@ -98,40 +107,53 @@ Shelved: TypeAlias = tuple[Sequence[str], dict[Any, Any]]
 
 
 class Hits(NamedTuple):
-    """The functions of a class: for a dict of any key of one name, or a bare value of the canonical one, and for a batch by that.
+    """The functions of a class: for a dict of any key of one name, or a bare value of the canonical one; for the keywords of a call; for a batch.
 
-    The second adds the objects to a list one by one, and raises at the first that is no plain hit.
+    The last adds the objects to a list one by one, and raises at the first that is no plain hit.
     """
 
     # They give whatever objects the shelf holds; the class that was asked for is its class.
     one: Callable[[Any], Any]
+    named: Callable[[dict[str, Any]], Any]
     batch: Callable[[list[Any], list[Any]], None]
 
 
-def compile_hits(canonical: Shelved, alternates: Sequence[Shelved], *, expiring: bool, contact: Freshness | None = None) -> Hits:
+def compile_hits(
+    canonical: Shelved, alternates: Sequence[Shelved], *, expiring: bool, contact: Freshness | None = None, options: Collection[str] = ()
+) -> Hits:
     """Give the functions for the keys of a class.
 
-    Left out are keys of several names, and such as cannot stand in code. Without ``expiring`` the functions look at no
-    expiry, for a store in which no record was ever given one, and without a contact at no clock at all.
+    Left out are keys of several names, and such as cannot stand in code; as a keyword also what is called like an option of the
+    call. Without ``expiring`` the functions look at no expiry, for a store in which no record was ever given one, and without a
+    contact at no clock at all.
     """
     own, shelves = _can_stand(canonical[0]), [shelved for shelved in (canonical, *alternates) if _can_stand(shelved[0])]
     parts = _EXPIRING if expiring else _LASTING
     parameters = [f"cells{at}" for at in range(len(shelves))]
     keys = [{"name": names[0], "cells": cells, **parts} for (names, _), cells in zip(shelves, parameters, strict=True)]
-    named = "".join(map(_if_named, keys[own:])) + (_NAMED.format(**keys[0]) if own else "raise KeyError(key)")
+    rest, first = keys[own:], keys[0] if own else None
+    bare = _NONE if first is None else _NODE.format(**first)
     fresh = "" if contact is None else _FRESH
-    one = _ONE.format(
-        fresh=fresh, named=indent(named, " " * 8), bare=indent(_HIT.format(**keys[0]) if own else "raise KeyError(key)", " " * 4)
+    source = _ONE.format(
+        fresh=fresh,
+        dicts=indent(_by_name(rest) + (_NONE if first is None else _NAMED.format(**first)), " " * 8),
+        bare=indent(bare, " " * 4),
+        names=indent(_keywords(first, rest, options), " " * 4),
     )
-    source = one + (_BATCH.format(fresh=fresh, **keys[0]) if own else _NO_BATCH)
+    source += _NO_BATCH if first is None else _BATCH.format(fresh=fresh, **first)
     made: dict[str, Any] = {}
     # In a function, not in a space of their own, which would refer to them in turn, and keep the records until it is collected.
-    exec(f"def make(contact, {', '.join(parameters)}):\n{indent(source, ' ' * 4)}\n    return one, batch", globals(), made)  # noqa: S102 - the names are identifiers
+    exec(f"def make(contact, {', '.join(parameters)}):\n{indent(source, ' ' * 4)}\n    return one, named, batch", globals(), made)  # noqa: S102 - the names are identifiers
     return Hits(*made["make"](contact, *(cells for _, cells in shelves)))
 
 
-def _if_named(key: Mapping[str, str]) -> str:
-    return f"if {key['name']!r} in key:\n{indent(_NAMED.format(**key) + _HIT.format(**key), ' ' * 4)}\n"
+def _by_name(keys: Sequence[Mapping[str, str]]) -> str:
+    return "".join(f"if {key['name']!r} in key:\n{indent(_NAMED.format(**key) + _NODE.format(**key), ' ' * 4)}\n" for key in keys)
+
+
+def _keywords(first: Mapping[str, str] | None, rest: Sequence[Mapping[str, str]], options: Collection[str]) -> str:
+    others = _by_name([key for key in rest if key["name"] not in options])
+    return others + (_NONE if first is None or first["name"] in options else _NAMED.format(**first) + _NODE.format(**first))
 
 
 def _can_stand(names: Sequence[str]) -> bool:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import gc
+import inspect
 import os
 import random
 import re
@@ -17,7 +18,7 @@ from typing import Any
 import pytest
 import time_machine
 
-from stockstore import ChainedStore, CodecError, ConfigurationError, NotKeyedError, ProcessMemoryStore, Stats, UnknownKeyError
+from stockstore import ChainedStore, CodecError, ConfigurationError, MappingStore, NotKeyedError, ProcessMemoryStore, Stats, UnknownKeyError
 from tests.stores.things import Animal, Cat, Code, Dog, Falsy, Puppy, Quarrelsome, Thing, User, user
 
 pytestmark = pytest.mark.sa_agnostic
@@ -94,6 +95,30 @@ def test_numbers_that_compare_equal_are_one_key(value: Any) -> None:
         assert all(found is not None and found.code is value for found in every_reading(store, Code, asked))
     for other in ("1", b"1", None, 2):
         assert every_reading(store, Code, other) == [None] * 4
+
+
+class Seat:
+    """A thing with keys that are called like options of ``get``."""
+
+    __keys__ = ("id", "session", "key")
+
+    def __init__(self, number: int) -> None:
+        """Give all keys other values."""
+        self.id, self.session, self.key = number, number + 1, number + 2
+
+
+def test_a_keyword_called_like_an_option_is_the_option() -> None:
+    """The class, the key and the session may be given by their names, before and after the fast way was learned; keys called so as a dict."""
+    store, seat = ProcessMemoryStore(), Seat(1)
+    store.put(seat)
+    given: list[dict[str, Any]] = [{"key": 1}, {"key": {"session": 2}}, {"id": 1, "session": None}, {"id": 1, "strict": True}, {"id": 1}]
+    for _ in range(2):
+        assert all(store.get(Seat, **names) is seat for names in given)
+        assert store.get(cls=Seat, key=1) is store.get(Seat, 1, session=None) is store.get(Seat, {"key": 3}) is seat
+        assert store.get(Seat, key=3) is None
+        with pytest.raises(UnknownKeyError, match="no key was given"):
+            store.get(Seat, session=None)
+    assert inspect.signature(store.get) == inspect.signature(MappingStore({}).get)
 
 
 def test_none_is_a_canonical_key_like_another() -> None:
