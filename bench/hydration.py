@@ -19,7 +19,7 @@ _COUNT: Final = 1000
 _NUMBERS: Final = list(range(1, _COUNT, 10))
 _QUERY: Final = "select(...).where(id.in_(100))"
 _HUNDRED: Final = "batch_get of 100, new session"
-_PLAN: Final = "unpack + attach_many alone"
+_PLAN: Final = "unpack_all + attach_whole alone"
 _MERGE: Final = "dogpile.cache memory_pickle + merge(load=False)"
 
 
@@ -69,7 +69,7 @@ def _loads(store: ProcessMemoryStore) -> dict[str, Callable[[Session], Sequence[
     region.set_multi(dict(zip(texts, users, strict=True)))
     return {
         _HUNDRED: lambda session: store.batch_get(User, _NUMBERS, session=session),
-        _PLAN: lambda session: plan.attach_many(session, [plan.unpack(payload)[1] for payload in payloads]),
+        _PLAN: lambda session: plan.attach_whole(session, plan.unpack_all(payloads)),
         _QUERY: lambda session: session.scalars(select(User).where(User.id.in_(_NUMBERS))).all(),
         _MERGE: lambda session: [session.merge(user, load=False) for user in region.get_multi(texts)],
     }

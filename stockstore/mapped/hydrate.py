@@ -24,6 +24,27 @@ from stockstore.mapped.columns import UNLOADED
 # Column values are of any type: the mapped class decides.
 State = tuple[Any, ...]
 
+
+class _Reference(weakref.ref[Any]):
+    """A reference to an instance that knows its state: a bound method for each would be one more object for the garbage collector to visit."""
+
+    __slots__ = ("state",)
+
+
+def _gone(reference: Any) -> None:
+    """Do what ``InstanceState._cleanup`` does when an instance is gone, in one call."""
+    state = reference.state
+    identity_map = state._instance_dict()
+    if identity_map is not None:
+        present, key = identity_map._dict, state.key
+        if present.get(key) is state:
+            present.pop(key, None)
+        del state._instance_dict
+    state.session_id = None
+    # They refer to each other.
+    del reference.state
+
+
 # What a new instance needs, with InstanceState.__init__ written out: a call less for each object of a batch.
 _MAKE: Final = """
 obj = NEW(CLS)
@@ -34,14 +55,14 @@ d = obj.__dict__
 d["_sa_instance_state"] = st
 st.class_ = CLS
 st.manager = MANAGER
-st.obj = REF(obj, st._cleanup)
+ref = st.obj = REF(obj, GONE)
+ref.state = st
 st.committed_state = {{}}
 st.expired_attributes = {expired}
-st.key = key
-if {unloaded}: STRIP(d, st)
+st.key = key{strip}
 """
 
-_SOURCE: Final = """
+_ONE: Final = """
 def hydrate(v):
     key = (ROOT, {identity}, None)
     {make1}
@@ -61,8 +82,10 @@ def attach(session, v):
         imap._add_unpresent(st, key)
         if DISPATCH.load or session.dispatch.loaded_as_persistent: LOADED(st, d, session)
     return obj
+"""
 
-def attach_many(session, states, complete=None):
+_MANY: Final = """
+def {name}(session, states, complete=None):
     imap = session.identity_map
     present = imap._dict
     get = present.get
@@ -81,7 +104,7 @@ def attach_many(session, states, complete=None):
                 begun = True
                 transaction = session._transaction
                 if transaction is None or transaction._state is not ACTIVE: BEGIN(session, MAPPER)
-            {make3}
+            {make}
             st.session_id = session_id
             present[key] = st
             st._instance_dict = wr
@@ -104,13 +127,15 @@ class Hydrator:
     hydrate: Callable[[State], Any]
     attach: Callable[[Session, State], Any]
     attach_many: Callable[..., list[Any]]
+    attach_whole: Callable[..., list[Any]]
 
     def __init__(self, mapper: Mapper[Any], attrs: tuple[str, ...], primary_key: tuple[str, ...]) -> None:
         self._cls, self._attrs, self._primary_key = mapper.class_, attrs, primary_key
         # A deferred column has a loader at the class; another column without a value would read as None.
         self._expirable = frozenset(key for key in attrs if not mapper.column_attrs[key].deferred)
         space = self._generate(mapper)
-        self.hydrate, self.attach, self.attach_many = space["hydrate"], space["attach"], space["attach_many"]
+        self.hydrate, self.attach = space["hydrate"], space["attach"]
+        self.attach_many, self.attach_whole = space["attach_many"], space["attach_whole"]
         get = itemgetter(*attrs)
         self._get: Callable[[dict[str, Any]], State] = get if len(attrs) > 1 else lambda values: (get(values),)
 
@@ -126,18 +151,19 @@ class Hydrator:
         positions = [self._attrs.index(key) for key in self._primary_key]
         missing = _expressions(mapper, self._attrs)
         columns = [(f"v{position}", key) for position, key in enumerate(self._attrs)]
-        make = _MAKE.format(
-            names=", ".join(name for name, _ in columns),
-            fill="\n".join(f"d[{key!r}] = {name}" for name, key in columns),
-            expired="set(MISSING)" if missing else "set()",
-            unloaded=" or ".join(f"{name} is UNLOADED" for name, _ in columns),
-        ).strip()
-        source = _SOURCE.format(
-            identity="({},)".format(", ".join(f"v[{position}]" for position in positions)),
-            **{f"make{depth}": indent(make, "    " * depth).lstrip() for depth in (1, 2, 3)},
-        )
+        unloaded = " or ".join(f"{name} is UNLOADED" for name, _ in columns)
+        parts = {
+            "names": ", ".join(name for name, _ in columns),
+            "fill": "\n".join(f"d[{key!r}] = {name}" for name, key in columns),
+            "expired": "set(MISSING)" if missing else "set()",
+        }
+        make = _MAKE.format(**parts, strip=f"\nif {unloaded}: STRIP(d, st)").strip()
+        identity = "({},)".format(", ".join(f"v[{position}]" for position in positions))
+        sources = [_ONE.format(identity=identity, **{f"make{depth}": indent(make, "    " * depth).lstrip() for depth in (1, 2)})]
+        for name, each in (("attach_many", make), ("attach_whole", _MAKE.format(**parts, strip="").strip())):
+            sources.append(_MANY.format(name=name, identity=identity, make=indent(each, "    " * 3).lstrip()))
         space = self._space(mapper, missing)
-        exec(source, space)  # noqa: S102 - attribute names enter as literals only
+        exec("\n".join(sources), space)  # noqa: S102 - attribute names enter as literals only
         return space
 
     def _space(self, mapper: Mapper[Any], missing: tuple[str, ...]) -> dict[str, Any]:
@@ -151,7 +177,8 @@ class Hydrator:
             "DISPATCH": manager.dispatch,
             "STATE": InstanceState,
             "NEW_STATE": InstanceState.__new__,
-            "REF": weakref.ref,
+            "REF": _Reference,
+            "GONE": _gone,
             "ACTIVE": SessionTransactionState.ACTIVE,
             "MISSING": missing,
             "UNLOADED": UNLOADED,

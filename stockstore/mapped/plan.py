@@ -3,7 +3,7 @@
 import hashlib
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from sqlalchemy import Column, inspect
@@ -63,6 +63,12 @@ class MappedPlan:
 
     What is given as a third argument is called with each instance that was there already, and its state."""
 
+    attach_whole: Callable[..., list[Any]]
+    """Do :attr:`attach_many` for states that lack no column, such as those of :attr:`unpack_all`."""
+
+    unpack_all: Callable[[Sequence[bytes]], "list[State] | None"]
+    """Give the states of payloads that are all plain rows of this very class; ``None`` where one is not: :attr:`unpack` tells what it is."""
+
     def __init__(self, cls: type, mapper: Mapper[Any]) -> None:
         columns = tuple(_column_properties(mapper))
         self.cls, self.mapper, self.root = cls, mapper, identity_class(mapper)
@@ -76,7 +82,9 @@ class MappedPlan:
         self._rows = Rows(_label(cls), self.attrs, [kind_of(column) for column in columns], self.fingerprint)
         self._hydrator = Hydrator(mapper, self.attrs, self.primary_key)
         self.pack, self.unpack = self._rows.pack, self._compile_unpack()
-        self.hydrate, self.attach, self.attach_many = self._hydrator.hydrate, self._hydrator.attach, self._hydrator.attach_many
+        self.unpack_all = self._rows.unpack_all
+        self.hydrate, self.attach = self._hydrator.hydrate, self._hydrator.attach
+        self.attach_many, self.attach_whole = self._hydrator.attach_many, self._hydrator.attach_whole
 
     def __repr__(self) -> str:
         return f"MappedPlan({_label(self.cls)}: {', '.join(self.attrs)})"

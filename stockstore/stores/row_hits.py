@@ -21,17 +21,23 @@ def rows(cls: type, cells: "dict[Native, Node[Native, Any]]", values: list[Any],
     nodes = [cells[value] for value in values]
     if any_over([node.expires for node in nodes]) or (session is not None and bypasses(session, plan.root, None)):
         return None
-    states = _states(plan, [node.value for node in nodes])
+    payloads = [node.value for node in nodes]
+    if None in payloads:
+        return None
+    states = plan.unpack_all(payloads)
+    whole = states is not None
+    if states is None:
+        states = _one_by_one(plan, payloads)
     if states is None:
         return None
     for node in nodes:
         node.hits += 1
-    return list(map(plan.hydrate, states)) if session is None else plan.attach_many(session, states)
+    if session is None:
+        return list(map(plan.hydrate, states))
+    return (plan.attach_whole if whole else plan.attach_many)(session, states)
 
 
-def _states(plan: MappedPlan, payloads: list[Any]) -> list[Any] | None:
-    if None in payloads:
-        return None
+def _one_by_one(plan: MappedPlan, payloads: list[Any]) -> list[Any] | None:
     try:
         unpacked = list(map(plan.unpack, payloads))
     except OtherShapeError:

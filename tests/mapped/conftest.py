@@ -87,7 +87,7 @@ def cached(db: Engine) -> Cached:
 Attach = Callable[..., Any]
 
 
-@pytest.fixture(params=["attach", "attach_many"])
+@pytest.fixture(params=["one", "batch"])
 def put_in(request: pytest.FixtureRequest, cached: Cached) -> Attach:
     """A function of a session, class and identity that attaches the row from its payload, by one call and by the batch in turn."""
 
@@ -95,6 +95,9 @@ def put_in(request: pytest.FixtureRequest, cached: Cached) -> Attach:
         plan, payload = cached(cls, identity)
         owner, state = plan_of(cls).unpack(payload)
         assert owner is plan
-        return owner.attach(session, state) if request.param == "attach" else owner.attach_many(session, [state])[0]
+        if request.param == "one":
+            return owner.attach(session, state)
+        states = plan.unpack_all([payload])
+        return plan.attach_many(session, [state])[0] if states is None else plan.attach_whole(session, states)[0]
 
     return into

@@ -2,6 +2,7 @@
 
 import gc
 import pickle
+import weakref
 from typing import Any
 
 import pytest
@@ -355,6 +356,33 @@ def test_is_weakly_referenced(session: Session, put_in: Attach) -> None:
     put_in(session, Item, 3)
     gc.collect()
     assert len(session.identity_map) == 0
+
+
+def test_is_freed_without_the_garbage_collector(session: Session, put_in: Attach) -> None:
+    """An instance that nobody holds is out of the identity map at once, and its state is let go of too."""
+    item = put_in(session, Item, 3)
+    state = inspect(item)
+    gc.disable()
+    try:
+        del item
+        assert len(session.identity_map) == 0
+        assert (state.obj(), state.session_id, state.session) == (None, None, None)
+        gone = weakref.ref(state)
+        del state
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
+def test_another_of_the_same_identity_stays(session: Session, put_in: Attach) -> None:
+    """An instance that was put out of the session takes nobody along when it is freed."""
+    first = put_in(session, Item, 3)
+    session.expunge(first)
+    second = put_in(session, Item, 3)
+    del first
+    gc.collect()
+    assert session.get(Item, 3) is second
+    assert second in session
 
 
 def test_delete(session: Session, put_in: Attach, sql: Statements) -> None:

@@ -152,3 +152,5 @@ def test_weak_reference_of_the_identity_map(session: Session) -> None:
     gc.collect()
     assert state.obj() is None
     assert session.identity_map._dict == {}
+    assert "_instance_dict" not in vars(state)
+    assert (state.session_id, state._strong_obj) == (None, None)

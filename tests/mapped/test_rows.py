@@ -318,6 +318,20 @@ def test_damaged_bytes() -> None:
             assert len(state) == len(kinds) + 1
 
 
+def test_all_of_a_batch() -> None:
+    """Payloads of plain rows give together what each gives, and nothing where one of them is not such a row."""
+    packer = rows(*(kind for kind, _ in PLAIN_VALUES))
+    states = [tuple([values[at % len(values)] for _, values in PLAIN_VALUES]) for at in range(20)]
+    payloads = [packer.pack(state) for state in states]
+    found = packer.unpack_all(payloads)
+    assert found is not None
+    assert all(map(same, found, states))
+    assert packer.unpack_all([]) == []
+    patched = packer.pack((UNLOADED, *states[0][1:]))
+    for odd in (patched, b"87654321" + payloads[0][8:], payloads[0][:-1], payloads[0] + b"\xc0", b""):
+        assert packer.unpack_all([*payloads, odd, *payloads]) is None
+
+
 VALUES: Mapping[str, Any] = MappingProxyType(
     {
         "big": 2**62,
