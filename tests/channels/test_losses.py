@@ -22,6 +22,7 @@ from tests.channels.sides import Side, client_of, two_sides, unseen
 from tests.servers.redis import RedisServer
 from tests.servers.server import wait_until
 from tests.stores.shop import Customer, create_tables
+from tests.subprocesses import ending
 
 pytestmark = pytest.mark.sa_agnostic
 
@@ -173,8 +174,8 @@ print("ready", flush=True)
 
 def test_an_interpreter_that_ends(redis_url: str) -> None:
     """A process that has a channel ends at once, and says nothing."""
-    with subprocess.Popen(
-        [sys.executable, "-c", _LEAVING, redis_url], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    with ending(
+        subprocess.Popen([sys.executable, "-c", _LEAVING, redis_url], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None

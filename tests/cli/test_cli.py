@@ -17,6 +17,7 @@ from stockstore.keys import keys_of
 from stockstore_ext.cli import main
 from tests.servers.redis import RedisServer
 from tests.servers.server import wait_until
+from tests.subprocesses import ending
 
 pytestmark = pytest.mark.sa_agnostic
 
@@ -74,7 +75,7 @@ def test_it_runs_until_it_is_told_to_end(engine: Engine, outbox: Outbox, redis_u
     """It drains what comes, and a signal ends it with success."""
     note(engine, outbox, namespace, 1)
     command = [sys.executable, "-m", "stockstore_ext.cli", "janitor", "--database", url_of(engine), "--cache", redis_url, "--every", "0.01"]
-    with subprocess.Popen(command) as process:
+    with ending(subprocess.Popen(command)) as process:
         for row in (2, 3):
             wait_until(lambda: rows(engine, outbox) == 0, "the outbox to be drained")
             note(engine, outbox, namespace, row)
@@ -100,7 +101,7 @@ def test_a_killed_one_leaves_its_rows_to_the_next(
         "--every",
         "0.01",
     ]
-    with subprocess.Popen(command) as process:
+    with ending(subprocess.Popen(command)) as process:
         note(engine, outbox, namespace, 1)
         wait_until(lambda: rows(engine, outbox) == 0, "the outbox to be drained")
         server.freeze()

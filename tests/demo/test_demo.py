@@ -12,6 +12,7 @@ from sqlalchemy.pool import NullPool
 
 from tests.servers.postgres import PostgresServer
 from tests.servers.redis import RedisServer
+from tests.subprocesses import ending
 
 pytestmark = [pytest.mark.sa_agnostic, pytest.mark.beside]
 
@@ -214,7 +215,7 @@ def _hears_interrupts() -> Iterator[None]:
 def test_ctrl_c_cleans_up(redis_url: str, postgres_schema_url: str) -> None:
     """An interrupt stops the demo with status 130 and one line, its tables and entries gone."""
     arguments = [str(DEMO), "--redis", redis_url, "--database", postgres_schema_url]
-    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with ending(subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.readline()

@@ -25,6 +25,7 @@ from stockstore.stores.snapshots import Snapshot
 from stockstore.stores.tiers import tier_of
 from stockstore.stores.tiers.backed import BackendTier
 from tests.coherence.dict_tier import DOWN, DictTier, Marker
+from tests.subprocesses import ending
 
 
 class Base(DeclarativeBase):
@@ -297,7 +298,7 @@ def test_a_killed_writers_keys_are_cached_again(
     assert value(reader) == 1
     assert backend.get_many([key])[key][:1] == VALUE
     command = [sys.executable, "-c", WRITER, any_engine.url.render_as_string(hide_password=False), cache_url, point]
-    with subprocess.Popen([*command, str(Path(__file__).parents[2])], stdout=subprocess.PIPE, stdin=subprocess.PIPE) as process:
+    with ending(subprocess.Popen([*command, str(Path(__file__).parents[2])], stdout=subprocess.PIPE, stdin=subprocess.PIPE)) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
         if point == "marked":

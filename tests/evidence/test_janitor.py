@@ -23,6 +23,7 @@ from stockstore.stores.backed import BackendStore
 from stockstore_ext.sqlalchemy.janitor import Janitor
 from tests.servers.memcached import MemcachedServer
 from tests.servers.redis import RedisServer
+from tests.subprocesses import ending
 
 NAMESPACE = uuid.uuid4().hex
 
@@ -303,7 +304,7 @@ def test_a_janitor_killed_in_mid_delivery_loses_no_row(
     server.freeze()
     noted(any_engine, outbox, (b"killed", [record(1)]))
     url = any_engine.url.render_as_string(hide_password=False)
-    with subprocess.Popen([sys.executable, "-c", JANITOR, url, server.url, NAMESPACE, "10"], stdout=subprocess.PIPE) as process:
+    with ending(subprocess.Popen([sys.executable, "-c", JANITOR, url, server.url, NAMESPACE, "10"], stdout=subprocess.PIPE)) as process:
         assert process.stdout is not None
         process.stdout.readline()
         if any_engine.dialect.name != "sqlite":

@@ -10,6 +10,7 @@ from sqlalchemy.pool import NullPool, StaticPool
 
 from stockstore.errors import ConfigurationError
 from stockstore.evidence import Outbox, OutboxEvidence, PostgresEvidence, evidence_of
+from tests.subprocesses import ending
 
 
 def begun(evidence: OutboxEvidence, connection: object = None) -> bytes:
@@ -169,7 +170,7 @@ def test_a_killed_writer_is_decided(any_engine: Engine, outbox: Outbox, end: str
     evidence = evidence_of(any_engine, outbox=outbox)
     assert evidence is not None
     url = any_engine.url.render_as_string(hide_password=False)
-    with subprocess.Popen([sys.executable, "-c", WRITER, url, end], stdout=subprocess.PIPE, stdin=subprocess.PIPE) as writer:
+    with ending(subprocess.Popen([sys.executable, "-c", WRITER, url, end], stdout=subprocess.PIPE, stdin=subprocess.PIPE)) as writer:
         assert writer.stdout is not None
         ticket = writer.stdout.readline().strip()
         assert evidence.knows(ticket)

@@ -20,6 +20,7 @@ from tests.processes.shop import Base, Row, Shop, eventually
 from tests.servers.postgres import PostgresServer
 from tests.servers.redis import RedisServer
 from tests.servers.server import wait_until
+from tests.subprocesses import ending
 
 pytestmark = pytest.mark.sa_agnostic
 ROOT = Path(__file__).parents[2]
@@ -101,7 +102,7 @@ def seconds_to_end(shop: Shop, way: str, before: Callable[[], None]) -> float:
     """Have a process use its store and end, and give the seconds that this took, but for the interpreter's own."""
     command = [sys.executable, "-m", "tests.processes.exiting", *shop]
     process = subprocess.Popen(command, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    with process:
+    with ending(process):
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stderr is not None

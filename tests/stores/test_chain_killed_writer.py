@@ -13,6 +13,7 @@ from stockstore.backends.coherent import CoherentBackend
 from stockstore.evidence import Outbox
 from tests.servers.server import wait_until
 from tests.stores.shop import Customer
+from tests.subprocesses import ending
 
 
 def name_of(store: Store) -> str | None:
@@ -47,7 +48,7 @@ def test_a_killed_writer(db: Engine, cache: str, outbox: bool, redis_url: str, m
             stdout=subprocess.PIPE,
             text=True,
         )
-        with writer:
+        with ending(writer):
             assert writer.stdout is not None
             assert writer.stdout.readline() == "marked\n"
             assert name_of(chain) == "unseen"

@@ -16,6 +16,7 @@ from tests.aio.databases import async_engine
 from tests.servers.redis import RedisServer
 from tests.servers.server import wait_until
 from tests.stores.shop import Customer, create_tables, two_files
+from tests.subprocesses import ending
 
 IDS = list(range(1, 13))
 
@@ -115,14 +116,12 @@ def test_a_killed_writer_is_resolved_by_its_own_database(mixed: list[Engine], re
             stdout=subprocess.PIPE,
             text=True,
         )
-        with writer:
-            try:
-                assert writer.stdout is not None
-                assert writer.stdout.readline() == "marked\n"
-                assert cache.get(Customer, key) is None
-                assert names(chain, [key]) == ["old"]
-            finally:
-                writer.kill()
+        with ending(writer):
+            assert writer.stdout is not None
+            assert writer.stdout.readline() == "marked\n"
+            assert cache.get(Customer, key) is None
+            assert names(chain, [key]) == ["old"]
+            writer.kill()
         change_unseen(mixed, "later")
         assert names(chain, [key]) == ["later"]
         wait_until(
