@@ -59,7 +59,10 @@ class Outbox:
 
     @staticmethod
     def table(metadata: MetaData, schema: str | None = None) -> Table:
-        """Give the table's definition in your metadata, for migrations."""
+        """Give the table's definition in your metadata, for migrations; the same one each time."""
+        known = metadata.tables.get(NAME if schema is None else f"{schema}.{NAME}")
+        if known is not None:
+            return known
         return Table(
             NAME,
             metadata,

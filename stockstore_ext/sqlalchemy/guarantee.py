@@ -66,7 +66,7 @@ class Guarantee:
 
     def __str__(self) -> str:
         """Give a line per tier, and the remarks."""
-        return "\n".join([*map(str, self.tiers), *self.remarks])
+        return "\n".join(dict.fromkeys([*map(str, self.tiers), *self.remarks]))
 
 
 def guarantee_of(recording: "Recording", engines: Sequence[Engine]) -> Guarantee:
@@ -121,6 +121,8 @@ def _remarks(recording: "Recording", tiers: Iterable[TierGuarantee], means: "Seq
             continue
         if recording.settings.consistency == STRICT and known.evidence is None and any(tier.remote for tier in recording.tiers):
             yield f"{_name(engine)}: for the strict guarantee make the outbox table, sync.create_outbox(engine)"
+        if recording.settings.outbox and known.outbox is None and any(tier.remote for tier in recording.tiers):
+            yield f"{_name(engine)}: outbox=True does nothing as there is no outbox table; make it, sync.create_outbox(engine)"
         if recording.settings.on_unreachable is None and any(tier.remote for tier in recording.tiers):
             yield _unreachable(engine, known)
 

@@ -129,7 +129,7 @@ class SessionSync:
             raise ConfigurationError(f"this SessionSync is attached already, to {self._target!r}; detach() it first, or make another one")
         refuse_mixture(target, stores_of(self._store))
         target = session_target(target)
-        if (self._store, class_of(target)) in _attached:
+        if any(store is self._store and _overlap(cls, class_of(target)) for store, cls in _attached):
             raise ConfigurationError(
                 f"another SessionSync of this store is attached to {target!r} already; one is enough, detach() the other first"
             )
@@ -246,6 +246,11 @@ class _Rule:
 
 
 _attached: Final[list[tuple[Store, type[Session]]]] = []
+
+
+def _overlap(one: type, other: type) -> bool:
+    """Whether there may be sessions of both classes."""
+    return issubclass(one, other) or issubclass(other, one)
 
 
 def _check(name: str, value: object, known: Iterable[object]) -> None:

@@ -48,8 +48,14 @@ def test_attached_twice(path: Path) -> None:
         path.sync.attach(path.maker)
     with pytest.raises(ConfigurationError, match="another SessionSync of this store"):
         SessionSync(path.store).attach(path.maker)
+    with pytest.raises(ConfigurationError, match="another SessionSync of this store"):
+        SessionSync(path.store).attach()
     path.sync.detach()
     path.sync.detach()
+    every = SessionSync(path.store).attach()
+    with pytest.raises(ConfigurationError, match="another SessionSync of this store"):
+        path.sync.attach(path.maker)
+    every.detach()
     assert path.sync.attach(path.maker) is path.sync
 
 
@@ -407,6 +413,22 @@ def test_outbox_table(db: Engine, path: Path) -> None:
     assert inspect(db).has_table("stockstore_outbox")
     metadata = MetaData()
     assert path.sync.outbox_table(metadata) is metadata.tables["stockstore_outbox"]
+    assert path.sync.outbox_table(metadata) is metadata.tables["stockstore_outbox"]
+    with db.begin() as connection:
+        connection.execute(text("DROP TABLE stockstore_outbox"))
+
+
+@ON_REDIS
+def test_outbox_without_its_table(attach: Attach, db: Engine) -> None:
+    """The guarantee says that the option does nothing, once, until the table is there."""
+    with db.begin() as connection:
+        connection.execute(text("DROP TABLE IF EXISTS stockstore_outbox"))
+    sync = attach(outbox=True).sync
+    said = str(sync.guarantee).splitlines()
+    assert sum("outbox=True does nothing" in line for line in said) == 1
+    assert len(set(said)) == len(said)
+    sync.create_outbox(db)
+    assert "does nothing" not in str(sync.guarantee)
     with db.begin() as connection:
         connection.execute(text("DROP TABLE stockstore_outbox"))
 
