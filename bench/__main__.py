@@ -21,6 +21,7 @@ SUBJECTS: Final = {
     "peers": "remote_peers",
     "hydration": "hydration",
     "commits": "session_commits",
+    "channel": "channel_cost",
     "reads": "read_through",
     "web": "web_load",
     "async": "async_reads",

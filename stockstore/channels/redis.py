@@ -1,6 +1,6 @@
 """The channel of a Redis server, on which every script that outdates a key says so."""
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ from redis.retry import Retry
 from stockstore.backends.redis_clients import address_of, channel_name
 from stockstore.backends.redis_scripts import BEAT, LIFE
 from stockstore.channels.base import Channel, Heard, Proof
+from stockstore.channels.redis_hearing import Hearing
 
 TIMEOUT: Final = 1.0
 """Seconds to wait for an answer, where the client waits for longer or for ever."""
@@ -73,46 +74,40 @@ class RedisLine:
 
     def __init__(self, asking: Any, hearing: Any, name: bytes, is_primary: Any) -> None:
         """Connect, and wait until the subscription is confirmed; raises any error of the driver."""
-        self._asking, self._hearing, self._name, self._is_primary = asking, hearing, name, is_primary
+        self._asking, self._name, self._is_primary = asking, name, is_primary
         if self._ask(asking, "EVAL", LIFE.text, "0") != self._ask(hearing, "EVAL", LIFE.text, "0"):
             raise ConnectionError("two connections to it reach two servers")
         self._life: Any = None
         self._look()
-        self._ask(hearing, "SUBSCRIBE", name)
-        # Asked for now: a connection that was made anew would hear nothing.
-        self._socket = hearing._sock.fileno()  # noqa: SLF001 - redis-py gives it nowhere else
+        self._hearing = Hearing(hearing)
+        self._hearing.subscribe(name)
         self._numbers: list[int | None] = []
 
     def fileno(self) -> int:
         """Give the socket that hears."""
-        return int(self._socket)
+        return self._hearing.fileno()
 
     def beat(self) -> None:
         """Ask for the number of the last message, then for an answer that comes after it."""
         if not self._is_primary():
             raise ConnectionError("another server is the primary now")
         self._numbers.append(self._look())
-        self._hearing.send_command("PING", check_health=False)
+        self._hearing.ping()
 
-    def receive(self) -> "Iterable[Heard | Proof]":
+    def receive(self) -> "Iterator[Heard | Proof]":
         """Give what has come."""
-        return list(self._received())
-
-    def close(self) -> None:
-        """Hang up."""
-        for connection in (self._asking, self._hearing):
-            with suppress(Exception):
-                connection.disconnect()
-
-    def _received(self) -> "Iterator[Heard | Proof]":
-        more = True
-        while more:
-            kind, *rest = self._hearing.read_response()
+        for kind, *rest in self._hearing.receive():
             if kind == b"pong":
                 yield Proof(self._numbers.pop(0))
             elif kind == b"message":
                 yield message_of(rest[1])
-            more = self._hearing.can_read(0)
+
+    def close(self) -> None:
+        """Hang up."""
+        with suppress(Exception):
+            self._asking.disconnect()
+        with suppress(Exception):
+            self._hearing.close()
 
     def _look(self) -> int | None:
         """Give the number of the last message, and see to it that the server is still the primary that it was."""

@@ -11,6 +11,7 @@ from stockstore.backends.redis_clients import address_of, channel_name
 from stockstore.backends.redis_shards import without_tag
 from stockstore.channels.base import Channel, Heard, Proof
 from stockstore.channels.redis import kind_of, message_of, options_of
+from stockstore.channels.redis_hearing import Hearing
 
 _GONE: Final = frozenset({"fail", "noaddr", "handshake"})
 
@@ -64,7 +65,7 @@ class ClusterLine:
         """Have no connection yet."""
         self._client, self._name = client, name
         self._asking: Any = None
-        self._hearing: list[Any] = []
+        self._hearing: list[Hearing] = []
         self._answers: list[int] = []
         self._proven = 0
         self._nodes: frozenset[Node] = frozenset()
@@ -75,11 +76,10 @@ class ClusterLine:
         self._asking = self._any_node()
         self._nodes = self._look()
         for node in sorted(self._nodes):
-            connection = self._connection(node.host, node.port)
-            self._hearing.append(connection)
-            self._ask(connection, "SUBSCRIBE", self._name)
-            # Asked for now: a connection that was made anew would hear nothing.
-            self._readable.register(connection._sock, selectors.EVENT_READ, len(self._hearing) - 1)  # noqa: SLF001 - nowhere else
+            hearing = Hearing(self._connection(node.host, node.port))
+            self._hearing.append(hearing)
+            hearing.subscribe(self._name)
+            self._readable.register(hearing, selectors.EVENT_READ, len(self._hearing) - 1)
         self._answers = [0] * len(self._hearing)
         self._check()
 
@@ -90,8 +90,8 @@ class ClusterLine:
     def beat(self) -> None:
         """Ask each node for an answer that comes after what it has published."""
         self._check()
-        for connection in self._hearing:
-            connection.send_command("PING", check_health=False)
+        for hearing in self._hearing:
+            hearing.ping()
 
     def receive(self) -> "Iterator[Heard | Proof]":
         """Give what has come; a proof once all nodes have answered."""
@@ -102,21 +102,21 @@ class ClusterLine:
             yield Proof()
 
     def _received(self, at: int) -> Iterator[Heard]:
-        connection, more = self._hearing[at], True
-        while more:
-            kind, *rest = connection.read_response()
+        for kind, *rest in self._hearing[at].receive():
             if kind == b"pong":
                 self._answers[at] += 1
             elif kind == b"message":
                 message = message_of(rest[1])
                 yield message._replace(texts=list(map(without_tag, message.texts)))
-            more = connection.can_read(0)
 
     def close(self) -> None:
         """Hang up."""
-        for connection in (self._asking, *self._hearing):
+        if self._asking is not None:
             with suppress(Exception):
-                connection.disconnect()
+                self._asking.disconnect()
+        for hearing in self._hearing:
+            with suppress(Exception):
+                hearing.close()
         self._readable.close()
 
     def _check(self) -> None:
