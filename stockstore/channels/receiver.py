@@ -24,6 +24,8 @@ LONGEST: Final = 0.5
 RETRY: Final = 0.05
 RETRY_AT_MOST: Final = 1.0
 """Seconds between two attempts to connect, from the first one on."""
+GATHER: Final = 0.002
+"""Seconds that a message waits for others at the most, where one has just come: many writers wake nobody more often."""
 LASTING: Final = 0.2
 """Seconds after which a connection counts as one that worked."""
 
@@ -199,7 +201,7 @@ def _listen(asked: "weakref.ref[Receiver]", waker: Waker, channel: Channel, reas
     with closing(line), selectors.DefaultSelector() as selector:
         for one in (waker, line):
             selector.register(one, selectors.EVENT_READ)
-        subscription = Subscription(line, reason)
+        subscription, woken_at = Subscription(line, reason), -math.inf
         if (receiver := asked()) is not None:
             receiver.subscribed()
         while receiver is not None and receiver.wants(waker):
@@ -209,6 +211,9 @@ def _listen(asked: "weakref.ref[Receiver]", waker: Waker, channel: Channel, reas
             ready = [key.fileobj for key, _ in selector.select(wait)]
             if waker in ready:
                 waker.clear()
+            elif ready:
+                time.sleep(max(0.0, woken_at + GATHER - _clock()))
+                woken_at = _clock()
             if (receiver := asked()) is not None and line in ready:
                 subscription.receive(receiver)
 

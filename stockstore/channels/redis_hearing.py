@@ -78,7 +78,7 @@ def _array(data: bytes, at: int) -> tuple[list[bytes], int] | None:
     r"""Give the parts of an array, and where it ends; ``None`` where it has not come as a whole.
 
     >>> _array(b"*2\r\n$4\r\npong\r\n$0\r\n\r\n*1\r\n", 0), _array(b"*1\r\n$4\r\npo", 0)
-    (([b'pong', b''], 22), None)
+    (([b'pong', b''], 20), None)
     """
     end = data.find(b"\r\n", at)
     if end < 0:

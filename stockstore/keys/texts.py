@@ -43,17 +43,17 @@ def read_text(text: str) -> KeyText | None:
     >>> read_text("shop:app.User:").space, read_text("shop:").label, read_text("shop")
     ('', '', None)
     """
-    namespace, colon, rest = text.partition(":")
-    if not colon:
+    parts = text.split(":", 3)
+    if len(parts) < 2:
         return None
-    label, _, rest = rest.partition(":")
-    space, _, values = rest.partition(":")
+    namespace, label, space, values = parts if len(parts) == 4 else [*parts, "", ""][:3] + [""]
     return KeyText(namespace, label, space, _values(values) if values and len(text) < KEY_LIMIT else None)
 
 
 def _values(text: str) -> tuple[Canonical, ...] | None:
     try:
-        return tuple(map(_value, text.split(":")))
+        # One number, as most keys are.
+        return (int(text[1:]),) if text[0] == "i" and ":" not in text else tuple(map(_value, text.split(":")))
     except ValueError:
         return None
 

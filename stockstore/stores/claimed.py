@@ -1,7 +1,7 @@
 """The shelves of process memory as a tier of the coherence protocol: each step is one under the lock of the cells."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -228,17 +228,25 @@ class ClaimedSpaces(LocalSpaces):
         return records, classes
 
     def _hear(self, dropped: list[object], keys: Sequence[KeyText], exact: bool, records: list[Record], classes: list[KeyPlan]) -> int:
+        places: dict[tuple[str, str], list[tuple[str, KeyPlan]]] = {}
         for key in keys:
-            for namespace in self._named(key.namespace, exact):
-                plans = self.labelled(key.label) if key.label else self._identities(namespace)
-                natives = {plan: key.native(plan) for plan in plans}
-                named = [(plan, native) for plan, native in natives.items() if native is not None]
-                whole = [plan for plan, native in natives.items() if native is None]
-                self._remove(dropped, namespace, named)
-                self._clear(dropped, namespace, whole)
-                records += named
-                classes += whole
+            at = (key.namespace, key.label)
+            if at not in places:
+                places[at] = [
+                    (namespace, plan) for namespace in self._named(key.namespace, exact) for plan in self._meant(namespace, key.label)
+                ]
+            for namespace, plan in places[at]:
+                native = key.native(plan)
+                if native is None:
+                    self._invalidate_class(dropped, namespace, plan)
+                    classes.append(plan)
+                else:
+                    self._forget(dropped, namespace, plan, native)
+                    records.append((plan, native))
         return 0
+
+    def _meant(self, namespace: str, label: str) -> Iterable[KeyPlan]:
+        return self.labelled(label) if label else self._identities(namespace)
 
     def _named(self, text: str, exact: bool) -> list[str]:
         known = namespace_in(text) if exact else None

@@ -53,6 +53,11 @@ class LocalSpaces:
         cells = self._dicts.get((namespace, plan, True))
         return self._dicts.setdefault((namespace, plan, True), {}) if cells is None else cells
 
+    def may_mean(self, text: str) -> bool:
+        """Whether anything that a key text names may stand here: of most classes that others write, one process has nothing."""
+        label = text.split(":", 2)[1:2]
+        return not label or not label[0] or label[0] in self._labels
+
     def shelf(self, namespace: str, cls: type, plans: tuple[KeyPlan, ...]) -> Shelf[Native, Any]:
         """Give the shelf for objects of exactly this class."""
         shelf = self._shelves.get((namespace, cls))

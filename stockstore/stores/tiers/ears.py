@@ -67,6 +67,10 @@ class Ear:
         """Drop what is named, unless it is told of this memory's own write."""
         if ticket in self._own:
             return
+        # What is leased from now on is asked for below after this write was marked there.
+        texts = list(filter(self._spaces.may_mean, texts))
+        if not texts:
+            return
         keys = [key for text in texts if (key := read_text(text)) is not None]
         if len(keys) < len(texts):
             _log.warning("a channel named what is no key; process memory is emptied: %r", [*texts][:3])
