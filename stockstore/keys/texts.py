@@ -43,10 +43,9 @@ def read_text(text: str) -> KeyText | None:
     >>> read_text("shop:app.User:").space, read_text("shop:").label, read_text("shop")
     ('', '', None)
     """
-    parts = text.split(":", 3)
-    if len(parts) < 2:
+    if ":" not in text:
         return None
-    namespace, label, space, values = parts if len(parts) == 4 else [*parts, "", ""][:3] + [""]
+    namespace, label, space, values = [*text.split(":", 3), "", ""][:4]
     return KeyText(namespace, label, space, _values(values) if values and len(text) < KEY_LIMIT else None)
 
 
