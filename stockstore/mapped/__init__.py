@@ -13,6 +13,7 @@ from stockstore.mapped.sessions import (
     has_written,
     hides,
     is_clean,
+    wrote,
 )
 
 __all__ = [
@@ -30,4 +31,5 @@ __all__ = [
     "hides",
     "is_clean",
     "plan_of",
+    "wrote",
 ]

@@ -7,7 +7,7 @@ state, enter it into the identity map, fire the events of a load.
 """
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from operator import itemgetter
 from textwrap import indent
 from typing import Any, Final
@@ -85,7 +85,7 @@ def attach(session, v):
 """
 
 _MANY: Final = """
-def {name}(session, states, complete=None):
+def {name}(session, states, complete=None, token=None):
     imap = session.identity_map
     present = imap._dict
     get = present.get
@@ -96,15 +96,16 @@ def {name}(session, states, complete=None):
     found = []
     append = found.append
     for v in states:
-        key = (ROOT, {identity}, None)
+        key = (ROOT, {identity}, token)
         st = get(key)
         obj = None if st is None else st.obj()
         if obj is None:
             if not begun:
                 begun = True
                 transaction = session._transaction
-                if transaction is None or transaction._state is not ACTIVE: BEGIN(session, MAPPER)
+                if transaction is None or transaction._state is not ACTIVE: BEGIN(session, MAPPER, token)
             {make}
+            if token is not None: st.identity_token = token
             st.session_id = session_id
             present[key] = st
             st._instance_dict = wr
@@ -222,19 +223,20 @@ def _expressions(mapper: Mapper[Any], attrs: tuple[str, ...]) -> tuple[str, ...]
     return tuple(key for key in others if key in mapper.class_manager and mapper.class_manager[key].impl.accepts_scalar_loader)
 
 
-def begin(session: Session, mapper: Mapper[Any]) -> None:
+def begin(session: Session, mapper: Mapper[Any], token: Hashable = None) -> None:
     """Begin a transaction where none is open, as any statement of the session would, or raise what that would raise."""
     transaction = session._transaction
     if transaction is None or transaction._state is not SessionTransactionState.ACTIVE:
-        _begin(session, mapper)
+        _begin(session, mapper, token)
 
 
-def _begin(session: Session, mapper: Mapper[Any]) -> None:
+def _begin(session: Session, mapper: Mapper[Any], token: Hashable = None) -> None:
     """Begin a transaction, or raise as any statement of the session would."""
     # Without a transaction a later rollback would not expire what is attached now.
     session._autobegin_t()
     if not session.is_active:
-        session.connection(bind_arguments={"mapper": mapper})
+        shard = {} if token is None else {"shard_id": token}
+        session.connection(bind_arguments={"mapper": mapper, **shard})
 
 
 def _loaded(state: InstanceState[Any], values: dict[str, Any], session: Session | None) -> None:

@@ -78,6 +78,16 @@ def has_written(session: Session, root: type, identity: tuple[Any, ...] | None) 
         raise ConfigurationError(
             f"session= takes a sqlalchemy.orm.Session, not {session!r}; of a scoped_session give scoped(), of an AsyncSession its sync_session"
         )
+    if "shard_chooser" in vars(session):
+        raise ConfigurationError(
+            f"session= takes no session of horizontal shards, as {session!r} is: stores do not know of which shard an object is; "
+            "use session.get(..., identity_token=...), which a SessionSync(shards=..., read_through=True) answers from its store"
+        )
+    return wrote(session, root, identity)
+
+
+def wrote(session: Session, root: type, identity: tuple[Any, ...] | None) -> bool:
+    """Do as ``has_written``, for what is known to be a session, of whatever sort."""
     if is_flushing(session):
         return True
     journal = _journals.get(session)

@@ -30,7 +30,7 @@ class _AskedBy:
 
     __slots__ = ("_reader", "_token")
 
-    def __init__(self, reader: "Session | None") -> None:
+    def __init__(self, reader: "Session | str | None") -> None:
         self._reader = reader
 
     def __enter__(self) -> None:
@@ -40,12 +40,12 @@ class _AskedBy:
         current.reset(self._token)
 
 
-def reading_for(session: "Session | None") -> AbstractContextManager[None]:
-    """Have stores read and fill for a session; with ``None`` nothing changes.
+def reading_for(reader: "Session | str | None") -> AbstractContextManager[None]:
+    """Have stores read and fill for a session, or in a tenant's name; with ``None`` nothing changes.
 
-    No code of the application's is to run meanwhile: what it reads for nobody would be read for the session.
+    No code of the application's is to run meanwhile: what it reads for nobody would be read for that one.
     """
-    return _UNCHANGED if session is None else _AskedBy(session)
+    return _UNCHANGED if reader is None else _AskedBy(reader)
 
 
 def reading_for_nobody() -> AbstractContextManager[None]:

@@ -5,12 +5,10 @@ from typing import Any, Final, TypeAlias
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import InstanceState, Session
-from sqlalchemy.orm.attributes import instance_state
+from sqlalchemy.orm import Session
 
 from stockstore.errors import CodecError, ConfigurationError
 from stockstore.keys.encoding import canonical, text_of
-from stockstore.stores.snapshots import RowSnapshot
 
 Token: TypeAlias = Hashable
 """What SQLAlchemy calls a shard id, and stands in the third place of its identity keys."""
@@ -61,17 +59,3 @@ def engine_of(session: Session, mapper: Any, token: Token) -> Engine | None:
     except (KeyError, SQLAlchemyError):
         return None
     return bind if isinstance(bind, Engine) else None
-
-
-def attach(session: Session, row: RowSnapshot, token: Token) -> object:
-    """Give a row as a persistent instance of a sharded session; one that is there wins."""
-    obj = row.plan.hydrate(row.state)
-    state: InstanceState[Any] = instance_state(obj)
-    assert state.key is not None
-    root, identity, _ = state.key
-    present: object | None = session.identity_map.get((root, identity, token))
-    if present is not None:
-        return present
-    state.key, state.identity_token = (root, identity, token), token
-    session.add(obj)
-    return obj

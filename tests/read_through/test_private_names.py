@@ -11,7 +11,7 @@ from sqlalchemy.ext.horizontal_shard import ShardedSession
 from sqlalchemy.orm import ORMExecuteState, Session, load_only, selectinload
 from sqlalchemy.orm.context import QueryContext
 
-from stockstore_ext.sqlalchemy.read_through import glance, parts, results, statements
+from stockstore_ext.sqlalchemy.read_through import answering, glance, parts, results
 from stockstore_ext.sqlalchemy.read_through.entities import entity_of, entity_selected, unannotated
 from stockstore_ext.sqlalchemy.read_through.shapes import recognise
 from tests.read_through.models import Item, Owner
@@ -87,11 +87,11 @@ def test_get_statement() -> None:
 def test_options_of_loading() -> None:
     """What a load was asked for stands in its options, by names of which the defaults are falsy."""
     default: Any = QueryContext.default_load_options
-    for name in (*statements._ODD, "_refresh_state", "_identity_token", "_sa_top_level_orm_context"):
+    for name in (*answering._ODD, "_refresh_state", "_identity_token", "_sa_top_level_orm_context"):
         assert not getattr(default, name)
     assert default._autoflush is True
     seen = _executed(lambda session: session.get(Customer, 5, populate_existing=True))
-    assert seen.execution_options[statements._LOADING]._populate_existing is True
+    assert seen.execution_options[answering._LOADING]._populate_existing is True
     compiled: Any = seen.statement._compile_options
     assert compiled._only_load_props is None
     assert parts._compiles_plainly(compiled)

@@ -217,7 +217,7 @@ def test_the_one_shard_of_the_identity_chooser(made: Callable[..., Shards]) -> N
 
 
 def test_what_asks_several_shards(shards: Shards) -> None:
-    """Statements, and a get of a row that may be on either, are SQLAlchemy's business: the databases answer."""
+    """A statement without a key is the databases' business; of a get of a row that may be on either each shard is asked by itself."""
     with shards.maker() as session:
         assert {row.name for row in session.scalars(select(Customer))} == {UNSEEN}
     with shards.plain(bind=shards.engines["blue"]) as plain:
@@ -227,7 +227,13 @@ def test_what_asks_several_shards(shards: Shards) -> None:
         assert session.get_one(Customer, 3).name == "three"
     shards.change_unseen("again")
     with shards.maker() as session:
-        assert session.get_one(Customer, 3).name == "again"
+        assert session.get_one(Customer, 3).name == "three"
+    with shards.plain(bind=shards.engines["red"]) as plain:
+        plain.delete(plain.get_one(Customer, 1))
+        plain.add(Customer(id=4, email="four", name="four", status="red"))
+        plain.commit()
+    with shards.maker() as session:
+        assert [session.get_one(Customer, key).name for key in (1, 4)] == ["blue", "four"]
 
 
 @ON_SQLITE

@@ -5,13 +5,14 @@ from sqlalchemy.orm import Session
 from stockstore.stores.base import Store
 from stockstore_ext.sqlalchemy.caches import origin_engine
 from stockstore_ext.sqlalchemy.read_through.classes import Classes, named_classes
+from stockstore_ext.sqlalchemy.read_through.database import OwnDatabase, ShardDatabase
 from stockstore_ext.sqlalchemy.read_through.glance import Glance
 from stockstore_ext.sqlalchemy.read_through.identity import Identities, methods
 from stockstore_ext.sqlalchemy.read_through.list_kinds import ListKinds
 from stockstore_ext.sqlalchemy.read_through.remote import RemoteRows
 from stockstore_ext.sqlalchemy.read_through.seams import add_hook, remove_hook
 from stockstore_ext.sqlalchemy.read_through.serving import Serving
-from stockstore_ext.sqlalchemy.read_through.sharded import ShardReading
+from stockstore_ext.sqlalchemy.read_through.sharded import Shards
 from stockstore_ext.sqlalchemy.read_through.shortcut import Shortcut
 from stockstore_ext.sqlalchemy.read_through.statements import Statements
 from stockstore_ext.sqlalchemy.recording import Recording
@@ -34,12 +35,14 @@ class ReadThrough:
     def __init__(self, store: Store, recording: Recording, read_through: object) -> None:
         """Serve nobody yet."""
         classes = Classes(recording.tiers, named_classes(read_through))
-        self.serving = Serving(store, recording.tiers, classes, recording.may_fill, recording.through.invalidate)
+        tiers, invalidate = recording.tiers, recording.through.invalidate
+        self.serving = Serving(store, tiers, classes, OwnDatabase(tiers, recording, origin_engine(store)), invalidate)
+        shards = Shards(lambda token: Serving(store, tiers, classes, ShardDatabase(token, tiers, recording), invalidate))
         glance = Glance(recording)
         kinds = ListKinds(origin_engine(store))
-        remote = RemoteRows(recording.tiers, classes, glance, kinds)
-        self._identities = Identities(self.serving, glance, remote, ShardReading(recording.tiers, classes, recording))
-        self._statements = Statements(self.serving, Shortcut(recording.tiers, classes, glance, kinds), remote)
+        remote = RemoteRows(tiers, classes, glance, kinds)
+        self._identities = Identities(self.serving, glance, remote, shards)
+        self._statements = Statements(self.serving, Shortcut(tiers, classes, glance, kinds), remote, shards)
 
     def attach(self, cls: type[Session]) -> None:
         """Serve the sessions of a class."""

@@ -20,10 +20,11 @@ from stockstore_ext.sqlalchemy.read_through.glance import Glance
 from stockstore_ext.sqlalchemy.read_through.listeners import has_others
 from stockstore_ext.sqlalchemy.read_through.options import ASIDE, BYPASS, bypassed, is_refresh, is_served
 from stockstore_ext.sqlalchemy.read_through.quick import Hit
+from stockstore_ext.sqlalchemy.read_through.refresh import attached
 from stockstore_ext.sqlalchemy.read_through.remote import RemoteRows
 from stockstore_ext.sqlalchemy.read_through.seams import Seam
 from stockstore_ext.sqlalchemy.read_through.serving import Serving
-from stockstore_ext.sqlalchemy.read_through.sharded import ShardReading
+from stockstore_ext.sqlalchemy.read_through.sharded import Shards
 from stockstore_ext.sqlalchemy.session_events import is_origin
 from stockstore_ext.sqlalchemy.shards import Token, is_sharded
 
@@ -39,9 +40,9 @@ class Identities:
         hits: The short way to a hit, of classes for which there is one.
     """
 
-    def __init__(self, serving: Serving, glance: Glance, remote: RemoteRows, sharded: ShardReading) -> None:
+    def __init__(self, serving: Serving, glance: Glance, remote: RemoteRows, shards: Shards) -> None:
         """Read by what serves the hook's sessions."""
-        self._sharded = sharded
+        self._shards = shards
         self.hits: dict[type, Hit] = {}
         self._serving = serving
         self._remote = remote
@@ -77,7 +78,9 @@ class Identities:
         if _is_refused(session, options) or is_refresh(session, options):
             return None
         lookup = _lookup(mapper.class_, identity)
-        return None if lookup is None else self._sharded.find(session, mapper.class_, lookup, token)
+        # What is not found is counted by the statement.
+        rows = None if lookup is None else self._shards.serving(token).states(session, mapper.class_, [lookup], counted=False)
+        return attached(session, [rows[0]], token)[0] if rows and rows[0] is not None else None
 
     def _learn(self, session: Session, cls: type) -> None:
         plan = plan_of(cls)

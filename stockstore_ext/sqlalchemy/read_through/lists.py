@@ -7,19 +7,21 @@ from functools import partial
 from operator import itemgetter
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy import Connection, text
 from sqlalchemy.orm import Session
 
 from stockstore.coherence.protocol import Record, Writes
 from stockstore.coherence.reader import Reader
 from stockstore.errors import CodecError
 from stockstore.keys import IndexPlan, Key, ListLookup, Lookup, Native, has_other_identities_below, keys_of
-from stockstore.mapped import OWN_WRITE, MappedPlan, has_written, hides, plan_of
+from stockstore.mapped import OWN_WRITE, MappedPlan, plan_of, wrote
 from stockstore.mapped.selecting import hierarchy_of
 from stockstore.mapped.stored import keeps_list
 from stockstore.stores.lists import all_carry
 from stockstore.stores.members import Members
 from stockstore.stores.snapshots import RowSnapshot
+from stockstore.stores.tenants import reading_for_nobody
+from stockstore_ext.sqlalchemy.read_through.database import Database
 from stockstore_ext.sqlalchemy.read_through.loading import InexactError
 from stockstore_ext.sqlalchemy.read_through.remote import SeenList
 from stockstore_ext.sqlalchemy.scope import PINNING
@@ -40,25 +42,22 @@ class ListReading:
 
     Args:
         tiers: The caches, from the top down.
-        engine: The database that they are filled from; ``None`` where the store has none.
+        database: The database that they are of.
         read: Reads rows by their primary keys, as :class:`Serving` does.
-        may_fill: Whether what a session reads on a connection now may be kept.
         invalidate: Removes lists from the caches.
     """
 
     def __init__(
         self,
         tiers: Sequence[Any],
-        engine: Engine | None,
+        database: Database,
         read: ReadRows,
-        may_fill: Callable[[Session, Connection], bool],
         invalidate: Invalidate,
     ) -> None:
         """Look which tiers keep lists."""
         self._tiers = [lists for tier in tiers if (lists := getattr(tier, "lists", None)) is not None]
-        self._engine = engine
+        self._database = database
         self._read = read
-        self._may_fill = may_fill
         self._invalidate = invalidate
 
     def rows(
@@ -82,12 +81,12 @@ class ListReading:
 
     def bypasses(self, session: Session, cls: type) -> str:
         """Tell why a session reads all lists of a class from the database; ``""``: it need not."""
-        return OWN_WRITE if has_written(session, plan_of(cls).root, None) else hides(session, cls)
+        return OWN_WRITE if wrote(session, plan_of(cls).root, None) else self._database.hides(session, cls)
 
     def _may_serve(self, session: Session, cls: type, lookups: Sequence[ListLookup]) -> bool:
         if not self._tiers or has_other_identities_below(cls) or self.bypasses(session, cls):
             return False
-        dialect = (self._engine or session.get_bind(cls)).dialect
+        dialect = self._database.dialect(session, cls)
         return all(keeps_list(lookup.plan, lookup.values, dialect) for lookup in lookups)
 
     def _found(self, session: Session, owner: type, lists: Mapping[Record, ListLookup], seen: SeenList | None) -> Rows | None:
@@ -107,7 +106,7 @@ class ListReading:
         for record, kept in known.items():
             found = [row for key in kept.keys if (row := by_key[key]) is not None]
             if len(found) < len(kept.keys) or not all_carry(found, kept.lookup):
-                self._drop([kept.lookup])
+                self._drop(session, [kept.lookup])
                 return None
             fresh[record] = found
         return fresh
@@ -118,22 +117,23 @@ class ListReading:
         """Read lists with their rows, and leave these in ``fresh``."""
         del session  # as where rows are read
         lookups: Sequence[ListLookup] = keys
-        connection = owner.connection(bind_arguments={"mapper": inspect(cls)})
-        reason = self.bypasses(owner, cls)
-        if reason and reason != "snapshot":
-            raise InexactError
-        may_fill = not reason and self._may_fill(owner, connection)
-        levels = set[str]()
-        by_native = _by_native(connection, cls, lookups, levels)
-        if may_fill and not levels and connection.dialect.name == "postgresql":
-            levels.add(str(connection.execute(_LEVEL).scalar_one()))
+        with reading_for_nobody():  # the application may listen to what comes now
+            connection = self._database.connect(owner, cls)
+            reason = self.bypasses(owner, cls)
+            if reason and reason != "snapshot":
+                raise InexactError
+            may_fill = not reason and self._database.may_fill(owner, connection)
+            levels = set[str]()
+            by_native = _by_native(connection, cls, lookups, levels)
+            if may_fill and not levels and connection.dialect.name == "postgresql":
+                levels.add(str(connection.execute(_LEVEL).scalar_one()))
         shared = may_fill and levels.isdisjoint(PINNING)
         fresh.update((_record(lookup), [(row.plan, row.state) for row in by_native[lookup.native].rows]) for lookup in lookups)
         return [_members(lookup, by_native[lookup.native], shared=shared) for lookup in lookups]
 
     def _forget(self, session: Session, cls: type, lists: Mapping[Record, ListLookup]) -> None:
         """Remove from the caches lists and the rows that they have by now."""
-        connection, writes = session.connection(bind_arguments={"mapper": inspect(cls)}), Writes()
+        connection, writes = self._database.connect(session, cls), self._writes(session)
         for lookup in lists.values():
             writes.add_list(lookup)
         for rows in _by_native(connection, lookup.plan.owner, list(lists.values()), set()).values():
@@ -141,11 +141,14 @@ class ListReading:
                 writes.add(row.cls, row.key())
         self._invalidate(writes)
 
-    def _drop(self, lookups: Sequence[ListLookup]) -> None:
-        writes = Writes()
+    def _drop(self, session: Session, lookups: Sequence[ListLookup]) -> None:
+        writes = self._writes(session)
         for lookup in lookups:
             writes.add_list(lookup)
         self._invalidate(writes)
+
+    def _writes(self, session: Session) -> Writes:
+        return Writes(self._database.tenant(session, ""))
 
 
 def _record(lookup: ListLookup) -> Record:

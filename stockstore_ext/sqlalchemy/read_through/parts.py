@@ -4,6 +4,7 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
+from sqlalchemy.ext.horizontal_shard import set_shard_id
 from sqlalchemy.orm import Load
 from sqlalchemy.sql.operators import asc_op, desc_op
 
@@ -25,6 +26,10 @@ _HARMLESS: Final = frozenset(
         "_memoized_keys",
         "dialect_options",
         "selected_columns",
+        # What a query of a sharded session has besides, whose shard was chosen by now.
+        "_shard_id",
+        "execute_chooser",
+        "identity_chooser",
     )
 )
 """What a statement may consist of without another look."""
@@ -99,7 +104,10 @@ def _end_above(options: Sequence[Any], compile_options: Any) -> bool:
     """Whether loader options are about what was loaded before, of which this statement loads a relationship, and about nothing below it."""
     current = getattr(compile_options, "_current_path", None)
     path = () if current is None else current.path
-    return all(type(option) is Load and all(_ends(element, path) for element in option.context) for option in options)
+    return all(
+        type(option) is set_shard_id or (type(option) is Load and all(_ends(element, path) for element in option.context))
+        for option in options
+    )
 
 
 def _ends(element: Any, path: Sequence[Any]) -> bool:

@@ -5,10 +5,13 @@ from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any, Final
 
+from sqlalchemy.ext.horizontal_shard import set_shard_id
 from sqlalchemy.orm import Session
+from sqlalchemy.orm.attributes import instance_state
 from sqlalchemy.orm.state import InstanceState
 
 from stockstore.mapped import UNLOADED, MappedPlan
+from stockstore_ext.sqlalchemy.shards import Token
 
 _COMPLETING: Final = "stockstore.completing"
 _FILLED: Final = "stockstore.filled"
@@ -37,14 +40,26 @@ def refresh(state: "InstanceState[Any]", row: Row, names: Collection[str]) -> No
     _tell(state, names)
 
 
-def attached(session: Session, rows: Sequence[Row]) -> list[Any]:
+def attached(session: Session, rows: Sequence[Row], token: Token = None) -> list[Any]:
     """Give the instances of rows, and set what those lack that are in the session already: so does a SELECT that finds their rows."""
     plans = {plan for plan, _ in rows}
     if len(plans) == 1:
         plan = plans.pop()
-        return plan.attach_many(session, [values for _, values in rows], _completing(plan))
+        return plan.attach_many(session, [values for _, values in rows], _completing(plan), token)
     # One by one, so that events come in the order of the rows.
-    return [plan.attach_many(session, [values], _completing(plan))[0] for plan, values in rows]
+    return [plan.attach_many(session, [values], _completing(plan), token)[0] for plan, values in rows]
+
+
+def attached_on_shard(session: Session, rows: Sequence[Row], token: Token, options: tuple[set_shard_id, ...]) -> list[Any]:
+    """Do as :func:`attached`, and let loads from what is new here follow the options of the statement."""
+    if not options:
+        return attached(session, rows, token)
+    present = set(session.identity_map.all_states())
+    found = attached(session, rows, token)
+    for state in map(instance_state, found):
+        if state not in present:
+            state.load_options, state.load_path = options, state.mapper._path_registry
+    return found
 
 
 def primary_key(row: Row) -> tuple[Any, ...]:

@@ -4,28 +4,27 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeAlias
 
-from sqlalchemy import Connection, inspect
 from sqlalchemy.orm import Session
 
 from stockstore.coherence.protocol import Writes
 from stockstore.coherence.reader import Reader
 from stockstore.keys import ListLookup, Lookup, keys_of
-from stockstore.mapped import OWN_WRITE, TENANT, UNLOADED, MappedPlan, has_written, hides, plan_of
+from stockstore.mapped import OWN_WRITE, UNLOADED, MappedPlan, plan_of, wrote
 from stockstore.stores.base import Store
-from stockstore.stores.cache import CacheStore, identity_in, restore_all
+from stockstore.stores.cache import identity_in, restore_all
 from stockstore.stores.snapshots import RowSnapshot, Snapshot
 from stockstore.stores.tenants import reading_for, reading_for_nobody
-from stockstore_ext.sqlalchemy.caches import origin_engine
 from stockstore_ext.sqlalchemy.read_through.batches import MemoryBatches
 from stockstore_ext.sqlalchemy.read_through.classes import Classes
+from stockstore_ext.sqlalchemy.read_through.database import Database
 from stockstore_ext.sqlalchemy.read_through.exact import are_exact
 from stockstore_ext.sqlalchemy.read_through.glance import Glance
 from stockstore_ext.sqlalchemy.read_through.lists import ListReading
 from stockstore_ext.sqlalchemy.read_through.loading import InexactError, load
 from stockstore_ext.sqlalchemy.read_through.quick import Hit, compile_hit, memory_of
 from stockstore_ext.sqlalchemy.read_through.remote import SeenList, SeenTier
+from stockstore_ext.sqlalchemy.shards import is_sharded
 
-MayFill: TypeAlias = Callable[[Session, Connection], bool]
 Invalidate: TypeAlias = Callable[[Writes], None]
 Row: TypeAlias = tuple[MappedPlan, tuple[Any, ...]]
 
@@ -42,20 +41,20 @@ class Serving:
         store: The store that what is read past the caches is counted on.
         tiers: The caches, from the top down.
         classes: Which classes are served.
-        may_fill: Whether what a session reads on a connection now may be kept.
+        database: The database that sessions read.
         invalidate: Removes records from the caches.
     """
 
-    def __init__(self, store: Store, tiers: Sequence[Any], classes: Classes, may_fill: MayFill, invalidate: Invalidate) -> None:
+    def __init__(self, store: Store, tiers: Sequence[Any], classes: Classes, database: Database, invalidate: Invalidate) -> None:
         """Read nothing yet."""
         self._store = store
         self._tiers = tuple(tiers)
         self._memory = memory_of(self._tiers)
         self._classes = classes
         self._batches = MemoryBatches(tiers, classes)
-        self._may_fill = may_fill
+        self._database = database
         self._invalidate = invalidate
-        self._lists = ListReading(tiers, origin_engine(store), self.states, may_fill, invalidate)
+        self._lists = ListReading(tiers, database, self.states, invalidate)
 
     def refuses(self, session: Session, cls: type, *, reads: int = 0) -> str:
         """Tell why a session has to read all rows of a mapped class from the database; ``""``: it may be served.
@@ -66,8 +65,8 @@ class Serving:
         refused = self._classes.refuses(cls)
         if refused:
             return refused
-        reason = hides(session, cls)
-        return self._counted("" if self._tenant(session, reason) else reason, cls, reads)
+        reason = self._database.hides(session, cls)
+        return self._counted("" if self._database.tenant(session, reason) else reason, cls, reads)
 
     def refuses_class(self, cls: type) -> str:
         """Tell why no session is served a class; ``""``: sessions are."""
@@ -101,13 +100,20 @@ class Serving:
         return None if found is None else restore_all(found, session)
 
     def states(
-        self, session: Session, cls: type, lookups: Sequence[Lookup], *, refresh: bool = False, seen: SeenTier | None = None
+        self,
+        session: Session,
+        cls: type,
+        lookups: Sequence[Lookup],
+        *,
+        refresh: bool = False,
+        counted: bool = True,
+        seen: SeenTier | None = None,
     ) -> list[tuple[MappedPlan, tuple[Any, ...]] | None] | None:
         """Do as :meth:`find`, but give each row's plan and column state, ``UNLOADED`` where a column is deferred."""
-        quick = None if refresh or self._classes.refuses(cls) else self._batches.rows(session, cls, lookups)
+        quick = None if refresh or self._classes.refuses(cls) or is_sharded(session) else self._batches.rows(session, cls, lookups)
         if quick is not None:
             return [*quick]
-        found = self._read(session, cls, list(lookups), refresh, seen=seen)
+        found = self._read(session, cls, list(lookups), refresh, counted=counted, seen=seen)
         return None if found is None else [None if row is None else (row.plan, row.state) for row in found]
 
     def lists(
@@ -124,7 +130,8 @@ class Serving:
         """
         if self._classes.refuses(cls) or self._counted(self._lists.bypasses(session, cls), cls, len(lookups)):
             return None
-        found = self._lists.rows(session, cls, lookups, refresh=refresh, seen=seen)
+        with reading_for(self._database.reader(session, self._database.tenant(session, ""))):
+            found = self._lists.rows(session, cls, lookups, refresh=refresh, seen=seen)
         plans = {plan for rows in found or () for plan, _ in rows}
         if found is None or any(self._classes.refuses(plan.cls) for plan in plans):
             return None
@@ -152,11 +159,11 @@ class Serving:
         if self._classes.refuses(cls) or not are_exact(cls, lookups):
             return None
         reason = self._bypasses(session, cls, lookups)
-        tenant = self._tenant(session, reason)
+        tenant = self._database.tenant(session, reason)
         if tenant is None and self._counted(reason, cls, len(lookups) if counted else 0):
             return None
         try:
-            with reading_for(None if tenant is None else session):
+            with reading_for(self._database.reader(session, tenant)):
                 if refresh:
                     self._forget(session, cls, lookups, tenant)
                 tiers = self._tiers if seen is None else (seen, *self._tiers[1:])
@@ -176,17 +183,9 @@ class Serving:
     def _bypasses(self, session: Session, cls: type, lookups: Sequence[Lookup]) -> str:
         root = plan_of(cls).root
         # Whether any row of the root was written is asked first: of most sessions none was.
-        if has_written(session, root, None) and any(has_written(session, root, identity_in(cls, lookup)) for lookup in lookups):
+        if wrote(session, root, None) and any(wrote(session, root, identity_in(cls, lookup)) for lookup in lookups):
             return OWN_WRITE
-        return hides(session, cls)  # a subclass may have a bind of its own
-
-    def _tenant(self, session: Session, reason: str) -> str | None:
-        """Give the tenant in whose own part of every cache a session's rows are kept."""
-        if reason != TENANT:
-            return None
-        stores = [getattr(tier, "_store", None) for tier in self._tiers]
-        names = {store.tenant_of(session) if isinstance(store, CacheStore) else None for store in stores}
-        return names.pop() if len(names) == 1 else None
+        return self._database.hides(session, cls)  # a subclass may have a bind of its own
 
     def _forget(self, session: Session, cls: type, lookups: Sequence[Lookup], tenant: str | None) -> None:
         """Remove from the caches what lookups mean, which only the database tells of other keys than the identity."""
@@ -203,13 +202,13 @@ class Serving:
     def _fetch(self, owner: Session, cls: type, keys: Sequence[Any], *, session: Session | None = None) -> list[RowSnapshot | None]:
         del session  # the tiers were not given it: whether it may be served is decided once for all of them
         with reading_for_nobody():  # the application may listen to what comes now
-            connection = owner.connection(bind_arguments={"mapper": inspect(cls)})
+            connection = self._database.connect(owner, cls)
             # What was begun with the connection may have changed what it reads.
-            reason = hides(owner, cls)
-            may_fill = not reason or self._tenant(owner, reason) is not None
+            reason = self._database.hides(owner, cls)
+            may_fill = not reason or self._database.tenant(owner, reason) is not None
             if not may_fill and reason != "snapshot":
                 raise InexactError
-            shared = may_fill and self._may_fill(owner, connection)
+            shared = may_fill and self._database.may_fill(owner, connection)
             return load(connection, cls, list(map(keys_of(cls).lookup, keys)), shared=shared)
 
 

@@ -1,48 +1,29 @@
 # ruff: noqa: SLF001 - how a statement is executed has private names only
 """Answers the SELECT statements of a session that ask for rows by their keys."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import Result, Select, event
-from sqlalchemy.orm import FromStatement, Mapper, ORMExecuteState, Session
-from sqlalchemy.orm.context import QueryContext
+from sqlalchemy.ext.horizontal_shard import set_shard_id
+from sqlalchemy.orm import FromStatement, ORMExecuteState, Session
 from sqlalchemy.orm.state import InstanceState
 
-from stockstore.errors import CodecError
-from stockstore.keys import IndexPlan, Lookup, keys_of
+from stockstore.keys import IndexPlan
 from stockstore.mapped import plan_of
-from stockstore.mapped.hydrate import begin, has_changes
+from stockstore.mapped.hydrate import begin
+from stockstore_ext.sqlalchemy.read_through.answering import begin_as, firsts_of, identity_of, in_order, is_whole, loading_of, may_answer
 from stockstore_ext.sqlalchemy.read_through.batches import Batch
 from stockstore_ext.sqlalchemy.read_through.entities import entity_of
 from stockstore_ext.sqlalchemy.read_through.lists import lists_of
-from stockstore_ext.sqlalchemy.read_through.options import BYPASS, REFRESH, is_bypassed
-from stockstore_ext.sqlalchemy.read_through.refresh import Row, attached, has_all, primary_key, refresh
+from stockstore_ext.sqlalchemy.read_through.options import REFRESH, is_bypassed
+from stockstore_ext.sqlalchemy.read_through.refresh import Row, attached, attached_on_shard, has_all, refresh
 from stockstore_ext.sqlalchemy.read_through.remote import RemoteRows, Seen, SeenList
 from stockstore_ext.sqlalchemy.read_through.results import entity_result, paired_result
 from stockstore_ext.sqlalchemy.read_through.serving import Serving
 from stockstore_ext.sqlalchemy.read_through.shapes import Question, recognise
+from stockstore_ext.sqlalchemy.read_through.sharded import Shards
 from stockstore_ext.sqlalchemy.read_through.shortcut import Shortcut
-from stockstore_ext.sqlalchemy.session_events import is_origin
-
-_DEFAULT: Final = QueryContext.default_load_options
-_LOADING: Final = "_sa_orm_load_options"
-_OPTIONS: Final = frozenset(
-    (
-        _LOADING,
-        "_result_disable_adapt_to_context",
-        "autoflush",
-        "compiled_cache",
-        "prebuffer_rows",
-        "sa_top_level_orm_context",
-        "logging_token",
-        BYPASS,
-        REFRESH,
-    )
-)
-"""Execution options that leave the rows as they are."""
-_BINDS: Final = frozenset(("clause", "mapper"))
-_ODD: Final = ("_populate_existing", "_version_check", "_only_return_tuples", "_yield_per", "_is_user_refresh")
+from stockstore_ext.sqlalchemy.shards import Token, is_sharded
 
 
 class Statements:
@@ -53,11 +34,12 @@ class Statements:
     ``do_orm_execute`` is still to see is executed as it is, since that may change it.
     """
 
-    def __init__(self, serving: Serving, shortcut: Shortcut, remote: RemoteRows) -> None:
+    def __init__(self, serving: Serving, shortcut: Shortcut, remote: RemoteRows, shards: Shards) -> None:
         """Serve nobody yet."""
         self._serving = serving
         self._shortcut = shortcut
         self._remote = remote
+        self._shards = shards
 
     def hear(self, target: Any) -> None:
         """Answer the sessions of a Session class, sessionmaker or scoped_session, after all others that listen to them by now."""
@@ -70,35 +52,45 @@ class Statements:
 
     def answer(self, execution: ORMExecuteState) -> Result[Any] | None:
         """Give the result of a statement, ``None`` where it is to be executed as it is."""
-        loading = execution.execution_options.get(_LOADING, _DEFAULT)
-        statement: Any = execution.statement
-        if loading is not _DEFAULT and loading._refresh_state is not None:
-            return self._refreshed(execution, statement, loading)
+        if is_sharded(execution.session):
+            # SQLAlchemy's own listener asks the shards that the application chooses, one by one, of which the rest of the listeners hear.
+            execution._events_todo.append(self._answer_on_shard)
+            return None
+        return self._answer(execution, None)
+
+    def _answer_on_shard(self, execution: ORMExecuteState) -> Result[Any] | None:
+        token = execution.bind_arguments.get("shard_id")
+        return None if token is None else self._answer(execution, token)
+
+    def _answer(self, execution: ORMExecuteState, token: Token) -> Result[Any] | None:
+        loading, statement = loading_of(execution), execution.statement
+        if loading._refresh_state is not None:
+            return self._refreshed(execution, statement, loading, token)
         question = recognise(statement, execution.parameters, self._serving.refuses_class) if type(statement) is Select else None
-        if question is None or not _may_answer(execution, loading):
+        if question is None or not may_answer(execution, loading, token):
             return None
         if question.paired and loading._sa_top_level_orm_context is None:
             return None
-        return self._found(execution, loading, question)
+        return self._found(execution, loading, question, token)
 
     # -- rows -----------------------------------------------------------------------------------
 
-    def _found(self, execution: ORMExecuteState, loading: Any, question: Question) -> Result[Any] | None:
+    def _found(self, execution: ORMExecuteState, loading: Any, question: Question, token: Token) -> Result[Any] | None:
         session, anew = execution.session, bool(execution.execution_options.get(REFRESH))
-        seen = None if anew else self._seen(session, question)
-        rows = seen.rows if seen is not None else None if anew else self._shortcut.rows(session, question)
+        goes_long = anew or token is not None
+        seen = None if goes_long else self._seen(session, question)
+        rows = seen.rows if seen is not None else None if goes_long else self._shortcut.rows(session, question)
         if rows is None:
-            rows = self._read(execution, loading, question, anew, seen)
+            rows = self._read(execution, loading, question, token, anew, seen)
         else:
             begin(session, question.entity.mapper)
         if rows is None:
             return None
-        rows = _sorted(rows, question)
-        instances = attached(session, rows)
+        rows = in_order(rows, question)
+        instances = attached(session, rows) if token is None else attached_on_shard(session, rows, token, _passed_on(execution.statement))
         if not question.paired:
             return entity_result(question.entity, instances)
-        first = [_values_of(row, question.listed) for row in rows] if question.listed else map(primary_key, rows)
-        return paired_result(question.entity, list(zip(first, instances, strict=True)), question.listed)
+        return paired_result(question.entity, list(zip(firsts_of(rows, question), instances, strict=True)), question.listed)
 
     def _seen(self, session: Session, question: Question) -> Seen | SeenList | None:
         lookups = question.lookups
@@ -111,42 +103,38 @@ class Statements:
         )
 
     def _read(
-        self, execution: ORMExecuteState, loading: Any, question: Question, anew: bool, seen: Seen | SeenList | None
+        self, execution: ORMExecuteState, loading: Any, question: Question, token: Token, anew: bool, seen: Seen | SeenList | None
     ) -> list[Row] | None:
-        session, cls = execution.session, question.entity.cls
-        if self._serving.refuses(session, cls, reads=len(question.lookups)):
+        session, cls, serving = execution.session, question.entity.cls, self._serving_of(token)
+        if serving.refuses(session, cls, reads=len(question.lookups)):
             return None
-        _begin(execution, question.entity.mapper, loading)
+        begin_as(execution, question.entity.mapper, loading, token)
         if question.listed:
-            states = self._listed(session, question, anew, seen if isinstance(seen, SeenList) else None)
+            states = _listed(serving, session, question, anew, seen if isinstance(seen, SeenList) else None)
         else:
-            states = self._serving.states(session, cls, question.lookups, refresh=anew, seen=None if seen is None else seen.tier)
-        if states is not None:
+            states = serving.states(session, cls, question.lookups, refresh=anew, seen=None if seen is None else seen.tier)
+        if states is not None and token is None:
             self._shortcut.learn(session, cls)
             self._remote.learn(session, cls)
         return None if states is None else [row for row in states if row is not None]
 
-    def _listed(self, session: Session, question: Question, anew: bool, seen: SeenList | None) -> list[Row | None] | None:
-        plan = question.lookups[0].plan if question.lookups else None
-        if not isinstance(plan, IndexPlan):
-            return None
-        found = self._serving.lists(session, question.entity.cls, lists_of(plan, list(question.lookups)), refresh=anew, seen=seen)
-        return None if found is None else [row for rows in found for row in rows]
+    def _serving_of(self, token: Token) -> Serving:
+        return self._serving if token is None else self._shards.serving(token)
 
-    def _refreshed(self, execution: ORMExecuteState, statement: Any, loading: Any) -> Result[Any] | None:
+    def _refreshed(self, execution: ORMExecuteState, statement: Any, loading: Any, token: Token) -> Result[Any] | None:
         """Answer the refresh of an expired instance; one that the user asks for reads the database."""
         state: InstanceState[Any] = loading._refresh_state
         names = getattr(statement._compile_options, "_only_load_props", None)
-        if not names or type(statement) not in (Select, FromStatement) or not _may_answer(execution, loading) or not _is_whole(state):
+        if not names or type(statement) not in (Select, FromStatement) or not may_answer(execution, loading, token):
             return None
-        cls, session = state.class_, execution.session
-        if is_bypassed(session) or self._serving.refuses(session, cls) or not has_all(plan_of(cls), names):
+        cls, session, serving = state.class_, execution.session, self._serving_of(token)
+        if not is_whole(state, token) or is_bypassed(session) or serving.refuses(session, cls) or not has_all(plan_of(cls), names):
             return None
-        lookup = _identity(cls, state)
+        lookup = identity_of(cls, state)
         if lookup is None:
             return None
-        _begin(execution, state.mapper, loading)
-        found = self._serving.states(session, cls, [lookup])
+        begin_as(execution, state.mapper, loading, token)
+        found = serving.states(session, cls, [lookup])
         if found is None or (found[0] is not None and found[0][0].cls is not cls):
             return None
         if found[0] is not None:
@@ -154,69 +142,14 @@ class Statements:
         return entity_result(entity_of(state.mapper), [] if found[0] is None else [state.obj()])
 
 
-def _may_answer(execution: ORMExecuteState, loading: Any) -> bool:
-    options = execution.execution_options
-    return (
-        options.keys() <= _OPTIONS
-        and options.get(BYPASS) is not False
-        and execution.bind_arguments.keys() <= _BINDS
-        and (loading is _DEFAULT or (not any(getattr(loading, name, None) for name in _ODD) and loading._identity_token is None))
-        and len(execution._events_todo) == execution._starting_event_idx + 1
-        and not is_origin(execution.session)
-    )
+def _passed_on(statement: Any) -> tuple[set_shard_id, ...]:
+    """Give the options of a statement that loads from its instances follow."""
+    return tuple([option for option in statement._with_options if type(option) is set_shard_id and option.propagate_to_loaders])
 
 
-def _begin(execution: ORMExecuteState, mapper: Mapper[Any], loading: Any) -> None:
-    """Flush and begin as the statement would: by a later rollback, what it sets in instances expires."""
-    session = execution.session
-    if loading._autoflush and session.autoflush and has_changes(session):
-        session._autoflush()
-        # One flush may leave something to the next, which is not this statement's, should it be executed after all.
-        execution.update_execution_options(autoflush=False)
-    begin(session, mapper)
-
-
-def _is_whole(state: "InstanceState[Any]") -> bool:
-    """Whether the instance has a row, and was loaded without options, which a refresh follows too."""
-    return state.key is not None and state.identity_token is None and None not in state.key[1] and not state.load_options
-
-
-def _identity(cls: type, state: "InstanceState[Any]") -> Lookup | None:
-    """Give the lookup of an instance, ``None`` where its key cannot be one of a cache."""
-    key: Any = state.key
-    try:
-        return keys_of(cls).lookup(dict(zip(plan_of(cls).primary_key, key[1], strict=True)))
-    except CodecError:
+def _listed(serving: Serving, session: Session, question: Question, anew: bool, seen: SeenList | None) -> list[Row | None] | None:
+    plan = question.lookups[0].plan if question.lookups else None
+    if not isinstance(plan, IndexPlan):
         return None
-
-
-# -- instances ----------------------------------------------------------------------------------------
-
-
-def _sorted(rows: list[Row], question: Question) -> list[Row]:
-    if not question.order:
-        return rows if question.sorted else _by_primary_key(rows)
-    alike = len({plan for plan, _ in rows}) == 1
-    for name, descending in reversed(question.order):
-        rows.sort(key=_value_at(rows[0][0].attrs.index(name)) if alike else _value_of(name), reverse=descending)
-    return rows
-
-
-def _by_primary_key(rows: list[Row]) -> list[Row]:
-    try:
-        return sorted(rows, key=primary_key)
-    except TypeError:  # of values without an order, such as enums
-        return rows
-
-
-def _values_of(row: Row, names: Sequence[str]) -> tuple[Any, ...]:
-    plan, values = row
-    return tuple([values[plan.attrs.index(name)] for name in names])
-
-
-def _value_of(name: str) -> Callable[[Row], Any]:
-    return lambda row: row[1][row[0].attrs.index(name)]
-
-
-def _value_at(place: int) -> Callable[[Row], Any]:
-    return lambda row: row[1][place]
+    found = serving.lists(session, question.entity.cls, lists_of(plan, list(question.lookups)), refresh=anew, seen=seen)
+    return None if found is None else [row for rows in found for row in rows]
