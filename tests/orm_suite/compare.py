@@ -2,7 +2,7 @@
 
 A test may differ in nothing but the SQL that it counts or compares, and in what it hears of events and of ``get_bind``. Assertions about
 SQL do not end a test here, so a test that differs in them has found all its values right. Each test that differs is on the list: by the
-first statement that does, or by the assertion that fails.
+first statement that does, or by the assertion that fails. That a write gives its rows' keys back is the one way in which it may differ.
 """
 
 import difflib
@@ -18,10 +18,11 @@ from tests.orm_suite.run import Test, Tests
 SERVED: Final = "a read was served"
 REPLACED: Final = "a read was made by plain columns, to fill"
 ADDED: Final = "rows were read before the commit, or keys before a statement"
-WRITES: Final = "a write was made otherwise"
+RETURNED: Final = "a write gave its rows' keys back"
 _LONGEST: Final = 160
 _LISTS: Final = Path(__file__).parent / "listed"
 _ADDRESS: Final = re.compile(r"\b0x[0-9a-f]+\b")
+_RETURNING: Final = re.compile(r" RETURNING [^;]*")
 
 Entry = dict[str, str]
 """The ``reason``; the ``statement`` that differs, or the ``assertion`` that fails."""
@@ -88,11 +89,17 @@ def _changes(without: Mapping[str, Any], with_hook: Mapping[str, Any]) -> Iterat
 
 
 def _reason(changes: Sequence[str]) -> str:
-    reads = all(change[2:].startswith(("SELECT", "WITH")) for change in changes)
+    """Say why what the hook does may differ so; ``""`` where nothing that it does explains it."""
+    writes = [change for change in changes if not change[2:].startswith(("SELECT", "WITH"))]
+    if writes:
+        return RETURNED if _bare("-", writes) == _bare("+", writes) else ""
     signs = {change[0] for change in changes}
-    if not reads:
-        return WRITES
     return REPLACED if len(signs) > 1 else SERVED if "-" in signs else ADDED
+
+
+def _bare(sign: str, writes: Sequence[str]) -> list[str]:
+    """Give what was written without or with the hook, less what it was to give back."""
+    return [_RETURNING.sub("", write[2:]) for write in writes if write[0] == sign]
 
 
 def shortened(text: str) -> str:
@@ -105,7 +112,7 @@ def _judge(found: Entry | None, listed: Entry | None, test: Test) -> str:
     """Say what is wrong with how a test differs; ``""``: nothing."""
     if found is None:
         return "" if listed is None else f"is listed ({listed['reason']}), and has the same result"
-    if found == listed:
+    if found == listed and found["reason"]:
         return ""
     if "assertion" in found:
         return f"{test.outcome}: {found['assertion']}"
@@ -114,7 +121,7 @@ def _judge(found: Entry | None, listed: Entry | None, test: Test) -> str:
         if listed is None
         else f"is listed otherwise ({listed['reason']}: {listed.get('statement', listed.get('assertion'))})"
     )
-    return f"{told}; {found['reason']}: {found['statement']}"
+    return f"{told}; {found['reason'] or 'a write was made otherwise'}: {found['statement']}"
 
 
 # -- the lists --------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.orm_suite.compare import ADDED, REPLACED, SERVED, WRITES, compare, shortened
+from tests.orm_suite.compare import ADDED, REPLACED, RETURNED, SERVED, compare, shortened
 from tests.orm_suite.run import Test as Ran
 from tests.orm_suite.run import read_report
 
@@ -40,7 +40,7 @@ def test_same_result() -> None:
         (["SELECT 1", "SELECT 2"], ["SELECT 2"], SERVED, "- SELECT 1"),
         (["SELECT 1 AS a"], ["SELECT 1"], REPLACED, "- SELECT 1 AS a"),
         (["UPDATE x"], ["UPDATE x", "SELECT 1"], ADDED, "+ SELECT 1"),
-        (["UPDATE x"], [], WRITES, "- UPDATE x"),
+        (["UPDATE x"], ["UPDATE x RETURNING id"], RETURNED, "- UPDATE x"),
     ],
 )
 def test_counted_statements(without: list[str], with_hook: list[str], reason: str, statement: str) -> None:
@@ -53,6 +53,17 @@ def test_counted_statements(without: list[str], with_hook: list[str], reason: st
     assert wrong == f"is not listed; {reason}: {statement}"
     _, wrong = judged(one, other, reason=reason, statement="- SELECT 3")
     assert "is listed otherwise" in str(wrong)
+
+
+@pytest.mark.parametrize("with_hook", [[], ["UPDATE y RETURNING id"], ["UPDATE x", "DELETE x"]])
+def test_write_made_otherwise(with_hook: list[str]) -> None:
+    """It is wrong, listed or not."""
+    one, other = passed("UPDATE x"), passed(*with_hook, error="desired statement count does not match")
+    found, wrong = judged(one, other)
+    assert found is not None
+    assert found["reason"] == ""
+    assert "is not listed; a write was made otherwise: " in str(wrong)
+    assert "a write was made otherwise: " in str(judged(one, other, **found)[1])
 
 
 def test_value_that_differs() -> None:
