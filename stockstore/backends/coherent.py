@@ -166,6 +166,10 @@ class CoherentBackend(Backend):
         """Say why the server may lose markers, and what to do about it; ``None`` where it keeps them. May ask the server."""
         return None
 
+    def telling_loss(self) -> str | None:
+        """Say why memory in other processes is not told of what is written here, where it should be; ``None`` elsewhere. May ask the server."""
+        return None
+
     def set_many(self, items: Sequence[Item]) -> None:
         """Put whole cells in any case, as :meth:`put_many` does with aliases."""
         self.put_many((), items)

@@ -1,5 +1,6 @@
 """Redis as a backend."""
 
+import logging
 import re
 import secrets
 import struct
@@ -31,6 +32,9 @@ _LEASED = frozenset({bytes, int, type(None)})
 _NONE_GRANTED: frozenset[int] = frozenset()
 _LEASE_SECONDS = b"%d" % LEASE_SECONDS
 _LONGEST = 2**32 - 1  # seconds, 136 years: what fits into four bytes
+NOTHING = b"0\n\n~:"
+"""A message without a number, of a namespace that nobody has."""
+_log = logging.getLogger(__name__)
 _GENERATION_SECONDS = b"%d" % (30 * 24 * 3600)
 
 
@@ -75,6 +79,7 @@ class RedisBackend(CoherentBackend):
         refuse_text(self._client)
         self._scattered = isinstance(ready, RedisCluster)
         self._channel = channel_name(self._client)
+        self._refusal_said = False
 
     @property
     def client(self) -> "redis.Redis":
@@ -147,7 +152,8 @@ class RedisBackend(CoherentBackend):
     def put_many(self, items: Sequence[Item], aliases: Sequence[Item] = ()) -> None:
         """Put values in one round trip for each thousand."""
         with self._errors():
-            self._run(PUT, lambda part, life: [*_cells(part, life), *self._told()], items, aliases)
+            for _, answer in self._run(PUT, lambda part, life: [*_cells(part, life), *self._told()], items, aliases):
+                self._untold(answer)
 
     def mark_many(
         self, keys: Sequence[str], ticket: bytes, shared: Sequence[str] = (), generations: Sequence[str] = ()
@@ -162,7 +168,7 @@ class RedisBackend(CoherentBackend):
         with self._errors():
             # On a cluster some may be looked at before others are marked: what matters is that the rows are locked by now.
             for names, answer in self._run(MARK, arguments, _bare([*keys, *shared]), _bare(generations)):
-                found = checked_cells(answer)
+                found = checked_cells(self._untold(answer))
                 cells.update(zip(names[len(names) - len(found) :], found, strict=True))
         tokens = {key: generation_of(cell) for key, cell in cells.items() if key not in {*keys, *shared}}
         return {key: token for key, token in tokens.items() if token is not None}
@@ -266,8 +272,29 @@ class RedisBackend(CoherentBackend):
     def _told(self) -> list[bytes]:
         return [writing.get(), self._channel]
 
+    def _untold(self, answer: Any) -> Any:
+        """Give a script's answer without what it says of a message that was refused, which is said once."""
+        if type(answer) is not list or not answer or type(answer[0]) is not list:
+            return answer
+        found, refusal = answer
+        if not self._refusal_said:
+            self._refusal_said = True
+            _log.warning("%r: %s", self, _silence(refusal.decode("utf-8", "replace"), self._channel))
+        return found
+
+    def telling_loss(self) -> str | None:
+        """Say why the memory of other processes is not told of what is written here; the server is asked."""
+        try:
+            with self._errors():
+                self._exchange.publish(self._channel, NOTHING)
+        except CacheUnreachable as error:
+            refusal = error.__cause__
+            return _silence(str(refusal), self._channel) if isinstance(refusal, redis.exceptions.NoPermissionError) else None
+        return None
+
     def _count(self, step: Script, arguments: Arguments, *batches: Sequence[Item]) -> int:
-        answers = [answer for _, answer in self._run(step, arguments, *batches)]
+        answers = [self._untold(answer) for _, answer in self._run(step, arguments, *batches)]
+        answers = [answer[0] if type(answer) is list and answer else answer for answer in answers]
         if any(type(answer) is not int for answer in answers):
             raise ValueError(f"it answered {str(answers)[:80]!r} for a number")
         return sum(answers)
@@ -343,6 +370,14 @@ def _worst_policy(facts: Mapping[str, Any]) -> str | None:
         return str(facts["maxmemory_policy"])
     policies = [str(node["maxmemory_policy"]) for node in facts.values() if isinstance(node, dict) and "maxmemory_policy" in node]
     return max(policies, key=lambda policy: policy.startswith("allkeys"), default=None)
+
+
+def _silence(refusal: str, channel: bytes) -> str:
+    """Say what a refusal to publish means; where the message could be counted, the others empty their memory instead."""
+    return (
+        f"its user may not publish on {channel.decode()!r} ({refusal}), so that memory in other processes is not told of what is written "
+        "here, and may show what is old; allow it PUBLISH and INCR, &stockstore* and ~stockstore~*"
+    )
 
 
 def _literally(prefix: str) -> str:

@@ -76,10 +76,18 @@ class OnAwaitedServer:
 
     def memory_facts(self) -> Mapping[str, Any]:
         """Give what the server tells of its memory, on a connection of its own: it may be asked where the client's loop is not."""
-        if getattr(self._client.connection_pool, "sentinel_manager", None) is not None and not in_greenlet():
+        if self._is_found_by_loop():
             return {}
-        found = _POLICY.search(run_apart(lambda: await_only(self._ask_apart("INFO", "memory"))))
+        found = _POLICY.search(bytes(run_apart(lambda: await_only(self._ask_apart("INFO", "memory")))))
         return {"maxmemory_policy": found[1].decode()} if found else {}
+
+    def publish(self, channel: bytes, message: bytes) -> None:
+        """Publish a message, in the same way."""
+        if not self._is_found_by_loop():
+            run_apart(lambda: await_only(self._ask_apart("PUBLISH", channel, message)))
+
+    def _is_found_by_loop(self) -> bool:
+        return getattr(self._client.connection_pool, "sentinel_manager", None) is not None and not in_greenlet()
 
     def drop_idle(self) -> None:
         """Do nothing: a connection whose use was interrupted is closed before it goes back."""
@@ -131,15 +139,14 @@ class OnAwaitedServer:
         except redis.exceptions.NoScriptError:
             return await _ask(connection, "EVAL", script.text, *rest)
 
-    async def _ask_apart(self, *command: str) -> bytes:
+    async def _ask_apart(self, *command: str | bytes) -> Any:
         pool: Any = self._client.connection_pool
         connection = pool.make_connection()
         try:
             await connection.connect()
-            answer = await _ask(connection, *command)
+            return await _ask(connection, *command)
         finally:
             await connection.disconnect(nowait=True)
-        return bytes(answer)
 
 
 async def _get(keys: Sequence[str], connection: Any, life: AwaitedLife) -> Found:

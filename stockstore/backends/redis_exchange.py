@@ -71,6 +71,9 @@ class Exchange(Protocol):
     def memory_facts(self) -> Mapping[str, Any]:
         """Give what the server, or each node, tells of its memory."""
 
+    def publish(self, channel: bytes, message: bytes) -> None:
+        """Publish a message, past all scripts."""
+
     def drop_idle(self) -> None:
         """Close the connections that are not in use now, where one may have an answer still to come."""
 
@@ -99,6 +102,10 @@ class OnClient:
         """Give what the server, or each node, tells of its memory."""
         facts: Mapping[str, Any] = self._client.info("memory")
         return facts
+
+    def publish(self, channel: bytes, message: bytes) -> None:
+        """Publish a message, past all scripts."""
+        self._client.publish(channel, message)
 
     def drop_idle(self) -> None:
         """Close the connections that are not in use now."""

@@ -84,15 +84,17 @@ end
 
 # What memory in other processes is told of. The last argument names the channel, and the key by which its messages are numbered;
 # an empty one tells nobody, and on a cluster, where that key would be another node's, messages have no numbers. A server that refuses
-# it still does the step: who listens meets the gap, or hears nothing and knows it.
+# to publish still does the step, and says so: who listens meets the gap, if the message was at least counted.
 _PUBLISH = """
+local refused = false
 local function publish(ticket, count)
     local channel = ARGV[#ARGV]
     if channel == '' or count < 1 then return end
     local number = string.find(channel, '~', 1, true) and redis.pcall('INCR', channel)
     if type(number) ~= 'number' then number = 0 end
     local texts = table.concat(KEYS, ' ', 1, count)
-    redis.pcall('PUBLISH', channel, string.format('%.0f', number) .. '\\n' .. ticket .. '\\n' .. texts)
+    local told = redis.pcall('PUBLISH', channel, string.format('%.0f', number) .. '\\n' .. ticket .. '\\n' .. texts)
+    refused = type(told) == 'table' and told.err
 end
 """
 
@@ -181,6 +183,7 @@ for i = 1, #KEYS do
     end
 end
 publish(ARGV[#ARGV - 1], count)
+return refused
 """
 
 # A server that is full refuses a script's first write, but neither a delete nor what follows one: that way the markers of
@@ -215,7 +218,7 @@ for i, cell in ipairs(generations) do
         generations[i] = not failed(pcall('SETEX', KEYS[marked + i], ARGV[4], made)) and made
     end
 end
-return generations
+return refused and {generations, refused} or generations
 """
 
 # As with puts, the value is put first, and what stood there put back where the marker was not the sole one. A value
@@ -253,7 +256,7 @@ for i = marked + 1, #KEYS do
     pcall('SETEX', KEYS[i], seconds(at), ARGV[at + 5])
 end
 if committed and held < marked then publish(ticket, marked) end
-return held
+return refused and {{held}, refused} or held
 """
 
 _INVALIDATE = """
@@ -267,12 +270,12 @@ for i, cell in ipairs(call('MGET', unpack(KEYS))) do
     end
 end
 publish(ARGV[#ARGV - 1], #KEYS)
-return gone
+return refused and {{gone}, refused} or gone
 """
 
 _TELL = """
 publish(ARGV[#ARGV - 1], #KEYS)
-return 1
+return refused and {{1}, refused} or 1
 """
 
 

@@ -81,7 +81,10 @@ class BackendTier:
         """Note nothing: it is asked itself."""
 
     def standing(self) -> Standing:
-        """Tell whether the server keeps markers; asks it."""
+        """Tell whether the server keeps markers, and lets others be told of them; asks it."""
+        silence = self._backend.telling_loss()
+        if silence is not None:
+            return Standing("weak", silence)
         loss = self._backend.marker_loss()
         if loss is None:
             return Standing("strict", "its server keeps markers until they are released")
