@@ -31,7 +31,6 @@ from stockstore.cells import VALUE
 _ABSENT = b"EN"
 _PRESENT = b"HD f%d c" % UNMARKED
 _MARKER = b"HD f%d c" % MARKED
-_THERE = (_PRESENT, _MARKER)
 
 
 class Written(NamedTuple):
@@ -130,28 +129,29 @@ def _glance_steps(connection: Connection, keys: Sequence[str], known: dict[str, 
 
 def _uniques(keys: Sequence[str], lines: Sequence[bytes]) -> dict[str, bytes]:
     skip = len(_PRESENT)
-    uniques = {
-        key: line[skip:] if line.startswith(_PRESENT) else b""
-        for key, line in zip(keys, lines, strict=True)
-        if not line.startswith(_MARKER)
-    }
-    if strange := next((line for line in lines if line != _ABSENT and not line.startswith(_THERE)), None):
-        raise MemcacheUnknownError(f"it answered {strange[:80]!r} to a meta get; memcached 1.6 or later is needed")
+    uniques: dict[str, bytes] = {}
+    for key, line in zip(keys, lines, strict=True):
+        if line.startswith(_PRESENT):
+            uniques[key] = line[skip:]
+        elif line == _ABSENT:
+            uniques[key] = b""
+        elif not line.startswith(_MARKER):
+            raise MemcacheUnknownError(f"it answered {line[:80]!r} to a meta get; memcached 1.6 or later is needed")
     return uniques
 
 
 def _swaps(values: Mapping[str, Item], uniques: Mapping[str, bytes], stamps: Mapping[str, bytes]) -> list[bytes]:
     items = [values[key] for key in uniques]
-    expiries = {lifetime: expiry(lifetime) for _, _, lifetime in items}
+    expiries = {lifetime: expiry(lifetime) for lifetime in {item[2] for item in items}}
     begins = {head: VALUE + stamp for head, stamp in stamps.items()}
     return [
-        swap(key, unique, begins[head] + body, expiries[lifetime])
+        swap(key, unique, body, expiries[lifetime], begin=begins[head])
         for (key, body, lifetime), unique, head in zip(items, uniques.values(), heads_of(uniques), strict=True)
     ]
 
 
 def _sets(items: Sequence[Item], heads: Sequence[str], stamps: Mapping[str, bytes]) -> bytes:
-    expiries = {lifetime: expiry(lifetime) for _, _, lifetime in items}
+    expiries = {lifetime: expiry(lifetime) for lifetime in {item[2] for item in items}}
     begins = {head: RAW + stamp for head, stamp in stamps.items()}
     sets = [put(b"set", key, begins[head] + cell, expiries[lifetime]) for (key, cell, lifetime), head in zip(items, heads, strict=True)]
     return b"".join(sets)

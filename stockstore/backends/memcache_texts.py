@@ -32,7 +32,8 @@ def gets(keys: Iterable[str]) -> bytes:
 
 def glance(keys: Iterable[str]) -> bytes:
     """Ask for the flags, and for what a later ``cas`` has to name, without the values."""
-    return "".join([f"mg {key} f c\r\n" for key in keys]).encode()
+    joined = " f c\r\nmg ".join(keys)
+    return f"mg {joined} f c\r\n".encode() if joined else b""
 
 
 def delete(keys: Iterable[str]) -> bytes:
@@ -45,11 +46,11 @@ def put(verb: bytes, key: str, wire: bytes, expires: int, flags: int = UNMARKED)
     return b"%b %b %d %d %d\r\n%b\r\n" % (verb, key.encode(), flags, expires, len(wire), wire)
 
 
-def swap(key: str, unique: bytes, wire: bytes, expires: int, flags: int = UNMARKED) -> bytes:
-    """Store in place of what was read; where nothing was, add."""
+def swap(key: str, unique: bytes, wire: bytes, expires: int, flags: int = UNMARKED, *, begin: bytes = b"") -> bytes:
+    """Store in place of what was read, after what all begin with; where nothing was, add."""
     if not unique:
-        return put(b"add", key, wire, expires, flags)
-    return b"cas %b %d %d %d %b\r\n%b\r\n" % (key.encode(), flags, expires, len(wire), unique, wire)
+        return put(b"add", key, begin + wire, expires, flags)
+    return b"cas %b %d %d %d %b\r\n%b%b\r\n" % (key.encode(), flags, expires, len(begin) + len(wire), unique, begin, wire)
 
 
 def remove(key: str, unique: bytes) -> bytes:
