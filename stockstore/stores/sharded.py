@@ -181,9 +181,12 @@ class ShardedStore(Store):
                 self._shards[shard].batch_delete(snapshot.cls, [snapshot.former])
 
     def _former_shards(self, snapshot: Snapshot) -> list[int]:
-        lookup = keys_of(snapshot.cls).lookup(snapshot.former)
-        former = self.sharding.of_record(snapshot.cls, lookup.plan, lookup.values)
+        former = self._former_shard(snapshot)
         return [] if former is None or former == self.sharding.of_object(snapshot) else [former]
+
+    def _former_shard(self, snapshot: Snapshot) -> int | None:
+        lookup = keys_of(snapshot.cls).lookup(snapshot.former)
+        return self.sharding.of_record(snapshot.cls, lookup.plan, lookup.values)
 
     def batch_fill(self, snapshots: Sequence[Snapshot]) -> None:
         """Store what another tier gave, each on its shard."""
@@ -218,8 +221,7 @@ class ShardedStore(Store):
     def _shard_to_delete_from(self, snapshot: Snapshot) -> int | None:
         if snapshot.former is None:
             return self.sharding.of_object(snapshot)
-        lookup = keys_of(snapshot.cls).lookup(snapshot.former)
-        former = self.sharding.of_record(snapshot.cls, lookup.plan, lookup.values)
+        former = self._former_shard(snapshot)
         # A cache may have it by its new key as well.
         return former if self._are_origins or former == self.sharding.of_object(snapshot) else None
 
