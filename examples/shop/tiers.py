@@ -13,7 +13,19 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from examples.shop.models import Base, Customer
-from stockstore import ChainedStore, MemcacheStore, OriginError, ProcessMemoryStore, RedisStore, SqlAlchemyStore, StockstoreError, Store
+from stockstore import (
+    ChainedStore,
+    ConfigurationError,
+    MemcacheStore,
+    OriginError,
+    ProcessMemoryStore,
+    RedisStore,
+    SqlAlchemyStore,
+    StockstoreError,
+    Store,
+)
+from stockstore.evidence.aside import is_private
+from stockstore.mapped.shown import shown
 
 NAMES = {"postgresql": "PostgreSQL", "sqlite": "SQLite", "mysql": "MySQL", "mariadb": "MariaDB"}
 LIFETIME = 600
@@ -64,12 +76,24 @@ def opened(redis: str | None, memcached: str | None, database: str | None) -> It
         remote = places.stores()
         for store in remote.values():
             stack.callback(store.close)
-        origin = stack.enter_context(SqlAlchemyStore(database))
+        origin = SqlAlchemyStore(database)
+        refuse_unshared(origin.engine)
+        stack.enter_context(origin)
         for store in remote.values():
             store.contains(Customer, 0)
             stack.callback(quietly, store.clear)
         stack.enter_context(tables(origin.engine))
         yield Tiers(ProcessMemoryStore(), remote, origin, places)
+
+
+def refuse_unshared(engine: Engine) -> None:
+    """The demo starts processes that open the same database, and calls it without an event loop."""
+    if engine.dialect.is_async:
+        raise ConfigurationError(f"the demo needs a blocking driver, not that of {shown(engine.url)}; write e.g. postgresql+psycopg://")
+    if is_private(engine):
+        raise ConfigurationError(
+            f"the demo's other processes do not see {shown(engine.url)}, which is in memory; name a file, e.g. sqlite:///shop.db"
+        )
 
 
 @contextmanager
@@ -81,8 +105,9 @@ def tables(engine: Engine) -> Iterator[None]:
         Base.metadata.create_all(engine)
     except SQLAlchemyError as error:
         reason = str(getattr(error, "orig", None) or error).strip().split("\n", 1)[0]
-        where = engine.url.render_as_string(hide_password=True)
-        raise OriginError(f"the database {where} cannot be used: {reason}; check the URL, the server and what its user may do") from error
+        raise OriginError(
+            f"the database {shown(engine.url)} cannot be used: {reason}; check the URL, the server and what its user may do"
+        ) from error
     try:
         yield
     finally:
