@@ -7,13 +7,16 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, cast
 
 from stockstore.backends.base import IO
-from stockstore.errors import ConfigurationError, NonUniqueKeyError, NotKeyedError, OriginError
+from stockstore.errors import ConfigurationError, OriginError
 from stockstore.instrumentation import Stats
 from stockstore.keys import Key, ListLookup, Lookup, keys_of
 from stockstore.stores.arguments import keys_in, objects_of
 from stockstore.stores.base import Store
 from stockstore.stores.cache import restore_all
+from stockstore.stores.members import Members
 from stockstore.stores.outcome import BeforeCommit, Outcome
+from stockstore.stores.shard_parts import each, joined, one_of
+from stockstore.stores.shard_reading import ShardReading
 from stockstore.stores.sharding import ShardBy, Sharding
 from stockstore.stores.snapshots import Snapshot, snapshot_of
 
@@ -63,10 +66,11 @@ class ShardedStore(Store):
             raise ConfigurationError(f"shard_by is a callable of a class and a dict of values, not {shard_by!r}")
         self._named = _named(stores)
         self._shards = tuple(self._named.values())
-        self._are_origins = _one_of({shard.is_origin for shard in self._shards}, "some of them are databases and others are caches")
-        self._io: IO = _one_of({shard.io for shard in self._shards} - {"either"} or {"either"}, "some are for asyncio and others block")
+        self._are_origins = one_of({shard.is_origin for shard in self._shards}, "some of them are databases and others are caches")
+        self._io: IO = one_of({shard.io for shard in self._shards} - {"either"} or {"either"}, "some are for asyncio and others block")
         self._by_position = not isinstance(stores, Mapping)
         self.sharding = Sharding(list(self._named), shard_by)
+        self._reading = ShardReading(self, self._shards, self.sharding, are_origins=self._are_origins)
 
     @property
     def shards(self) -> tuple[Store, ...]:
@@ -85,63 +89,23 @@ class ShardedStore(Store):
         Raises:
             NonUniqueKeyError: Two databases have a row of one key.
         """
-        found: list[Snapshot | None] = [None] * len(keys)
-        lookups, missed = self._lookups(cls, keys), 0
-        for shard, places in self._asked(cls, lookups).items():
-            # Two caches may have an object of a key that has moved: one of these is not what it is looked at for.
-            asked = places if self._are_origins else [at for at in places if found[at] is None]
-            rows = self._shards[shard].batch_fetch(cls, [keys[at] for at in asked], session=session) if asked else []
-            missed += rows.count(None)
-            for at, row in zip(asked, rows, strict=True):
-                if row is not None and self._belongs(row, shard):
-                    if found[at] is not None:
-                        raise NonUniqueKeyError(
-                            f"{keys_of(cls).name} {keys[at]!r} is on several shards of {self!r}, the last of which is {shard}"
-                        )
-                    found[at] = row
-        self.sharding.repeat(missed - found.count(None))
-        return found
+        return self._reading.fetch(cls, keys, session)
 
     def batch_list(self, cls: type, lookups: Sequence[ListLookup], *, session: "Session | None" = None) -> list[list[Snapshot]]:
         """Give the rows of lists, each ordered by its primary keys: where they are on several shards, as Python orders these."""
-        found: list[list[list[Snapshot]]] = [[] for _ in lookups]
-        for shard, places in self._grouped([self.sharding.of_list(cls, lookup) for lookup in lookups]).items():
-            rows = self._shards[shard].batch_list(cls, [lookups[at] for at in places], session=session)
-            for at, part in zip(places, rows, strict=True):
-                found[at].append([row for row in part if self._belongs(row, shard)])
-        return [_merged(parts) for parts in found]
+        return self._reading.lists(cls, lookups, session)
+
+    def batch_members(self, cls: type, keys: Sequence[ListLookup], *, session: "Session | None" = None) -> list[Members | None]:
+        """Give the primary keys of lists that :meth:`keeps_list` says caches may keep, in the order of ``batch_list``."""
+        return self._reading.members(cls, keys, session)
+
+    def keeps_list(self, lookup: ListLookup) -> bool:
+        """Whether caches may keep a list: each database that may have its rows tells its values apart as Python does."""
+        return self._reading.keeps_list(lookup)
 
     def known(self, cls: type, lookups: Sequence[Lookup]) -> list[Snapshot]:
         """Give what is there under some keys, without counting that as reads."""
-        parts = self._asked(cls, lookups).items()
-        return [
-            row
-            for at, places in parts
-            for row in self._shards[at].known(cls, [lookups[place] for place in places])
-            if self._belongs(row, at)
-        ]
-
-    def _lookups(self, cls: type, keys: Sequence[Key]) -> list[Lookup]:
-        compiled = keys_of(cls)
-        return [compiled.lookup(key) for key in keys]
-
-    def _asked(self, cls: type, lookups: Sequence[Lookup]) -> dict[int, list[int]]:
-        """Give the shards that are to be asked, each for the lookups at some places."""
-        return self._grouped([self.sharding.of_lookup(cls, lookup) for lookup in lookups])
-
-    def _grouped(self, shards: Sequence[int | None]) -> dict[int, list[int]]:
-        groups: dict[int, list[int]] = {}
-        for at, shard in enumerate(shards):
-            for one in range(len(self._shards)) if shard is None else (shard,):
-                groups.setdefault(one, []).append(at)
-        return dict(sorted(groups.items()))
-
-    def _belongs(self, row: Snapshot, shard: int) -> bool:
-        """Whether a shard is that of an object that it has: one that was left behind when shards were added is not kept true."""
-        try:
-            return self.sharding.of_object(row) == shard
-        except NotKeyedError:
-            return False
+        return self._reading.known(cls, lookups)
 
     # -- writing --------------------------------------------------------------------------------
 
@@ -161,38 +125,32 @@ class ShardedStore(Store):
             OriginError: A row would have to move from one database to another; nothing was stored then.
         """
         snapshots = [snapshot_of(obj) for obj in objects]
-        groups = self._grouped([self.sharding.of_object(snapshot) for snapshot in snapshots])
+        groups = self._reading.grouped([self.sharding.of_object(snapshot) for snapshot in snapshots])
         self._leave_former(snapshots)
-        parts = _each([partial(store, self._shards[shard], [objects[at] for at in places]) for shard, places in groups.items()])
+        parts = each([partial(store, self._shards[shard], [objects[at] for at in places]) for shard, places in groups.items()])
         stored = {
             at: row for places, part in zip(groups.values(), parts, strict=True) for at, row in zip(places, part.snapshots, strict=True)
         }
-        return _joined(parts, [stored[at] for at in range(len(objects))])
+        return joined(parts, [stored[at] for at in range(len(objects))])
 
     def _leave_former(self, snapshots: Sequence[Snapshot]) -> None:
         """Remove from its former shard what has another primary key now."""
         for snapshot in snapshots:
-            for shard in self._former_shards(snapshot) if snapshot.former is not None else ():
-                if self._are_origins:
-                    raise OriginError(
-                        f"the primary key of a {keys_of(snapshot.cls).name} was changed from {snapshot.former} to {snapshot.key()}, which is on "
-                        f"another shard of {self!r}; put a new object instead, and delete the old one"
-                    )
-                self._shards[shard].batch_delete(snapshot.cls, [snapshot.former])
-
-    def _former_shards(self, snapshot: Snapshot) -> list[int]:
-        former = self._former_shard(snapshot)
-        return [] if former is None or former == self.sharding.of_object(snapshot) else [former]
-
-    def _former_shard(self, snapshot: Snapshot) -> int | None:
-        lookup = keys_of(snapshot.cls).lookup(snapshot.former)
-        return self.sharding.of_record(snapshot.cls, lookup.plan, lookup.values)
+            former = self.sharding.of_former(snapshot)
+            if former is None or snapshot.former is None or former == self.sharding.of_object(snapshot):
+                continue
+            if self._are_origins:
+                raise OriginError(
+                    f"the primary key of a {keys_of(snapshot.cls).name} was changed from {snapshot.former} to {snapshot.key()}, which is on "
+                    f"another shard of {self!r}; put a new object instead, and delete the old one"
+                )
+            self._shards[former].batch_delete(snapshot.cls, [snapshot.former])
 
     def batch_fill(self, snapshots: Sequence[Snapshot]) -> None:
         """Store what another tier gave, each on its shard."""
         self._leave_former(snapshots)
-        groups = self._grouped([self.sharding.of_object(snapshot) for snapshot in snapshots])
-        _each([partial(self._shards[shard].batch_fill, [snapshots[at] for at in places]) for shard, places in groups.items()])
+        groups = self._reading.grouped([self.sharding.of_object(snapshot) for snapshot in snapshots])
+        each([partial(self._shards[shard].batch_fill, [snapshots[at] for at in places]) for shard, places in groups.items()])
 
     def batch_delete(self, targets: Iterable[object] | type, keys: Iterable[Key] | None = None) -> int:
         """Delete objects, or a class's objects by their keys, and give how many there were; one call to each shard."""
@@ -206,33 +164,33 @@ class ShardedStore(Store):
 
     def erase_parts(self, targets: Iterable[object] | type, keys: Iterable[Key] | None, erase: Erase) -> Outcome:
         """Have each shard delete its part."""
-        parts = _each([partial(erase, self._shards[shard], *part) for shard, part in self._parts(targets, keys).items()])
-        return _joined(parts, [])
+        parts = each([partial(erase, self._shards[shard], *part) for shard, part in self._parts(targets, keys).items()])
+        return joined(parts, [])
 
     def _parts(self, targets: Iterable[object] | type, keys: Iterable[Key] | None) -> dict[int, tuple[Any, list[Key] | None]]:
         if isinstance(targets, type):
             given = keys_in(keys)
-            groups = self._asked(targets, self._lookups(targets, given))
+            groups = self._reading.asked(targets, [keys_of(targets).lookup(key) for key in given])
             return {shard: (targets, [given[at] for at in places]) for shard, places in groups.items()}
         objects = objects_of(targets, keys)
-        groups = self._grouped([self._shard_to_delete_from(snapshot_of(obj)) for obj in objects])
+        groups = self._reading.grouped([self._shard_to_delete_from(snapshot_of(obj)) for obj in objects])
         return {shard: ([objects[at] for at in places], None) for shard, places in groups.items()}
 
     def _shard_to_delete_from(self, snapshot: Snapshot) -> int | None:
         if snapshot.former is None:
             return self.sharding.of_object(snapshot)
-        former = self._former_shard(snapshot)
+        former = self.sharding.of_former(snapshot)
         # A cache may have it by its new key as well.
         return former if self._are_origins or former == self.sharding.of_object(snapshot) else None
 
     def check(self, snapshots: Sequence[Snapshot]) -> None:
         """Raise what filling with these snapshots would raise for their own sake."""
-        for shard, places in self._grouped([self.sharding.of_object(snapshot) for snapshot in snapshots]).items():
+        for shard, places in self._reading.grouped([self.sharding.of_object(snapshot) for snapshot in snapshots]).items():
             self._shards[shard].check([snapshots[at] for at in places])
 
     def clear(self, cls: type | None = None) -> None:
         """Clear every shard; rows of databases stay."""
-        _each([partial(shard.clear, cls) for shard in self._shards])
+        each([partial(shard.clear, cls) for shard in self._shards])
 
     # -- what chains use ------------------------------------------------------------------------
 
@@ -275,7 +233,7 @@ class ShardedStore(Store):
 
     def close(self) -> None:
         """Close every shard; may be called twice."""
-        _each([shard.close for shard in self._shards])
+        each([shard.close for shard in self._shards])
 
     def __repr__(self) -> str:
         """Name the shards, without passwords."""
@@ -297,45 +255,3 @@ def _named(stores: object) -> dict[str, Store]:
     if not named:
         raise ConfigurationError("ShardedStore needs at least one store, e.g. ShardedStore([SqlAlchemyStore(url), SqlAlchemyStore(other)])")
     return named
-
-
-def _one_of(kinds: set[T], complaint: str) -> T:
-    if len(kinds) > 1:
-        raise ConfigurationError(f"the shards of a store are alike; {complaint}")
-    return kinds.pop()
-
-
-def _each(steps: Iterable[Callable[[], T]]) -> list[T]:
-    """Do every step; the first error is raised after the last."""
-    done: list[T] = []
-    errors: list[Exception] = []
-    for step in steps:
-        try:
-            done.append(step())
-        except Exception as error:  # noqa: BLE001, PERF203 - a shard may be anybody's class
-            errors.append(error)
-    if errors:
-        raise errors[0]
-    return done
-
-
-def _joined(parts: Sequence[Outcome], snapshots: list[Snapshot]) -> Outcome:
-    others = [row for part in parts for row in part.others]
-    swept = frozenset[type]().union(*(part.swept for part in parts))
-    return Outcome(sum(part.count for part in parts), snapshots, others, swept, lists=[at for part in parts for at in part.lists])
-
-
-def _merged(parts: Sequence[list[Snapshot]]) -> list[Snapshot]:
-    """Give the rows of several shards in the order of their primary keys."""
-    rows = [row for part in parts for row in part]
-    if sum(map(bool, parts)) < 2:  # noqa: PLR2004 - of one database they are in its own order
-        return rows
-    try:
-        return sorted(rows, key=_order)
-    except TypeError:  # values without an order in Python, such as enums
-        return rows
-
-
-def _order(row: Snapshot) -> Any:
-    key = row.key()
-    return tuple([key[name] for name in keys_of(row.cls).identity.declared])

@@ -59,6 +59,17 @@ class Sharding:
         chosen = None if self._shard_by is None else self._chosen(snapshot.cls, dict(_values_of(snapshot)))
         return self._of_text(_identity_text(snapshot)) if chosen is None else chosen
 
+    def of_former(self, snapshot: Snapshot) -> int | None:
+        """Give the shard of the key that an object had when it was read; ``None``: it has the same one still, or nothing tells."""
+        if snapshot.former is None:
+            return None
+        lookup = keys_of(snapshot.cls).lookup(snapshot.former)
+        return self.of_record(snapshot.cls, lookup.plan, lookup.values)
+
+    def of_cached_list(self, lookup: ListLookup) -> int:
+        """Give the shard of a cache that keeps a list, wherever its rows are kept."""
+        return self._of_text(lookup.plan.record_text("", lookup.native))
+
     def of_record(self, cls: type, plan: KeyPlan, values: tuple[object, ...]) -> int | None:
         """Give the shard of the record with an identity; ``None``: any."""
         if self._shard_by is not None:

@@ -8,6 +8,7 @@ from stockstore.errors import NotKeyedError
 from stockstore.keys import Key, keys_of
 from stockstore.stores.sharding import Sharding
 from stockstore.stores.snapshots import Snapshot
+from stockstore.stores.tiers.sharded_lists import ShardLists
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -20,10 +21,9 @@ _ELSEWHERE: Final = object()
 class ShardTier:
     """The tier of a shard, among those of the others.
 
-    It keeps no lists: their rows may be on several shards.
-
     Attributes:
         inner: The tier of the shard by itself.
+        lists: The lists that it keeps, one shard each; ``None`` where the tier keeps none.
     """
 
     def __init__(self, inner: Tier[Snapshot], sharding: Sharding, at: int, *, is_last: bool) -> None:
@@ -32,6 +32,8 @@ class ShardTier:
         self._sharding = sharding
         self._at = at
         self._is_last = is_last
+        lists = getattr(inner, "lists", None)
+        self.lists = None if lists is None else ShardLists(self, lists, sharding, at)
 
     def __repr__(self) -> str:
         """Name the store."""
@@ -122,6 +124,7 @@ class ShardTier:
         for (plan, native), values in writes.records.items():
             if self._sharding.of_record(writes.roots[plan], plan, values) in (None, self._at):
                 mine.records[plan, native] = values
+        mine.lists.update((record, lookup) for record, lookup in writes.lists.items() if self._sharding.of_cached_list(lookup) == self._at)
         mine.classes.update(writes.classes)
         mine.roots.update(writes.roots)
         return self.inner.locate(mine)
