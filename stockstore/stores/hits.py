@@ -34,19 +34,23 @@ kind = type(key)
 if kind is not int and kind is not str:
     raise KeyError(key)
 """
+# In the order of what is to be fast: numbers first, then dicts, of which much more is to be asked than of text.
 _ONE = """
 def one(key):{fresh}
     kind = type(key)
-    if kind is not int and kind is not str:
-        if kind is not dict or len(key) != 1:
-            raise KeyError(key)
+    if kind is not int:
+        if kind is dict:
+            if len(key) != 1:
+                raise KeyError(key)
 {dicts}
+        elif kind is not str:
+            raise KeyError(key)
 {bare}
 
 def named(key):{fresh}
-    if len(key) != 1:
-        raise KeyError(key)
+    if len(key) == 1:
 {names}
+    raise KeyError(key)
 """
 _NONE = "raise KeyError(key)"
 
@@ -136,9 +140,9 @@ def compile_hits(
     fresh = "" if contact is None else _FRESH
     source = _ONE.format(
         fresh=fresh,
-        dicts=indent(_by_name(rest) + (_NONE if first is None else _NAMED.format(**first)), " " * 8),
+        dicts=indent(_by_name(rest) + (_NONE if first is None else _NAMED.format(**first)), " " * 12),
         bare=indent(bare, " " * 4),
-        names=indent(_keywords(first, rest, options), " " * 4),
+        names=indent(_keywords(first, rest, options), " " * 8),
     )
     source += _NO_BATCH if first is None else _BATCH.format(fresh=fresh, **first)
     made: dict[str, Any] = {}
