@@ -50,11 +50,13 @@ class Followed(NamedTuple):
         members: The cells of the list, and, if that is a list of numbers of this generation, of its records; ``None`` for what is
             absent, as :meth:`CoherentBackend.get_many` says.
         granted: At which places of these, all of them absent, the caller's lease stands now.
+        watch: Where the list itself was leased, what :meth:`CoherentBackend.fill_list` tells by which records may have been written since.
     """
 
     generation: bytes | None
     members: list[bytes | None]
     granted: frozenset[int]
+    watch: bytes = b""
 
 
 class CoherentBackend(Backend):
@@ -93,10 +95,20 @@ class CoherentBackend(Backend):
             generation: The key of the generation of the list and its records, made as :meth:`lease_many` does where something is leased.
             stamp: The eight bytes that the list begins with, a MessagePack array of numbers follows; empty: nothing is followed, whatever
                 the cell may be of.
-            prefix: What stands before a number in the key of its record.
+            prefix: What stands before a number in the key of its record; empty where no watch is wanted.
             token: As for :meth:`lease_many`.
         """
         raise NotImplementedError(f"{self!r} cannot follow the list {key!r} of {generation!r}: {stamp!r}, {prefix!r}, {token!r}")
+
+    def fill_list(self, items: Sequence[Item], token: bytes, watch: bytes, aliases: Sequence[Item] = ()) -> tuple[int, int]:
+        """Fill a list, the first item, as :meth:`fill_many` does, and its records, none of which is leased.
+
+        A record is put where it is absent, and nothing was done since the watch was given that would have taken a lease on it away.
+
+        Returns:
+            How many lists were put, one or none, and how many items in all.
+        """
+        raise NotImplementedError(f"{self!r} cannot fill lists: {items!r}, {token!r}, {watch!r}, {aliases!r}")
 
     @abstractmethod
     def lease_many(self, seen: Mapping[str, bytes | None], token: bytes, generation: str) -> Leased:

@@ -23,13 +23,14 @@ from stockstore.backends.redis_awaited import OnAwaitedServer
 from stockstore.backends.redis_clients import address_of, channel_name, open_client, refuse_text
 from stockstore.backends.redis_cluster import OnCluster
 from stockstore.backends.redis_exchange import CHUNK, Arguments, Call, Exchange, OnServer, Part, checked_cells
-from stockstore.backends.redis_lists import FOLLOW_LIST
+from stockstore.backends.redis_lists import FILL_LIST, FOLLOW_LIST
 from stockstore.backends.redis_scripts import FILL, FOLLOW, INVALIDATE, MARK, PUT, RELEASE, TELL, Script
 from stockstore.backends.redis_scripts import LEASE as LEASE_STEP
 
 T = TypeVar("T")
 _LEASED = frozenset({bytes, int, type(None)})
 _NONE_GRANTED: frozenset[int] = frozenset()
+_LIST_GRANTED = frozenset([0])
 _LEASE_SECONDS = b"%d" % LEASE_SECONDS
 _LONGEST = 2**32 - 1  # seconds, 136 years: what fits into four bytes
 NOTHING = b"0\n\n~:"
@@ -129,6 +130,8 @@ class RedisBackend(CoherentBackend):
         with self._errors():
             ((_, answer),) = self._run(FOLLOW_LIST, arguments, _bare([generation, key]))
             first, *members = checked_cells(answer, _LEASED)
+        if members[:1] == [1]:
+            return Followed(first, [None], _LIST_GRANTED, *members[1:])
         granted = frozenset([at for at, cell in enumerate(members) if cell == 1]) if 1 in members else _NONE_GRANTED
         return Followed(first, [None if cell == 1 else cell for cell in members] if granted else members, granted)
 
@@ -148,6 +151,14 @@ class RedisBackend(CoherentBackend):
         """Fill leases in one round trip for each thousand."""
         with self._errors():
             return self._count(FILL, lambda part, life: [LEASE + life + token, *_cells(part, life)], items, aliases)
+
+    def fill_list(self, items: Sequence[Item], token: bytes, watch: bytes, aliases: Sequence[Item] = ()) -> tuple[int, int]:
+        """Fill a list with its records in one round trip, where these are not too many for one; then the list alone."""
+        given = (items, aliases) if len(items) + len(aliases) <= CHUNK else (items[:1], ())
+        with self._errors():
+            ((_, answer),) = self._run(FILL_LIST, lambda part, life: [LEASE + life + token, watch, *_cells(part, life)], *given)
+            lists, cells = answer
+            return int(lists), int(cells)
 
     def put_many(self, items: Sequence[Item], aliases: Sequence[Item] = ()) -> None:
         """Put values in one round trip for each thousand."""

@@ -1,8 +1,8 @@
-"""The script that reads a list with its rows."""
+"""The scripts that read a list with its rows, and fill it with them."""
 
 from typing import Final
 
-from stockstore.backends.redis_scripts import _LIVES, _MARKERS, Script, _script
+from stockstore.backends.redis_scripts import _COUNTER, _LIFETIMES, _LIVES, _MARKERS, Script, _script
 
 # Of a list that cannot be followed the caller judges the cell alone. What is absent is leased at once, and told by a 1; where the server
 # refuses to write, as a full one does, it stays absent.
@@ -28,6 +28,14 @@ end
 local list = answer[2]
 if not list then
     answer[2] = leased(KEYS[2])
+    if answer[2] and prefix ~= '' then
+        local watch = call('GET', KEYS[1] .. '~')
+        if not watch or sub(watch, 1, 8) ~= id then
+            watch = sub(lease, 2) .. string.rep('\\0', 256)
+            call('SETEX', KEYS[1] .. '~', lasts, watch)
+        end
+        answer[3] = watch
+    end
     return answer
 end
 local generation = answer[1]
@@ -46,4 +54,23 @@ end
 return answer
 """
 
+# The list by its lease, the rows by the watch that was seen with it: where one is absent, and no counter of its has moved.
+_FILL_LIST: Final = """
+local call, sub, lease, seen = redis.call, string.sub, ARGV[1], ARGV[2]
+local seconds, count, filled = lifetimes_in(ARGV[3]), tonumber(ARGV[4]), 0
+local cells, watch = call('MGET', unpack(KEYS, 1, count)), call('GET', string.match(KEYS[1], '^[^:]*:[^:]*:') .. '~')
+local watched = watch and sub(watch, 1, 8) == sub(lease, 2, 9) and sub(watch, 1, 24) == sub(seen, 1, 24)
+for i, key in ipairs(KEYS) do
+    local from = 4 * counter_of(key) + 1
+    if i > count then
+        call('SETEX', key, seconds(i), ARGV[i + 4])
+    elseif i == 1 and cells[1] == lease or i > 1 and not cells[i] and watched and sub(watch, from, from + 3) == sub(seen, from, from + 3) then
+        call('SETEX', key, seconds(i), ARGV[i + 4])
+        filled = filled + 1
+    end
+end
+return {cells[1] == lease and 1 or 0, filled}
+"""
+
 FOLLOW_LIST: Final[Script] = _script(_LIVES, _MARKERS, _FOLLOW_LIST)
+FILL_LIST: Final[Script] = _script(_LIFETIMES, _COUNTER, _FILL_LIST)

@@ -98,6 +98,36 @@ local function publish(ticket, count)
 end
 """
 
+# Who reads a list from the database does not know its rows before, and cannot lease them: he looks at a watch instead. That is a cell
+# of the server's life, of the token of the reader who made it, and of 64 counters, each for those rows of the class whose keys end alike.
+# Every step that would take a lease away counts one up, whether there is one or not: so it is as if that look had leased all rows.
+_COUNTER = """
+local function counter_of(key)
+    return 6 + (string.byte(key, -1) + 10 * string.byte(key, -2)) % 64
+end
+"""
+
+# A full server refuses to count, but never a delete; what is many is deleted at once, too.
+_STIR = """
+local function stir(count)
+    local head, steps, watched = nil, {}, {}
+    for i = 1, count do
+        if not head or string.sub(KEYS[i], 1, #head) ~= head then
+            head = string.match(KEYS[i], '^[^:]*:[^:]*:') or KEYS[i]
+            steps = redis.call('EXISTS', head .. '~') == 1 and (watched[head] or {head .. '~'})
+            watched[head] = steps or nil
+        end
+        if steps and count <= 64 then
+            local at = #steps
+            steps[at + 1], steps[at + 2], steps[at + 3], steps[at + 4] = 'INCRBY', 'u32', '#' .. counter_of(KEYS[i]), 1
+        end
+    end
+    for _, all in pairs(watched) do
+        if #all == 1 or failed(redis.pcall('BITFIELD', unpack(all))) then redis.pcall('DEL', all[1]) end
+    end
+end
+"""
+
 _LIVES = """
 local function is_foreign(cell, id)
     local tag = string.byte(cell)
@@ -206,10 +236,12 @@ for i = 1, marked do
     if not failed(old) and is_marker(old) then old = pcall('SET', key, joined(old, ticket)) end
     if failed(old) then
         delete_all()
+        stir(marked)
         publish(ticket, marked)
         return old
     end
 end
+stir(marked)
 publish(ticket, marked)
 local generations = marked < #KEYS and redis.call('MGET', unpack(KEYS, marked + 1)) or {}
 for i, cell in ipairs(generations) do
@@ -255,6 +287,7 @@ for i = marked + 1, #KEYS do
     local at = valued + i - marked
     pcall('SETEX', KEYS[i], seconds(at), ARGV[at + 5])
 end
+stir(marked)
 if committed and held < marked then publish(ticket, marked) end
 return refused and {{held}, refused} or held
 """
@@ -269,6 +302,7 @@ for i, cell in ipairs(call('MGET', unpack(KEYS))) do
         call('UNLINK', KEYS[i])
     end
 end
+stir(#KEYS)
 publish(ARGV[#ARGV - 1], #KEYS)
 return refused and {{gone}, refused} or gone
 """
@@ -283,7 +317,7 @@ FOLLOW = _script(_LIVES, _FOLLOW)
 LEASE = _script(_LIVES, _MARKERS, _LEASE)
 FILL = _script(_LIFETIMES, _FILL)
 PUT = _script(_LIFETIMES, _PUBLISH, _PUT)
-MARK = _script(_LIVES, _MARKERS, _PUBLISH, _MARK)
-RELEASE = _script(_LIFETIMES, _MARKERS, _PUBLISH, _RELEASE)
-INVALIDATE = _script(_LIVES, _MARKERS, _PUBLISH, _INVALIDATE)
+MARK = _script(_LIVES, _MARKERS, _COUNTER, _STIR, _PUBLISH, _MARK)
+RELEASE = _script(_LIFETIMES, _MARKERS, _COUNTER, _STIR, _PUBLISH, _RELEASE)
+INVALIDATE = _script(_LIVES, _MARKERS, _COUNTER, _STIR, _PUBLISH, _INVALIDATE)
 TELL = _script(_PUBLISH, _TELL)

@@ -1,7 +1,8 @@
 """A list of rows as caches keep it: their primary keys, by which they are looked up one by one."""
 
+from collections.abc import Sequence
 from hashlib import blake2b
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from msgspec import DecodeError, ValidationError
 from msgspec.msgpack import Decoder, Encoder
@@ -11,6 +12,9 @@ from stockstore.errors import CodecError
 from stockstore.keys import KeyPlan, ListLookup, Native, keys_of
 from stockstore.keys.declared import identity_class
 from stockstore.lifetimes import LifetimeRule
+
+if TYPE_CHECKING:
+    from stockstore.stores.snapshots import RowSnapshot
 
 _FINGERPRINT_SIZE = 8
 _EXACT: Final = 2**53
@@ -24,12 +28,13 @@ Keys = tuple[tuple[object, ...], ...]
 class Members:
     """The rows of one list, in the order of the database."""
 
-    __slots__ = ("keys", "lookup", "shared")
+    __slots__ = ("keys", "lookup", "rows", "shared")
 
-    def __init__(self, lookup: ListLookup, keys: Keys, *, shared: bool = True) -> None:
-        """Hold primary keys; what is not ``shared`` was read inside a caller's transaction and belongs in no cache."""
+    def __init__(self, lookup: ListLookup, keys: Keys, *, rows: "Sequence[RowSnapshot]" = (), shared: bool = True) -> None:
+        """Hold primary keys, and the rows where they were read along; what is not ``shared`` was read inside a caller's transaction and belongs in no cache."""
         self.lookup = lookup
         self.keys = keys
+        self.rows = rows
         self.shared = shared
 
     @property

@@ -23,6 +23,8 @@ def canonical(s: State, count: int) -> State:
     names: dict[int, int] = {}
 
     def name(token: Any) -> Any:
+        if type(token) is tuple:
+            return (token[0], name(token[1]))
         return names.setdefault(token, len(names)) if type(token) is int and token >= 0 else token
 
     def renamed(cell: Cell) -> Cell:
@@ -45,7 +47,10 @@ def canonical(s: State, count: int) -> State:
             readers.append((*process[:4], name(process[4]), name(process[5]), *process[6:]))
         else:
             readers.append(process)
-    return s._replace(generation=generation, cell=cell, processes=(*sorted(readers, key=_order), *writers), clock=len(names) + 1)
+    watch = name(s.watch)
+    return s._replace(
+        generation=generation, cell=cell, watch=watch, processes=(*sorted(readers, key=_order), *writers), clock=len(names) + 1
+    )
 
 
 def explore(

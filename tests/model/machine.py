@@ -36,6 +36,7 @@ class State(NamedTuple):
     lock: int | None
     cell: Cell
     generation: Cell
+    watch: int | None
     processes: tuple[Process, ...]
     outbox: frozenset[int]
     acknowledged: int
@@ -53,7 +54,7 @@ class State(NamedTuple):
 def start(writers: tuple[str, ...], readers: int, cell: Cell, generation: Cell = ("V", 0)) -> State:
     """Give a state in which nothing has begun."""
     processes = tuple([("reader", "start")] * readers + [("writer", "start", kind) for kind in writers])
-    return State((0, "-"), None, cell, generation, processes, frozenset(), 0, 0, frozenset("-"), Faults(), 1)
+    return State((0, "-"), None, cell, generation, None, processes, frozenset(), 0, 0, frozenset("-"), Faults(), 1)
 
 
 class Machine:
@@ -104,8 +105,13 @@ class Machine:
             yield f"r{place} bypasses", s.at(place, ("reader", "read", floors, seen, None, None)), None
         else:
             generation = s.generation or ("V", s.clock)
-            reading = ("reader", "read", floors, seen, s.clock + 1, generation[1])
+            reading: Process = ("reader", "read", floors, seen, s.clock + 1, generation[1])
             yield f"r{place} leases", s.at(place, reading, cell=("L", s.clock + 1), generation=generation, clock=s.clock + 2), None
+        if self.p.watches and not is_marked(s.generation):
+            # He asks for a list of which the row will turn out to be one, whatever stands in its cell.
+            generation, watch = s.generation or ("V", s.clock), s.clock + 1 if s.watch is None else s.watch
+            reading = ("reader", "read", floors, seen, ("watch", watch), generation[1])
+            yield f"r{place} watches", s.at(place, reading, generation=generation, watch=watch, clock=s.clock + 2), None
 
     def _reader_read(self, s: State, place: int, floors: Any, seen: Any, token: Any, generation: Any) -> Iterator[Step]:
         value = seen or s.db
@@ -115,6 +121,8 @@ class Machine:
         if self.p.generation_of_the_fill and not is_marked(s.generation) and s.generation:
             generation = s.generation[1]
         fills = token == -1 or (token is not None and s.cell == ("L", token))
+        if type(token) is tuple:
+            fills = (s.cell is None or self.p.watch_fills_anything) and token[1] == s.watch
         cell = ("V", value, generation) if fills else s.cell
         yield f"r{place} {'fills' if fills else 'ends'}", s.at(place, ENDED, cell=cell), None if seen else _judged(s, value, floors)
 
@@ -155,7 +163,7 @@ class Machine:
     def _marked(self, s: State, place: int, kind: str, committing: Process) -> State:
         if kind in (KEYED, LISTED):
             blind = self.p.blind if kind == KEYED else self.p.blind_lists
-            return s.at(place, committing, cell=_with_marker(s.cell, place, blind=blind))
+            return _stirred(s).at(place, committing, cell=_with_marker(s.cell, place, blind=blind))
         return s.at(place, committing, generation=_with_marker(s.generation, place, blind=self.p.blind_generation))
 
     def _mark_lost(self, s: State, place: int, committing: Process) -> Iterator[Step]:
@@ -194,7 +202,8 @@ class Machine:
             generation = None if is_marked(s.generation) else s.generation
         values = self.p.values if kind != LISTED else self.p.lists_end_in_values
         kept = ("V", value, generation[1]) if committed and values and generation else None
-        yield f"w{place} releases", self._released(s, place, kind, kept, committed).at(place, after), None
+        released = self._released(s, place, kind, kept, committed)
+        yield f"w{place} releases", (released if self.p.release_stirs_nothing else _stirred(released)).at(place, after), None
         if s.faults.losses and (self.p.resolver or self.p.outbox):
             yield f"w{place} cannot release", s.at(place, after, faults=_less(s.faults, "losses")), None
 
@@ -232,7 +241,8 @@ class Machine:
         cell, generation = self._invalidated(s.cell), s.generation
         if is_marked(generation):
             generation = self._without_marker(generation, writer, True)
-        return s._replace(cell=self._without_marker(cell, writer, True), generation=generation, outbox=s.outbox - {writer})
+        after = s._replace(cell=self._without_marker(cell, writer, True), generation=generation, outbox=s.outbox - {writer})
+        return after if self.p.invalidation_stirs_nothing else _stirred(after)
 
     def _invalidated(self, cell: Cell) -> Cell:
         if self.p.janitor_deletes or not is_marked(cell):
@@ -246,13 +256,15 @@ class Machine:
             for writer in cell[1] if is_marked(cell) else ():
                 process = s.processes[writer]
                 if process == ENDED or process[1] in ("release", "return"):
-                    yield f"{name} of w{writer} is resolved", _with(s, name, self._without_marker(cell, writer, False)), None
+                    yield f"{name} of w{writer} is resolved", _stirred(_with(s, name, self._without_marker(cell, writer, False))), None
 
     def _evicted(self, s: State) -> Iterator[Step]:
         for name in ("cell", "generation"):
             cell = getattr(s, name)
             if cell and not (self.p.pinned and is_marked(cell)):
                 yield f"{name} is evicted", _with(s, name, None)._replace(faults=_less(s.faults, "evictions")), None
+        if s.watch is not None:
+            yield "the watch is evicted", s._replace(watch=None, faults=_less(s.faults, "evictions")), None
 
 
 def is_marked(cell: Cell) -> bool:
@@ -265,6 +277,11 @@ def _with_marker(cell: Cell, writer: int, *, blind: bool) -> Cell:
         assert cell is not None
         return ("W", cell[1] | {writer}, True)
     return ("W", frozenset([writer]), False)
+
+
+def _stirred(s: State) -> State:
+    """Count on a watch; where there is none, the next one will be another."""
+    return s if s.watch is None else s._replace(watch=s.clock, clock=s.clock + 1)
 
 
 def _with(s: State, name: str, cell: Cell) -> State:

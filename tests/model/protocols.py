@@ -24,8 +24,16 @@ class Protocol:
     """Whether readers ask the database for the fate of a marker's transaction."""
     outbox: bool = False
     """Whether the transaction carries a row by which the janitor invalidates and releases."""
+    watches: bool = False
+    """Whether a reader may have looked at the watch of the class in place of a lease."""
     unleased: bool = False
     """A fill is a SET."""
+    watch_fills_anything: bool = False
+    """A fill by a watch puts its value whatever stands there."""
+    release_stirs_nothing: bool = False
+    """A release does not count on the watch."""
+    invalidation_stirs_nothing: bool = False
+    """The janitor does not count on the watch."""
     put: bool = False
     """After the commit the value is SET."""
     early: bool = False
@@ -56,9 +64,11 @@ class Protocol:
 
 
 STRICT = Protocol()
+WATCHED = replace(STRICT, watches=True)
 STRICT_OUTBOX = replace(STRICT, resolver=False, outbox=True, pinned=False)
 MEMCACHED = replace(STRICT, blind=True, resolver=False, outbox=True, pinned=False)
 PROCESS_MEMORY = replace(STRICT, resolver=False)
+WATCHED_OUTBOX = replace(STRICT_OUTBOX, watches=True)
 FAST = replace(STRICT, marks=False, values=False, resolver=False)
 
 PUT_AFTER_COMMIT = replace(FAST, unleased=True, put=True)

@@ -15,6 +15,8 @@ from tests.model.protocols import (
     PUT_EARLY,
     STRICT,
     STRICT_OUTBOX,
+    WATCHED,
+    WATCHED_OUTBOX,
     Protocol,
 )
 
@@ -38,6 +40,11 @@ AFTER_ACK, AFTER_COMMIT, AT_REST, DIRTY = "stale after acknowledgement", "stale 
         pytest.param(MEMCACHED, (LISTED, LISTED), NONE, id="memcached-lists"),
         pytest.param(STRICT, (LISTED, WIDE_ELSEWHERE), NONE, id="lists-wide"),
         pytest.param(STRICT_OUTBOX, (LISTED, INVISIBLY_LISTED), NONE, id="outbox-lists-invisible"),
+        pytest.param(WATCHED, (KEYED, KEYED), NONE, id="watch-two"),
+        pytest.param(WATCHED, (KEYED,), EVICTION, id="watch-eviction"),
+        pytest.param(WATCHED, (KEYED,), CRASH, id="watch-crash"),
+        pytest.param(WATCHED, (KEYED, WIDE), ROLLBACK, id="watch-wide-rollback"),
+        pytest.param(WATCHED_OUTBOX, (KEYED, INVISIBLE), NONE, id="watch-outbox-invisible"),
         pytest.param(PROCESS_MEMORY, (LISTED, LISTED), EVICTION, id="memory-lists-eviction"),
         pytest.param(PROCESS_MEMORY, (KEYED, WIDE), ROLLBACK, id="memory-wide-rollback"),
         pytest.param(PROCESS_MEMORY, (KEYED, WIDE), EVICTION, id="memory-eviction"),
@@ -46,7 +53,8 @@ AFTER_ACK, AFTER_COMMIT, AT_REST, DIRTY = "stale after acknowledgement", "stale 
 def test_nothing_goes_wrong(protocol: Protocol, writers: tuple[str, ...], faults: Faults) -> None:
     """No read is stale or dirty, nothing is stale at rest, and no marker is left."""
     # A second reader meets the lease of the first; with a wide writer besides it the number of states would grow past what CI has time for.
-    assert explore(protocol, writers, faults, readers=1 if WIDE in writers or LISTED in writers else 2) == {}
+    many = WIDE in writers or LISTED in writers or (protocol.watches and len(writers) > 1)
+    assert explore(protocol, writers, faults, readers=1 if many else 2) == {}
 
 
 @pytest.mark.parametrize("writers", [(KEYED, KEYED), (KEYED, WIDE)], ids=["keyed", "wide"])
@@ -87,6 +95,11 @@ def test_the_naive_ways_are_wrong_without_any_fault(protocol: Protocol, wrong: s
         ("blind_lists", STRICT, (LISTED, LISTED), CRASH, AT_REST, 1),
         ("lists_end_in_values", STRICT, (LISTED, LISTED), NONE, AT_REST, 1),
         ("unleased", STRICT, (LISTED, LISTED), NONE, AT_REST, 1),
+        ("watch_fills_anything", WATCHED, (KEYED, KEYED), NONE, AFTER_COMMIT, 2),
+        ("release_stirs_nothing", WATCHED, (KEYED, KEYED), NONE, AT_REST, 1),
+        ("release_stirs_nothing", WATCHED, (KEYED,), EVICTION, AT_REST, 1),
+        ("invalidation_stirs_nothing", WATCHED_OUTBOX, (INVISIBLE,), NONE, AT_REST, 1),
+        ("snapshot_first", WATCHED, (KEYED,), NONE, AT_REST, 1),
         ("snapshot_first", STRICT, (KEYED,), NONE, AT_REST, 1),
         ("goes_on_unmarked", STRICT, (KEYED,), LOSS, AFTER_COMMIT, 1),
         ("resolver", STRICT, (KEYED,), CRASH, "marker left", 1),

@@ -259,6 +259,13 @@ class BackendTier:
             if entry.stored:
                 yield entry
 
+    def items_of(self, rows: Sequence[Snapshot], generation: bytes) -> Iterator[tuple[Item, Iterable[Item]]]:
+        """Give rows as what is to stand in the cache, each with the aliases that point to it."""
+        namespace = self._store._namespace()
+        for entry in self._entries(rows):
+            text = entry.plan.record_text(namespace, entry.native)
+            yield self._item(text, entry, generation), self._aliases(text, entry, namespace)
+
     def _item(self, text: str, entry: Entry, generation: bytes) -> Item:
         body = pack_body(entry.snapshot.payload(self._store._codec), expiry(entry.seconds), generation)
         return text, body, server_seconds(entry.seconds)

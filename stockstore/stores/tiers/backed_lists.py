@@ -1,13 +1,14 @@
 """Lists in a shared cache: cells of their own, of the generation of their hierarchy."""
 
+import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from stockstore.backends.coherent import Leased
-from stockstore.cells import LEASE, VALUE, generation_of, is_marker, pack_body, unpack_value
+from stockstore.backends.coherent import Item, Leased
+from stockstore.cells import LEASE, TOKEN_SIZE, VALUE, generation_of, is_marker, pack_body, unpack_value
 from stockstore.coherence.protocol import Answer
-from stockstore.errors import CodecError
-from stockstore.keys import ListLookup, keys_of
+from stockstore.errors import CacheUnreachable, CodecError
+from stockstore.keys import KeyPlan, ListLookup, keys_of
 from stockstore.lifetimes import expiry, remaining, server_seconds
 from stockstore.stores.generations import generation_text
 from stockstore.stores.members import Members, OtherMembersError, members_in, seconds_for_lists
@@ -34,10 +35,22 @@ class BackendLists(TierLists):
         """As the tier."""
 
     def lease(self, cls: type, keys: Sequence[ListLookup], *, session: "Session | None" = None) -> list[Answer[Members]]:  # noqa: ARG002 - as for records
-        """Give the lists that are there, and leases on those that are not, in the positions of the keys; one round trip, two with leases."""
+        """Give the lists that are there, and leases on those that are not, in the positions of the keys; one round trip, two with leases on several."""
         look = _Look(cls, self._tier._store._namespace(), keys, self._tier.replaced)
+        if len(look.texts) == 1 and self._tier._backend.follows_lists:
+            return self._judge(cls, keys, look, *self._led(look.texts[0], look.generation))
         cells = self._tier.asked(lambda: self._tier._backend.get_many([*look.texts, look.generation]))
         return self._judge(cls, keys, look, cells)
+
+    def _led(self, text: str, generation: str) -> "tuple[dict[str, bytes] | None, Mapping[str, BackendLease]]":
+        """Read one list, and lease it at once where it is absent."""
+        token = secrets.token_bytes(TOKEN_SIZE)
+        answer = self._tier.asked(lambda: self._tier._backend.follow_list(text, generation, b"", generation, token))
+        if answer is None:
+            return None, {}
+        given, current = ((generation, answer.generation), (text, answer.members[0])), generation_of(answer.generation)
+        leases = {text: BackendLease(text, token, current, answer.watch)} if answer.granted and current is not None else {}
+        return {name: cell for name, cell in given if cell is not None}, leases
 
     def judge(
         self, cls: type, keys: Sequence[ListLookup], cells: dict[str, bytes] | None, leases: Mapping[str, BackendLease]
@@ -71,11 +84,11 @@ class BackendLists(TierLists):
         """As the tier."""
 
     def fill(self, filled: Sequence[tuple[object, Members]]) -> int:
-        """Keep lists where the lease still stands; give how many were kept."""
+        """Keep lists where the lease still stands, with the rows that were read along; give how many lists were kept."""
         seconds = self._tier.limited(seconds_for_lists(self._tier._store._rule))
         if seconds is not None and seconds <= 0:
             return 0
-        by_token: dict[bytes, list[tuple[str, bytes, int]]] = {}
+        by_token: dict[bytes, list[tuple[BackendLease, Members, Item]]] = {}
         for lease, members in filled:
             assert isinstance(lease, BackendLease)
             try:
@@ -83,11 +96,29 @@ class BackendLists(TierLists):
             except CodecError as error:
                 self._tier.report(f"cannot keep a list of {members.cls.__qualname__}", error)
             else:
-                by_token.setdefault(lease.token, []).append((lease.text, body, server_seconds(seconds)))
+                by_token.setdefault(lease.token, []).append((lease, members, (lease.text, body, server_seconds(seconds))))
         plan = keys_of(filled[0][1].cls).identity
-        kept = sum(self._tier.fill_items(plan, items, token) for token, items in by_token.items())
+        kept = sum(self._fill(plan, token, lists) for token, lists in by_token.items())
         self._tier._store._counters.add(puts=kept)
         return kept
+
+    def _fill(self, plan: KeyPlan, token: bytes, lists: list[tuple[BackendLease, Members, Item]]) -> int:
+        (lease, members, item), *others = lists
+        if others or not lease.watch or not members.rows:
+            return self._tier.fill_items(plan, [item for _, _, item in lists], token)
+        items, aliases, kept, refusal = [item], list[Item](), (0, 0), "lease"
+        for record, pointers in self._tier.items_of(members.rows, lease.generation):
+            items.append(record)
+            aliases.extend(pointers)
+        try:
+            kept = self._tier._backend.fill_list(items, token, lease.watch, aliases)
+        except CacheUnreachable as error:
+            refusal = "unreachable"
+            self._tier.report("was not filled", error)
+        self._tier._store._note("fill", plan, kept[1])
+        self._tier._store._note("refused fill", plan, 1 - kept[0], refusal)
+        self._tier._store._counters.add(puts=kept[1] - kept[0])
+        return kept[0]
 
 
 class _Look:

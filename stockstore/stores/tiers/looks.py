@@ -53,11 +53,12 @@ class Leasing(Protocol):
 
 
 class BackendLease(NamedTuple):
-    """A key that holds the token of its reader, and the generation that a fill has to carry."""
+    """A key that holds the token of its reader, and the generation that a fill has to carry; of a list also the watch on its rows."""
 
     text: str
     token: bytes
     generation: bytes
+    watch: bytes = b""
 
 
 class _One:

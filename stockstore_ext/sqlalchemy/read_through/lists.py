@@ -38,7 +38,8 @@ _LEVEL: Final = text("SELECT upper(current_setting('transaction_isolation'))")
 class ListReading:
     """Reads lists for sessions, as :class:`Serving` reads rows, of which it is a part.
 
-    A list that no cache has takes the one SELECT that the statement itself would, and is kept then; its rows are by the next read.
+    A list that no cache has takes the one SELECT that the statement itself would, and is kept then; its rows along with it by one Redis server, by other caches with
+    the next read.
 
     Args:
         tiers: The caches, from the top down.
@@ -190,7 +191,7 @@ def _members(lookup: ListLookup, rows: _Listed, *, shared: bool) -> Members:
     plan = keys_of(lookup.plan.owner).identity
     places = [plan.declared.index(name) for name in plan.names]
     keys = tuple(rows.keys if len(places) == 1 else [tuple([key[place] for place in places]) for key in rows.keys if key])
-    return Members(lookup, keys, shared=shared and rows.ordered and all(rows.keys))
+    return Members(lookup, keys, rows=rows.rows, shared=shared and rows.ordered and all(rows.keys))
 
 
 def lists_of(plan: IndexPlan, lookups: Sequence[Lookup]) -> list[ListLookup]:

@@ -203,7 +203,8 @@ class RemoteRows:
         given = zip(texts, answer.members)  # noqa: B905 - of records that no list names nothing was read
         cells = {text: cell for text, cell in [*given, (generation, answer.generation)] if cell is not None} if rows is None else {}
         current = generation_of(answer.generation)
-        leases = {texts[at]: BackendLease(texts[at], token, current) for at in answer.granted if current is not None and at < len(texts)}
+        granted = [texts[at] for at in answer.granted if current is not None and at < len(texts)]
+        leases = {text: BackendLease(text, token, current, answer.watch) for text in granted}  # type: ignore[arg-type]
         return SeenList(rows, SeenTier(tier.lists, cells, leases), SeenTier(tier, cells, leases))
 
     def learn(self, session: Session, cls: type) -> None:
