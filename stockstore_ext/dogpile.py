@@ -139,9 +139,11 @@ def _store_in(arguments: Mapping[str, Any]) -> Store:
     if (store is None) == (url is None):
         raise ConfigurationError("the backend 'stockstore' takes either a store or a url in its arguments, exactly one of them")
     if url is not None:
-        return open_store(*(url.split() if isinstance(url, str) else url))
+        store = open_store(*(url.split() if isinstance(url, str) else url))
     if not isinstance(store, Store):
         raise ConfigurationError(f"the argument store of a region is a blocking store, such as RedisStore(url), not {store!r}")
+    if not store.holds(Value):
+        raise ConfigurationError(f"{store!r} has no cache, which a region's values need; add one, such as memory://")
     return store
 
 

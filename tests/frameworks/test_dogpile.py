@@ -164,6 +164,7 @@ def test_a_server_that_is_down_is_a_miss_to_read_and_an_error_to_write(start_red
         ({"url": "memory://", "store": NullStore()}, "takes either a store or a url in its arguments, exactly one of them"),
         ({"store": "memory://"}, "the argument store of a region is a blocking store, such as .*, not 'memory://'"),
         ({"url": "mongo://"}, "no store has the scheme 'mongo'"),
+        ({"url": "sqlite://"}, r"ChainedStore\(\[SqlAlchemyStore.* has no cache, which a region's values need"),
         (
             {"url": "memory://", "distributed_lock": True},
             "distributed_lock needs Redis or memcached as the last tier, not ProcessMemoryStore",
