@@ -223,7 +223,8 @@ class Janitor:
         except SQLAlchemyError as error:
             told = str(getattr(error, "orig", error)).strip()
             raise OriginError(
-                f"the outbox {self._outbox.definition.fullname} of {hidden(self._engine.url)!r} could not be used: {told}"
+                f"the outbox {self._outbox.definition.fullname} of {hidden(self._engine.url)!r} could not be used: {told}; "
+                "check the database, and that the table was made by sync.create_outbox(engine)"
             ) from error
 
 

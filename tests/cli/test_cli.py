@@ -128,7 +128,14 @@ def rows(engine: Engine, outbox: Outbox) -> int:
         (["--database", "sqlite:///{tmp}/a.db", "--cache", "memory://"], "a janitor needs a shared cache"),
         (["--database", "sqlite:///{tmp}/a.db", "--cache", "redis://localhost", "--every", "0"], "every one of seconds above 0"),
         (["--database", "sqlite://", "--cache", "redis://localhost"], "use a file"),
-        (["--database", "sqlite:///{tmp}/a.db", "--cache", "redis://localhost"], "no such table: stockstore_outbox"),
+        (
+            ["--database", "sqlite:///{tmp}/a.db", "--cache", "redis://localhost"],
+            "no such table: stockstore_outbox; check the database, and that",
+        ),
+        (
+            ["--database", "postgresql+asyncpg://me:s3cret@h/d", "--cache", "redis://h"],
+            "postgresql+asyncpg://me:***@h/d names a driver for asyncio",
+        ),
         (["--database", "sqlite:////nowhere/a.db", "--cache", "redis://localhost"], "unable to open database file"),
         (["--database", "postgresql+psycopg://me:secret@127.0.0.1:1/db", "--cache", "redis://localhost"], "127.0.0.1"),
     ],
