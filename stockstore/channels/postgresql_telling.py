@@ -112,6 +112,12 @@ def _identity(connection: Connection) -> tuple[Any, ...]:
     return tuple(connection.execute(_IDENTITY, execution_options=INTERNAL).one())
 
 
+def notify(connection: Connection, texts: Sequence[str]) -> None:
+    """Tell who listens to a connection's database of keys, as a part of the transaction."""
+    if texts:
+        _tell(connection, payloads_of(texts, b""))
+
+
 def _tell(connection: Connection, payloads: Sequence[str]) -> None:
     if len(payloads) == 1 and _is_literal(payloads[0]):
         # Every commit waits for it, and by the one below for twice as long.

@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from stockstore.backends.base import Backend
 from stockstore.backends.coherent import CoherentBackend
+from stockstore.channels.postgresql_telling import notify
 from stockstore.errors import CacheUnreachable, ConfigurationError, OriginError
 from stockstore.evidence import Lag, Outbox
 from stockstore.evidence.aside import INTERNAL, is_private
@@ -177,6 +178,9 @@ class Janitor:
                 # Only now: a janitor that dies before leaves the rows to the next one.
                 gone = delete(self._outbox.definition).where(self._outbox.definition.c.id.in_([row.id for row in rows]))
                 connection.execute(gone, execution_options=INTERNAL)
+                if connection.dialect.name == "postgresql":
+                    # Memory that listens to the database drops what it has from the caches only when these are right.
+                    notify(connection, [key for row in rows for key in row.legal_keys()])
         if listening:
             emit("drain", hidden(self._engine.url), count=len(rows))
         return len(rows)

@@ -5,16 +5,18 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, create_engine, event, text, update
+from sqlalchemy import Engine, create_engine, event, insert, text, update
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import NullPool
 
 from stockstore import AsyncStore, ChainedStore, MemcacheStore, ProcessMemoryStore, SqlAlchemyStore, Store
 from stockstore.channels.postgresql import PostgresChannel
+from stockstore.evidence import Outbox
 from stockstore.keys import keys_of
 from stockstore.stores.tiers import tier_of
 from stockstore.stores.tiers.local import LocalTier
 from stockstore_ext.sqlalchemy import SessionSync
+from stockstore_ext.sqlalchemy.janitor import Janitor
 from tests.channels.sides import Deaf, unseen
 from tests.channels.test_postgresql import listeners
 from tests.stores.shop import Customer, Order, Place
@@ -234,6 +236,22 @@ def test_above_memcached(db: Engine, namespace: str, memcached_address: str, con
         write(theirs)
         mine.caught_up()
         assert (mine.kept(1), mine.name(1), mine.name(1)) == (None, "new", "new")
+
+
+def test_the_janitor_tells_memory_too(db: Engine, namespace: str, memcached_address: str) -> None:
+    """What triggers have noted is dropped from memory when the shared cache has been told of it."""
+    with two_sides(db, namespace, MemcacheStore([memcached_address], namespace=namespace)) as (mine, _):
+        Outbox().create(db)
+        assert (mine.name(1), mine.kept(1)) == ("old", "old")
+        note = insert(Outbox().definition).values(texts=keys_of(Customer).identity.record_text(namespace, 1))
+        with db.begin() as connection:
+            connection.execute(update(Customer).where(Customer.id == 1).values(name="unseen"))
+            connection.execute(note)
+        mine.caught_up()
+        assert mine.name(1) == "old"
+        assert Janitor(db, [mine.chain]).run_once() == 1
+        mine.caught_up()
+        assert (mine.kept(1), mine.name(1)) == (None, "unseen")
 
 
 def test_a_process_that_only_writes_does_not_listen(db: Engine, namespace: str) -> None:
