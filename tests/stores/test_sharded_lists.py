@@ -6,7 +6,8 @@ from functools import partial
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, create_engine, delete, insert
+from redis import Redis
+from sqlalchemy import Engine, create_engine, delete, insert, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from stockstore import ChainedStore, MemcacheStore, ProcessMemoryStore, RedisStore, ShardedStore, SqlAlchemyStore, Store
@@ -227,3 +228,18 @@ def test_chains_as_shards_are_read(engines: list[Engine], redis_url: str, namesp
         hits = [shard.stats().tiers[0].hits for shard in shards]
         assert ids(store, Item, owner_id=1) == IDS
         assert all(shard.stats().tiers[0].hits > before for shard, before in zip(shards, hits, strict=True))
+
+
+def test_a_session_keeps_a_list_on_a_shard_without_rows_of_others(engines: list[Engine], redis_url: str, namespace: str) -> None:
+    """The rows that were read along with it stand where they belong, or nowhere."""
+    shards = ShardedStore([RedisStore(redis_url, namespace=f"{namespace}{at}") for at in range(3)])
+    with ChainedStore([shards, SqlAlchemyStore(engine=engines[0])]) as chain, Redis.from_url(redis_url) as client:
+        chain.batch_put([Item(id=number, owner_id=1) for number in IDS])
+        chain.clear()
+        maker = sessionmaker(engines[0], class_=type("Reading", (Session,), {}))
+        sync = SessionSync(chain, read_through=True).attach(maker)
+        with maker() as session:
+            assert len(session.scalars(select(Item).where(Item.owner_id == 1)).all()) == len(IDS)
+        sync.detach()
+        kept = [key for key in client.scan_iter(f"{namespace}*") if b":id:" in key or b":*owner_id:" in key]
+        assert [b":*owner_id:" in key for key in kept] == [True]

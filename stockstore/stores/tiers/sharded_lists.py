@@ -46,6 +46,7 @@ class ShardLists(TierLists):
         self._inner.give_back(leases)
 
     def fill(self, filled: Sequence[tuple[object, Members]]) -> int:
-        """Keep lists where the lease still stands; give how many were kept."""
-        kept: int = self._inner.fill(filled)
+        """Keep lists where the lease still stands, without their rows, which may belong to other shards; give how many were kept."""
+        bare = [(lease, Members(members.lookup, members.keys, shared=members.shared)) for lease, members in filled]
+        kept: int = self._inner.fill(bare)
         return kept
