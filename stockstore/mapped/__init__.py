@@ -1,7 +1,7 @@
 """SQLAlchemy-mapped classes <-> column state, and what a session has changed."""
 
 from stockstore.mapped.columns import UNLOADED
-from stockstore.mapped.hydrate import flushed_states
+from stockstore.mapped.hydrate import State, flushed_states
 from stockstore.mapped.plan import MappedPlan, OtherShapeError, plan_of
 from stockstore.mapped.sessions import (
     ELSEWHERE,
@@ -23,6 +23,7 @@ __all__ = [
     "UNLOADED",
     "MappedPlan",
     "OtherShapeError",
+    "State",
     "bypasses",
     "classes_beside",
     "dependent_classes",

@@ -92,6 +92,7 @@ def {name}(session, states, complete=None, token=None):
     wr = imap._wr
     session_id = session.hash_key
     listened = bool(DISPATCH.load or session.dispatch.loaded_as_persistent)
+    told = bool(DISPATCH.refresh)
     begun = False
     found = []
     append = found.append
@@ -110,7 +111,11 @@ def {name}(session, states, complete=None, token=None):
             present[key] = st
             st._instance_dict = wr
             if listened: LOADED(st, d, session)
-        elif complete is not None: complete(obj, v)
+        elif complete is not None:
+            if told or st.manager is not MANAGER: complete(obj, v)
+            else:
+                try: FILLED(obj.__dict__)
+                except KeyError: complete(obj, v)
         append(obj)
     return found
 """
@@ -186,6 +191,7 @@ class Hydrator:
             "BEGIN": _begin,
             "LOADED": _loaded,
             "STRIP": self._strip,
+            "FILLED": itemgetter(*self._expirable) if self._expirable else len,
         }
 
     def _strip(self, values: dict[str, Any], state: InstanceState[Any]) -> None:

@@ -61,8 +61,8 @@ class MappedPlan:
     attach_many: Callable[..., list[Any]]
     """Do :attr:`attach` for a session and many states of this class; positions are kept.
 
-    What is given as a third argument is called with each instance that was there already, and its state; a fourth is the identity
-    token of the shard that the states are of."""
+    What is given as a third argument is called with each instance that was there already and has not all that a load would give it, or
+    whose class somebody hears the refreshes of, and its state; a fourth is the identity token of the shard that the states are of."""
 
     attach_whole: Callable[..., list[Any]]
     """Do :attr:`attach_many` for states that lack no column, such as those of :attr:`unpack_all`."""

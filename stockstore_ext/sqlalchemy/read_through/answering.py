@@ -1,7 +1,6 @@
 # ruff: noqa: SLF001 - how a statement is executed has private names only
-"""What all statements have in common that are answered: whether they may be, what is done before, and the order of their rows."""
+"""What all statements have in common that are answered: whether they may be, and what is done before."""
 
-from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from sqlalchemy.orm import Mapper, ORMExecuteState
@@ -13,8 +12,6 @@ from stockstore.keys import Lookup, keys_of
 from stockstore.mapped import plan_of
 from stockstore.mapped.hydrate import begin, has_changes
 from stockstore_ext.sqlalchemy.read_through.options import BYPASS, REFRESH
-from stockstore_ext.sqlalchemy.read_through.refresh import Row, primary_key
-from stockstore_ext.sqlalchemy.read_through.shapes import Question
 from stockstore_ext.sqlalchemy.session_events import is_origin
 from stockstore_ext.sqlalchemy.shards import Token
 
@@ -84,41 +81,3 @@ def identity_of(cls: type, state: "InstanceState[Any]") -> Lookup | None:
         return keys_of(cls).lookup(dict(zip(plan_of(cls).primary_key, key[1], strict=True)))
     except CodecError:
         return None
-
-
-# -- rows ---------------------------------------------------------------------------------------------
-
-
-def in_order(rows: list[Row], question: Question) -> list[Row]:
-    """Sort rows as a statement has them; one that does not tell has them by the primary key."""
-    if not question.order:
-        return rows if question.sorted else _by_primary_key(rows)
-    alike = len({plan for plan, _ in rows}) == 1
-    for name, descending in reversed(question.order):
-        rows.sort(key=_value_at(rows[0][0].attrs.index(name)) if alike else _value_of(name), reverse=descending)
-    return rows
-
-
-def firsts_of(rows: Sequence[Row], question: Question) -> list[tuple[Any, ...]]:
-    """Give what stands before each instance in a statement of SQLAlchemy's loader of relationships."""
-    return [_values_of(row, question.listed) for row in rows] if question.listed else [primary_key(row) for row in rows]
-
-
-def _by_primary_key(rows: list[Row]) -> list[Row]:
-    try:
-        return sorted(rows, key=primary_key)
-    except TypeError:  # of values without an order, such as enums
-        return rows
-
-
-def _values_of(row: Row, names: Sequence[str]) -> tuple[Any, ...]:
-    plan, values = row
-    return tuple([values[plan.attrs.index(name)] for name in names])
-
-
-def _value_of(name: str) -> Callable[[Row], Any]:
-    return lambda row: row[1][row[0].attrs.index(name)]
-
-
-def _value_at(place: int) -> Callable[[Row], Any]:
-    return lambda row: row[1][place]

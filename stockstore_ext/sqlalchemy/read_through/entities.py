@@ -54,6 +54,8 @@ class Entity:
         mapper: Its mapper.
         names: The attributes that keys are made of, by each of their columns.
         forms: The keys that the database keeps unique, and the indexes, by their names.
+        by_key: The order by the primary key.
+        metadata: What results of it have in common, once one was made.
         orders: All column attributes, by each of their columns, with whether Python orders their values as the database does.
     """
 
@@ -65,6 +67,8 @@ class Entity:
         keyed = frozenset[str]().union(*self.forms)
         columns = [(column, prop.key) for prop in mapper.column_attrs for column in prop.columns if isinstance(column, Column)]
         self.names: dict[Any, str] = {column: name for column, name in columns if name in keyed}
+        self.by_key = tuple([(mapper.get_property_by_column(column).key, False) for column in mapper.primary_key])
+        self.metadata: Any = None
         self.orders: dict[Any, tuple[str, bool]] = {
             column: (name, type(column.type) in _ORDERED and not column.nullable) for column, name in columns
         }

@@ -16,11 +16,11 @@ from stockstore.errors import CodecError
 from stockstore.keys import Lookup, keys_of
 from stockstore.mapped import MappedPlan, plan_of
 from stockstore.mapped.hydrate import has_changes
+from stockstore_ext.sqlalchemy.read_through.found import attached
 from stockstore_ext.sqlalchemy.read_through.glance import Glance
 from stockstore_ext.sqlalchemy.read_through.listeners import has_others
 from stockstore_ext.sqlalchemy.read_through.options import ASIDE, BYPASS, bypassed, is_refresh, is_served
 from stockstore_ext.sqlalchemy.read_through.quick import Hit
-from stockstore_ext.sqlalchemy.read_through.refresh import attached
 from stockstore_ext.sqlalchemy.read_through.remote import RemoteRows
 from stockstore_ext.sqlalchemy.read_through.seams import Seam
 from stockstore_ext.sqlalchemy.read_through.serving import Serving

@@ -1,17 +1,13 @@
 # ruff: noqa: SLF001 - what a load does to an instance has no public names
 """Puts column values into instances that are there already, as a load of SQLAlchemy does with a row that it has read."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any, Final
 
-from sqlalchemy.ext.horizontal_shard import set_shard_id
-from sqlalchemy.orm import Session
-from sqlalchemy.orm.attributes import instance_state
 from sqlalchemy.orm.state import InstanceState
 
 from stockstore.mapped import UNLOADED, MappedPlan
-from stockstore_ext.sqlalchemy.shards import Token
 
 _COMPLETING: Final = "stockstore.completing"
 _FILLED: Final = "stockstore.filled"
@@ -40,35 +36,7 @@ def refresh(state: "InstanceState[Any]", row: Row, names: Collection[str]) -> No
     _tell(state, names)
 
 
-def attached(session: Session, rows: Sequence[Row], token: Token = None) -> list[Any]:
-    """Give the instances of rows, and set what those lack that are in the session already: so does a SELECT that finds their rows."""
-    plans = {plan for plan, _ in rows}
-    if len(plans) == 1:
-        plan = plans.pop()
-        return plan.attach_many(session, [values for _, values in rows], _completing(plan), token)
-    # One by one, so that events come in the order of the rows.
-    return [plan.attach_many(session, [values], _completing(plan), token)[0] for plan, values in rows]
-
-
-def attached_on_shard(session: Session, rows: Sequence[Row], token: Token, options: tuple[set_shard_id, ...]) -> list[Any]:
-    """Do as :func:`attached`, and let loads from what is new here follow the options of the statement."""
-    if not options:
-        return attached(session, rows, token)
-    present = set(session.identity_map.all_states())
-    found = attached(session, rows, token)
-    for state in map(instance_state, found):
-        if state not in present:
-            state.load_options, state.load_path = options, state.mapper._path_registry
-    return found
-
-
-def primary_key(row: Row) -> tuple[Any, ...]:
-    """Give the values of a row's primary key."""
-    plan, values = row
-    return tuple([values[plan.attrs.index(name)] for name in plan.primary_key])
-
-
-def _completing(plan: MappedPlan) -> Callable[[Any, tuple[Any, ...]], None]:
+def completing(plan: MappedPlan) -> Callable[[Any, tuple[Any, ...]], None]:
     """Give what sets in an instance of a class what it lacks, and leaves what it holds."""
     known: Callable[[Any, tuple[Any, ...]], None] | None = plan.statements.get(_COMPLETING)
     return known or plan.statements.setdefault(_COMPLETING, partial(_complete, plan, filled(plan)))

@@ -8,16 +8,21 @@ from typing import Any, Final
 from sqlalchemy.engine import ChunkedIteratorResult, Result
 from sqlalchemy.engine.result import SimpleResultMetaData
 from sqlalchemy.exc import InvalidRequestError
+from sqlalchemy.util import immutabledict
 
 from stockstore_ext.sqlalchemy.read_through.entities import Entity
 
 _MADE_LATE: Final = "_create_unique_filters" in signature(SimpleResultMetaData).parameters
 """Whether SQLAlchemy asks for the filters of ``unique()`` when they are needed, as it does since 2.1."""
+_ALONE: Final = immutabledict({"filtered": True, "is_single_entity": True})
+_PAIRED: Final = immutabledict({"filtered": True, "is_single_entity": False})
 
 
 def entity_result(entity: Entity, instances: Sequence[object]) -> Result[Any]:
     """Give the result of a SELECT of one class."""
-    metadata = _metadata([entity.cls.__name__], [(entity.cls,)], [id])
+    metadata = entity.metadata
+    if metadata is None:
+        metadata = entity.metadata = _metadata([entity.cls.__name__], [(entity.cls,)], [id])
     return _result(metadata, instances, alone=True)
 
 
@@ -57,5 +62,5 @@ def _result(metadata: Any, rows: Sequence[Any], *, alone: bool) -> Result[Any]:
 
     result: Any = ChunkedIteratorResult(metadata, chunks, source_supports_scalars=alone)
     # By these Query tells that its rows are instances, each to be given once.
-    result._attributes = result._attributes.union({"filtered": True, "is_single_entity": alone})  # noqa: SLF001
+    result._attributes = _ALONE if alone else _PAIRED  # noqa: SLF001
     return result  # type: ignore[no-any-return]

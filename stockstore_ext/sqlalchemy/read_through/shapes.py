@@ -30,7 +30,7 @@ class Question(NamedTuple):
         entity: The class.
         lookups: The keys, each once, those of the primary key in its order where that is known to be cheap.
         sorted: Whether they are.
-        order: What the rows are sorted by, where the statement tells.
+        order: What the rows are to be sorted by, where the statement tells and they are not yet.
         paired: Whether each row begins with the primary key, or the values of the index, as SQLAlchemy's loader of relationships has it.
         listed: The names of the index that the keys are of, in the order of the statement; none where they are keys.
     """
@@ -72,7 +72,10 @@ def recognise(
         return None
     lookups = _lookups(condition, parameters)
     listed = condition.names if condition.form.is_index else ()
-    return None if lookups is None else Question(entity, lookups, _is_sorted(condition, lookups), order, paired, listed)
+    if lookups is None:
+        return None
+    ready = _is_sorted(condition, lookups)
+    return Question(entity, lookups, ready, () if ready and order == entity.by_key else order, paired, listed)
 
 
 # -- criteria ---------------------------------------------------------------------------------------

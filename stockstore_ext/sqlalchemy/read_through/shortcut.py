@@ -12,9 +12,10 @@ from stockstore.keys import IndexPlan, Lookup, keys_of
 from stockstore.mapped import MappedPlan, plan_of
 from stockstore.stores.hits import any_over
 from stockstore.stores.tenants import current as asking
-from stockstore_ext.sqlalchemy.read_through.batches import Batch, Row, unpacked
+from stockstore_ext.sqlalchemy.read_through.batches import Batch, unpacked
 from stockstore_ext.sqlalchemy.read_through.classes import Classes
 from stockstore_ext.sqlalchemy.read_through.exact import kinds_of
+from stockstore_ext.sqlalchemy.read_through.found import Alike, Found
 from stockstore_ext.sqlalchemy.read_through.glance import Glance
 from stockstore_ext.sqlalchemy.read_through.list_kinds import ListKinds
 from stockstore_ext.sqlalchemy.read_through.quick import memory_of, served_plans
@@ -53,7 +54,7 @@ class Shortcut:
         self._kinds = kinds
         self._shapes: WeakKeyDictionary[type, _Shape] = WeakKeyDictionary()
 
-    def rows(self, session: Session, question: Question) -> list[Row] | None:
+    def rows(self, session: Session, question: Question) -> Found | None:
         """Give the rows, as the longer way would; ``None``: it has to look itself."""
         store, cls = self._store, question.entity.cls
         if store is None or listening or store.tenant_rules or asking.get() is not None or not question.lookups or not store.is_fresh():
@@ -69,8 +70,10 @@ class Shortcut:
         if type(question.lookups.values[0]) is not shape.kind:
             return None
         nodes = list(map(cells.get, question.lookups.values))
-        rows = unpacked(shape.plan, nodes, shape.served)
-        return None if rows is None else _counted(nodes, rows)
+        rows = _rows(shape, nodes)
+        if rows is not None:
+            _count(nodes)
+        return rows
 
     def learn(self, session: Session, cls: type) -> None:
         """Take a session that the longer way has just served for one of those that it serves."""
@@ -79,7 +82,7 @@ class Shortcut:
 
     # -- lists ----------------------------------------------------------------------------------
 
-    def _listed(self, shape: _Shape, cls: type, cells: dict[Any, Any], lookups: Sequence[Lookup]) -> list[Row] | None:
+    def _listed(self, shape: _Shape, cls: type, cells: dict[Any, Any], lookups: Sequence[Lookup]) -> Found | None:
         plan, native, (value, *_) = lookups[0]
         if len(lookups) > 1 or not isinstance(plan, IndexPlan) or plan.owner is not cls or type(value) is not self._kinds.of(plan):
             return None
@@ -94,8 +97,11 @@ class Shortcut:
         if not {shape.kind}.issuperset(map(type, wanted)):
             return None
         nodes = list(map(cells.get, wanted))
-        rows = unpacked(shape.plan, nodes, shape.served)
-        return _counted([node, *nodes], rows) if rows is not None and _all_carry(rows, plan.names[0], value) else None
+        rows = _rows(shape, nodes)
+        if rows is None or not _all_carry(rows, plan.names[0], value):
+            return None
+        _count([node, *nodes])
+        return rows
 
     def _shape(self, cls: type) -> _Shape:
         shape, plan = self._shapes.get(cls), plan_of(cls)
@@ -108,16 +114,26 @@ class Shortcut:
         return shape
 
 
-def _counted(nodes: list[Any], rows: list[Row]) -> list[Row]:
+def _rows(shape: _Shape, nodes: list[Any]) -> Found | None:
+    """Give the rows of nodes that are all there and live, each of a plan that is served, else ``None``."""
+    # In this order: see LocalCells.
+    if None in nodes or any_over([node.expires for node in nodes]):
+        return None
+    payloads = [node.value for node in nodes]
+    if None in payloads:
+        return None
+    states = shape.plan.unpack_all(payloads) if shape.plan in shape.served else None
+    return unpacked(shape.plan, nodes, shape.served) if states is None else Alike(shape.plan, states, whole=True)
+
+
+def _count(nodes: list[Any]) -> None:
     for node in nodes:
         node.hits += 1
-    return rows
 
 
-def _all_carry(rows: Sequence[Row], name: str, value: object) -> bool:
+def _all_carry(rows: Found, name: str, value: object) -> bool:
     """Whether rows have a value of an index."""
-    plans = {plan for plan, _ in rows}
-    if len(plans) != 1:
+    if not isinstance(rows, Alike):
         return all(state[plan.attrs.index(name)] == value for plan, state in rows)
-    at = plans.pop().attrs.index(name)
-    return all([state[at] == value for _, state in rows])  # noqa: C419 - twice as fast as a generator
+    at = rows.plan.attrs.index(name)
+    return all([state[at] == value for state in rows.states])  # noqa: C419 - twice as fast as a generator

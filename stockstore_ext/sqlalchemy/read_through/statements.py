@@ -11,12 +11,13 @@ from sqlalchemy.orm.state import InstanceState
 from stockstore.keys import IndexPlan
 from stockstore.mapped import plan_of
 from stockstore.mapped.hydrate import begin
-from stockstore_ext.sqlalchemy.read_through.answering import begin_as, firsts_of, identity_of, in_order, is_whole, loading_of, may_answer
+from stockstore_ext.sqlalchemy.read_through.answering import begin_as, identity_of, is_whole, loading_of, may_answer
 from stockstore_ext.sqlalchemy.read_through.batches import Batch
 from stockstore_ext.sqlalchemy.read_through.entities import entity_of
+from stockstore_ext.sqlalchemy.read_through.found import Alike, attached, attached_on_shard, found_in, in_order, keys_in_front
 from stockstore_ext.sqlalchemy.read_through.lists import lists_of
 from stockstore_ext.sqlalchemy.read_through.options import REFRESH, is_bypassed
-from stockstore_ext.sqlalchemy.read_through.refresh import Row, attached, attached_on_shard, has_all, refresh
+from stockstore_ext.sqlalchemy.read_through.refresh import Row, has_all, refresh
 from stockstore_ext.sqlalchemy.read_through.remote import RemoteRows, Seen, SeenList
 from stockstore_ext.sqlalchemy.read_through.results import entity_result, paired_result
 from stockstore_ext.sqlalchemy.read_through.serving import Serving
@@ -86,11 +87,12 @@ class Statements:
             begin(session, question.entity.mapper)
         if rows is None:
             return None
-        rows = in_order(rows, question)
-        instances = attached(session, rows) if token is None else attached_on_shard(session, rows, token, _passed_on(execution.statement))
+        found = in_order(rows if isinstance(rows, Alike) else found_in(rows), question)
+        instances = attached(session, found) if token is None else attached_on_shard(session, found, token, _passed_on(execution.statement))
         if not question.paired:
             return entity_result(question.entity, instances)
-        return paired_result(question.entity, list(zip(firsts_of(rows, question), instances, strict=True)), question.listed)
+        pairs = list(zip(keys_in_front(found, question.listed), instances, strict=True))
+        return paired_result(question.entity, pairs, question.listed)
 
     def _seen(self, session: Session, question: Question) -> Seen | SeenList | None:
         lookups = question.lookups
