@@ -491,6 +491,37 @@ def test_positions_are_kept(session: Session, cached: Cached) -> None:
     assert plan_of(Item).attach_many(session, []) == []
 
 
+@pytest.mark.parametrize("way", ["attach_many", "attach_whole"])
+def test_is_told_of_those_that_lack_something(session: Session, cached: Cached, way: str) -> None:
+    """The function given hears of instances that were there already and lack a value, and of all of them where somebody hears refreshes."""
+    plan = plan_of(Item)
+    states: list[Any] = plan.unpack_all([cached(Item, number)[1] for number in (1, 2, 3)]) or []
+    told: list[object] = []
+
+    def attach() -> list[Any]:
+        told.clear()
+        found: list[Any] = getattr(plan, way)(session, states, lambda item, state: told.append((item.id, state)))
+        return found
+
+    items = attach()
+    assert told == []
+    assert attach() == items
+    assert told == []
+    session.expire(items[1], ["qty"])
+    assert attach() == items
+    assert told == [(2, states[1])]
+
+    def listener(_item: object, _context: object, _names: object) -> None:
+        pass
+
+    event.listen(Item, "refresh", listener)
+    try:
+        assert attach() == items
+    finally:
+        event.remove(Item, "refresh", listener)
+    assert told == [(number, states[number - 1]) for number in (1, 2, 3)]
+
+
 @pytest.mark.parametrize(("cls", "identity"), [(User, 1), (Item, 3), (Dog, 1), (Cat, 2), (Truck, 1), (Doc, 1), (Seat, ("B", 7)), (Card, 1)])
 def test_instance_state_is_like_a_loaded_one(db: Engine, session: Session, put_in: Attach, cls: type, identity: object) -> None:
     """The instance state equals that of a load in all that an instance keeps."""

@@ -117,10 +117,10 @@ class Shortcut:
 def _rows(shape: _Shape, nodes: list[Any]) -> Found | None:
     """Give the rows of nodes that are all there and live, each of a plan that is served, else ``None``."""
     # In this order: see LocalCells.
-    if None in nodes or any_over([node.expires for node in nodes]):
+    if not all(nodes) or any_over([node.expires for node in nodes]):
         return None
     payloads = [node.value for node in nodes]
-    if None in payloads:
+    if not all(payloads):
         return None
     states = shape.plan.unpack_all(payloads) if shape.plan in shape.served else None
     return unpacked(shape.plan, nodes, shape.served) if states is None else Alike(shape.plan, states, whole=True)
