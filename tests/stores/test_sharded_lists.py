@@ -236,7 +236,7 @@ def test_a_session_keeps_a_list_on_a_shard_without_rows_of_others(engines: list[
     with ChainedStore([shards, SqlAlchemyStore(engine=engines[0])]) as chain, Redis.from_url(redis_url) as client:
         chain.batch_put([Item(id=number, owner_id=1) for number in IDS])
         chain.clear()
-        maker = sessionmaker(engines[0], class_=type("Reading", (Session,), {}))
+        maker: sessionmaker[Session] = sessionmaker(engines[0], class_=type("Reading", (Session,), {}))
         sync = SessionSync(chain, read_through=True).attach(maker)
         with maker() as session:
             assert len(session.scalars(select(Item).where(Item.owner_id == 1)).all()) == len(IDS)
