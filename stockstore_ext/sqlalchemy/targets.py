@@ -77,7 +77,7 @@ def refuse_blocking(stores: Sequence[Store]) -> None:
     """
     awaited = next((store for store in stores if store.io == "awaited"), None)
     if awaited is not None and not in_greenlet():
-        raise ConfigurationError(f"{awaited!r} is for asyncio, and was called by blocking code; use the async method")
+        raise ConfigurationError(f"{awaited!r} is for asyncio, and was called by blocking code; await sync.async_invalidate(...) instead")
 
 
 def _sync_class(owner: Any) -> type[Session]:
