@@ -74,11 +74,10 @@ def test_a_writer_that_may_count(sides: Sides, redis_url: str, namespace: str) -
 def test_the_pattern_that_the_guide_gives(redis_url: str, db: Engine, namespace: str, caplog: pytest.LogCaptureFixture) -> None:
     """Both sides hear and tell with it, on a server and on a cluster."""
     allowed = {"channels": ["stockstore*"], "keys": [f"{namespace}:*", "stockstore~*"]}
-    with caplog.at_level(logging.WARNING):
-        with two_sides(_url_of(redis_url, "told", **allowed), db, namespace=namespace) as (mine, theirs):
-            theirs.write("new")
-            theirs.caught_up()
-            assert (mine.kept(), mine.name()) == (None, "new")
-            assert "may not" not in str(SessionSync(mine.chain).guarantee)
+    with caplog.at_level(logging.WARNING), two_sides(_url_of(redis_url, "told", **allowed), db, namespace=namespace) as (mine, theirs):
+        theirs.write("new")
+        theirs.caught_up()
+        assert (mine.kept(), mine.name()) == (None, "new")
+        assert "may not" not in str(SessionSync(mine.chain).guarantee)
     client_of(redis_url).acl_deluser("told")
     assert "may not publish" not in caplog.text

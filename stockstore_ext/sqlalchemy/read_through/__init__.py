@@ -1,5 +1,7 @@
 """Reads of sessions, answered from the caches."""
 
+from typing import Any
+
 from sqlalchemy.orm import Session
 
 from stockstore.stores.base import Store
@@ -15,6 +17,7 @@ from stockstore_ext.sqlalchemy.read_through.serving import Serving
 from stockstore_ext.sqlalchemy.read_through.sharded import Shards
 from stockstore_ext.sqlalchemy.read_through.shortcut import Shortcut
 from stockstore_ext.sqlalchemy.read_through.statements import Statements
+from stockstore_ext.sqlalchemy.read_through.strictly import Servings, Strictly
 from stockstore_ext.sqlalchemy.recording import Recording
 
 __all__ = ["ReadThrough"]
@@ -36,13 +39,19 @@ class ReadThrough:
         """Serve nobody yet."""
         classes = Classes(recording.tiers, named_classes(read_through))
         tiers, invalidate = recording.tiers, recording.through.invalidate
-        self.serving = Serving(store, tiers, classes, OwnDatabase(tiers, recording, origin_engine(store)), invalidate)
-        shards = Shards(lambda token: Serving(store, tiers, classes, ShardDatabase(token, tiers, recording), invalidate))
+
+        def servings(kept: tuple[Any, ...]) -> Servings:
+            own = OwnDatabase(tiers, recording, origin_engine(store))
+            shards = Shards(lambda token: Serving(store, kept, classes, ShardDatabase(token, tiers, recording), invalidate))
+            return Servings(Serving(store, kept, classes, own, invalidate), shards)
+
+        strictly = Strictly(tiers, servings)
+        self.serving = strictly.servings(strict=False).plain
         glance = Glance(recording)
         kinds = ListKinds(origin_engine(store))
         remote = RemoteRows(tiers, classes, glance, kinds)
-        self._identities = Identities(self.serving, glance, remote, shards)
-        self._statements = Statements(self.serving, Shortcut(tiers, classes, glance, kinds), remote, shards)
+        self._identities = Identities(strictly, glance, remote)
+        self._statements = Statements(strictly, Shortcut(tiers, classes, glance, kinds), remote)
 
     def attach(self, cls: type[Session]) -> None:
         """Serve the sessions of a class."""

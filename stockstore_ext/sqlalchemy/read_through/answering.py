@@ -11,7 +11,7 @@ from stockstore.errors import CodecError
 from stockstore.keys import Lookup, keys_of
 from stockstore.mapped import plan_of
 from stockstore.mapped.hydrate import begin, has_changes
-from stockstore_ext.sqlalchemy.read_through.options import BYPASS, REFRESH
+from stockstore_ext.sqlalchemy.read_through.options import BYPASS, REFRESH, STRICT
 from stockstore_ext.sqlalchemy.session_events import is_origin
 from stockstore_ext.sqlalchemy.shards import Token
 
@@ -28,6 +28,7 @@ _OPTIONS: Final = frozenset(
         "logging_token",
         BYPASS,
         REFRESH,
+        STRICT,
     )
 )
 """Execution options that leave the rows as they are."""

@@ -19,12 +19,11 @@ from stockstore.mapped.hydrate import has_changes
 from stockstore_ext.sqlalchemy.read_through.found import attached
 from stockstore_ext.sqlalchemy.read_through.glance import Glance
 from stockstore_ext.sqlalchemy.read_through.listeners import has_others
-from stockstore_ext.sqlalchemy.read_through.options import ASIDE, BYPASS, bypassed, is_refresh, is_served
+from stockstore_ext.sqlalchemy.read_through.options import ASIDE, BYPASS, STRICT, is_refresh, is_served, is_strict, within
 from stockstore_ext.sqlalchemy.read_through.quick import Hit
 from stockstore_ext.sqlalchemy.read_through.remote import RemoteRows
 from stockstore_ext.sqlalchemy.read_through.seams import Seam
-from stockstore_ext.sqlalchemy.read_through.serving import Serving
-from stockstore_ext.sqlalchemy.read_through.sharded import Shards
+from stockstore_ext.sqlalchemy.read_through.strictly import Strictly
 from stockstore_ext.sqlalchemy.session_events import is_origin
 from stockstore_ext.sqlalchemy.shards import Token, is_sharded
 
@@ -40,11 +39,11 @@ class Identities:
         hits: The short way to a hit, of classes for which there is one.
     """
 
-    def __init__(self, serving: Serving, glance: Glance, remote: RemoteRows, shards: Shards) -> None:
+    def __init__(self, strictly: Strictly, glance: Glance, remote: RemoteRows) -> None:
         """Read by what serves the hook's sessions."""
-        self._shards = shards
+        self._strictly = strictly
         self.hits: dict[type, Hit] = {}
-        self._serving = serving
+        self._serving = strictly.servings(strict=False).plain
         self._remote = remote
         self._glance = glance
         self._plans: dict[type, MappedPlan] = {}
@@ -64,10 +63,12 @@ class Identities:
         if seen is None and _is_refused(session, options):
             return None
         lookup, tier = _lookup(cls, identity), None if seen is None else seen.tier
-        found = lookup and self._serving.find(session, cls, [lookup], refresh=is_refresh(session, options), counted=False, seen=tier)
+        strict = is_strict(session, options)
+        serving = self._strictly.servings(strict=True).plain if strict else self._serving
+        found = lookup and serving.find(session, cls, [lookup], refresh=is_refresh(session, options), counted=False, seen=tier)
         if not found:
             return None
-        if seen is None:
+        if seen is None and not strict:
             self._learn(session, cls)
         return PASSIVE_CLASS_MISMATCH if found[0] is None else found[0]
 
@@ -79,7 +80,8 @@ class Identities:
             return None
         lookup = _lookup(mapper.class_, identity)
         # What is not found is counted by the statement.
-        rows = None if lookup is None else self._shards.serving(token).states(session, mapper.class_, [lookup], counted=False)
+        serving = self._strictly.servings(strict=is_strict(session, options)).of(token)
+        rows = None if lookup is None else serving.states(session, mapper.class_, [lookup], counted=False)
         return attached(session, [rows[0]], token)[0] if rows and rows[0] is not None else None
 
     def _learn(self, session: Session, cls: type) -> None:
@@ -154,9 +156,9 @@ def methods(seam: Seam[Identities]) -> dict[str, Any]:
         if more.get("options"):
             more["execution_options"] = {**execution_options, ASIDE: True}
         original = seam.original(self, "_get_impl")
-        if execution_options.get(BYPASS) is not False:
+        if execution_options.get(BYPASS) is not False and not execution_options.get(STRICT):
             return original(*args, **more)  # type: ignore[no-any-return]
-        with bypassed(self):
+        with within(self, execution_options):
             return original(*args, **more)  # type: ignore[no-any-return]
 
     return {"get": get, "_identity_lookup": _identity_lookup, "_get_impl": _get_impl}

@@ -13,12 +13,16 @@ BYPASS: Final = "stockstore"
 REFRESH: Final = "stockstore_refresh"
 """``True``: the database is read, and the caches keep what is there."""
 
+STRICT: Final = "stockstore_strict"
+"""``True``: memory of this process that may be old for a moment is passed by."""
+
 ASIDE: Final = "stockstore_aside"
 """Set where a look into the identity map is not to be answered from the caches, as it is not told of the load's other options."""
 
-_HEEDED: Final = frozenset((BYPASS, REFRESH, "logging_token", "populate_existing", "prebuffer_rows"))
+_HEEDED: Final = frozenset((BYPASS, REFRESH, STRICT, "logging_token", "populate_existing", "prebuffer_rows"))
 
 _bypassed: Final[WeakSet[Session]] = WeakSet()
+_strict: Final[WeakSet[Session]] = WeakSet()
 
 
 def is_served(session: Session, options: Mapping[str, Any]) -> bool:
@@ -29,21 +33,33 @@ def is_served(session: Session, options: Mapping[str, Any]) -> bool:
 
 
 @contextmanager
-def bypassed(session: Session) -> Iterator[None]:
-    """Have an expired instance that a read finds refreshed from the database: SQLAlchemy does not pass the read's options on."""
-    _bypassed.add(session)
+def within(session: Session, options: Mapping[str, Any]) -> Iterator[None]:
+    """Have an expired instance that a read finds refreshed as its options say: SQLAlchemy does not pass them on."""
+    entered = [sessions for sessions, asked in ((_bypassed, options.get(BYPASS) is False), (_strict, options.get(STRICT))) if asked]
+    for sessions in entered:
+        sessions.add(session)
     try:
         yield
     finally:
-        _bypassed.discard(session)
+        for sessions in entered:
+            sessions.discard(session)
 
 
 def is_bypassed(session: Session) -> bool:
-    """Whether a session is within such a read."""
+    """Whether a session is within a read that is past the caches."""
     return session in _bypassed
 
 
 def is_refresh(session: Session, options: Mapping[str, Any]) -> bool:
     """Whether the caches are to keep what the database has now."""
+    return _is_set(session, options, REFRESH)
+
+
+def is_strict(session: Session, options: Mapping[str, Any]) -> bool:
+    """Whether a read is to pass by memory that may be old for a moment, or a session is within one that is."""
+    return _is_set(session, options, STRICT) or session in _strict
+
+
+def _is_set(session: Session, options: Mapping[str, Any], name: str) -> bool:
     own: Mapping[str, Any] = getattr(session, "execution_options", options)
-    return bool(options.get(REFRESH, own.get(REFRESH)))
+    return bool(options.get(name, own.get(name)))

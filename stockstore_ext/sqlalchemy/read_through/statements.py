@@ -16,14 +16,14 @@ from stockstore_ext.sqlalchemy.read_through.batches import Batch
 from stockstore_ext.sqlalchemy.read_through.entities import entity_of
 from stockstore_ext.sqlalchemy.read_through.found import Alike, attached, attached_on_shard, found_in, in_order, keys_in_front
 from stockstore_ext.sqlalchemy.read_through.lists import lists_of
-from stockstore_ext.sqlalchemy.read_through.options import REFRESH, is_bypassed
+from stockstore_ext.sqlalchemy.read_through.options import REFRESH, is_bypassed, is_strict
 from stockstore_ext.sqlalchemy.read_through.refresh import Row, has_all, refresh
 from stockstore_ext.sqlalchemy.read_through.remote import RemoteRows, Seen, SeenList
 from stockstore_ext.sqlalchemy.read_through.results import entity_result, paired_result
 from stockstore_ext.sqlalchemy.read_through.serving import Serving
 from stockstore_ext.sqlalchemy.read_through.shapes import Question, recognise
-from stockstore_ext.sqlalchemy.read_through.sharded import Shards
 from stockstore_ext.sqlalchemy.read_through.shortcut import Shortcut
+from stockstore_ext.sqlalchemy.read_through.strictly import Strictly
 from stockstore_ext.sqlalchemy.shards import Token, is_sharded
 
 
@@ -35,12 +35,12 @@ class Statements:
     ``do_orm_execute`` is still to see is executed as it is, since that may change it.
     """
 
-    def __init__(self, serving: Serving, shortcut: Shortcut, remote: RemoteRows, shards: Shards) -> None:
+    def __init__(self, strictly: Strictly, shortcut: Shortcut, remote: RemoteRows) -> None:
         """Serve nobody yet."""
-        self._serving = serving
+        self._strictly = strictly
+        self._serving = strictly.servings(strict=False).plain
         self._shortcut = shortcut
         self._remote = remote
-        self._shards = shards
 
     def hear(self, target: Any) -> None:
         """Answer the sessions of a Session class, sessionmaker or scoped_session, after all others that listen to them by now."""
@@ -78,11 +78,13 @@ class Statements:
 
     def _found(self, execution: ORMExecuteState, loading: Any, question: Question, token: Token) -> Result[Any] | None:
         session, anew = execution.session, bool(execution.execution_options.get(REFRESH))
-        goes_long = anew or token is not None
+        strict = is_strict(session, execution.execution_options)
+        goes_long = anew or strict or token is not None
         seen = None if goes_long else self._seen(session, question)
         rows = seen.rows if seen is not None else None if goes_long else self._shortcut.rows(session, question)
         if rows is None:
-            rows = self._read(execution, loading, question, token, anew, seen)
+            serving = self._strictly.servings(strict=strict).of(token)
+            rows = self._read(execution, loading, question, serving, token, anew, seen)
         else:
             begin(session, question.entity.mapper)
         if rows is None:
@@ -105,9 +107,16 @@ class Statements:
         )
 
     def _read(
-        self, execution: ORMExecuteState, loading: Any, question: Question, token: Token, anew: bool, seen: Seen | SeenList | None
+        self,
+        execution: ORMExecuteState,
+        loading: Any,
+        question: Question,
+        serving: Serving,
+        token: Token,
+        anew: bool,
+        seen: Seen | SeenList | None,
     ) -> list[Row] | None:
-        session, cls, serving = execution.session, question.entity.cls, self._serving_of(token)
+        session, cls = execution.session, question.entity.cls
         if serving.refuses(session, cls, reads=len(question.lookups)):
             return None
         begin_as(execution, question.entity.mapper, loading, token)
@@ -115,13 +124,10 @@ class Statements:
             states = _listed(serving, session, question, anew, seen if isinstance(seen, SeenList) else None)
         else:
             states = serving.states(session, cls, question.lookups, refresh=anew, seen=None if seen is None else seen.tier)
-        if states is not None and token is None:
+        if states is not None and serving is self._serving:
             self._shortcut.learn(session, cls)
             self._remote.learn(session, cls)
         return None if states is None else [row for row in states if row is not None]
-
-    def _serving_of(self, token: Token) -> Serving:
-        return self._serving if token is None else self._shards.serving(token)
 
     def _refreshed(self, execution: ORMExecuteState, statement: Any, loading: Any, token: Token) -> Result[Any] | None:
         """Answer the refresh of an expired instance; one that the user asks for reads the database."""
@@ -129,7 +135,8 @@ class Statements:
         names = getattr(statement._compile_options, "_only_load_props", None)
         if not names or type(statement) not in (Select, FromStatement) or not may_answer(execution, loading, token):
             return None
-        cls, session, serving = state.class_, execution.session, self._serving_of(token)
+        cls, session = state.class_, execution.session
+        serving = self._strictly.servings(strict=is_strict(session, execution.execution_options)).of(token)
         if not is_whole(state, token) or is_bypassed(session) or serving.refuses(session, cls) or not has_all(plan_of(cls), names):
             return None
         lookup = identity_of(cls, state)
