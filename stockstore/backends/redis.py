@@ -1,10 +1,8 @@
 """Redis as a backend."""
 
 import logging
-import re
 import secrets
-import struct
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar, Union, cast
 
@@ -15,14 +13,16 @@ from stockstore.errors import CacheUnreachable, ConfigurationError, StockstoreEr
 
 try:
     import redis
-    from redis.cluster import ClusterPipeline, RedisCluster
+    from redis.cluster import RedisCluster
 except ModuleNotFoundError as exc:
     raise ConfigurationError('Redis needs its driver, which is missing: pip install "redis[hiredis]>=5"') from exc
 
+from stockstore.backends.redis_advice import silence, worst_policy
+from stockstore.backends.redis_arguments import bare_items, cell_arguments, life_alone, literally
 from stockstore.backends.redis_awaited import OnAwaitedServer
 from stockstore.backends.redis_clients import address_of, channel_name, open_client, refuse_text
-from stockstore.backends.redis_cluster import OnCluster
-from stockstore.backends.redis_exchange import CHUNK, Arguments, Call, Exchange, OnServer, Part, checked_cells
+from stockstore.backends.redis_exchange import CHUNK, Arguments, Call, Part, checked_cells
+from stockstore.backends.redis_kinds import exchange_of
 from stockstore.backends.redis_lists import FILL_LIST, FOLLOW_LIST
 from stockstore.backends.redis_scripts import FILL, FOLLOW, INVALIDATE, MARK, PUT, RELEASE, TELL, Script
 from stockstore.backends.redis_scripts import LEASE as LEASE_STEP
@@ -32,7 +32,6 @@ _LEASED = frozenset({bytes, int, type(None)})
 _NONE_GRANTED: frozenset[int] = frozenset()
 _LIST_GRANTED = frozenset([0])
 _LEASE_SECONDS = b"%d" % LEASE_SECONDS
-_LONGEST = 2**32 - 1  # seconds, 136 years: what fits into four bytes
 NOTHING = b"0\n\n~:"
 """A message without a number, of a namespace that nobody has."""
 _log = logging.getLogger(__name__)
@@ -73,7 +72,7 @@ class RedisBackend(CoherentBackend):
         checked_timeouts(connect_timeout=connect_timeout, read_timeout=read_timeout)
         self._owned = url is not None
         ready = open_client(url, connect_timeout, read_timeout) if url is not None else client
-        self._exchange = _exchange_of(ready)
+        self._exchange = exchange_of(ready)
         self.io = "awaited" if isinstance(self._exchange, OnAwaitedServer) else "blocking"
         # Other kinds of clients share the methods used here.
         self._client = cast("redis.Redis", ready)
@@ -110,7 +109,7 @@ class RedisBackend(CoherentBackend):
             return self._follow_in_two(keys)
         found: dict[str, bytes] = {}
         with self._errors():
-            for names, answer in self._run(FOLLOW, _life_alone, _bare(keys)):
+            for names, answer in self._run(FOLLOW, life_alone, bare_items(keys)):
                 cells = zip(names, checked_cells(answer), strict=True)
                 found |= {key: cell for key, cell in cells if cell is not None}
         return found
@@ -128,7 +127,7 @@ class RedisBackend(CoherentBackend):
             return [life, prefix.encode(), stamp, LEASE + life + token, fresh, _GENERATION_SECONDS, _LEASE_SECONDS]
 
         with self._errors():
-            ((_, answer),) = self._run(FOLLOW_LIST, arguments, _bare([generation, key]))
+            ((_, answer),) = self._run(FOLLOW_LIST, arguments, bare_items([generation, key]))
             first, *members = checked_cells(answer, _LEASED)
         if members[:1] == [1]:
             return Followed(first, [None], _LIST_GRANTED, *members[1:])
@@ -150,20 +149,20 @@ class RedisBackend(CoherentBackend):
     def fill_many(self, items: Sequence[Item], token: bytes, aliases: Sequence[Item] = ()) -> int:
         """Fill leases in one round trip for each thousand."""
         with self._errors():
-            return self._count(FILL, lambda part, life: [LEASE + life + token, *_cells(part, life)], items, aliases)
+            return self._count(FILL, lambda part, life: [LEASE + life + token, *cell_arguments(part, life)], items, aliases)
 
     def fill_list(self, items: Sequence[Item], token: bytes, watch: bytes, aliases: Sequence[Item] = ()) -> tuple[int, int]:
         """Fill a list with its records in one round trip, where these are not too many for one; then the list alone."""
         given = (items, aliases) if len(items) + len(aliases) <= CHUNK else (items[:1], ())
         with self._errors():
-            ((_, answer),) = self._run(FILL_LIST, lambda part, life: [LEASE + life + token, watch, *_cells(part, life)], *given)
+            ((_, answer),) = self._run(FILL_LIST, lambda part, life: [LEASE + life + token, watch, *cell_arguments(part, life)], *given)
             lists, cells = answer
             return int(lists), int(cells)
 
     def put_many(self, items: Sequence[Item], aliases: Sequence[Item] = ()) -> None:
         """Put values in one round trip for each thousand."""
         with self._errors():
-            for _, answer in self._run(PUT, lambda part, life: [*_cells(part, life), *self._told()], items, aliases):
+            for _, answer in self._run(PUT, lambda part, life: [*cell_arguments(part, life), *self._told()], items, aliases):
                 self._untold(answer)
 
     def mark_many(
@@ -178,7 +177,7 @@ class RedisBackend(CoherentBackend):
         cells: dict[str, bytes | None] = {}
         with self._errors():
             # On a cluster some may be looked at before others are marked: what matters is that the rows are locked by now.
-            for names, answer in self._run(MARK, arguments, _bare([*keys, *shared]), _bare(generations)):
+            for names, answer in self._run(MARK, arguments, bare_items([*keys, *shared]), bare_items(generations)):
                 found = checked_cells(self._untold(answer))
                 cells.update(zip(names[len(names) - len(found) :], found, strict=True))
         tokens = {key: generation_of(cell) for key, cell in cells.items() if key not in {*keys, *shared}}
@@ -193,15 +192,15 @@ class RedisBackend(CoherentBackend):
         head = [ticket, b"1" if committed else b"0"]
 
         def arguments(part: Part, life: bytes) -> list[bytes]:
-            return [*head, b"%d" % (len(part[0]) + len(part[1])), *_cells((part[0], part[2]), life), self._channel]
+            return [*head, b"%d" % (len(part[0]) + len(part[1])), *cell_arguments((part[0], part[2]), life), self._channel]
 
         with self._errors():
-            return self._count(RELEASE, arguments, list(valued.values()), _bare(rest), aliases if committed else ())
+            return self._count(RELEASE, arguments, list(valued.values()), bare_items(rest), aliases if committed else ())
 
     def invalidate_many(self, keys: Sequence[str]) -> int:
         """Invalidate in one round trip for each thousand."""
         with self._errors():
-            return self._count(INVALIDATE, lambda _, life: [life, *self._told()], _bare(keys))
+            return self._count(INVALIDATE, lambda _, life: [life, *self._told()], bare_items(keys))
 
     def clear(self, prefix: str) -> None:
         """Invalidate every key that starts with a prefix; scans all keys of every primary node.
@@ -209,11 +208,11 @@ class RedisBackend(CoherentBackend):
         What is written while this runs may survive or not.
         """
         with self._errors():
-            for batch in self._exchange.scan(_literally(prefix) + "*"):
-                self._count(INVALIDATE, lambda _, life: [life, b"", b""], _bare(batch))
+            for batch in self._exchange.scan(literally(prefix) + "*"):
+                self._count(INVALIDATE, lambda _, life: [life, b"", b""], bare_items(batch))
             # After the last of them: whoever has just read one of them is told that it is gone.
             if self._channel:
-                self._count(TELL, lambda *_: self._told(), _bare([prefix]))
+                self._count(TELL, lambda *_: self._told(), bare_items([prefix]))
 
     def maxmemory_policy(self) -> str | None:
         """Tell what the server evicts when it is full, such as ``"noeviction"``; ``None`` where it does not tell.
@@ -222,7 +221,7 @@ class RedisBackend(CoherentBackend):
         """
         try:
             with self._errors():
-                return _worst_policy(self._exchange.memory_facts())
+                return worst_policy(self._exchange.memory_facts())
         except CacheUnreachable:
             return None
 
@@ -271,7 +270,7 @@ class RedisBackend(CoherentBackend):
         cells: dict[str, bytes] = {}
         granted: list[str] = []
         with self._errors():
-            for names, answer in self._run(LEASE_STEP, arguments, _bare([generation] if generation else []), wanted):
+            for names, answer in self._run(LEASE_STEP, arguments, bare_items([generation] if generation else []), wanted):
                 found = checked_cells(answer, _LEASED)
                 first = int(names[0] == generation)
                 known = found[0] if first else known
@@ -290,7 +289,7 @@ class RedisBackend(CoherentBackend):
         found, refusal = answer
         if not self._refusal_said:
             self._refusal_said = True
-            _log.warning("%r: %s", self, _silence(refusal.decode("utf-8", "replace"), self._channel))
+            _log.warning("%r: %s", self, silence(refusal.decode("utf-8", "replace"), self._channel))
         return found
 
     def telling_loss(self) -> str | None:
@@ -300,7 +299,7 @@ class RedisBackend(CoherentBackend):
                 self._exchange.publish(self._channel, NOTHING)
         except CacheUnreachable as error:
             refusal = error.__cause__
-            return _silence(str(refusal), self._channel) if isinstance(refusal, redis.exceptions.NoPermissionError) else None
+            return silence(str(refusal), self._channel) if isinstance(refusal, redis.exceptions.NoPermissionError) else None
         return None
 
     def _count(self, step: Script, arguments: Arguments, *batches: Sequence[Item]) -> int:
@@ -335,66 +334,3 @@ class RedisBackend(CoherentBackend):
 
     def _unreachable(self, error: Exception) -> CacheUnreachable:
         return CacheUnreachable(f"Redis at {address_of(self._client)} did not do what was asked: {error}; check the server and its log")
-
-
-def _exchange_of(client: object) -> Exchange:
-    if isinstance(client, (redis.client.Pipeline, redis.asyncio.client.Pipeline, ClusterPipeline)):
-        raise ConfigurationError("a pipeline does nothing before its execute(); give the client that it was made by")
-    if isinstance(client, redis.asyncio.RedisCluster):
-        raise ConfigurationError("an asyncio RedisCluster cannot be used yet; give redis.asyncio.Redis, or the blocking RedisCluster")
-    if isinstance(client, redis.asyncio.Redis):
-        return OnAwaitedServer(client)
-    if isinstance(client, RedisCluster):
-        return OnCluster(client)
-    if not isinstance(client, redis.Redis):
-        raise ConfigurationError(
-            f"a client of type {type(client).__name__} is none that can be used; give redis-py's Redis, RedisCluster or asyncio.Redis"
-        )
-    return OnServer(client)
-
-
-def _bare(keys: Iterable[str]) -> list[Item]:
-    return [(key, b"", 0) for key in dict.fromkeys(keys)]
-
-
-def _life_alone(_: Part, life: bytes) -> list[bytes]:
-    return [life]
-
-
-def _cells(part: Part, life: bytes) -> list[bytes]:
-    """Give lifetimes, the number of values, and the cells of values and aliases."""
-    values, aliases = part
-    seconds = [lasts for batch in part for _, _, lasts in batch]
-    alike = seconds and seconds.count(seconds[0]) == len(seconds)
-    packed = b"=%d" % _bounded(seconds[0]) if alike else struct.pack(f">c{len(seconds)}I", b"#", *map(_bounded, seconds))
-    head = VALUE + life
-    return [packed, b"%d" % len(values), *[head + body for _, body, _ in values], *[cell for _, cell, _ in aliases]]
-
-
-def _bounded(seconds: int) -> int:
-    return min(seconds, _LONGEST)
-
-
-def _worst_policy(facts: Mapping[str, Any]) -> str | None:
-    """Give the policy of a server, or of the node that is worst for markers."""
-    if "maxmemory_policy" in facts:
-        return str(facts["maxmemory_policy"])
-    policies = [str(node["maxmemory_policy"]) for node in facts.values() if isinstance(node, dict) and "maxmemory_policy" in node]
-    return max(policies, key=lambda policy: policy.startswith("allkeys"), default=None)
-
-
-def _silence(refusal: str, channel: bytes) -> str:
-    """Say what a refusal to publish means; where the message could be counted, the others empty their memory instead."""
-    return (
-        f"its user may not publish on {channel.decode()!r} ({refusal}), so that memory in other processes is not told of what is written "
-        "here, and may show what is old; allow it PUBLISH and INCR, &stockstore* and ~stockstore~*"
-    )
-
-
-def _literally(prefix: str) -> str:
-    r"""Escape what a MATCH pattern takes for wildcards.
-
-    >>> print(_literally("shop*:"))
-    shop\*:
-    """
-    return re.sub(r"([*?\[\]\\^-])", r"\\\1", prefix)

@@ -16,10 +16,11 @@ from stockstore.keys import ClassKeys, Key, KeyPlan, Lookup, keys_of, namespace_
 from stockstore.lifetimes import Lifetime
 from stockstore.stores.alike import cells_of, objects_in, only_class, rows_in, values_of
 from stockstore.stores.arguments import keys_in, objects_of
-from stockstore.stores.cache import Alias, CacheStore, Entry, Namespace, written_by
+from stockstore.stores.cache import Alias, CacheStore, Entry, Namespace
 from stockstore.stores.cell_reader import CellReader, Generations, Unusable
 from stockstore.stores.cell_writer import CellBatch
 from stockstore.stores.generations import current_generations, generation_texts, tokens_in
+from stockstore.stores.hiding import written_by
 from stockstore.stores.snapshots import Snapshot
 
 if TYPE_CHECKING:

@@ -11,7 +11,9 @@ from stockstore.errors import ConfigurationError, UnknownKeyError
 from stockstore.instrumentation import Counters, Kind, Stats, emit, listening, unasked
 from stockstore.keys import Key, KeyPlan, ListLookup, Lookup, keys_of
 from stockstore.stores.arguments import MISSING, call_loader, one_key
+from stockstore.stores.hiding import hidden_from
 from stockstore.stores.outcome import NOTHING, BeforeCommit, Outcome
+from stockstore.stores.restoring import restore_all
 from stockstore.stores.snapshots import Snapshot, snapshot_of
 from stockstore.stores.watching import Watch, watch_of, watching
 
@@ -131,8 +133,6 @@ class Store(ABC):
             return [row for row in self.batch_fetch(cls, lookups) if row is not None]
 
     def _fetch_for(self, session: "Session", cls: type, keys: Sequence[Key]) -> list[Snapshot | None]:
-        from stockstore.stores.cache import hidden_from
-
         compiled = keys_of(cls)
         hidden = hidden_from(session, cls, [compiled.lookup(key) for key in keys]) if compiled.mapped else [""] * len(keys)
         self._note_hidden(cls, hidden)
@@ -259,8 +259,6 @@ class Store(ABC):
             UnknownKeyError: The names are no declared index, or values are missing.
             ConfigurationError: There is no database that holds the class: a cache alone does not know all the objects.
         """
-        from stockstore.stores.cache import restore_all
-
         asked = self.strictly(cls) if strict else self
         (rows,) = asked.batch_list(cls, [keys_of(cls).listed(one_key(key, names))], session=session)
         return cast("list[T]", restore_all(rows, session))

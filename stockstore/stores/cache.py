@@ -2,7 +2,7 @@
 
 import sys
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar, cast
 
@@ -11,15 +11,16 @@ from stockstore.keys import ClassKeys, Key, KeyPlan, Lookup, Native, alias_plans
 from stockstore.lifetimes import Lifetime, LifetimeRule, shorter
 from stockstore.stores.arguments import keys_in, objects_of
 from stockstore.stores.base import Store
+from stockstore.stores.hiding import hidden_from
 from stockstore.stores.outcome import BeforeCommit, Outcome
-from stockstore.stores.snapshots import ObjectSnapshot, RowSnapshot, Snapshot, snapshot_of
+from stockstore.stores.restoring import restore_all
+from stockstore.stores.snapshots import Snapshot, snapshot_of
 from stockstore.stores.tenants import TenantOf, checked, current, namespace_of, reading_for
 from stockstore.stores.watching import watch_of
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-    from stockstore.mapped import MappedPlan
 
 T = TypeVar("T")
 Namespace: TypeAlias = str | Callable[[], str]
@@ -105,7 +106,7 @@ class CacheStore(Store):
         self._note_reads(cls, len(found) - misses, misses)
 
     def _read_for(self, session: "Session", cls: type, lookups: Sequence[Lookup]) -> list[Snapshot | None]:
-        hidden = hidden_from(session, cls, lookups, self)
+        hidden = hidden_from(session, cls, lookups, self.tenant_of)
         self._note_hidden(cls, hidden)
         with reading_for(session):
             found = iter(self._read_counted(cls, [lookup for lookup, hide in zip(lookups, hidden, strict=True) if not hide]))
@@ -255,51 +256,6 @@ class CacheStore(Store):
         return reader if reader is None or isinstance(reader, str) else self.tenant_of(reader)
 
 
-def written_by(session: "Session", cls: type, lookup: Lookup | None) -> str:
-    """Tell why a session must not be given what a lookup of a mapped class finds in a cache, or any row of it; ``""``: it may be."""
-    from stockstore.mapped import bypasses, plan_of
-
-    return bypasses(session, plan_of(cls).root, identity_in(cls, lookup))
-
-
-def hidden_from(session: "Session | None", cls: type, lookups: Sequence[Lookup], store: Store | None = None) -> list[str]:
-    """Tell of each lookup why a session must not be given what a cache has; ``""``: it may be.
-
-    Args:
-        session: Who asks.
-        cls: For objects of which class.
-        lookups: For which of them.
-        store: The cache, which may keep the rows of the session's tenant apart.
-    """
-    if session is None or not keys_of(cls).mapped:
-        return [""] * len(lookups)
-    from stockstore.mapped import OWN_WRITE, has_written, plan_of
-
-    root = plan_of(cls).root
-    if not has_written(session, root, None):
-        return [_hidden_root(session, root, store)] * len(lookups)
-    written = [has_written(session, root, identity_in(cls, lookup)) for lookup in lookups]
-    hidden = "" if all(written) else _hidden_root(session, root, store)
-    return [OWN_WRITE if own else hidden for own in written]
-
-
-def _hidden_root(session: "Session", root: type, store: Store | None) -> str:
-    from stockstore.mapped import TENANT, hides
-
-    hidden = hides(session, root)
-    apart = hidden == TENANT and isinstance(store, CacheStore) and store.tenant_of(session) is not None
-    return "" if apart else hidden
-
-
-def identity_in(cls: type, lookup: Lookup | None) -> tuple[object, ...] | None:
-    """Give the primary key that a lookup names; ``None`` where it may be any."""
-    identity = keys_of(cls).identity
-    if lookup is None or lookup.plan is not identity:
-        return None
-    given = dict(zip(identity.names, lookup.values, strict=True))
-    return tuple(given[name] for name in identity.declared)
-
-
 def subclasses_of(cls: type) -> Iterator[type]:
     """Give all classes below a class."""
     below: list[type] = cls.__subclasses__()
@@ -312,31 +268,3 @@ def _valid_namespace(namespace: object) -> str:
     if not isinstance(namespace, str) or not namespace:
         raise ConfigurationError(f"a namespace is a text that is not empty, or a callable that gives one, not {namespace!r}")
     return checked(namespace)
-
-
-def restore_all(snapshots: Sequence[Snapshot | None], session: "Session | None") -> list[object | None]:
-    """Give the objects of snapshots, in their positions; a snapshot that stands twice gives one object."""
-    if session is not None and (plan := _only_plan(snapshots)) is not None:
-        return plan.attach_many(session, [row.state for row in cast("Sequence[RowSnapshot]", snapshots)])
-    distinct = {id(snapshot): snapshot for snapshot in snapshots if snapshot is not None}
-    objects = _attach_all(distinct, session) if session is not None else {key: snapshot.restore() for key, snapshot in distinct.items()}
-    return [None if snapshot is None else objects[id(snapshot)] for snapshot in snapshots]
-
-
-def _only_plan(snapshots: Sequence[Snapshot | None]) -> "MappedPlan | None":
-    """Give the plan where there are rows of one class alone, each once."""
-    if len(set(map(id, snapshots))) < len(snapshots) or set(map(type, snapshots)) != {RowSnapshot}:
-        return None
-    plans = {row.plan for row in cast("Sequence[RowSnapshot]", snapshots)}
-    return plans.pop() if len(plans) == 1 else None
-
-
-def _attach_all(snapshots: Mapping[int, Snapshot], session: "Session") -> dict[int, object]:
-    objects = {key: snapshot.value for key, snapshot in snapshots.items() if isinstance(snapshot, ObjectSnapshot)}
-    by_plan: dict[MappedPlan, dict[int, RowSnapshot]] = {}
-    for key, snapshot in snapshots.items():
-        if isinstance(snapshot, RowSnapshot):
-            by_plan.setdefault(snapshot.plan, {})[key] = snapshot
-    for plan, rows in by_plan.items():
-        objects.update(zip(rows, plan.attach_many(session, [row.state for row in rows.values()]), strict=True))
-    return objects

@@ -13,12 +13,13 @@ from stockstore.instrumentation import Stats, listening, watch_hooks
 from stockstore.keys import Key, ListLookup, Lookup, keys_of
 from stockstore.stores.arguments import MISSING, keys_in, objects_of, one_key
 from stockstore.stores.base import Store
-from stockstore.stores.cache import restore_all
+from stockstore.stores.chain_tiers import believed, io_of, is_bounded
 from stockstore.stores.chain_writes import ChainWrite
 from stockstore.stores.local import LocalStore
 from stockstore.stores.memory import ProcessMemoryStore
 from stockstore.stores.origin import Origin
-from stockstore.stores.outcome import BeforeCommit, Outcome
+from stockstore.stores.outcome import BeforeCommit, Outcome, joined
+from stockstore.stores.restoring import restore_all
 from stockstore.stores.snapshots import Snapshot, snapshot_of
 from stockstore.stores.tenants import reading_for
 from stockstore.stores.tiers import tier_of
@@ -63,7 +64,7 @@ class ChainedStore(Store):
             raise ConfigurationError(
                 "a chain needs at least one store, the fastest first, e.g. ChainedStore([ProcessMemoryStore(), SqlAlchemyStore(url)])"
             )
-        self._io = _io_of(self._tiers)
+        self._io = io_of(self._tiers)
         self._levels: dict[type, int] = {}
         self._origins: dict[int, Origin] = {}
         self._strict: dict[tuple[Store, ...], ChainedStore] = {}
@@ -124,7 +125,7 @@ class ChainedStore(Store):
         """Give a chain of the tiers without those of which other processes' writes may be unseen for a moment."""
         level = self._level(cls)
         self._origin(cls)
-        above = tuple(tier for tier in self._tiers[:level] if not _is_bounded(tier))
+        above = tuple(tier for tier in self._tiers[:level] if not is_bounded(tier))
         kept = (*above, *self._tiers[level:])
         if len(kept) == len(self._tiers):
             return self
@@ -168,7 +169,7 @@ class ChainedStore(Store):
         self._check_caches(groups)
         outcomes = {level: self._store(level, groups[level], before_commit) for level in sorted(groups, reverse=True)}
         self._counters.add(puts=len(objects))
-        return _joined(groups, outcomes, objects)
+        return joined(groups, outcomes, objects)
 
     def _store(self, level: int, objects: Sequence[object], before_commit: BeforeCommit | None) -> Outcome:
         def store(origin: Origin, part: Sequence[object]) -> Outcome:
@@ -253,7 +254,7 @@ class ChainedStore(Store):
         """Give the identities that keys mean, to a cache that is the origin, or as caches above it believe."""
         identity = keys_of(cls).identity
         others = [lookup for lookup in lookups if lookup.plan is not identity]
-        found = [row for tier in self._tiers[:level] for row in _believed(tier, cls, others)] if others else []
+        found = [row for tier in self._tiers[:level] for row in believed(tier, cls, others)] if others else []
         if others and not store.is_origin:
             found += store.known(cls, others)
         return [*(lookup for lookup in lookups if lookup.plan is identity), *(row.key() for row in found)]
@@ -342,11 +343,6 @@ class ChainedStore(Store):
         return f"{type(self).__name__}([{', '.join(map(repr, self._tiers))}])"
 
 
-def _is_bounded(tier: Store) -> bool:
-    """Whether a cache in this process may be old for a moment by what others write."""
-    return isinstance(tier, LocalStore) and tier_of(tier).standing().level != "strict"
-
-
 def _flat(stores: Iterable[Store]) -> Iterator[Store]:
     if isinstance(stores, (str, bytes, Store)) or not isinstance(stores, Iterable):
         raise ConfigurationError(f"a chain is made of a list of stores, not {stores!r}")
@@ -357,28 +353,3 @@ def _flat(stores: Iterable[Store]) -> Iterator[Store]:
             yield from store.tiers
         else:
             yield store
-
-
-def _io_of(tiers: Sequence[Store]) -> IO:
-    by_io = {tier.io: tier for tier in tiers}
-    if "blocking" in by_io and "awaited" in by_io:
-        raise ConfigurationError(
-            f"{by_io['blocking']!r} would block the event loop that {by_io['awaited']!r} is for; make both for asyncio, or neither"
-        )
-    return next((io for io in by_io if io != "either"), "either")
-
-
-def _believed(tier: Store, cls: type, lookups: Sequence[Lookup]) -> list[Snapshot]:
-    """Give what a cache has; nothing, where it cannot tell: then it will be known to be out of reach."""
-    try:
-        return tier.known(cls, lookups) if tier.holds(cls) else []
-    except Exception:  # noqa: BLE001 - a tier may be anybody's class
-        return []
-
-
-def _joined(groups: Mapping[int, Sequence[object]], outcomes: Mapping[int, Outcome], objects: Sequence[object]) -> Outcome:
-    stored = {id(obj): row for level, group in groups.items() for obj, row in zip(group, outcomes[level].snapshots, strict=True)}
-    others = [row for outcome in outcomes.values() for row in outcome.others]
-    swept = frozenset[type]().union(*(o.swept for o in outcomes.values()))
-    lists = [at for outcome in outcomes.values() for at in outcome.lists]
-    return Outcome(len(objects), [stored[id(obj)] for obj in objects], others, swept, lists=lists)

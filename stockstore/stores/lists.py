@@ -10,7 +10,7 @@ from stockstore.coherence.writer import WriteThrough
 from stockstore.errors import CodecError
 from stockstore.keys import Key, ListLookup, Lookup, has_other_identities_below, keys_of
 from stockstore.stores.base import Store
-from stockstore.stores.cache import written_by
+from stockstore.stores.hiding import written_by
 from stockstore.stores.members import Members
 from stockstore.stores.snapshots import RowSnapshot, Snapshot
 

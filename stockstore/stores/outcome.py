@@ -1,6 +1,6 @@
 """What a write has done besides what it was asked for, or may have done."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -37,6 +37,15 @@ NOTHING: Final = Outcome(0, [], [], frozenset())
 BeforeCommit: TypeAlias = Callable[["Connection | None", Outcome], None]
 """Called after the last statement of a write and before its commit, with the connection of the database that will commit
 (``None`` where there is none) and what the write has done; what it raises undoes the write."""
+
+
+def joined(groups: Mapping[int, Sequence[object]], outcomes: Mapping[int, Outcome], objects: Sequence[object]) -> Outcome:
+    """Give what was done to objects, in their order, by what was done to those of each level."""
+    stored = {id(obj): row for level, group in groups.items() for obj, row in zip(group, outcomes[level].snapshots, strict=True)}
+    others = [row for outcome in outcomes.values() for row in outcome.others]
+    swept = frozenset[type]().union(*(o.swept for o in outcomes.values()))
+    lists = [at for outcome in outcomes.values() for at in outcome.lists]
+    return Outcome(len(objects), [stored[id(obj)] for obj in objects], others, swept, lists=lists)
 
 
 class UnconfirmedError(OriginError):

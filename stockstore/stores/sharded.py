@@ -12,9 +12,9 @@ from stockstore.instrumentation import Stats
 from stockstore.keys import Key, ListLookup, Lookup, keys_of
 from stockstore.stores.arguments import keys_in, objects_of
 from stockstore.stores.base import Store
-from stockstore.stores.cache import restore_all
 from stockstore.stores.members import Members
 from stockstore.stores.outcome import BeforeCommit, Outcome
+from stockstore.stores.restoring import restore_all
 from stockstore.stores.shard_parts import each, joined, one_of
 from stockstore.stores.shard_reading import ShardReading
 from stockstore.stores.sharding import ShardBy, Sharding

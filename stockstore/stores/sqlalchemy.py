@@ -22,9 +22,10 @@ from stockstore.mapped.shown import shown
 from stockstore.mapped.stored import keeps_list
 from stockstore.stores.arguments import keys_in, objects_of
 from stockstore.stores.base import Store
-from stockstore.stores.cache import hidden_from, identity_in, restore_all
+from stockstore.stores.hiding import hidden_from, identity_in
 from stockstore.stores.members import Keys, Members
 from stockstore.stores.outcome import NOTHING, BeforeCommit, Outcome, UnconfirmedError
+from stockstore.stores.restoring import restore_all
 from stockstore.stores.snapshots import RowSnapshot, Snapshot, snapshot_of
 from stockstore.stores.sql_reads import load, load_lists, load_members
 from stockstore.stores.sql_writes import erase, store

@@ -18,8 +18,9 @@ from stockstore.instrumentation import emit, listening
 from stockstore.keys import Key, KeyPlan, Lookup, keys_of
 from stockstore.lifetimes import expiry, server_seconds, shorter
 from stockstore.stores.backed import BackendStore
-from stockstore.stores.cache import Entry, hidden_from
+from stockstore.stores.cache import Entry
 from stockstore.stores.generations import generation_text
+from stockstore.stores.hiding import hidden_from
 from stockstore.stores.snapshots import Snapshot
 from stockstore.stores.tiers.alike_rows import released_alike
 from stockstore.stores.tiers.backed_lists import BackendLists
@@ -112,7 +113,7 @@ class BackendTier:
         """
         compiled = keys_of(cls)
         lookups = [compiled.lookup(key) for key in keys]
-        hidden = hidden_from(session, cls, lookups, self._store)
+        hidden = hidden_from(session, cls, lookups, self._store.tenant_of)
         self._store._note_hidden(cls, hidden)
         visible = [lookup for lookup, hide in zip(lookups, hidden, strict=True) if not hide]
         look = Look(self._store, cls, visible, self.replaced)

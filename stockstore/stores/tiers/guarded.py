@@ -16,7 +16,8 @@ from stockstore.keys import Key, KeyPlan, Lookup, Native, keys_of
 from stockstore.locks import fork_safe_lock
 from stockstore.stores.backed import BackendStore
 from stockstore.stores.base import Store
-from stockstore.stores.cache import CacheStore, hidden_from
+from stockstore.stores.cache import CacheStore
+from stockstore.stores.hiding import hidden_from
 from stockstore.stores.null import NullStore
 from stockstore.stores.snapshots import Snapshot
 from stockstore.stores.tenants import current, has_own_verbs
@@ -120,7 +121,7 @@ class GuardedTier:
         """Give what is there, and leases on the records that are not, in the positions of the keys."""
         compiled = keys_of(cls)
         lookups = [compiled.lookup(key) for key in keys]
-        hidden = hidden_from(session, cls, lookups, self._store)
+        hidden = hidden_from(session, cls, lookups, self._store.tenant_of if isinstance(self._store, CacheStore) else None)
         self._store._note_hidden(cls, hidden)
         visible = [at for at, hide in enumerate(hidden) if not hide]
         asked = [keys[at] for at in visible]

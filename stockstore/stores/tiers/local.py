@@ -16,9 +16,9 @@ from stockstore.coherence.claims import Lease
 from stockstore.coherence.protocol import Announcer, Answer, Record, Standing, Writes
 from stockstore.errors import StockstoreError
 from stockstore.keys import Key, KeyPlan, ListLookup, Lookup, keys_of
-from stockstore.stores.cache import hidden_from
 from stockstore.stores.claimed import ClaimedSpaces, Kept, Wanted
 from stockstore.stores.generations import generation_text
+from stockstore.stores.hiding import hidden_from
 from stockstore.stores.local import LocalStore
 from stockstore.stores.snapshots import ObjectSnapshot, Snapshot
 from stockstore.stores.tiers.backed import BackendTier
@@ -209,7 +209,7 @@ class LocalTier:
         """Give what is there, and leases on the records that are not, in the positions of the keys."""
         compiled = keys_of(cls)
         lookups = [compiled.lookup(key) for key in keys]
-        hidden = hidden_from(session, cls, lookups, self._store)
+        hidden = hidden_from(session, cls, lookups, self._store.tenant_of)
         self._store._note_hidden(cls, hidden)
         visible = [lookup for lookup, hide in zip(lookups, hidden, strict=True) if not hide]
         if visible and not self.hears():

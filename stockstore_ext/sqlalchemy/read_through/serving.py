@@ -11,7 +11,8 @@ from stockstore.coherence.reader import Reader
 from stockstore.keys import ListLookup, Lookup, keys_of
 from stockstore.mapped import OWN_WRITE, UNLOADED, MappedPlan, plan_of, wrote
 from stockstore.stores.base import Store
-from stockstore.stores.cache import identity_in, restore_all
+from stockstore.stores.hiding import identity_in
+from stockstore.stores.restoring import restore_all
 from stockstore.stores.snapshots import RowSnapshot, Snapshot
 from stockstore.stores.tenants import reading_for, reading_for_nobody
 from stockstore_ext.sqlalchemy.read_through.batches import MemoryBatches
