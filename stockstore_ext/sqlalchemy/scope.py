@@ -210,7 +210,7 @@ def _told(bind: Engine | Connection, named: bool) -> str:
     options = bind.get_execution_options()
     if options.get("schema_translate_map") and not named:
         return ELSEWHERE
-    return "option" if options.get("stockstore") is False else ""
+    return "" if options.get("stockstore") in (None, True) else "option"
 
 
 def _given(connection: Connection, named: bool) -> str:

@@ -124,6 +124,7 @@ REFUSED: dict[str, tuple[type[Any], Any, Run]] = {
     "with_for_update": (Customer, 1, get(Customer, 1, with_for_update=True)),
     "populate_existing": (Customer, 1, get(Customer, 1, populate_existing=True)),
     "bypass": (Customer, 1, get(Customer, 1, execution_options={"stockstore": False})),
+    "bypass by another value": (Customer, 1, get(Customer, 1, execution_options={"stockstore": "no"})),
     "other options": (Customer, 1, get(Customer, 1, execution_options={"tag": "x"})),
     "bind": (Customer, 1, lambda session: session.get(Customer, 1, bind_arguments={"bind": session.get_bind()})),
     "joinedload": (Author, 1, get(Author, 1, options=[joinedload(Author.books)])),

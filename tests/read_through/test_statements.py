@@ -139,6 +139,7 @@ NOT_SERVED: dict[str, Run] = {
     "union": lambda session: session.scalars(select(Customer).from_statement(union_all(BY_ID, BY_ID))).all(),
     "text": lambda session: session.scalars(select(Customer).from_statement(text("SELECT * FROM customers WHERE id = 2"))).all(),
     "asked not to": lambda session: session.scalars(BY_ID, execution_options={"stockstore": False}).all(),
+    "neither asked to nor not": lambda session: session.scalars(BY_ID, execution_options={"stockstore": 0}).all(),
     "statement that asks not to": _all(BY_ID.execution_options(stockstore=False)),
     "Query.with_for_update": lambda session: session.query(Customer).filter_by(id=2).with_for_update(read=True).one(),
     "Query.populate_existing": lambda session: session.query(Customer).filter_by(id=2).populate_existing().one(),

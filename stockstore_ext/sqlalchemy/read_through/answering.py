@@ -48,7 +48,7 @@ def may_answer(execution: ORMExecuteState, loading: Any, token: Token = None) ->
     options, plain = execution.execution_options, token is None
     return (
         options.keys() <= (_OPTIONS if plain else _SHARD_OPTIONS)
-        and options.get(BYPASS) is not False
+        and options.get(BYPASS) in (None, True)
         and execution.bind_arguments.keys() <= (_BINDS if plain else _SHARD_BINDS)
         and (loading is _DEFAULT or not any(getattr(loading, name, None) for name in _ODD))
         and loading._identity_token == token

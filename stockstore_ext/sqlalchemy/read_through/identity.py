@@ -156,7 +156,7 @@ def methods(seam: Seam[Identities]) -> dict[str, Any]:
         if more.get("options"):
             more["execution_options"] = {**execution_options, ASIDE: True}
         original = seam.original(self, "_get_impl")
-        if execution_options.get(BYPASS) is not False and not execution_options.get(STRICT):
+        if execution_options.get(BYPASS) in (None, True) and not execution_options.get(STRICT):
             return original(*args, **more)  # type: ignore[no-any-return]
         with within(self, execution_options):
             return original(*args, **more)  # type: ignore[no-any-return]

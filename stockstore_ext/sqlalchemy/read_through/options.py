@@ -8,7 +8,7 @@ from weakref import WeakSet
 from sqlalchemy.orm import Session
 
 BYPASS: Final = "stockstore"
-"""``False``: the database is read, and nothing is filled from it."""
+"""``False``, or any value but ``True`` and ``None``: the database is read, and nothing is filled from it."""
 
 REFRESH: Final = "stockstore_refresh"
 """``True``: the database is read, and the caches keep what is there."""
@@ -29,13 +29,13 @@ def is_served(session: Session, options: Mapping[str, Any]) -> bool:
     """Whether the execution options of a session and of a read by primary key leave it to the caches."""
     # Sessions have options of their own from SQLAlchemy 2.1 on.
     own: Mapping[str, Any] = getattr(session, "execution_options", options)
-    return all(_HEEDED.issuperset(each) and each.get(BYPASS) is not False for each in (options, own))
+    return all(_HEEDED.issuperset(each) and each.get(BYPASS) in (None, True) for each in (options, own))
 
 
 @contextmanager
 def within(session: Session, options: Mapping[str, Any]) -> Iterator[None]:
     """Have an expired instance that a read finds refreshed as its options say: SQLAlchemy does not pass them on."""
-    entered = [sessions for sessions, asked in ((_bypassed, options.get(BYPASS) is False), (_strict, options.get(STRICT))) if asked]
+    entered = [sessions for sessions, asked in ((_bypassed, options.get(BYPASS) not in (None, True)), (_strict, options.get(STRICT))) if asked]
     for sessions in entered:
         sessions.add(session)
     try:
