@@ -123,11 +123,11 @@ class RedisBackend(CoherentBackend):
         """Read a list with its records, and lease what is absent, by one script."""
 
         def arguments(_: Part, life: bytes) -> list[bytes]:
-            fresh = secrets.token_bytes(GENERATION_SIZE)
+            fresh = secrets.token_bytes(GENERATION_SIZE)  # another one where the command is sent once more
             return [life, prefix.encode(), stamp, LEASE + life + token, fresh, _GENERATION_SECONDS, _LEASE_SECONDS]
 
         with self._errors():
-            ((_, answer),) = self._run(FOLLOW_LIST, arguments, bare_items([generation, key]))
+            ((_, answer),) = self._exchange.run([Call(FOLLOW_LIST, (generation, key), (), arguments)])
             first, *members = checked_cells(answer, _LEASED)
         if members[:1] == [1]:
             return Followed(first, [None], _LIST_GRANTED, *members[1:])

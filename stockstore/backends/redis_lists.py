@@ -31,7 +31,7 @@ if not list then
     if answer[2] and prefix ~= '' then
         local watch = call('GET', KEYS[1] .. '~')
         if not watch or sub(watch, 1, 8) ~= id then
-            watch = sub(lease, 2) .. string.rep('\\0', 256)
+            watch = id .. token .. sub(lease, 10, 17) .. string.rep('\\0', 256)
             call('SETEX', KEYS[1] .. '~', lasts, watch)
         end
         answer[3] = watch
@@ -43,12 +43,16 @@ if string.byte(list) ~= 86 or not is_generation(generation, id) then return answ
 if sub(list, 19, 26) ~= sub(generation, 10) or sub(list, 27, 34) ~= stamp then return answer end
 local sound, numbers = try(cmsgpack.unpack, sub(list, 35))
 if not sound or type(numbers) ~= 'table' or #numbers == 0 or #numbers > 1000 then return answer end
-for i, number in ipairs(numbers) do
+for i = 1, #numbers do
+    local number = numbers[i]
     if type(number) ~= 'number' then return answer end
-    numbers[i] = prefix .. string.format('%.0f', number)
+    -- As text a number is exact below 10^14.
+    numbers[i] = prefix .. (number > -1e14 and number < 1e14 and number or string.format('%.0f', number))
 end
-for i, cell in ipairs(call('MGET', unpack(numbers))) do
-    if cell and is_foreign(cell, id) then cell = false end
+local cells, value = call('MGET', unpack(numbers)), 'V' .. id
+for i = 1, #numbers do
+    local cell = cells[i]
+    if cell and sub(cell, 1, 9) ~= value and is_foreign(cell, id) then cell = false end
     answer[i + 2] = cell or leased(numbers[i])
 end
 return answer

@@ -99,7 +99,7 @@ end
 """
 
 # Who reads a list from the database does not know its rows before, and cannot lease them: he looks at a watch instead. That is a cell
-# of the server's life, of the token of the reader who made it, and of 64 counters, each for those rows of the class whose keys end alike.
+# of the server's life, of tokens of the reader who made it, and of 64 counters, each for those rows of the class whose keys end alike.
 # Every step that would take a lease away counts one up, whether there is one or not: so it is as if that look had leased all rows.
 _COUNTER = """
 local function counter_of(key)

@@ -1,7 +1,7 @@
-"""The values of written rows that are alike: one class, keys of one number or text, no other keys, one lifetime."""
+"""The values of rows that are alike: one class, keys of one number or text, no other keys, one lifetime."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from stockstore.backends.coherent import Item
 from stockstore.cells import pack_body
@@ -16,6 +16,20 @@ from stockstore.stores.tiers.backed_places import BackendPlaces
 _KINDS = ({int}, {str})
 
 
+class _Alike(NamedTuple):
+    """Rows that are alike: their one key, its values, what is kept of each, and for how long."""
+
+    plan: KeyPlan
+    natives: list[Any]
+    payloads: list[bytes]
+    seconds: float | None
+
+    def items(self, texts: Sequence[str | None], generation: bytes) -> list[Item]:
+        """Give what is to stand under texts; nothing where there is none."""
+        head, keep = pack_body(b"", expiry(self.seconds), generation), server_seconds(self.seconds)
+        return [(text, head + payload, keep) for text, payload in zip(texts, self.payloads, strict=True) if text is not None]
+
+
 def released_alike(
     store: BackendStore,
     places: BackendPlaces,
@@ -24,6 +38,25 @@ def released_alike(
     limit: float | None,
 ) -> tuple[list[Item], list[Record]] | None:
     """Give the values to be kept, and their records; ``None`` where each row has to be looked at by itself."""
+    alike = _alike(store, snapshots, limit)
+    generation = None if alike is None else generation_for(alike.plan)
+    if alike is None or generation is None:
+        return None
+    texts = [places.records.get((alike.plan, native)) for native in alike.natives]
+    records: list[Record] = [(alike.plan, native) for text, native in zip(texts, alike.natives, strict=True) if text is not None]
+    return alike.items(texts, generation), records
+
+
+def read_alike(
+    store: BackendStore, namespace: str, snapshots: Sequence[Snapshot], generation: bytes, limit: float | None
+) -> list[Item] | None:
+    """Give the values to be kept of rows that were read; ``None`` where each row has to be looked at by itself."""
+    alike = _alike(store, snapshots, limit)
+    texts = None if alike is None else alike.plan.texts(namespace, alike.natives)
+    return None if alike is None or texts is None else alike.items(texts, generation)
+
+
+def _alike(store: BackendStore, snapshots: Sequence[Snapshot], limit: float | None) -> _Alike | None:
     plans = {snapshot.plan if isinstance(snapshot, RowSnapshot) else None for snapshot in snapshots}
     row_plan = plans.pop() if len(plans) == 1 else None
     if row_plan is None or store._rule.varies:
@@ -31,20 +64,14 @@ def released_alike(
     keys, aliases = store._shape(row_plan.cls)
     seconds = shorter(store._rule.seconds(None), limit)
     lasting = seconds is None or seconds > 0
-    generation = generation_for(keys.identity)
-    if aliases or len(keys.identity.names) > 1 or not lasting or generation is None:
+    if aliases or len(keys.identity.names) > 1 or not lasting:
         return None
     rows = [snapshot for snapshot in snapshots if isinstance(snapshot, RowSnapshot) and snapshot.lifetime is None]
     at = row_plan.attrs.index(keys.identity.names[0])
     natives: list[Any] = [row.state[at] for row in rows]
     if len(rows) < len(snapshots) or set(map(type, natives)) not in _KINDS:
         return None
-    texts = [places.records.get((keys.identity, native)) for native in natives]
     try:
-        payloads = [row.payload() for row in rows]
+        return _Alike(keys.identity, natives, [row.payload() for row in rows], seconds)
     except (StockstoreError, TypeError, ValueError):
         return None
-    head, keep = pack_body(b"", expiry(seconds), generation), server_seconds(seconds)
-    found = [(text, head + payload, keep) for text, payload in zip(texts, payloads, strict=True) if text is not None]
-    records: list[Record] = [(keys.identity, native) for text, native in zip(texts, natives, strict=True) if text is not None]
-    return found, records

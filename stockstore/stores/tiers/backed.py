@@ -22,7 +22,7 @@ from stockstore.stores.cache import Entry
 from stockstore.stores.generations import generation_text
 from stockstore.stores.hiding import hidden_from
 from stockstore.stores.snapshots import Snapshot
-from stockstore.stores.tiers.alike_rows import released_alike
+from stockstore.stores.tiers.alike_rows import read_alike, released_alike
 from stockstore.stores.tiers.backed_lists import BackendLists
 from stockstore.stores.tiers.backed_places import BackendPlaces
 from stockstore.stores.tiers.looks import BackendLease, Leasing, Look, Replaced
@@ -260,12 +260,15 @@ class BackendTier:
             if entry.stored:
                 yield entry
 
-    def items_of(self, rows: Sequence[Snapshot], generation: bytes) -> Iterator[tuple[Item, Iterable[Item]]]:
-        """Give rows as what is to stand in the cache, each with the aliases that point to it."""
+    def items_of(self, rows: Sequence[Snapshot], generation: bytes) -> tuple[list[Item], list[Item]]:
+        """Give rows as what is to stand in the cache, and the aliases that point to them."""
         namespace = self._store._namespace()
-        for entry in self._entries(rows):
-            text = entry.plan.record_text(namespace, entry.native)
-            yield self._item(text, entry, generation), self._aliases(text, entry, namespace)
+        alike = read_alike(self._store, namespace, rows, generation, self.limited(None))
+        if alike is not None:
+            return alike, []
+        texts = [(entry.plan.record_text(namespace, entry.native), entry) for entry in self._entries(rows)]
+        aliases = [alias for text, entry in texts for alias in self._aliases(text, entry, namespace)]
+        return [self._item(text, entry, generation) for text, entry in texts], aliases
 
     def _item(self, text: str, entry: Entry, generation: bytes) -> Item:
         body = pack_body(entry.snapshot.payload(self._store._codec), expiry(entry.seconds), generation)

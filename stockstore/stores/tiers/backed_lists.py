@@ -106,12 +106,10 @@ class BackendLists(TierLists):
         (lease, members, item), *others = lists
         if others or not lease.watch or not members.rows:
             return self._tier.fill_items(plan, [item for _, _, item in lists], token)
-        items, aliases, kept, refusal = [item], list[Item](), (0, 0), "lease"
-        for record, pointers in self._tier.items_of(members.rows, lease.generation):
-            items.append(record)
-            aliases.extend(pointers)
+        rows, aliases = self._tier.items_of(members.rows, lease.generation)
+        kept, refusal = (0, 0), "lease"
         try:
-            kept = self._tier._backend.fill_list(items, token, lease.watch, aliases)
+            kept = self._tier._backend.fill_list([item, *rows], token, lease.watch, aliases)
         except CacheUnreachable as error:
             refusal = "unreachable"
             self._tier.report("was not filled", error)
