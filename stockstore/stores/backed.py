@@ -87,6 +87,7 @@ class BackendStore(CacheStore):
         self._passes = passes_of(self._codec)
         self._on_error = on_error
         self._logged: set[type] = set()
+        self._is_closed = False
 
     @property
     def backend(self) -> Backend:
@@ -327,7 +328,13 @@ class BackendStore(CacheStore):
 
     def close(self) -> None:
         """Close the backend; a client that was given stays open."""
+        self._is_closed = True
         self._backend.close()
+
+    def _close_again(self) -> None:
+        """Leave no connection behind that was made after the end, to tell the server what was owed."""
+        if self._is_closed and self.io != "awaited":
+            self._backend.close()
 
     def __repr__(self) -> str:
         """Name the backend, without passwords."""

@@ -5,18 +5,20 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import psutil
 import pytest
 from sqlalchemy import Engine, create_engine, event, insert, text, update
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from sqlalchemy.pool import Pool, SingletonThreadPool, StaticPool
 
-from stockstore import CacheUnreachable, ChainedStore, OriginError, ProcessMemoryStore, RedisStore, SqlAlchemyStore
+from stockstore import CacheUnreachable, ChainedStore, MemcacheStore, OriginError, ProcessMemoryStore, RedisStore, SqlAlchemyStore
 from stockstore.backends.redis import RedisBackend
 from stockstore.coherence.protocol import Writes
 from stockstore.coherence.writer import WriteThrough
 from stockstore.stores.tiers import tier_of
 from tests.regressions.cut import way_to
 from tests.servers.redis import RedisServer
+from tests.servers.server import wait_until
 
 
 class Base(DeclarativeBase):
@@ -102,6 +104,31 @@ def test_what_is_owed_is_told_though_nobody_here_asks(
             time.sleep(0.5)
             then(mine)
         assert name_of(theirs) == "new"
+
+
+@pytest.mark.sa_agnostic
+@pytest.mark.parametrize("cache", ["redis", "memcached"])
+def test_what_is_told_after_the_end_leaves_no_connection(request: pytest.FixtureRequest, cache: str) -> None:
+    """A store that is closed while it owes tells its server when that is back, and closes again what it has opened for that."""
+    server = request.getfixturevalue(f"start_{cache}")()
+
+    def store() -> RedisStore | MemcacheStore:
+        return RedisStore(server.url, read_timeout=0.2) if cache == "redis" else MemcacheStore(server.address, timeout=0.2)
+
+    with store() as mine:
+        mine.put(Animal(1))
+        server.freeze()
+        writes = Writes()
+        writes.add_class(Animal)
+        tier = tier_of(mine)
+        WriteThrough([tier]).invalidate(writes)
+        assert not tier.readable(Animal)
+        server.thaw()
+    wait_until(lambda: tier.readable(Animal), "the server to be told")
+    with store() as theirs:
+        assert not theirs.contains(Animal, 1)
+    own = psutil.Process()
+    wait_until(lambda: server.port not in {port for other in own.net_connections() for port in other.raddr[1:]}, "the end")
 
 
 def test_what_is_owed_for_a_class_is_owed_for_those_below_it(start_redis: Callable[..., RedisServer]) -> None:

@@ -369,7 +369,10 @@ class BackendTier:
         self._recovery.add(places.roots[plan], places.namespace, items, partial(self._tell, plan, prefix, mapped))
 
     def _tell(self, plan: KeyPlan, prefix: str, mapped: bool, items: "Mapping[tuple[str, bytes | None], None] | None") -> None:
-        self._backend.at_home(partial(self._deliver, prefix, mapped, items))
+        try:
+            self._backend.at_home(partial(self._deliver, prefix, mapped, items))
+        finally:
+            self._store._close_again()
         tickets = sum(ticket is not None for _, ticket in items or ())
         self._store._note("release", plan, tickets, "owed")
         self._store._note("invalidate", plan, 1 if items is None else len({text for text, _ in items}), "owed")
