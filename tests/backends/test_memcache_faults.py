@@ -14,7 +14,7 @@ from stockstore.errors import CacheUnreachable
 from tests.backends.faults import ITEM, KEY, OTHER, TIMEOUT, Faults
 from tests.servers.memcached import MemcachedServer
 
-pytestmark = pytest.mark.sa_agnostic
+pytestmark = [pytest.mark.sa_agnostic, pytest.mark.beside]
 
 KEYS = [f"n:C:id:i{number}" for number in range(100)]
 ITEMS = [(key, b"V" + key.encode(), 60) for key in KEYS]

@@ -16,7 +16,7 @@ from stockstore.testing.coherent_basics import alias, bodies, body, fresh_token,
 from tests.servers.memcached import MemcachedServer
 from tests.servers.server import wait_until
 
-pytestmark = pytest.mark.sa_agnostic
+pytestmark = [pytest.mark.sa_agnostic, pytest.mark.beside]
 
 ONE, TWO = b"db.1", b"db.2"
 VALUE, LEASED, MARKED, JOINED, ALIAS, GENERATION = [f"n:C:id:i{number}" for number in range(5)] + ["n:C:"]

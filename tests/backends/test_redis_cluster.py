@@ -14,7 +14,7 @@ from stockstore.testing.coherent_basics import bodies, body, fresh_token, item, 
 from tests.servers.redis_cluster import SLOTS, ClusterNodeServer, ClusterServers, running_redis_nodes, slots_of
 from tests.servers.server import wait_until
 
-pytestmark = pytest.mark.sa_agnostic
+pytestmark = [pytest.mark.sa_agnostic, pytest.mark.beside]
 
 ONE, TWO = b"db.1", b"db.2"
 GENERATION = "n:C:"
