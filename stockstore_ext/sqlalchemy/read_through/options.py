@@ -35,7 +35,9 @@ def is_served(session: Session, options: Mapping[str, Any]) -> bool:
 @contextmanager
 def within(session: Session, options: Mapping[str, Any]) -> Iterator[None]:
     """Have an expired instance that a read finds refreshed as its options say: SQLAlchemy does not pass them on."""
-    entered = [sessions for sessions, asked in ((_bypassed, options.get(BYPASS) not in (None, True)), (_strict, options.get(STRICT))) if asked]
+    entered = [
+        sessions for sessions, asked in ((_bypassed, options.get(BYPASS) not in (None, True)), (_strict, options.get(STRICT))) if asked
+    ]
     for sessions in entered:
         sessions.add(session)
     try:
