@@ -36,9 +36,9 @@ def _gone(reference: Any) -> None:
     state = reference.state
     identity_map = state._instance_dict()
     if identity_map is not None:
-        present, key = identity_map._dict, state.key
-        if present.get(key) is state:
-            present.pop(key, None)
+        other = identity_map._dict.pop(state.key, None)
+        if other is not None and other is not state:
+            identity_map._dict[state.key] = other
         del state._instance_dict
     state.session_id = None
     # They refer to each other.

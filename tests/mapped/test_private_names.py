@@ -13,7 +13,7 @@ from sqlalchemy.orm.session import SessionTransactionState
 from sqlalchemy.orm.state import InstanceState
 
 import stockstore.mapped
-from stockstore.mapped import hydrate
+from stockstore.mapped import hydrate, plan_of
 from tests.mapped.models import Animal, Dog, Item, Truck, User
 
 PACKAGE = Path(stockstore.mapped.__file__).parent
@@ -154,3 +154,15 @@ def test_weak_reference_of_the_identity_map(session: Session) -> None:
     assert session.identity_map._dict == {}
     assert "_instance_dict" not in vars(state)
     assert (state.session_id, state._strong_obj) == (None, None)
+
+
+def test_a_dead_instance_takes_nobody_along(db: Engine, session: Session) -> None:
+    """What stands in the identity map in place of an attached instance stays there when that dies, as with _cleanup."""
+    with Session(db) as other:
+        second = inspect(other.get_one(Item, 1))
+        plan = plan_of(Item)
+        first = plan.attach(session, plan.dehydrate(other.get_one(Item, 1)))
+        session.identity_map._dict[inspect(first).key] = second
+        del first
+        gc.collect()
+        assert session.identity_map._dict == {(Item, (1,), None): second}
