@@ -139,5 +139,6 @@ def read_list(path: Path) -> dict[str, Entry]:
 
 
 def write_list(path: Path, entries: Mapping[str, Entry]) -> None:
-    """Write the tests that may differ."""
-    path.write_text(json.dumps(dict(sorted(entries.items())), indent=1) + "\n", encoding="utf-8")
+    """Write the tests that may differ, one on a line."""
+    lines = ",\n".join(f" {json.dumps(name)}: {json.dumps(entry)}" for name, entry in sorted(entries.items()))
+    path.write_text(f"{{\n{lines}\n}}\n" if entries else "{}\n", encoding="utf-8")
