@@ -44,7 +44,7 @@ class Node:
 
 
 class MemcacheBackend(CoherentBackend):
-    """Keeps cells on one memcached server or several; memcached 1.6 or later.
+    """Keeps cells on one memcached server or several; memcached 1.6.10 or later.
 
     Args:
         servers: ``"host:port"``, ``"host"`` (port 11211), ``"unix:/path"``, ``"/path"``, or a list of them.

@@ -1,6 +1,7 @@
 """Puts on one memcached node, and clears."""
 
 from collections.abc import Mapping, Sequence
+from itertools import repeat
 from typing import NamedTuple
 
 from pymemcache.exceptions import MemcacheUnknownError
@@ -13,18 +14,21 @@ from stockstore.backends.memcache_looks import RAW, known_stamps, remember
 from stockstore.backends.memcache_texts import (
     MARKED,
     NEVER,
+    NOOP,
+    NOOP_ANSWER,
     TOO_LARGE,
     UNMARKED,
     attempts,
     complain,
     delete,
     expiry,
+    failures,
     get,
     glance,
     put,
+    quiet_swap,
     refusals,
     remove,
-    swap,
 )
 from stockstore.cells import VALUE
 
@@ -57,9 +61,15 @@ def set_steps(connection: Connection, items: Sequence[Item], known: dict[str, by
 
 
 def write_steps(
-    connection: Connection, items: Sequence[Item], known: dict[str, bytes], ahead: Sequence[bytes] = (), heads_ahead: Sequence[str] = ()
+    connection: Connection,
+    items: Sequence[Item],
+    known: dict[str, bytes],
+    ahead: Sequence[bytes] = (),
+    heads_ahead: Sequence[str] = (),
+    *,
+    quiet: bool = False,
 ) -> Steps[Written]:
-    """Put whole cells, along with other writes that go ahead of them.
+    """Put whole cells, along with other writes that go ahead of them, which may be quiet ones.
 
     What is written with known tokens is followed, in the same request, by a look at them. Where they differ, the
     cells just written are unreadable for good, since tokens are never used again, and are written anew.
@@ -70,8 +80,8 @@ def write_steps(
     answers: list[bytes] = []
     for _ in attempts():
         stamps = yield from known_stamps(connection, heads, known)
-        yield b"".join(ahead) + _sets(items, heads, stamps) + (get(tokens) if tokens else b"")
-        answers += connection.lines(len(ahead))
+        yield b"".join(ahead) + (NOOP if quiet else b"") + _sets(items, heads, stamps) + (get(tokens) if tokens else b"")
+        answers += connection.lines_before(NOOP_ANSWER) if quiet else connection.lines(len(ahead))
         refused = refusals(keys, connection.lines(len(keys)))
         found = connection.values() if tokens else {}
         remember(known, own, found)
@@ -88,21 +98,26 @@ def put_steps(connection: Connection, items: Sequence[Item], aliases: Sequence[I
     """
     values = {item[0]: item for item in items}
     rejected: dict[str, bytes] = {}
-    removals: list[bytes] = []
     for _ in attempts():
         uniques, stamps = yield from _glance_steps(connection, list(values), known)
-        written = yield from write_steps(connection, aliases, known, _swaps(values, uniques, stamps))
-        aliases, answers = (), written.answers
-        large = refusals(list(uniques), answers)
-        removals += [remove(key, uniques[key]) for key in large if uniques[key]]
-        rejected |= written.refused | large
-        values = {key: values[key] for key, answer in zip(uniques, answers, strict=True) if answer != b"STORED" and key not in large}
+        written = yield from write_steps(connection, aliases, known, _swaps(values, uniques, stamps), quiet=True)
+        aliases, rejected = (), rejected | written.refused
+        changed, refusal = failures(written.answers)
+        if refusal:
+            rejected |= yield from _refused_steps(connection, {key: uniques[key] for key in uniques if key not in changed}, refusal)
+        values = {key: values[key] for key in changed}
         if not values:
             break
-    if removals:
-        yield b"".join(removals)
-        connection.lines(len(removals))
     complain(rejected, TOO_LARGE)
+
+
+def _refused_steps(connection: Connection, uniques: Mapping[str, bytes], refusal: bytes) -> Steps[dict[str, bytes]]:
+    """Remove what stands as it was before a quiet store, of which some were refused, and give what is absent now, with the server's answer."""
+    removals = [remove(key, unique) for key, unique in uniques.items() if unique]
+    yield b"".join(removals) + glance(uniques)
+    connection.lines(len(removals))
+    found = _uniques(list(uniques), connection.lines(len(uniques)))
+    return {key: refusal for key, unique in found.items() if not unique}
 
 
 def clear_steps(connection: Connection, prefix: str, known: dict[str, bytes]) -> Steps[None]:
@@ -136,7 +151,7 @@ def _uniques(keys: Sequence[str], lines: Sequence[bytes]) -> dict[str, bytes]:
         elif line == _ABSENT:
             uniques[key] = b""
         elif not line.startswith(_MARKER):
-            raise MemcacheUnknownError(f"it answered {line[:80]!r} to a meta get; memcached 1.6 or later is needed")
+            raise MemcacheUnknownError(f"it answered {line[:80]!r} to a meta get; memcached 1.6.10 or later is needed")
     return uniques
 
 
@@ -144,9 +159,11 @@ def _swaps(values: Mapping[str, Item], uniques: Mapping[str, bytes], stamps: Map
     items = [values[key] for key in uniques]
     expiries = {lifetime: expiry(lifetime) for lifetime in {item[2] for item in items}}
     begins = {head: VALUE + stamp for head, stamp in stamps.items()}
+    # A batch is mostly of one class.
+    each = repeat(begins.popitem()[1]) if len(begins) == 1 else [begins[head] for head in heads_of(uniques)]
     return [
-        swap(key, unique, body, expiries[lifetime], begin=begins[head])
-        for (key, body, lifetime), unique, head in zip(items, uniques.values(), heads_of(uniques), strict=True)
+        quiet_swap(key, unique, begin, body, expiries[lifetime])
+        for (key, body, lifetime), unique, begin in zip(items, uniques.values(), each)  # noqa: B905 - one for all
     ]
 
 

@@ -14,6 +14,10 @@ AT_ONCE = -1  # memcached cannot compare and delete, but what it stores by ``cas
 
 TOO_LARGE = "nothing is kept under it now; keep smaller values, or raise the server's -I or -m"
 
+NOOP, NOOP_ANSWER = b"mn\r\n", b"MN"
+
+_CHANGED = (b"EX k", b"NS k", b"NF k")
+_KEY_AT = len(_CHANGED[0])
 _PATIENCE = 2.0
 _RELATIVE_LIMIT = 30 * 24 * 60 * 60  # a longer lifetime is read as a Unix time
 _LAST_MOMENT = 2**31 - 1  # and a later time as one long past
@@ -46,11 +50,34 @@ def put(verb: bytes, key: str, wire: bytes, expires: int, flags: int = UNMARKED)
     return b"%b %b %d %d %d\r\n%b\r\n" % (verb, key.encode(), flags, expires, len(wire), wire)
 
 
-def swap(key: str, unique: bytes, wire: bytes, expires: int, flags: int = UNMARKED, *, begin: bytes = b"") -> bytes:
-    """Store in place of what was read, after what all begin with; where nothing was, add."""
+def swap(key: str, unique: bytes, wire: bytes, expires: int, flags: int = UNMARKED) -> bytes:
+    """Store in place of what was read; where nothing was, add."""
     if not unique:
-        return put(b"add", key, begin + wire, expires, flags)
-    return b"cas %b %d %d %d %b\r\n%b%b\r\n" % (key.encode(), flags, expires, len(begin) + len(wire), unique, begin, wire)
+        return put(b"add", key, wire, expires, flags)
+    return b"cas %b %d %d %d %b\r\n%b\r\n" % (key.encode(), flags, expires, len(wire), unique, wire)
+
+
+def quiet_swap(key: str, unique: bytes, begin: bytes, body: bytes, expires: int) -> bytes:
+    """Store as :func:`swap` does, but have only a failure answered, with the key; :data:`NOOP` tells that all were heard."""
+    condition = b"C" + unique if unique else b"ME"
+    return b"ms %b %d T%d %b k q\r\n%b%b\r\n" % (key.encode(), len(begin) + len(body), expires, condition, begin, body)
+
+
+def failures(lines: Sequence[bytes]) -> tuple[list[str], bytes]:
+    """Give the keys that others changed before a quiet store, and what the server said where it would not keep another; nothing if it did.
+
+    Raises:
+        MemcacheUnknownError: An answer is none to a quiet store.
+    """
+    changed, refusal = [], b""
+    for line in lines:
+        if line.startswith(_CHANGED):
+            changed.append(line[_KEY_AT:].decode("latin-1"))
+        elif line.startswith(b"SERVER_ERROR"):
+            refusal = line
+        else:
+            raise MemcacheUnknownError(f"it answered {line[:80]!r} to a meta set")
+    return changed, refusal
 
 
 def remove(key: str, unique: bytes) -> bytes:

@@ -197,6 +197,13 @@ class TestTooLarge:
         assert bodies(backend, VALUE, MARKED) == {MARKED: body(b"small")}
         assert ALIAS in backend.get_many([ALIAS])
 
+    def test_a_put_where_nothing_was_names_the_key(self, backend: MemcacheBackend) -> None:
+        """Of a batch of new keys and old ones, the one that was refused; the others are put."""
+        backend.put_many([item(MARKED, b"old")])
+        with pytest.raises(CacheUnreachable, match=rf"refused '{VALUE}' \(.*too large"):
+            backend.put_many([item(MARKED, b"new"), item(VALUE, LARGE), item(LEASED, b"small")])
+        assert bodies(backend, VALUE, MARKED, LEASED) == {MARKED: body(b"new"), LEASED: body(b"small")}
+
     def test_a_fill_leaves_the_lease(self, backend: MemcacheBackend) -> None:
         """Nothing is filled, the rest of the batch is, and the lease runs out."""
         token = lease(backend, VALUE, MARKED)

@@ -171,6 +171,14 @@ class TestBetweenLookAndChange:
         mine.put_many([item(key(0), b"mine")])
         assert bodies(theirs, key(0)) == {key(0): body(b"mine")}
 
+    def test_a_put_follows_on_a_delete(self, pair: Pair, key: Key) -> None:
+        """What was there when the put looked, and is gone when it stores, is put all the same; so is the rest of the batch, once."""
+        mine, relay, theirs = pair
+        theirs.put_many([item(key(0), b"old"), item(key(1), b"old")])
+        relay.interrupt(2, lambda: theirs.invalidate_many([key(0)]))
+        mine.put_many([item(key(0), b"mine"), item(key(1), b"mine"), item(key(2), b"mine")])
+        assert bodies(theirs, key(0), key(1), key(2)) == {key(number): body(b"mine") for number in range(3)}
+
     def test_a_put_after_a_clear_is_kept(self, pair: Pair, key: Key, namespace: str) -> None:
         """Values are put under the tokens that the put itself has seen, not those known from before."""
         mine, _, theirs = pair
