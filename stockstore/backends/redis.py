@@ -13,14 +13,14 @@ from stockstore.errors import CacheUnreachable, ConfigurationError, StockstoreEr
 
 try:
     import redis
-    from redis.cluster import RedisCluster
 except ModuleNotFoundError as exc:
     raise ConfigurationError('Redis needs its driver, which is missing: pip install "redis[hiredis]>=5"') from exc
 
 from stockstore.backends.redis_advice import silence, worst_policy
 from stockstore.backends.redis_arguments import bare_items, cell_arguments, life_alone, literally
 from stockstore.backends.redis_awaited import OnAwaitedServer
-from stockstore.backends.redis_clients import address_of, channel_name, open_client, refuse_text
+from stockstore.backends.redis_awaited_cluster import OnAwaitedCluster
+from stockstore.backends.redis_clients import AnyCluster, address_of, channel_name, open_client, refuse_text
 from stockstore.backends.redis_exchange import CHUNK, Arguments, Call, Part, checked_cells
 from stockstore.backends.redis_kinds import exchange_of
 from stockstore.backends.redis_lists import FILL_LIST, FOLLOW_LIST
@@ -28,6 +28,7 @@ from stockstore.backends.redis_scripts import FILL, FOLLOW, INVALIDATE, MARK, PU
 from stockstore.backends.redis_scripts import LEASE as LEASE_STEP
 
 T = TypeVar("T")
+_AWAITED = OnAwaitedServer, OnAwaitedCluster
 _LEASED = frozenset({bytes, int, type(None)})
 _NONE_GRANTED: frozenset[int] = frozenset()
 _LIST_GRANTED = frozenset([0])
@@ -45,7 +46,7 @@ class RedisBackend(CoherentBackend):
         url: ``redis://``, ``rediss://`` (TLS) or ``unix://``, with the options of redis-py in its query; for asyncio
             ``redis+asyncio://`` and so on.
         client: instead of a URL: a ready client (``redis.Redis``, also one from
-            ``Sentinel.master_for``, ``redis.cluster.RedisCluster``, or ``redis.asyncio.Redis``). It keeps its own
+            ``Sentinel.master_for``, ``redis.cluster.RedisCluster``, or those of ``redis.asyncio``). It keeps its own
             time-outs and retries, and ``close`` leaves it alone.
         connect_timeout: seconds to wait for a connection.
         read_timeout: seconds to wait for each answer.
@@ -63,7 +64,7 @@ class RedisBackend(CoherentBackend):
         self,
         url: str | None = None,
         *,
-        client: Union["redis.Redis", RedisCluster, "redis.asyncio.Redis", None] = None,
+        client: Union["redis.Redis", AnyCluster, "redis.asyncio.Redis", None] = None,
         connect_timeout: float = 1.0,
         read_timeout: float = 1.0,
     ) -> None:
@@ -73,11 +74,11 @@ class RedisBackend(CoherentBackend):
         self._owned = url is not None
         ready = open_client(url, connect_timeout, read_timeout) if url is not None else client
         self._exchange = exchange_of(ready)
-        self.io = "awaited" if isinstance(self._exchange, OnAwaitedServer) else "blocking"
+        self.io = "awaited" if isinstance(self._exchange, _AWAITED) else "blocking"
         # Other kinds of clients share the methods used here.
         self._client = cast("redis.Redis", ready)
         refuse_text(self._client)
-        self._scattered = isinstance(ready, RedisCluster)
+        self._scattered = isinstance(ready, AnyCluster)
         self._channel = channel_name(self._client)
         self._refusal_said = False
 
@@ -98,7 +99,7 @@ class RedisBackend(CoherentBackend):
 
     async def get_many_awaited(self, keys: Sequence[str]) -> dict[str, bytes]:
         """Give the cells of those keys that are present, in a coroutine of an asyncio client's loop."""
-        if not isinstance(self._exchange, OnAwaitedServer):
+        if not isinstance(self._exchange, _AWAITED):
             return await super().get_many_awaited(keys)
         with self._errors():
             return await self._exchange.ask(keys) if keys else {}
@@ -239,7 +240,7 @@ class RedisBackend(CoherentBackend):
 
     def at_home(self, work: Callable[[], T]) -> T:
         """Do work of a thread of the library's own in the loop of an asyncio client."""
-        if not isinstance(self._exchange, OnAwaitedServer):
+        if not isinstance(self._exchange, _AWAITED):
             return work()
         with self._errors():
             return self._exchange.at_home(work)

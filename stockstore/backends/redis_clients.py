@@ -24,6 +24,7 @@ _FORMS = "redis://[user:password@]host[:port][/db], rediss://..., or unix:///pat
 AWAITED = "+asyncio"
 """What follows the scheme of a URL for an asyncio client."""
 CLUSTER_CHANNEL = b"stockstore"
+AnyCluster = RedisCluster | redis.asyncio.RedisCluster
 CONNECTIONS = 32
 """Connections of an asyncio client: so many commands may be under way, further ones wait."""
 
@@ -180,10 +181,16 @@ def drop_idle_connections(client: Union["redis.Redis", RedisCluster]) -> None:
             each.connection_pool.disconnect(inuse_connections=False)
 
 
-def address_of(client: Union["redis.Redis", RedisCluster]) -> str:
+def nodes_of(client: AnyCluster) -> list[Any]:
+    """Give the nodes of a cluster that a client knows; an asyncio client asks for them only when it is first used."""
+    nodes: Any = client.nodes_manager
+    return list((nodes.nodes_cache or nodes.startup_nodes).values())
+
+
+def address_of(client: "redis.Redis | AnyCluster") -> str:
     """Give host and port, socket path or service name of a client's server, never a password."""
-    if isinstance(client, RedisCluster):
-        return ",".join(sorted(node.name for node in client.nodes_manager.nodes_cache.values()))
+    if isinstance(client, AnyCluster):
+        return ",".join(sorted(node.name for node in nodes_of(client)))
     pool = client.connection_pool
     if service := getattr(pool, "service_name", None):
         return f"Sentinel's {service}"
@@ -198,7 +205,5 @@ def channel_name(client: object) -> bytes:
     """
     pool = getattr(client, "connection_pool", None)
     return (
-        CLUSTER_CHANNEL
-        if pool is None or isinstance(client, RedisCluster)
-        else b"stockstore~%d" % int(pool.connection_kwargs.get("db") or 0)
+        CLUSTER_CHANNEL if pool is None or isinstance(client, AnyCluster) else b"stockstore~%d" % int(pool.connection_kwargs.get("db") or 0)
     )

@@ -6,18 +6,18 @@ from itertools import chain
 from typing import Any, Final
 
 import redis
-from redis.cluster import RedisCluster
 from redis.exceptions import AskError, MovedError, TryAgainError
 
 from stockstore.backends.coherent import Item
+from stockstore.backends.redis_clients import AnyCluster
 from stockstore.backends.redis_exchange import Call, OnClient, by_thousands, checked_cells, packed, rest_of, usable_cells
-from stockstore.backends.redis_identity import Life, life_of
+from stockstore.backends.redis_identity import AnyLife, Life, life_of
 from stockstore.backends.redis_shards import Shard, by_shard, pattern_on_cluster, without_tag
 from stockstore.cells import NO_ID
 from stockstore.errors import ConfigurationError
 
 _ROUNDS: Final = 8
-_ASKING: Final = b"*1\r\n$6\r\nASKING\r\n"
+ASKING: Final = b"*1\r\n$6\r\nASKING\r\n"
 _WAIT_SECONDS: Final = 0.02
 _IDLE_SECONDS: Final = 1.0
 """After so long a node may have lost its office to a replica and won it back, and its connections are still open."""
@@ -72,7 +72,7 @@ class Trip:
             commands = [packed(connection, errand.command(life)) for errand in self._errands]
             for at, errand in enumerate(self._errands):
                 if errand.asking:
-                    commands[at] = _ASKING + commands[at]
+                    commands[at] = ASKING + commands[at]
             self._is_owed = True
             connection.send_packed_command([b"".join(commands)])
         except (redis.ConnectionError, redis.TimeoutError, OSError) as error:
@@ -113,10 +113,15 @@ class Trip:
             errand.answer = error
 
 
-def _known(life: Life, connection: Any) -> bytes:
-    """Give the id of the life that a connection reaches, asked for anew where that is in doubt."""
+def doubt_idle(life: AnyLife) -> None:
+    """Have it asked anew which life an idle connection reaches."""
     if time.monotonic() > life.heard + _IDLE_SECONDS:
         life.id = None
+
+
+def _known(life: Life, connection: Any) -> bytes:
+    """Give the id of the life that a connection reaches, asked for anew where that is in doubt."""
+    doubt_idle(life)
     if life.id is None:
         connection.connect()
     if life.id is None:
@@ -131,7 +136,7 @@ class OnCluster(OnClient):
     moved, and takes several times as long for a batch.
     """
 
-    def __init__(self, client: RedisCluster) -> None:
+    def __init__(self, client: "AnyCluster") -> None:
         """Keep the client; opens no connection."""
         super().__init__(client)
         if client.read_from_replicas or getattr(client, "load_balancing_strategy", None):
@@ -208,24 +213,27 @@ class OnCluster(OnClient):
             again.append(errand)
         if refresh:
             self._refresh(soon=wait)
-        time.sleep(_WAIT_SECONDS if wait else 0)
+        self._pause(_WAIT_SECONDS if wait else 0)
         return again
 
     def _refresh(self, *, soon: bool) -> None:
         """Ask who has which slots; one that has moved is found without."""
         now = time.monotonic()
         if soon or now > self._refreshed + _REFRESH_SECONDS:
-            self._client.nodes_manager.initialize()
+            self._learn_nodes()
             self._refreshed = now
+
+    def _learn_nodes(self) -> None:
+        self._client.nodes_manager.initialize()
+
+    def _pause(self, seconds: float) -> None:
+        time.sleep(seconds)
 
     def _travel(self, errands: Sequence[Errand]) -> None:
         """Ask all nodes, and then wait for them; an answer may be an error."""
-        by_node: dict[str, tuple[Any, list[Errand]]] = {}
-        for errand in errands:
-            node = self._node_of(errand)
-            by_node.setdefault(node.name, (node, []))[1].append(errand)
         # In one order: threads that wait for connections of small pools would wait for each other.
-        trips = [Trip(self._client.get_redis_connection(node).connection_pool, group) for _, (node, group) in sorted(by_node.items())]
+        parts = sorted(self._by_node(errands).items())
+        trips = [Trip(self._client.get_redis_connection(node).connection_pool, group) for _, (node, group) in parts]
         try:
             for trip in trips:
                 trip.send(self._names)
@@ -235,12 +243,20 @@ class OnCluster(OnClient):
             for trip in trips:
                 trip.end()
 
+    def _by_node(self, errands: Sequence[Errand]) -> dict[str, tuple[Any, list[Errand]]]:
+        """Give the nodes by their names, each with what it is to do."""
+        by_node: dict[str, tuple[Any, list[Errand]]] = {}
+        for errand in errands:
+            node = self._node_of(errand)
+            by_node.setdefault(node.name, (node, []))[1].append(errand)
+        return by_node
+
     def _node_of(self, errand: Errand) -> Any:
         nodes = self._client.nodes_manager
         if errand.to is not None:
             node = nodes.get_node(*errand.to)
             if node is None:
-                nodes.initialize()
+                self._learn_nodes()
                 node = nodes.get_node(*errand.to)
             if node is not None:
                 return node

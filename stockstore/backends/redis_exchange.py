@@ -7,10 +7,9 @@ from itertools import chain, islice, repeat
 from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import redis
-from redis.cluster import RedisCluster
 
 from stockstore.backends.coherent import Item
-from stockstore.backends.redis_clients import drop_idle_connections
+from stockstore.backends.redis_clients import AnyCluster, drop_idle_connections
 from stockstore.backends.redis_identity import Life, life_of
 from stockstore.backends.redis_scripts import Script
 from stockstore.cells import LEASE, NO_ID, VALUE
@@ -84,7 +83,7 @@ class Exchange(Protocol):
 class OnClient:
     """What a server and a cluster share, by redis-py's own commands."""
 
-    def __init__(self, client: "redis.Redis | RedisCluster") -> None:
+    def __init__(self, client: "redis.Redis | AnyCluster") -> None:
         """Keep the client; opens no connection."""
         # Half of its methods have no types.
         self._client: Any = client

@@ -4,6 +4,7 @@ import redis
 from redis.cluster import ClusterPipeline, RedisCluster
 
 from stockstore.backends.redis_awaited import OnAwaitedServer
+from stockstore.backends.redis_awaited_cluster import OnAwaitedCluster
 from stockstore.backends.redis_cluster import OnCluster
 from stockstore.backends.redis_exchange import Exchange, OnServer
 from stockstore.errors import ConfigurationError
@@ -15,10 +16,10 @@ def exchange_of(client: object) -> Exchange:
     Raises:
         ConfigurationError: It is none that can be used.
     """
-    if isinstance(client, (redis.client.Pipeline, redis.asyncio.client.Pipeline, ClusterPipeline)):
+    if isinstance(client, (redis.client.Pipeline, redis.asyncio.client.Pipeline, ClusterPipeline, redis.asyncio.cluster.ClusterPipeline)):
         raise ConfigurationError("a pipeline does nothing before its execute(); give the client that it was made by")
     if isinstance(client, redis.asyncio.RedisCluster):
-        raise ConfigurationError("an asyncio RedisCluster cannot be used yet; give redis.asyncio.Redis, or the blocking RedisCluster")
+        return OnAwaitedCluster(client)
     if isinstance(client, redis.asyncio.Redis):
         return OnAwaitedServer(client)
     if isinstance(client, RedisCluster):

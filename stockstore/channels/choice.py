@@ -24,12 +24,11 @@ def channel_of(backend: Backend) -> Channel | None:
     redis = sys.modules.get("stockstore.backends.redis")
     if redis is None or not isinstance(backend, redis.RedisBackend):
         return None
-    from redis.cluster import RedisCluster
-
+    from stockstore.backends.redis_clients import AnyCluster
     from stockstore.channels.redis import RedisChannel
     from stockstore.channels.redis_cluster import ClusterChannel
 
-    return ClusterChannel(backend.client) if isinstance(backend.client, RedisCluster) else RedisChannel(backend.client)
+    return ClusterChannel(backend.client) if isinstance(backend.client, AnyCluster) else RedisChannel(backend.client)
 
 
 def channel_from(setting: Setting) -> Channel | None:

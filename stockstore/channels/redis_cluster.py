@@ -5,9 +5,7 @@ from collections.abc import Hashable, Iterator
 from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
-from redis.cluster import RedisCluster
-
-from stockstore.backends.redis_clients import address_of, channel_name
+from stockstore.backends.redis_clients import AnyCluster, address_of, channel_name, nodes_of
 from stockstore.backends.redis_shards import without_tag
 from stockstore.channels.base import Channel, Heard, Proof
 from stockstore.channels.redis import kind_of, message_of, options_of
@@ -31,7 +29,7 @@ class ClusterChannel(Channel):
     as well, at some time: so replicas are heard, too, and have nothing to catch up with when one takes its primary's place.
     """
 
-    def __init__(self, client: RedisCluster) -> None:
+    def __init__(self, client: AnyCluster) -> None:
         """Keep how the client connects; opens no connection."""
         self._client: Any = client
         self._name = channel_name(client)
@@ -126,7 +124,7 @@ class ClusterLine:
     def _any_node(self) -> Any:
         """Connect to one of the nodes that the client knows."""
         errors: list[Exception] = []
-        for node in list(self._client.nodes_manager.nodes_cache.values()):
+        for node in nodes_of(self._client):
             connection = self._connection(node.host, node.port)
             try:
                 connection.connect()

@@ -11,6 +11,7 @@ from stockstore.stores.cache import Namespace
 if TYPE_CHECKING:
     from redis import Redis
     from redis.asyncio import Redis as AsyncRedis
+    from redis.asyncio import RedisCluster as AsyncRedisCluster
     from redis.cluster import RedisCluster
 
 
@@ -38,7 +39,7 @@ class RedisStore(BackendStore):
         self,
         url: str | None = None,
         *,
-        client: Union["Redis", "RedisCluster", "AsyncRedis", None] = None,
+        client: Union["Redis", "RedisCluster", "AsyncRedis", "AsyncRedisCluster", None] = None,
         lifetime: Lifetime = None,
         polymorphic: bool = False,
         namespace: Namespace = "stockstore",

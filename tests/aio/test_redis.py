@@ -2,9 +2,7 @@
 
 import asyncio
 import contextlib
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from typing import Any
 
 import pytest
@@ -12,55 +10,18 @@ import redis.asyncio
 import uvloop
 
 from stockstore import AsyncStore, ChainedStore, ConfigurationError, ProcessMemoryStore, RedisStore, open_store
-from stockstore.aio.bridge import greenlet_spawn
 from stockstore.backends import RedisBackend
 from stockstore.backends.coherent import CoherentBackend
 from stockstore.errors import CacheUnreachable
 from stockstore.testing import CoherentBackendContract
 from stockstore.testing.samples import PlainUser
+from tests.aio.driven_backend import DrivenBackend, running
 from tests.servers.redis import RedisServer
-
-NewLoop = Callable[[], asyncio.AbstractEventLoop]
 
 
 def awaited(url: str) -> str:
     """Give the URL of an asyncio client."""
     return url.replace("://", "+asyncio://", 1)
-
-
-def _driven(verb: str) -> Callable[..., Any]:
-    def call(self: Any, *args: Any, **options: Any) -> Any:
-        work = greenlet_spawn(partial(getattr(self.backend, verb), *args, **options))
-        return asyncio.run_coroutine_threadsafe(work, self.loop).result()
-
-    return call
-
-
-_Driven: Any = type("_Driven", (CoherentBackend,), {verb: _driven(verb) for verb in CoherentBackend.__abstractmethods__})
-
-
-class DrivenBackend(_Driven):
-    """A backend whose methods run in greenlets of a loop, which may be called from any thread."""
-
-    def __init__(self, backend: CoherentBackend, loop: asyncio.AbstractEventLoop) -> None:
-        self.backend, self.loop = backend, loop
-
-    def __repr__(self) -> str:
-        return repr(self.backend)
-
-
-@contextlib.contextmanager
-def running(new_loop: NewLoop) -> Iterator[asyncio.AbstractEventLoop]:
-    """Give a loop that runs in a thread of its own."""
-    loop = new_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    try:
-        yield loop
-    finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
 
 
 @pytest.mark.sa_agnostic
@@ -214,13 +175,6 @@ def test_a_url_opens_an_asyncio_client() -> None:
         with pytest.raises(ConfigurationError) as caught:
             RedisStore(url)
         assert "s3cret" not in str(caught.value)
-
-
-def test_an_asyncio_cluster_is_refused() -> None:
-    """It is said that there is none yet."""
-    cluster = redis.asyncio.RedisCluster.__new__(redis.asyncio.RedisCluster)
-    with pytest.raises(ConfigurationError, match="an asyncio RedisCluster cannot be used yet"):
-        RedisStore(client=cluster)  # type: ignore[arg-type]
 
 
 def test_what_evicts_markers_is_told_outside_the_loop(start_redis: Callable[..., RedisServer]) -> None:

@@ -1,16 +1,20 @@
 """A cluster whose primaries are replaced and whose slots move: nothing old is believed, and nothing is done by halves."""
 
+import asyncio
 import contextlib
 from collections.abc import Callable, Iterator
 
 import pytest
+import redis.asyncio
 from redis.connection import AbstractConnection
 
 from stockstore.backends import RedisBackend
+from stockstore.backends.coherent import CoherentBackend
 from stockstore.backends.redis_shards import Shard, by_shard, without_tag
 from stockstore.cells import generation_of
 from stockstore.errors import CacheUnreachable, ConfigurationError
 from stockstore.testing.coherent_basics import bodies, body, fresh_token, item, lease
+from tests.aio.driven_backend import DrivenBackend, running
 from tests.servers.redis_cluster import SLOTS, ClusterNodeServer, ClusterServers, running_redis_nodes, slots_of
 from tests.servers.server import wait_until
 
@@ -35,11 +39,34 @@ def cluster(nodes: ClusterServers) -> ClusterServers:
     return nodes
 
 
-@pytest.fixture
-def connect(cluster: ClusterServers) -> Iterator[Callable[[], RedisBackend]]:
+Connect = Callable[[], CoherentBackend]
+BLOCKING = pytest.mark.parametrize("connect", ["blocking"], indirect=True)
+"""What looks at redis-py's own connections."""
+
+
+@pytest.fixture(params=["blocking", "awaited"])
+def connect(request: pytest.FixtureRequest, cluster: ClusterServers) -> Iterator[Connect]:
     """A function that gives a backend with a client of its own."""
     with contextlib.ExitStack() as stack:
-        yield lambda: RedisBackend(client=stack.enter_context(cluster.client(socket_timeout=2)))
+        if request.param == "blocking":
+            yield lambda: RedisBackend(client=stack.enter_context(cluster.client(socket_timeout=2)))
+        else:
+            loop = stack.enter_context(running(asyncio.new_event_loop))
+            yield lambda: stack.enter_context(awaited(cluster, loop))
+
+
+@contextlib.contextmanager
+def awaited(cluster: ClusterServers, loop: asyncio.AbstractEventLoop) -> Iterator[CoherentBackend]:
+    """Give a backend on an asyncio client of a cluster."""
+
+    async def make() -> redis.asyncio.RedisCluster:
+        return redis.asyncio.RedisCluster.from_url(cluster.url, socket_timeout=2, socket_connect_timeout=2)
+
+    client = asyncio.run_coroutine_threadsafe(make(), loop).result()
+    try:
+        yield DrivenBackend(RedisBackend(client=client), loop)
+    finally:
+        asyncio.run_coroutine_threadsafe(client.aclose(), loop).result()
 
 
 def shard_of(key: str) -> Shard:
@@ -73,7 +100,7 @@ def test_a_class_is_spread_evenly_over_all_slots() -> None:
             assert all(150 < len(group) < 250 for group in groups.values())
 
 
-def test_redis_agrees_about_the_slots(connect: Callable[[], RedisBackend], cluster: ClusterServers) -> None:
+def test_redis_agrees_about_the_slots(connect: Connect, cluster: ClusterServers) -> None:
     """Each key lies in the slot that was reckoned, under its tag."""
     connect().put_many([item(key, b"body") for key in KEYS])
     for node in cluster.nodes[:3]:
@@ -81,9 +108,8 @@ def test_redis_agrees_about_the_slots(connect: Callable[[], RedisBackend], clust
             assert node.client.execute_command("CLUSTER KEYSLOT", key) == shard_of(without_tag(key)).slot
 
 
-def test_a_batch_asks_all_nodes_at_once(
-    connect: Callable[[], RedisBackend], cluster: ClusterServers, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@BLOCKING
+def test_a_batch_asks_all_nodes_at_once(connect: Connect, cluster: ClusterServers, monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything is sent before the first answer is read, and each node is asked once."""
     backend, events = connect(), list[str]()
     backend.put_many([item(key, b"body") for key in KEYS])
@@ -107,7 +133,7 @@ def test_a_batch_asks_all_nodes_at_once(
         assert "send" not in events[3:]
 
 
-def test_a_slot_that_moves_is_followed(connect: Callable[[], RedisBackend], cluster: ClusterServers) -> None:
+def test_a_slot_that_moves_is_followed(connect: Connect, cluster: ClusterServers) -> None:
     """At every moment of a move each step does all keys once: those that are still there, those that are gone, and those between."""
     backend, source, to = connect(), cluster.nodes[1], cluster.nodes[2]
     mine = [key for key in KEYS if shard_of(key) == shard_of(keys_of(cluster, source)[0])]
@@ -133,7 +159,7 @@ def test_a_slot_that_moves_is_followed(connect: Callable[[], RedisBackend], clus
     assert bodies(connect(), *mine) == dict.fromkeys(mine, body(b"last"))
 
 
-def test_markers_move_with_their_slot(connect: Callable[[], RedisBackend], cluster: ClusterServers) -> None:
+def test_markers_move_with_their_slot(connect: Connect, cluster: ClusterServers) -> None:
     """A marker is honoured at the new node, a lease is not filled there, and a slot that comes back has nothing that was outdated meanwhile."""
     backend, source, to = connect(), cluster.nodes[1], cluster.nodes[2]
     marked, leased, old, *_ = [key for key in KEYS if shard_of(key) == shard_of(keys_of(cluster, source)[0])]
@@ -151,7 +177,7 @@ def test_markers_move_with_their_slot(connect: Callable[[], RedisBackend], clust
     assert bodies(backend, marked) == {marked: body(b"new")}
 
 
-def test_a_replica_that_takes_over_reads_as_empty(connect: Callable[[], RedisBackend], cluster: ClusterServers) -> None:
+def test_a_replica_that_takes_over_reads_as_empty(connect: Connect, cluster: ClusterServers) -> None:
     """Of the values that it has none is believed; its markers are, and one that it never got leaves nothing behind."""
     backend, late = connect(), connect()
     replica = cluster.replica()
@@ -175,7 +201,7 @@ def test_a_replica_that_takes_over_reads_as_empty(connect: Callable[[], RedisBac
 
 
 def test_an_idle_connection_does_not_outlive_its_primarys_office(
-    connect: Callable[[], RedisBackend], cluster: ClusterServers, monkeypatch: pytest.MonkeyPatch
+    connect: Connect, cluster: ClusterServers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A node that lost its office and won it back has what it had, and is not believed by a connection from before."""
     backend = connect()
@@ -193,7 +219,7 @@ def test_an_idle_connection_does_not_outlive_its_primarys_office(
     assert backend.get_many([key]) == {}
 
 
-def test_a_generation_is_one_for_all_nodes(connect: Callable[[], RedisBackend]) -> None:
+def test_a_generation_is_one_for_all_nodes(connect: Connect) -> None:
     """All leases of a call carry it, whichever node has it, and where a writer is at work on it none is left."""
     backend = connect()
     first = backend.lease_many(dict.fromkeys(KEYS[:50]), fresh_token(), GENERATION)
@@ -207,7 +233,7 @@ def test_a_generation_is_one_for_all_nodes(connect: Callable[[], RedisBackend]) 
     assert backend.get_many(KEYS) == {}
 
 
-def test_a_node_that_is_gone_is_unreachable_at_once(connect: Callable[[], RedisBackend], cluster: ClusterServers) -> None:
+def test_a_node_that_is_gone_is_unreachable_at_once(connect: Connect, cluster: ClusterServers) -> None:
     """What it has cannot be asked for, what others have can; and its return is noticed."""
     backend, node = connect(), cluster.nodes[1]
     gone = keys_of(cluster, node)
@@ -224,7 +250,7 @@ def test_a_node_that_is_gone_is_unreachable_at_once(connect: Callable[[], RedisB
     assert bodies(backend, *gone) == dict.fromkeys(gone, body(b"new"))
 
 
-def test_scripts_are_loaded_again_where_a_node_forgot_them(connect: Callable[[], RedisBackend], cluster: ClusterServers) -> None:
+def test_scripts_are_loaded_again_where_a_node_forgot_them(connect: Connect, cluster: ClusterServers) -> None:
     """A node without the scripts gets them once more, unseen by the caller."""
     backend = connect()
     for _ in range(2):
