@@ -15,7 +15,7 @@ from stockstore import ChainedStore, ConfigurationError, ProcessMemoryStore, Red
 from stockstore.channels.redis import RedisChannel, RedisLine
 from stockstore.instrumentation import Event, hooked
 from stockstore.keys import keys_of
-from stockstore.stores.tiers import tier_of
+from stockstore.stores.tiers import local, tier_of
 from stockstore_ext.sqlalchemy import SessionSync
 from tests.channels.conftest import Sides
 from tests.channels.sides import Side, client_of, two_sides, unseen
@@ -68,6 +68,25 @@ def test_a_subscriber_that_cannot_come_back(redis_url: str, db: Engine, namespac
         allowed.set()
         wait_until(mine.memory.is_fresh, "the subscription")
         assert [mine.name(), mine.kept()] == ["new", "new"]
+
+
+def test_a_subscription_that_takes_long(redis_url: str, db: Engine, namespace: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for it: the shared cache answers, and memory is of use once it is there."""
+    allowed = threading.Event()
+    real = RedisChannel.open
+    monkeypatch.setattr(RedisChannel, "open", lambda channel: real(channel) if allowed.wait(20) else None)
+    monkeypatch.setattr(local, "START", 0.02)
+    side = Side(redis_url, db, namespace=namespace)
+    with side.chain:
+        began = time.monotonic()
+        side.write("old")
+        assert [side.name(), side.kept()] == ["old", None]
+        unseen(db, "unseen")
+        assert [side.name(), side.kept()] == ["old", None]
+        assert time.monotonic() < began + 10
+        allowed.set()
+        wait_until(side.memory.is_fresh, "the subscription")
+        assert [side.name(), side.kept()] == ["old", "old"]
 
 
 def test_a_redis_that_restarts(start_redis: Callable[..., RedisServer], db: Engine) -> None:

@@ -29,8 +29,8 @@ from stockstore.stores.tiers.telling import tell_end, tell_places
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-START: Final = 0.5
-"""Seconds for which the first reader waits until a channel is subscribed."""
+START: Final = 0.02
+"""Seconds for which the first reader waits until a channel is subscribed, which takes a few milliseconds; until then the tiers below answer."""
 _log = logging.getLogger(__name__)
 
 
