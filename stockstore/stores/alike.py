@@ -99,15 +99,17 @@ def rows_in(
     from stockstore.mapped import plan_of
 
     plan = plan_of(cls)
+    payloads = fresh_payloads(cells, generation + plan.fingerprint)
+    whole = None if None in payloads else plan.unpack_all(cast("list[bytes]", payloads))
     try:
-        states = [None if payload is None else plan.unpack(payload)[1] for payload in fresh_payloads(cells, generation + plan.fingerprint)]
+        states: list[Any] = whole or [None if payload is None else plan.unpack(payload)[1] for payload in payloads]
     except CodecError:
         return [None] * len(cells)
     at = plan.attrs.index(key.names[0])
     states = [state if state is not None and _same(state[at], value) else None for state, value in zip(states, values, strict=True)]
     if session is None:
         return [None if state is None else plan.hydrate(state) for state in states]
-    attached = iter(plan.attach_many(session, [state for state in states if state is not None]))
+    attached = iter((plan.attach_whole if whole else plan.attach_many)(session, [state for state in states if state is not None]))
     return [None if state is None else next(attached) for state in states]
 
 
@@ -126,8 +128,9 @@ def snapshots_in(cls: type, cells: Sequence[bytes | None], generation: bytes, na
     payloads = fresh_payloads(cells, generation + plan.fingerprint)
     if None in payloads:
         return None
+    whole = cast("list[bytes]", payloads)
     try:
-        states = [state for _, state in map(plan.unpack, cast("list[bytes]", payloads))]
+        states = plan.unpack_all(whole) or [state for _, state in map(plan.unpack, whole)]
     except CodecError:
         return None
     at = plan.attrs.index(keys_of(cls).identity.names[0])
