@@ -13,7 +13,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
-from stockstore.aio.bridge import TaskLock, in_greenlet, in_own_task
+from stockstore.aio.bridge import TaskLock, concurrency, in_greenlet, in_own_task
 from stockstore.backends.base import IO
 from stockstore.errors import ConfigurationError, NotKeyedError, OriginError, StockstoreError
 from stockstore.keys import ClassKeys, Key, ListLookup, Lookup, class_name, keys_of, mapper_of
@@ -360,6 +360,8 @@ def _engine(url: str) -> Engine:
         engine = create_engine(url)
         if isinstance(engine.pool, SingletonThreadPool):  # in memory: of this pool each thread would have a database of its own
             engine = create_engine(url, poolclass=StaticPool, connect_args={"check_same_thread": False})
+    except ConfigurationError:
+        raise
     except (ArgumentError, NoSuchModuleError, ValueError, TypeError) as error:
         raise ConfigurationError(
             f"the database URL does not fit: {_first_line(error)}; it is like 'postgresql+psycopg://user:password@host/name'"
@@ -372,6 +374,7 @@ def _engine(url: str) -> Engine:
 
 
 def _async_engine(url: str) -> Engine:
+    concurrency()  # tells what is missing
     from sqlalchemy.ext.asyncio import create_async_engine
 
     return create_async_engine(url).sync_engine

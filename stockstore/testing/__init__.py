@@ -1,6 +1,11 @@
 """The contract suites: the test file of a backend or store is a subclass and a fixture."""
 
-import pytest
+from stockstore.errors import ConfigurationError
+
+try:
+    import pytest
+except ModuleNotFoundError as exc:
+    raise ConfigurationError("the contract suites are tests, and pytest is missing: pip install pytest") from exc
 
 for _name in (
     "backend_contract",

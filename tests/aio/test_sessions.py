@@ -179,7 +179,7 @@ async def test_what_does_not_fit_is_refused(db: AsyncEngine, plain: Engine, redi
     for target in (sessionmaker(plain), None):
         with pytest.raises(ConfigurationError, match=r"is for asyncio, and .* makes sessions that block"):
             SessionSync(awaited).attach(target)
-    with pytest.raises(ConfigurationError, match="is for asyncio, and was called by blocking code; await sync.async_invalidate"):
+    with pytest.raises(ConfigurationError, match=r"is for asyncio, and was called by blocking code; await sync.async_invalidate"):
         SessionSync(awaited).invalidate(Customer)
     with pytest.raises(ConfigurationError, match="attach takes a Session class, a sessionmaker"):
         SessionSync(awaited).attach(AsyncStore)  # type: ignore[arg-type]

@@ -15,6 +15,7 @@ from stockstore import (
     MappingStore,
     ProcessMemoryStore,
     RedisStore,
+    SqlAlchemyStore,
     ThreadLocalStore,
     UnknownKeyError,
 )
@@ -165,6 +166,8 @@ def test_a_missing_greenlet_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "greenlet", None)
     with pytest.raises(ConfigurationError, match=r'greenlet is missing: pip install "stockstore\[asyncio\]"'):
         AsyncStore(ProcessMemoryStore())
+    with pytest.raises(ConfigurationError, match=r"^asyncio needs SQLAlchemy with greenlet, and greenlet is missing"):
+        SqlAlchemyStore("sqlite+aiosqlite://")
     monkeypatch.undo()
     bridge.concurrency.cache_clear()
 
