@@ -13,6 +13,8 @@ from tests.servers.memcached import MemcachedServer
 from tests.servers.postgres import PostgresServer
 from tests.servers.redis import RedisServer
 
+pytestmark = pytest.mark.sa_agnostic
+
 
 @pytest.mark.parametrize("turn", [1, 2])
 def test_redis_is_empty_at_the_start_of_a_test(redis_url: str, redis_unix_url: str, turn: int) -> None:

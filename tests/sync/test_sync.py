@@ -212,6 +212,7 @@ def test_caching_switched_off(db: Engine, chained: bool, read_through: bool) -> 
 
 
 @ON_SQLITE
+@ON_MEMORY
 def test_memory_stays_flat(path: Path) -> None:
     """Ten thousand transactions that were rolled back leave nothing behind."""
     seed(path)
