@@ -1,5 +1,6 @@
 """Lists where the databases or the caches of a chain are sharded: what is kept of them, and which of them a write has dropped."""
 
+import asyncio
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -10,10 +11,11 @@ from redis import Redis
 from sqlalchemy import Engine, create_engine, delete, insert, select
 from sqlalchemy.orm import Session, sessionmaker
 
-from stockstore import ChainedStore, MemcacheStore, ProcessMemoryStore, RedisStore, ShardedStore, SqlAlchemyStore, Store
+from stockstore import AsyncStore, ChainedStore, MemcacheStore, ProcessMemoryStore, RedisStore, ShardedStore, SqlAlchemyStore, Store
 from stockstore.evidence import Outbox
 from stockstore.stores.snapshots import snapshot_of
 from stockstore_ext.sqlalchemy import SessionSync
+from tests.aio.databases import async_engine
 from tests.servers.server import wait_until
 from tests.stores.halting import HaltingWrites
 from tests.stores.listed import Item, Owner, bare, create_tables, empty, ids
@@ -213,6 +215,33 @@ def test_rows_that_are_kept_together(engines: list[Engine], redis_url: str, name
         chain.put(Item(id=9, owner_id=1))
         assert ids(chain, Item, owner_id=1) == [*IDS, 9]
         assert len(asked) == 1
+
+
+def test_awaited(engines: list[Engine], redis_url: str, namespace: str) -> None:
+    """AsyncStore reads lists of sharded databases through sharded caches."""
+
+    async def work() -> None:
+        awaited = [async_engine(engine.url, "aiosqlite") for engine in engines]
+        url = redis_url.replace("://", "+asyncio://", 1)
+        caches = ShardedStore([RedisStore(url, namespace=f"{namespace}{at}") for at in range(2)])
+        async with AsyncStore(ChainedStore([caches, ShardedStore([SqlAlchemyStore(engine=engine) for engine in awaited])])) as store:
+            await store.batch_put([Item(id=key, owner_id=1) for key in IDS])
+            for _ in range(2):
+                assert [item.id for item in await store.get_all(Item, owner_id=1)] == IDS
+            await asyncio.to_thread(_delete_unseen, engines)
+            assert [item.id for item in await store.get_all(Item, owner_id=1)] == IDS
+            await store.put(Item(id=9, owner_id=1))
+            assert [item.id for item in await store.get_all(Item, owner_id=1)] == [9]
+        for engine in awaited:
+            await engine.dispose()
+
+    asyncio.run(work())
+
+
+def _delete_unseen(engines: list[Engine]) -> None:
+    for engine in engines:
+        with engine.begin() as connection:
+            connection.execute(delete(bare(Item)))
 
 
 def test_chains_as_shards_are_read(engines: list[Engine], redis_url: str, namespace: str) -> None:
