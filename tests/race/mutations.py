@@ -55,7 +55,7 @@ def _no_mark() -> None:
 
 
 def _blind_mark() -> None:
-    _in_script("MARK", ("if not failed(old) and is_marker(old) then old = pcall('SET', key, joined(old, ticket)) end", ""))
+    _in_script("MARK", ("is_marker(cell) and joined(cell, ticket) or mine", "mine"))
 
 
 def _delete_for_invalidate() -> None:
@@ -65,7 +65,7 @@ def _delete_for_invalidate() -> None:
 def _keep_where_marker_was_lost() -> None:
     _in_script(
         "RELEASE",
-        ("elseif cell and committed then\n        call('DEL', key)", ""),
+        ("elseif cell and committed then\n        gone[#gone + 1] = key", ""),
         ("call('SET', key, old) else call('DEL', key) end", "call('SET', key, old) elseif old then call('SET', key, old) end"),
     )
 
@@ -106,7 +106,7 @@ def _no_resolver() -> None:
 
 
 def _mark_unpublished() -> None:
-    _in_script("MARK", ("    end\nend\npublish(ticket, marked)", "    end\nend"))
+    _in_script("MARK", ("publish(ticket, marked)\nlocal generations", "local generations"))
 
 
 def _loss_unpublished() -> None:
