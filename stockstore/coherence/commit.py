@@ -100,8 +100,16 @@ class Commit(Generic[L, S]):
         self._on_unreachable = on_unreachable
         self._always = always or needing
 
-    def prepare(self, connection: "Connection", writes: Writes, snapshots: Sequence[S] = ()) -> Prepared[L, S] | None:
+    def prepare(
+        self, connection: "Connection", writes: Writes, snapshots: Sequence[S] = (), *, transaction: str | None = None
+    ) -> Prepared[L, S] | None:
         """Do what comes before the COMMIT, after the transaction's last statement.
+
+        Args:
+            connection: The writer's.
+            writes: What it has written.
+            snapshots: Exactly what will stand in the database.
+            transaction: PostgreSQL's id of the transaction, where it is known, so that it is not asked for.
 
         Returns:
             What :meth:`finish` needs; ``None`` where nothing was written, and nothing is to be finished.
@@ -112,7 +120,7 @@ class Commit(Generic[L, S]):
         """
         if not writes:
             return None
-        ticket = self._evidence.ticket(connection) if self._evidence else None
+        ticket = self._evidence.ticket(connection, transaction) if self._evidence else None
         if self._evidence and ticket is None:
             return None
         prepared = Prepared(ticket, self._through.locate(writes), snapshots)

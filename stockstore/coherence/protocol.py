@@ -134,7 +134,9 @@ class Writes:
     def by_root(self) -> "Iterator[tuple[type, list[tuple[object, ...]]]]":
         """Give the root classes with the key values of their records, but those of whole classes."""
         groups: dict[KeyPlan, list[tuple[object, ...]]] = {}
-        for (plan, _), values in self.records.items():
+        if len(self.roots) == 1 and self.records and not self.classes:
+            groups = {plan: list(self.records.values()) for plan in self.roots}
+        for (plan, _), values in () if groups else self.records.items():
             if plan not in self.classes:
                 groups.setdefault(plan, []).append(values)
         return ((self.roots[plan], values) for plan, values in groups.items())
@@ -252,8 +254,8 @@ class Evidence(Protocol):
     def needs_row(self) -> bool:
         """Whether a writer's ticket has to be in the outbox before it marks anything."""
 
-    def ticket(self, connection: "Connection") -> bytes | None:
-        """Name the open transaction of a connection; ``None`` where it has written nothing."""
+    def ticket(self, connection: "Connection", transaction: str | None = None) -> bytes | None:
+        """Name the open transaction of a connection, by the database's id of it if that is known; ``None`` where it has written nothing."""
 
     def statement_ticket(self, connection: "Connection") -> bytes | None:
         """Name the next statement of an AUTOCOMMIT connection; ``None`` where nothing can tell its end."""

@@ -55,7 +55,7 @@ class OutboxEvidence:
     def __repr__(self) -> str:
         return f"OutboxEvidence({self._id.decode()})"
 
-    def ticket(self, connection: Connection) -> bytes | None:  # noqa: ARG002 - other evidence asks it
+    def ticket(self, connection: Connection, transaction: str | None = None) -> bytes | None:  # noqa: ARG002 - for other evidence
         """Name the open transaction, which has to insert the ticket into the outbox before it marks anything; no I/O."""
         return b"outbox.%b.%b.%d" % (self._id, uuid4().hex.encode(), time.time() * 1000)
 

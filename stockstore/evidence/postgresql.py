@@ -13,7 +13,7 @@ from stockstore.evidence.aside import INTERNAL, aside, asking
 
 FIRST_VERSION: Final = (13,)
 _DATABASE: Final = text("SELECT CAST(system_identifier AS text) FROM pg_control_system()")
-_TRANSACTION: Final = text("SELECT CAST(pg_current_xact_id_if_assigned() AS text)")
+_TRANSACTION: Final = "SELECT CAST(pg_current_xact_id_if_assigned() AS text)"
 _BACKEND: Final = text(
     "SELECT pid || '/' || to_char(backend_start AT TIME ZONE 'UTC', 'YYYYMMDDHH24MISSUS')"
     " FROM pg_stat_activity WHERE pid = pg_backend_pid()"
@@ -68,9 +68,10 @@ class PostgresEvidence:
     def __repr__(self) -> str:
         return f"PostgresEvidence({self._database})"
 
-    def ticket(self, connection: Connection) -> bytes | None:
-        """Name the open transaction; ``None`` where it has written nothing. One query."""
-        transaction: str | None = connection.execute(_TRANSACTION, execution_options=INTERNAL).scalar()
+    def ticket(self, connection: Connection, transaction: str | None = None) -> bytes | None:
+        """Name the open transaction, by its id if that is known; ``None`` where it has written nothing. Otherwise one query."""
+        if transaction is None:
+            transaction = connection.exec_driver_sql(_TRANSACTION, execution_options=INTERNAL).scalar()
         return None if transaction is None else self._name(transaction)
 
     def statement_ticket(self, connection: Connection) -> bytes | None:

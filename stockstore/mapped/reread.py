@@ -14,7 +14,7 @@ _CHECKED_SECONDS: Final = 60.0
 _now = time.monotonic
 
 
-def reread(connection: Connection, root: type, keys: Sequence[tuple[object, ...]]) -> list[Row]:
+def reread(connection: Connection, root: type, keys: Sequence[tuple[object, ...]], transactions: set[str] | None = None) -> list[Row]:
     """Give the rows of a hierarchy as the database will have them when the connection's transaction commits.
 
     To be called after the last statement, where :func:`is_exact` holds. The rows are locked in all tables of the hierarchy, in the
@@ -25,8 +25,9 @@ def reread(connection: Connection, root: type, keys: Sequence[tuple[object, ...]
         connection: The writer's.
         root: The root class, as ``Writes.by_root`` gives it.
         keys: The key values, as ``Writes.by_root`` gives them: in the order of the identity plan's ``names``.
+        transactions: Takes the id of the connection's transaction, where PostgreSQL has told it along with the rows.
     """
-    return [row for row in _hierarchy_of(root).read(connection, keys) if row is not None]
+    return [row for row in _hierarchy_of(root).read(connection, keys, transactions) if row is not None]
 
 
 def _among(question: str) -> TextClause:

@@ -34,6 +34,7 @@ Row = tuple[MappedPlan, tuple[Any, ...]]
 
 _SLOT: Final = "stockstore.hierarchy"
 _LEVEL: Final = literal_column("current_setting('transaction_isolation')", String).label("stockstore_level")
+_TRANSACTION: Final = literal_column("CAST(txid_current_if_assigned() AS text)", String).label("stockstore_transaction")
 
 
 class Hierarchy:
@@ -72,7 +73,7 @@ class Hierarchy:
         """Whether nothing was added to the mapping since."""
         return self._size == _size(self._mapper) and all(plan_of(plan.cls) is plan for plan in self._plans)
 
-    def read(self, connection: Connection, keys: Sequence[tuple[object, ...]], levels: set[str] | None = None) -> Iterator[Row | None]:
+    def read(self, connection: Connection, keys: Sequence[tuple[object, ...]], told: set[str] | None = None) -> Iterator[Row | None]:
         """Give the rows of keys, ``None`` for one that does not tell its class.
 
         By one SELECT, and one more for each class found that has a table of its own (each per some thousands of keys).
@@ -80,15 +81,16 @@ class Hierarchy:
         Args:
             connection: Where to read.
             keys: The values of each, in the order of the key's names.
-            levels: Takes the isolation levels at which rows were read, where the database tells and they were not locked.
+            told: Takes the isolation level at which rows were read, or the id of the transaction in which they were locked, where the
+                database tells it.
         """
         for chunk in chunks(keys, parameter_limit(connection.dialect) // self._width):
-            yield from self._read(connection, chunk, levels)
+            yield from self._read(connection, chunk, told)
 
-    def _read(self, connection: Connection, keys: Sequence[tuple[object, ...]], levels: set[str] | None) -> Iterator[Row | None]:
-        rows = self._top.execute(connection, keys)
-        if levels is not None and self._top.tells_level(connection):
-            levels.update(row[-1].upper() for row in rows[:1])
+    def _read(self, connection: Connection, keys: Sequence[tuple[object, ...]], told: set[str] | None) -> Iterator[Row | None]:
+        rows = self._top.execute(connection, keys, tells=told is not None)
+        if told is not None and connection.dialect.name == "postgresql":
+            told.update(row[-1].upper() for row in rows[:1] if row[-1] is not None)
         if not self._by_discriminator:
             plan, state_of = self._top.shapes[self._mapper]
             yield from ((plan, state_of(row)) for row in rows)
@@ -129,16 +131,21 @@ class _Selection:
         columns = [*dict.fromkeys([*key, *identity, *loaded])]
         self.discriminator = len(columns)
         self._selected = [*columns, *([] if discriminator is None else [discriminator])]
-        given = self._selected if locked else [*self._selected, _LEVEL]
+        self._told = _TRANSACTION if locked else _LEVEL
+        given = [*self._selected, self._told]
         self.shapes = {m: (plan_of(m.class_), _state_of(_columns(m), given)) for m in mappers}
         self.identity_of = _state_of(identity, given)
         self._from, self._key, self._tables, self._locked = mapper.persist_selectable, key, list(mapper.tables), locked
-        self._statements: dict[tuple[str, bool], Select[Any]] = {}
+        self._statements: dict[tuple[str, bool, bool], Select[Any]] = {}
 
-    def execute(self, connection: Connection, keys: Sequence[tuple[object, ...]]) -> Sequence[Any]:
-        """Give the rows of keys, locked where they are to be."""
+    def execute(self, connection: Connection, keys: Sequence[tuple[object, ...]], *, tells: bool = False) -> Sequence[Any]:
+        """Give the rows of keys, locked where they are to be.
+
+        With ``tells`` each has as its last value what PostgreSQL tells of the transaction: for rows that are locked its id, if it has
+        one yet, for others its isolation level.
+        """
         name = connection.dialect.name
-        place = name, len(keys) == 1 and not self._locked
+        place = name, len(keys) == 1 and not self._locked, tells
         statement = self._statements.get(place)
         if statement is None:
             statement = self._statements[place] = self._statement(*place)
@@ -147,16 +154,13 @@ class _Selection:
         values = [value for (value,) in keys] if len(self._key) == 1 else list(keys)
         return connection.execute(statement, {"keys": values}).all()
 
-    def tells_level(self, connection: Connection) -> bool:
-        """Whether the last value of each row is the isolation level."""
-        return not self._locked and connection.dialect.name == "postgresql"
-
-    def _statement(self, dialect: str, is_one: bool) -> Select[Any]:
+    def _statement(self, dialect: str, is_one: bool, tells: bool) -> Select[Any]:
         condition = self._is_one() if is_one else self._condition(dialect)
         statement = select(*self._selected).select_from(self._from).where(condition)
+        if tells and dialect == "postgresql":
+            statement = statement.add_columns(self._told)
         if not self._locked:
-            statement = statement.execution_options(stockstore_internal=True)
-            return statement.add_columns(_LEVEL) if dialect == "postgresql" else statement
+            return statement.execution_options(stockstore_internal=True)
         statement = statement.order_by(*self._key)
         if dialect == "sqlite":  # which has no locks of rows, and has locked the database for the writer
             return statement

@@ -1,7 +1,7 @@
 """What a hook hears of the engines that its sessions use."""
 
 from typing import TYPE_CHECKING, Any, Final
-from weakref import WeakKeyDictionary, WeakSet, ref
+from weakref import WeakSet, ref
 
 from sqlalchemy import Connection, Engine, TwoPhaseTransaction, event
 from sqlalchemy.engine import ExecutionContext
@@ -28,25 +28,33 @@ class EngineEvents:
     def __init__(self, recording: "Recording") -> None:
         """Listen to none yet."""
         self._recording = recording
-        self._known: WeakKeyDictionary[Engine, None] = WeakKeyDictionary()
+        # As a WeakSet, which takes longer, and each transaction asks.
+        self._known: set[ref[Engine]] = set()
         self._asked: WeakSet[Engine] = WeakSet()
         self._lock = fork_safe_lock()
 
     def engines(self) -> list[Engine]:
         """Give the engines known."""
-        return list(self._known)
+        return [engine for known in tuple(self._known) if (engine := known()) is not None]
 
-    def hear(self, engine: Engine) -> None:
-        """Listen to an engine, if that is not done yet."""
-        if engine not in self._known:
-            with self._lock:
-                if engine not in self._known:
-                    self._listen(engine)
+    def hear(self, connection: Connection) -> bool:
+        """Listen to the engine of a connection, if that is not done yet; whether it is one: a test of the application's may have others."""
+        return ref(connection.engine) in self._known or self._hear_first(connection)
+
+    def _hear_first(self, connection: Connection) -> bool:
+        given: object = connection.engine
+        if not isinstance(given, Engine):
+            return False
+        engine = base_engine(connection)
+        with self._lock:
+            if ref(engine) not in self._known:
+                self._listen(engine)
+        return True
 
     def _listen(self, engine: Engine) -> None:
         executions.hear(engine.dialect, self)
         watch(engine.dialect)
-        self._known[engine] = None
+        self._known.add(ref(engine, self._known.discard))
 
     def leave(self) -> None:
         """Listen no more."""
@@ -54,7 +62,7 @@ class EngineEvents:
             for engine in self.engines():
                 executions.leave(engine.dialect, self)
                 unwatch(engine.dialect)
-                del self._known[engine]
+                self._known.discard(ref(engine))
 
     # -- statements ------------------------------------------------------------------------------
 
@@ -62,7 +70,7 @@ class EngineEvents:
         """Note what a statement writes, and have the COMMIT after it prepared."""
         connection = context.root_connection
         frame = frame_on(connection.info, self._recording)
-        if frame is None or not (frame.joined or frame.sessions):
+        if frame is None or not (frame.joined or frame.users):
             forget_level(connection, context.statement or "")
             return
         if frame.quiet or frame.is_prepared:

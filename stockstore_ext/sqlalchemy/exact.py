@@ -1,6 +1,6 @@
 """Written rows as the database has made them, read before COMMIT, and the lists that they stand in."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -14,15 +14,16 @@ from stockstore.stores.snapshots import RowSnapshot
 from stockstore_ext.sqlalchemy.collect.lists import indexes_below
 
 
-def exact_rows(connection: Connection, writes: Writes, *, wanted: bool) -> Sequence[RowSnapshot]:
+def exact_rows(connection: Connection, writes: Writes, *, wanted: bool, transactions: set[str]) -> Sequence[RowSnapshot]:
     """Give the rows exactly as they will be, and note the lists that the database has put them into.
 
     Args:
         connection: The writer's, after its last statement.
         writes: What was written to the tables that its classes are mapped to.
         wanted: Whether the rows are of use; else only those are read whose lists a trigger may have changed, and none is given.
+        transactions: Takes the id of the connection's transaction, where PostgreSQL has told it along with the rows.
     """
-    rows = list(_read(connection, writes, wanted))
+    rows = list(_read(connection, writes, wanted, transactions))
     _note_lists(connection, writes, rows)
     for root in [cls for plan, cls in writes.inserted.items() if plan not in writes.classes]:
         if _may_be_moved(connection, root):
@@ -30,12 +31,14 @@ def exact_rows(connection: Connection, writes: Writes, *, wanted: bool) -> Seque
     return rows if wanted else []
 
 
-def _read(connection: Connection, writes: Writes, wanted: bool) -> Iterator[RowSnapshot]:
+def _read(connection: Connection, writes: Writes, wanted: bool, transactions: set[str]) -> Iterator[RowSnapshot]:
+    if not wanted and not any(_may_be_moved(connection, root) for root in {*writes.roots.values()}):
+        return
     for root, keys in list(writes.by_root()):
         if not wanted and not _may_be_moved(connection, root):
             continue
         if is_exact(connection, root):
-            yield from (RowSnapshot(plan, state) for plan, state in reread(connection, root, keys))
+            yield from (RowSnapshot(plan, state) for plan, state in reread(connection, root, keys, transactions))
         elif _may_be_moved(connection, root):
             writes.add_class(root)
 
@@ -45,13 +48,14 @@ def _may_be_moved(connection: Connection, root: type) -> bool:
     return bool(indexes_below(root)) and is_triggered(connection, root)
 
 
-def _note_lists(connection: Connection, writes: Writes, rows: Iterable[RowSnapshot]) -> None:
+def _note_lists(connection: Connection, writes: Writes, rows: Sequence[RowSnapshot]) -> None:
     """Note the lists that rows have come into, by what the database has made of their values.
 
     A list that a row has left needs no telling: it is found out by the row itself, which is read anew.
     """
-    for row in rows:
-        for plan in keys_of(row.cls).indexes:
+    indexes = {plan: found for plan in {row.plan for row in rows} if (found := keys_of(plan.cls).indexes)}
+    for row in rows if indexes else ():
+        for plan in indexes.get(row.plan, ()):
             values = row.values(plan.names)
             if values is not None and keeps_lists(plan, connection.dialect) and _may_have_come(connection, writes, row, plan, values):
                 writes.add_list(ListLookup(plan, plan.native(values), ()))

@@ -7,7 +7,7 @@ the caller whose transaction the session has joined, and it dies with the connec
 from collections.abc import Callable, Hashable, Iterator, MutableMapping
 from contextlib import contextmanager
 from typing import Any, Final, Protocol, TypeAlias
-from weakref import WeakSet, ref
+from weakref import ref
 
 from sqlalchemy import Connection
 from sqlalchemy.orm import Session
@@ -49,7 +49,7 @@ class Frame:
 
     Attributes:
         committing: The hook's part.
-        sessions: The attached sessions that use the connection now.
+        users: The attached sessions that use the connection now.
         joined: Whether a session has used the connection in this transaction, which others may go on with.
         names: The tenants of such sessions, ``None`` among them where one has none.
         scopes: What these names mean on this connection.
@@ -60,6 +60,7 @@ class Frame:
         statement: What follows a statement that commits by itself.
         autocommitted: Whether there was such a statement.
         doubtful: Whether there was one that may have committed.
+        touched: Whether there is anything to forget when the transaction ends; most only read.
         heard: The connection whose COMMITs are listened to, and whether they have two phases.
     """
 
@@ -78,16 +79,19 @@ class Frame:
         "pinned",
         "quiet",
         "scopes",
-        "sessions",
         "shard",
         "statement",
+        "touched",
+        "users",
     )
 
     def __init__(self, committing: Committing) -> None:
         """Start with nothing written."""
         self.committing = committing
-        self.sessions: WeakSet[Session] = WeakSet()
+        # As a WeakSet, which takes longer: whoever ties a session unties it when it goes.
+        self.users: dict[ref[Session], None] = {}
         self.joined = False
+        self.touched = False
         self.names: set[str | None] = {None}
         self.scopes: set[Scope] = set()
         self.shard: Hashable | None = None
@@ -103,12 +107,14 @@ class Frame:
         self._levels = [_Level(None)]
 
     @property
+    def sessions(self) -> list[Session]:
+        """The attached sessions that use the connection now."""
+        return [session for user in tuple(self.users) if (session := user()) is not None]
+
+    @property
     def written(self) -> bool:
         """Whether anything is noted."""
-        # Most transactions only read, and are asked this.
-        if len(self._levels) == 1 and not self._levels[0].writes:
-            return False
-        return any(writes for level in self._levels for writes in level.writes.values())
+        return self.touched and any(writes for level in self._levels for writes in level.writes.values())
 
     @property
     def noted(self) -> bool:
@@ -117,6 +123,7 @@ class Frame:
 
     def writes(self, scope: Scope = None) -> Writes:
         """Give where the current savepoint's writes are noted."""
+        self.touched = True
         return _writes_of(scope, self._levels[-1].writes)
 
     def all_writes(self) -> dict[Scope, Writes]:
@@ -135,6 +142,7 @@ class Frame:
 
     def push(self, name: str, *, outermost: bool = False) -> None:
         """Begin a savepoint."""
+        self.touched = True
         self._levels.append(_Level(name, outermost=outermost))
 
     def may_commit(self, name: str) -> bool:
@@ -155,6 +163,10 @@ class Frame:
         del self._levels[at or 0 :]
         if not self._levels:
             self._levels.append(_Level(None))
+
+    def pin(self, pinned: bool) -> None:
+        """Note whether the transaction reads from a snapshot that may be older than what caches hold."""
+        self.touched, self.pinned = True, pinned
 
     def prepare(self, connection: Connection) -> None:
         """Do what comes before COMMIT, once."""
@@ -200,25 +212,17 @@ class Frame:
 
     def commit(self) -> list[Finish]:
         """Forget the transaction, and give what follows its COMMIT."""
-        if self._is_fresh():
-            return []
         # Of some commits no event tells, such as the pool's own.
         late = self.committing.afterwards(self.all_writes()) if self._pending is None and self.written else []
         return [*self.end(), *late]
 
     def end(self) -> list[Finish]:
         """Forget the transaction, and give what is to be done about it, however it has ended."""
-        if self._is_fresh():
-            return []
         pending = [*self._left, *self.prepared(), *self.statement]
+        self.touched = False
         self._left, self.statement, self.autocommitted, self.doubtful = [], [], False, False
         self._pending, self.foreign, self.pinned, self._levels = None, False, None, [_Level(None)]
         return pending
-
-    def _is_fresh(self) -> bool:
-        """Whether there is nothing to forget, as after most transactions, which only read."""
-        odd = self.foreign or self.autocommitted or self.doubtful or self.pinned is not None or self._pending is not None
-        return not (odd or self._left or self.statement or len(self._levels) > 1 or self._levels[0].writes)
 
     def _find(self, name: str) -> int | None:
         named = (at for at in range(len(self._levels) - 1, 0, -1) if self._levels[at].name == name)
@@ -241,6 +245,17 @@ def frames_on(info: MutableMapping[Any, Any]) -> list[Frame]:
     """Give the frames of all hooks on a connection."""
     frames: dict[object, Frame] | None = info.get(_KEY)
     return [] if frames is None else list(frames.values())
+
+
+def frames_ending(info: MutableMapping[Any, Any]) -> list[Frame]:
+    """Give those frames on a connection that have anything to forget of the transaction that ends; nobody's goes on in any of them."""
+    frames: dict[object, Frame] | None = info.get(_KEY)
+    found = []
+    for frame in () if frames is None else frames.values():
+        frame.joined = False
+        if frame.touched:
+            found.append(frame)
+    return found
 
 
 def frame_on(info: MutableMapping[Any, Any], committing: Committing) -> Frame | None:

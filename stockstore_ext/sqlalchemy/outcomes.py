@@ -18,7 +18,7 @@ from stockstore.aio.bridge import uncancelled
 from stockstore.coherence.protocol import Outcome
 from stockstore.locks import fork_safe_lock
 from stockstore_ext.sqlalchemy.drivers import has_transaction, is_over
-from stockstore_ext.sqlalchemy.frames import Finish, Frame, frames_on
+from stockstore_ext.sqlalchemy.frames import Finish, Frame, frames_ending, frames_on
 
 _VERBS: Final = (
     "do_commit",
@@ -59,11 +59,14 @@ class Outcomes:
 
     def do_commit(self, connection: PoolProxiedConnection) -> None:
         """COMMIT, and tell."""
-        pending = [finish for frame in _left(frames_on(connection.info)) for finish in frame.commit()]
+        pending = [finish for frame in frames_ending(connection.info) for finish in frame.commit()]
+        if not pending:  # as after most transactions, which only read
+            self._original["do_commit"](connection)
+            return
         try:
             self._original["do_commit"](connection)
         except BaseException as error:
-            refused = bool(pending) and self._is_refusal(error, connection)
+            refused = self._is_refusal(error, connection)
             finish_all(pending, self._rolled_back(connection) if refused else Outcome.UNKNOWN)
             raise
         finish_all(pending, Outcome.COMMITTED)
@@ -78,7 +81,10 @@ class Outcomes:
 
     def do_rollback(self, connection: PoolProxiedConnection) -> None:
         """ROLLBACK, and tell."""
-        frames = _left(frames_on(connection.info))
+        frames = frames_ending(connection.info)
+        if not frames:  # as where the pool resets a connection
+            self._original["do_rollback"](connection)
+            return
         # Somebody has ended the transaction past SQLAlchemy, by the driver's own commit for instance.
         lost = any(frame.written for frame in frames) and is_over(connection)
         pending = [finish for frame in frames for finish in (frame.commit() if lost else frame.end())]
@@ -93,11 +99,11 @@ class Outcomes:
         self._end_twophase("do_rollback_twophase", Outcome.ROLLED_BACK, connection, xid, is_prepared, recover)
 
     def _end_twophase(self, verb: str, outcome: Outcome, connection: Connection, *arguments: Any) -> None:
-        frames = _left(frames_on(connection.info))
+        frames = frames_ending(connection.info)
         committing = outcome is Outcome.COMMITTED
         pending = [finish for frame in frames for finish in (frame.commit() if committing else frame.end())]
         with ExitStack() as stack:
-            for frame in frames:
+            for frame in frames_on(connection.info):
                 stack.enter_context(frame.silence())
             self._end(verb, pending, outcome, connection, *arguments)
 
@@ -149,17 +155,10 @@ class Outcomes:
             frame.release(name)
 
 
-def _left(frames: list[Frame]) -> list[Frame]:
-    """Give frames, of which nobody's transaction goes on now."""
-    for frame in frames:
-        frame.joined = False
-    return frames
-
-
 def finish_all(pending: Iterable[Finish], outcome: Outcome) -> None:
     """Do what follows the end of a transaction; raises what interrupts the thread or the task alone, after the last."""
     steps = list(pending)
-    if not steps:  # as after most transactions, which only read
+    if not steps:
         return
     with uncancelled(), ExitStack() as stack:
         for step in reversed(steps):

@@ -1,7 +1,7 @@
 """From what sessions and engines tell to what a commit does to the caches."""
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Literal, TypeAlias
@@ -28,6 +28,7 @@ from stockstore_ext.sqlalchemy.engine_events import base_engine
 from stockstore_ext.sqlalchemy.exact import exact_rows
 from stockstore_ext.sqlalchemy.frames import FOREIGN, Finish, Frame, Scope, frame_on, open_frame
 from stockstore_ext.sqlalchemy.scope import Scopes, turns_foreign
+from stockstore_ext.sqlalchemy.shards import is_sharded
 
 Consistency: TypeAlias = Literal["strict", "fast"]
 Write: TypeAlias = Literal["through", "invalidate"]
@@ -80,29 +81,42 @@ class Recording:
     def begin(self, session: Session, connection: Connection) -> None:
         """Tie a session to the frame of a connection that it uses from now on."""
         frame = frame_on(connection.info, self)
+        # Nearly all transactions begin on a connection that is known, in the only scope that there is.
+        if frame is None or self.scopes.names_differ or is_sharded(session):
+            frame = self._named(session, connection, frame)
+        frame.joined = True
+        if frame.touched:
+            frame.resume()
+        if ref(session) not in frame.users:  # else it is a savepoint that begins
+            self._tie(session, frame)
+
+    def _named(self, session: Session, connection: Connection, frame: Frame | None) -> Frame:
+        """Give the frame of a connection, with the names of those who use it."""
         if frame is None:
             frame = open_frame(connection.info, self)
             self._frames.add(frame)
-        frame.resume()
         if not frame.joined:
-            frame.names = self.scopes.names_on(connection, list(frame.sessions))
+            frame.names = self.scopes.names_on(connection, frame.sessions)
         frame.names |= self.scopes.names_on(connection, [session])
         frame.scopes = self.scopes.scopes_on(connection, frame)
         frame.shard = self.scopes.shard_on(connection.engine)
-        frame.joined = True
-        if session not in frame.sessions:  # else it is a savepoint that begins
-            self._tie(session, frame)
+        return frame
 
     def _tie(self, session: Session, frame: Frame) -> None:
-        self._using.setdefault(ref(session, self._forget), []).append(frame)
-        frame.sessions.add(session)
+        frames = self._using.get(ref(session))
+        if frames is None:
+            user = ref(session, self._forget)
+            self._using[user] = [frame]
+        else:
+            user = next(user for user in frames[0].users if user() is session)
+            frames.append(frame)
+        frame.users[user] = None
         if frame.written:  # by another session of the caller's transaction
             note(session, {root for writes in frame.all_writes().values() for root in writes.roots.values()})
 
     def end(self, session: Session) -> None:
         """Untie a session whose transaction has ended; what it wrote stays with the connection until that commits."""
-        for frame in self._using.pop(ref(session), ()):
-            frame.sessions.discard(session)
+        _forget(self._using, ref(session))
 
     def frames_of(self, session: Session) -> list[Frame]:
         """Give the frames of the connections that a session uses."""
@@ -167,6 +181,7 @@ class Recording:
 
     def statement(self, connection: Connection, frame: Frame, sql: str, context: ExecutionContext | None) -> None:
         """Note what a statement writes that may; one that commits by itself is marked now."""
+        frame.touched = True
         turns_foreign(connection, frame, sql)
         self._note(connection, frame, sql, context)
         if commits_at_once(connection, sql):
@@ -180,7 +195,7 @@ class Recording:
         for scope in self.scopes.of_statement(connection, frame, context):
             writes = frame.writes(scope)
             statement(context, sql, writes, self.collecting)
-            for session in list(frame.sessions):
+            for session in frame.sessions:
                 # The rows of a flush are noted one by one when it is done, and while it is at work all is read from the database.
                 note(session, writes.wide_roots(tentative=not is_flushing(session)))
 
@@ -209,20 +224,18 @@ class Recording:
 
     def _prepared(self, connection: Connection, scope: Scope, writes: Writes) -> Finish:
         means = self._means_for(connection, scope)
-        rows = self._rows(connection, scope, writes, wanted=means is not None and self.settings.write == "through")
+        transactions = set[str]()
+        wanted = means is not None and self.settings.write == "through"
+        # Of a tenant's rows none is read, as names may have meant other tables when they were written.
+        rows = exact_rows(connection, writes, wanted=wanted, transactions=transactions) if scope is None else []
         if means is None:
             return self._afterwards(writes)
-        prepared = means.commit.prepare(connection, writes, rows)
+        prepared = means.commit.prepare(connection, writes, rows, transaction=next(iter(transactions), None))
         return partial(self._finish, means.commit, prepared)
 
     def _means_for(self, connection: Connection, scope: Scope) -> Means | None:
         strict = self.settings.consistency == "strict" and scope is not FOREIGN
         return self.means_of(base_engine(connection)) if strict else None
-
-    @staticmethod
-    def _rows(connection: Connection, scope: Scope, writes: Writes, *, wanted: bool) -> Sequence[Snapshot]:
-        """Give the rows exactly as they will be; of a tenant's none, as names may have meant other tables when they were written."""
-        return exact_rows(connection, writes, wanted=wanted) if scope is None else []
 
     def _finish(self, commit: "Commit[Any, Snapshot]", prepared: "Prepared[Any, Snapshot] | None", outcome: Outcome) -> None:
         if prepared is not None:
@@ -310,4 +323,5 @@ class Recording:
 
 
 def _forget(using: dict[ref[Session], list[Frame]], session: ref[Session]) -> None:
-    using.pop(session, None)
+    for frame in using.pop(session, ()):
+        frame.users.pop(session, None)

@@ -72,6 +72,8 @@ class Scopes:
         self._snapshot = snapshot
         self._same: WeakKeyDictionary[Engine, bool] = WeakKeyDictionary()
         self._shards = shards
+        self.names_differ = scope is not None or bool(shards)
+        """Whether a session may have a name of its own, or that of a shard."""
         self._origins = tuple(origins) if origin is None else (origin,)
         self._tokens: WeakKeyDictionary[Engine, Token | None] = WeakKeyDictionary()
 
@@ -82,7 +84,7 @@ class Scopes:
     def of_statement(self, connection: Connection, frame: Frame, context: ExecutionContext | None) -> set[Scope]:
         """Give the scopes of which a statement may be: those of the sessions on the connection, or that have left it to whoever goes on."""
         flushing = [session for session in frame.sessions if is_flushing(session)]
-        names = self.names_on(connection, flushing or list(frame.sessions)) or frame.names
+        names = self.names_on(connection, flushing or frame.sessions) or frame.names
         return {self._scope(name, connection, frame, context) for name in names}
 
     def names_on(self, connection: Connection, sessions: Iterable[Session]) -> set[str | None]:
@@ -233,7 +235,7 @@ def turns_foreign(connection: Connection, frame: Frame, sql: str) -> None:
         if "on commit drop" not in " ".join(sql.lower().split()):
             connection.info[_KEY] = True
     if isolates:
-        frame.pinned = True
+        frame.pin(True)
         connection.info.pop(_LEVEL, None)
 
 
@@ -255,8 +257,8 @@ def _is_pinned(connection: Connection, frame: Frame) -> bool:
     if connection.dialect.name == "sqlite":
         return has_transaction(connection)
     if frame.pinned is None:
-        frame.pinned = _level(connection) in PINNING
-    return frame.pinned
+        frame.pin(_level(connection) in PINNING)
+    return bool(frame.pinned)
 
 
 def _first_level(bind: Engine | Connection) -> str:

@@ -4,14 +4,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Result, Select, event
+from sqlalchemy import Connection, Result, Select, event
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.orm import ORMExecuteState, Session, SessionTransaction, UOWTransaction
 
 from stockstore.coherence.protocol import Outcome, Writes
 from stockstore.stores.sqlalchemy import ORIGIN_MARK
 from stockstore_ext.sqlalchemy.collect import before_flush, flushed, orm_statement
-from stockstore_ext.sqlalchemy.engine_events import EngineEvents, base_engine
+from stockstore_ext.sqlalchemy.engine_events import EngineEvents
 from stockstore_ext.sqlalchemy.outcomes import finish_all
 from stockstore_ext.sqlalchemy.recording import Recording
 from stockstore_ext.sqlalchemy.shards import Token, is_sharded
@@ -45,10 +45,9 @@ class SessionEvents:
 
     # -- listeners -------------------------------------------------------------------------------
 
-    def _after_begin(self, session: Session, _transaction: SessionTransaction, connection: Connection) -> None:
-        # A test of the application's may let something else stand for a connection or its engine.
-        if not is_origin(session) and isinstance(getattr(connection, "engine", None), Engine) and isinstance(connection, Connection):
-            self._engines.hear(base_engine(connection))
+    def _after_begin(self, session: Session, _transaction: SessionTransaction, connection: object) -> None:
+        # A test of the application's may let something else stand for a connection.
+        if isinstance(connection, Connection) and not is_origin(session) and self._engines.hear(connection):
             self._recording.begin(session, connection)
 
     def _after_transaction_end(self, session: Session, transaction: SessionTransaction) -> None:
@@ -103,4 +102,5 @@ class SessionEvents:
 
 def is_origin(session: Session) -> bool:
     """Whether it is a store's own, which writes through by itself."""
-    return ORIGIN_MARK in session.info
+    # Its info is made when somebody first asks for it, which takes longer.
+    return ORIGIN_MARK in vars(session).get("info", ())

@@ -1,6 +1,7 @@
 """Where writes stand in a shared cache."""
 
-from collections.abc import Iterable
+from operator import itemgetter
+from typing import Any, Final
 
 from stockstore.cells import NO_GENERATION
 from stockstore.coherence.protocol import Record, Writes
@@ -8,6 +9,9 @@ from stockstore.keys import KeyPlan, keys_of
 from stockstore.stores.backed import BackendStore
 from stockstore.stores.cache import subclasses_of
 from stockstore.stores.generations import generation_text
+
+_PLAN: Final[Any] = itemgetter(0)
+_NATIVE: Final[Any] = itemgetter(1)
 
 
 class BackendPlaces:
@@ -28,7 +32,10 @@ class BackendPlaces:
         """Find the keys; no I/O."""
         self.namespace = namespace
         self.roots = {plan: cls for plan, cls in writes.roots.items() if store.holds(cls)}
-        self.records: dict[Record, str] = _texts_of(namespace, [record for record in writes.records if record[0] in self.roots])
+        alone = len(self.roots) == len(writes.roots)
+        self.records: dict[Record, str] = _texts_of(
+            namespace, list(writes.records) if alone else [record for record in writes.records if record[0] in self.roots]
+        )
         whole = [plan for plan in writes.classes if plan in self.roots]
         # A list of a class that is written as a whole goes with its generation.
         listed = [(record, at) for record, at in writes.lists.items() if record[0] in self.roots and record[0] not in whole]
@@ -67,13 +74,16 @@ class BackendPlaces:
         return self.tokens.get(plan) if self.is_mapped(plan) else NO_GENERATION
 
 
-def _texts_of(namespace: str, records: Iterable[Record]) -> dict[Record, str]:
+def _texts_of(namespace: str, records: list[Record]) -> dict[Record, str]:
     groups: dict[KeyPlan, list[Record]] = {}
-    for record in records:
+    plans = set(map(_PLAN, records))
+    if len(plans) == 1:
+        groups = {plans.pop(): records}
+    for record in () if groups else records:
         groups.setdefault(record[0], []).append(record)
     found: dict[Record, str] = {}
     for plan, group in groups.items():
-        natives = [native for _, native in group]
+        natives = list(map(_NATIVE, group))
         texts = plan.texts(namespace, natives) or [plan.record_text(namespace, native) for native in natives]
         found.update(zip(group, texts, strict=True))
     return found

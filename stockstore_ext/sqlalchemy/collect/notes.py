@@ -3,7 +3,9 @@
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import Any, Final, cast
+from itertools import repeat
+from operator import itemgetter
+from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Dialect, inspect
@@ -12,11 +14,11 @@ from sqlalchemy.orm import Mapper
 from stockstore.coherence.protocol import Writes
 from stockstore.errors import CodecError, StockstoreError
 from stockstore.keys import IndexPlan, keys_of
-from stockstore.keys import Native as NativeKey
 from stockstore.mapped.stored import Part
 from stockstore_ext.sqlalchemy.collect.settings import Collecting
 
 _log: Final = logging.getLogger(__name__)
+_FIRST: Final[Any] = itemgetter(0)
 
 
 class _Shape:
@@ -112,9 +114,10 @@ class Notes:
         python = shape.python[0]
         if len(shape.python) > 1 or (python is not int and python is not str):
             return False
-        if {type(value) for (value,) in identities} != {python}:
+        values: list[Any] = list(map(_FIRST, identities))
+        if set(map(type, values)) != {python}:
             return False
-        self.writes.records.update({(shape.plan, cast("NativeKey", value)): (value,) for (value,) in identities})
+        self.writes.records.update(zip(zip(repeat(shape.plan), values), map(tuple, identities)))  # noqa: B905 - of as many
         self.writes.roots[shape.plan] = root
         return True
 

@@ -43,11 +43,10 @@ _targets: Final[WeakKeyDictionary[Compiled, list[_Target] | None]] = WeakKeyDict
 
 def may_write(context: ExecutionContext | None) -> bool:
     """Whether :func:`statement` has to look at a statement; cheap, for it is asked for every one."""
-    compiled: Any = getattr(context, "compiled", None)
-    if context is None or compiled is None:
+    if context is None or context.compiled is None:
         return True
-    kind = type(compiled.statement)
-    if kind is Select:
+    compiled: Any = context.compiled
+    if type(compiled.statement) is Select:
         return bool(compiled.ctes)
     return context.isinsert or context.isupdate or context.isdelete or _is_loose(context)  # type: ignore[attr-defined]
 

@@ -12,7 +12,7 @@ from sqlalchemy.orm import InstanceState, Mapper, Session, UOWTransaction
 from stockstore.keys import keys_of
 from stockstore.mapped import flushed_states, plan_of
 from stockstore.mapped.foreign_keys import Action, dependents
-from stockstore.mapped.hydrate import identity_class
+from stockstore.mapped.hydrate import flushed_mappers, identity_class
 from stockstore.mapped.tables import replaces, roots_named, roots_of
 from stockstore_ext.sqlalchemy.collect.cascades import note_deleted_along, roots_changed_along, roots_deleted_along
 from stockstore_ext.sqlalchemy.collect.lists import note_moves
@@ -68,21 +68,19 @@ def flushed(
 
 def _written(flush_context: UOWTransaction, collecting: Collecting, only: Only | None) -> dict[Mapper[Any], tuple[_States, _States]]:
     """Give the states that a flush has changed and deleted, of those mappers whose rows any cache has to do with."""
-    groups: dict[Mapper[Any], tuple[_States, _States]] = {}
-    for state, deleted in flushed_states(flush_context):
-        if only is not None and not only(state):
-            continue
+    groups: dict[Mapper[Any], tuple[_States, _States]] = {
+        mapper: ([], []) for mapper in flushed_mappers(flush_context) if _concerns(mapper, collecting)
+    }
+    for state, deleted in flushed_states(flush_context) if groups else ():
         group = groups.get(state.mapper)
-        if group is None:
-            group = groups[state.mapper] = ([], [])
-        group[deleted].append(state)
+        if group is not None and (only is None or only(state)):
+            group[deleted].append(state)
     found = {}
     for mapper, (listed, deleted_states) in groups.items():
-        if _concerns(mapper, collecting):
-            names = plan_of(mapper.class_).attrs
-            changed = [state for state in listed if state.key is None or _may_be_written(state, names)]
-            if changed or deleted_states:
-                found[mapper] = changed, deleted_states
+        names = plan_of(mapper.class_).attrs if listed else ()
+        changed = [state for state in listed if state.key is None or _may_be_written(state, names)]
+        if changed or deleted_states:
+            found[mapper] = changed, deleted_states
     return found
 
 
