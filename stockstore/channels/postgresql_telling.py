@@ -3,7 +3,11 @@
 import logging
 import os
 import re
+import threading
+import time
+import weakref
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -13,8 +17,9 @@ from sqlalchemy.pool import Pool
 
 from stockstore.aio.bridge import in_greenlet
 from stockstore.aio.threads import in_thread
-from stockstore.channels.notices import payloads_of
+from stockstore.channels.notices import TEXTS_LIMIT, class_of, payloads_of
 from stockstore.evidence.aside import INTERNAL
+from stockstore.locks import fork_safe_lock
 from stockstore.mapped.shown import shown
 
 T = TypeVar("T")
@@ -24,6 +29,7 @@ _IDENTITY: Final = text("SELECT current_database(), CAST(extract(epoch FROM pg_p
 _AS_IT_IS: Final = {**INTERNAL, "no_parameters": True}
 _is_literal: Final = re.compile(r"[\w:%*,/@.+~\n-]*", re.ASCII).fullmatch
 """What stands between quotes as it is, as keys and tickets do."""
+RETRY_SECONDS: Final = 1.0
 _log: Final = logging.getLogger(__name__)
 
 
@@ -39,6 +45,10 @@ class Telling:
         self._engine = engine
         self._pid = os.getpid()
         self._carried: WeakKeyDictionary[Pool, bool] = WeakKeyDictionary()
+        self._owed: dict[str, None] = {}
+        self._payer = 0
+        """The process whose thread tells what is owed; 0 for none."""
+        self._lock = fork_safe_lock()
 
     def within(self, connection: Connection, texts: Sequence[str], ticket: bytes) -> bool:
         """Tell as a part of a connection's transaction; ``False`` where that is of another database, or in two phases.
@@ -54,12 +64,46 @@ class Telling:
         return bool(carried)
 
     def afterwards(self, texts: Sequence[str], ticket: bytes) -> None:
-        """Tell in a transaction of its own; what fails is logged, as nobody's commit may fail for it."""
+        """Tell in a transaction of its own; what fails is logged and tried again until it is done, as nobody's commit may fail for it."""
         payloads = payloads_of(texts, ticket)
         try:
             _aside(lambda: self._tell(payloads))
         except SQLAlchemyError as error:
-            _log.warning("processes that listen to %r were not told of a write: %s", shown(self._engine.url), getattr(error, "orig", error))
+            _log.warning(
+                "processes that listen to %r were not told of a write, and are told later: %s",
+                shown(self._engine.url),
+                getattr(error, "orig", error),
+            )
+            self._owe(texts)
+
+    # -- what could not be told --------------------------------------------------------------------
+
+    def _owe(self, texts: Sequence[str]) -> None:
+        with self._lock:
+            # Without the ticket: by now the writer itself may have lost what it has kept.
+            self._owed.update(dict.fromkeys(texts))
+            starts = self._payer != os.getpid()
+            self._payer = os.getpid()
+        if starts:
+            # Too late, where the interpreter is about to end.
+            with suppress(RuntimeError):
+                threading.Thread(target=_keep_telling, args=[weakref.ref(self)], name="stockstore telling", daemon=True).start()
+
+    def pay(self) -> bool:
+        """Tell what is owed, and say whether anything is left; the thread ends where nothing is."""
+        with self._lock:
+            owed, self._owed = self._owed, {}
+        try:
+            self._tell(payloads_of([*owed], b""))
+        except SQLAlchemyError:
+            with self._lock:
+                self._owed = {**owed, **self._owed}
+        with self._lock:
+            if len(self._owed) > TEXTS_LIMIT:
+                self._owed = dict.fromkeys(map(class_of, self._owed))
+            if not self._owed:
+                self._payer = 0
+            return bool(self._owed)
 
     def _tell(self, payloads: Sequence[str]) -> None:
         with self.connect() as connection, connection.begin():
@@ -101,6 +145,16 @@ class Telling:
     def _own_identity(self) -> tuple[Any, ...]:
         with self.connect() as own:
             return _identity(own)
+
+
+def _keep_telling(debtor: "weakref.ref[Telling]") -> None:
+    owing = True
+    while owing:
+        time.sleep(RETRY_SECONDS)
+        telling = debtor()
+        owing = telling is not None and telling.pay()
+        # Not held while it sleeps: a channel that nobody else has goes.
+        del telling
 
 
 def _aside(work: Callable[[], T]) -> T:

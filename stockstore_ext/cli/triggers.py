@@ -24,6 +24,8 @@ def add_to(commands: "_SubParsersAction[ArgumentParser]") -> None:
     install = _action(actions, "install", "make the triggers of tables, and the outbox where it is not there", install_triggers)
     install.add_argument("--models", metavar="MODULE", action="append", required=True, help="a module of mapped classes; may be repeated")
     install.add_argument("--namespace", metavar="NAME", action="append", help="a cache's namespace (stockstore); may be repeated")
+    install.add_argument("--notify", action="store_true", help="tell process memory that hears PostgreSQL, within the writing transaction")
+    install.add_argument("--no-note", action="store_true", help="note nothing in the outbox, as where there is no shared cache")
     remove = _action(actions, "remove", "drop the triggers of tables", remove_triggers)
     for parser in (install, remove):
         parser.add_argument("--table", metavar="NAME", action="append", required=True, help="a table; may be repeated")
@@ -46,7 +48,9 @@ def install_triggers(asked: Namespace) -> None:
         _import(module)
     with database(asked.database) as engine, engine.begin() as connection:
         Outbox().definition.create(connection, checkfirst=True)
-        for name in triggers.install(connection, asked.table, namespaces=asked.namespace or ["stockstore"]):
+        for name in triggers.install(
+            connection, asked.table, namespaces=asked.namespace or ["stockstore"], note=not asked.no_note, notify=asked.notify
+        ):
             print(f"installed on {name}")
 
 

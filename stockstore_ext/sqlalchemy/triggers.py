@@ -13,6 +13,8 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import Connection, Table, text
 from sqlalchemy.orm import Mapper, configure_mappers
 
+from stockstore.channels.notices import PAYLOAD_LIMIT
+from stockstore.channels.postgresql_telling import CHANNEL
 from stockstore.errors import ConfigurationError
 from stockstore.evidence import Outbox
 from stockstore.keys import KeyPlan, keys_of, namespace_text
@@ -27,6 +29,7 @@ ROWS_LIMIT: Final = 1000
 SKIP: Final = text("SELECT set_config('stockstore.synced', '1', true)")
 """What a transaction executes, before it writes, whose writes nobody needs to note."""
 _NAME: Final = "stockstore_outbox_"
+_TOLD: Final = "stockstore_told"
 _EVENTS: Final = {
     "insert": ("REFERENCING NEW TABLE AS new_rows", ("new_rows",)),
     "update": ("REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows", ("old_rows", "new_rows")),
@@ -71,7 +74,13 @@ class _Key(NamedTuple):
 
 
 def install(
-    connection: Connection, tables: Iterable[str], *, namespaces: Collection[str] = ("stockstore",), outbox: Outbox | None = None
+    connection: Connection,
+    tables: Iterable[str],
+    *,
+    namespaces: Collection[str] = ("stockstore",),
+    outbox: Outbox | None = None,
+    note: bool = True,
+    notify: bool = False,
 ) -> list[str]:
     """Make the triggers of tables, or make them anew.
 
@@ -80,14 +89,19 @@ def install(
         tables: Names of tables that mapped classes, which are imported already, have their rows in.
         namespaces: The namespaces of all caches that hold these classes.
         outbox: The outbox, which is there.
+        note: Whether to note keys in the outbox, for a janitor; without a shared cache there is none that would take the rows away.
+        notify: Whether to tell process memory that hears PostgreSQL, within the transaction that writes. PostgreSQL prepares none
+            that has (two-phase commits), and their commits wait for one another.
 
     Returns:
         The names of the tables.
 
     Raises:
-        ConfigurationError: It is no PostgreSQL, a table is not there or no class has its rows in it, or there is no outbox.
+        ConfigurationError: Nobody is to be told, it is no PostgreSQL, a table is not there or no class has its rows in it, or there is no outbox.
     """
     _refuse_others(connection)
+    if not (note or notify):
+        raise ConfigurationError("triggers note in the outbox (note=True), tell process memory (notify=True), or both")
     if not all(namespaces):
         raise ConfigurationError("a namespace is a text that is not empty")
     configure_mappers()
@@ -96,7 +110,8 @@ def install(
     found = [table for name in tables for table in _tables_named(name, mappers)]
     for table in found:
         keys = list(_keys(connection, table, mappers))
-        _install(connection, table, keys, list(map(namespace_text, namespaces)), target)
+        spaces = list(map(namespace_text, namespaces))
+        _install(connection, table, keys, spaces, target, _ways(keys, spaces, target, note=note, notify=notify))
     return list(dict.fromkeys(table.fullname for table in found))
 
 
@@ -163,13 +178,14 @@ def _tables_named(name: str, mappers: Collection[Mapper[Any]]) -> list[Table]:
     return found
 
 
-def _install(connection: Connection, table: Table, keys: Sequence[_Key], namespaces: Sequence[str], outbox: str) -> None:
+def _install(connection: Connection, table: Table, keys: Sequence[_Key], namespaces: Sequence[str], outbox: str, ways: str) -> None:
     name = _quoted(connection, table)
     _existing(connection, name)
     schema = outbox.rpartition(".")[0]
     for event, (referencing, sources) in _EVENTS.items():
         function = f"{schema}.{_NAME}{event}_{hashlib.blake2b(name.encode(), digest_size=6).hexdigest()}"
-        _run(connection, _function(function, _body(keys, sources, namespaces, outbox)))
+        body = _body(keys, sources, namespaces) + ways
+        _run(connection, _function(function, body))
         _run(connection, f"DROP TRIGGER IF EXISTS {_NAME}{event} ON {name}")
         _run(
             connection,
@@ -217,6 +233,8 @@ def _function(name: str, body: str) -> str:
     quotes = f"$stockstore_{hashlib.blake2b(body.encode(), digest_size=6).hexdigest()}$"
     return f"""
 CREATE OR REPLACE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS {quotes}
+DECLARE
+    {_TOLD} text;
 BEGIN
     IF current_setting('stockstore.synced', true) = '1' THEN
         RETURN NULL;
@@ -227,9 +245,8 @@ END
 {quotes}"""
 
 
-def _body(keys: Sequence[_Key], sources: Sequence[str], namespaces: Sequence[str], outbox: str) -> str:
-    classes = "\n".join(f"{space}:{key.plan.label}:" for space in namespaces for key in keys)
-    whole = f"INSERT INTO {outbox} (texts) VALUES ('{classes}');"
+def _body(keys: Sequence[_Key], sources: Sequence[str], namespaces: Sequence[str]) -> str:
+    whole = f"{_TOLD} := '{_classes(keys, namespaces)}';"
     if not sources:
         return f"    {whole}"
     some = " UNION ALL ".join(f"SELECT 1 FROM {source}" for source in sources)
@@ -240,9 +257,26 @@ def _body(keys: Sequence[_Key], sources: Sequence[str], namespaces: Sequence[str
     IF (SELECT count(*) FROM (SELECT 1 FROM ({some}) AS changed LIMIT {ROWS_LIMIT + 1}) AS first) > {ROWS_LIMIT} THEN
         {whole}
     ELSE
-        INSERT INTO {outbox} (texts) SELECT string_agg(DISTINCT key, E'\\n') FROM (
+        {_TOLD} := (SELECT string_agg(DISTINCT key, E'\\n') FROM (
 {texts}
-        ) AS keys HAVING count(*) > 0;
+        ) AS keys);
+    END IF;"""
+
+
+def _classes(keys: Sequence[_Key], namespaces: Sequence[str]) -> str:
+    return "\n".join(f"{space}:{key.plan.label}:" for space in namespaces for key in keys)
+
+
+def _ways(keys: Sequence[_Key], namespaces: Sequence[str], outbox: str, *, note: bool, notify: bool) -> str:
+    """Give what notes keys in the outbox, and what tells of them those who listen, in one payload: of a long list the classes."""
+    classes = _classes(keys, namespaces)
+    short = classes if len(classes) < PAYLOAD_LIMIT else "\n".join(f"{space}:" for space in namespaces)
+    noted = f"INSERT INTO {outbox} (texts) VALUES ({_TOLD});" if note else ""
+    payload = f"E'\\n' || CASE WHEN octet_length({_TOLD}) < {PAYLOAD_LIMIT} THEN {_TOLD} ELSE '{short}' END"
+    told = f"PERFORM pg_notify('{CHANNEL}', {payload});" if notify else ""
+    return f"""
+    IF {_TOLD} IS NOT NULL THEN
+        {noted} {told}
     END IF;"""
 
 

@@ -9,12 +9,15 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 import pytest
-from sqlalchemy import Engine, create_engine, event, make_url, text
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
+from stockstore.channels import postgresql_telling
 from stockstore.channels.base import Contact
 from stockstore.channels.notices import TEXTS_LIMIT
 from stockstore.channels.postgresql import PostgresChannel
+from stockstore.channels.postgresql_telling import Telling
 from stockstore.errors import ConfigurationError
 from tests.servers.postgres import PostgresServer
 from tests.servers.server import wait_until
@@ -104,6 +107,29 @@ def test_a_long_list_is_split_and_a_very_long_one_names_classes(heard: Heard) ->
     assert found == texts
     heard.channel.afterwards([*texts, "n:D:id:i1"], b"")
     assert heard.ear.next() == ([f"n:{'C' * 90}:", "n:D:"], b"")
+
+
+def test_what_could_not_be_told_is_told_later(heard: Heard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the writer's ticket, once the database answers again; what was to be told of more keys than fit names their classes."""
+    refused = threading.Semaphore(0)
+
+    def refuse(_: Telling) -> Connection:
+        refused.release()
+        raise OperationalError("NOTIFY", {}, ConnectionError("cut"))
+
+    monkeypatch.setattr(postgresql_telling, "RETRY_SECONDS", 0.02)
+    with monkeypatch.context() as patch:
+        patch.setattr(Telling, "connect", refuse)
+        heard.channel.afterwards(["n:C:id:i1"], b"t1")
+        heard.channel.afterwards(["n:C:id:i2"], b"t2")
+        assert all(refused.acquire(timeout=20) for _ in range(4))
+    assert heard.ear.next() == (["n:C:id:i1", "n:C:id:i2"], b"")
+    wait_until(lambda: "stockstore telling" not in [thread.name for thread in threading.enumerate()], "the thread to end")
+    with monkeypatch.context() as patch:
+        patch.setattr(Telling, "connect", refuse)
+        heard.channel.afterwards([f"n:C:id:i{number}" for number in range(TEXTS_LIMIT)], b"t3")
+        heard.channel.afterwards(["n:D:id:i1"], b"t4")
+    assert heard.ear.next() == (["n:C:", "n:D:"], b"")
 
 
 def test_two_phases_and_other_databases_are_not_told_within(heard: Heard, engine: Engine, postgres_url: str, sqlite_url: str) -> None:

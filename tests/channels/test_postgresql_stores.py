@@ -15,7 +15,7 @@ from stockstore.evidence import Outbox
 from stockstore.keys import keys_of
 from stockstore.stores.tiers import tier_of
 from stockstore.stores.tiers.local import LocalTier
-from stockstore_ext.sqlalchemy import SessionSync
+from stockstore_ext.sqlalchemy import SessionSync, triggers
 from stockstore_ext.sqlalchemy.janitor import Janitor
 from tests.channels.sides import Deaf, unseen
 from tests.channels.test_postgresql import listeners
@@ -252,6 +252,37 @@ def test_the_janitor_tells_memory_too(db: Engine, namespace: str, memcached_addr
         assert Janitor(db, [mine.chain]).run_once() == 1
         mine.caught_up()
         assert (mine.kept(1), mine.name(1)) == (None, "unseen")
+
+
+@pytest.mark.parametrize("note", [False, True])
+def test_triggers_tell_memory(db: Engine, namespace: str, note: bool) -> None:
+    """What nobody here has written is heard exactly if it commits; of a list that is too long for a payload, its class."""
+    outbox = Outbox()
+    outbox.create(db)
+    with db.begin() as connection:
+        triggers.install(connection, ["customers"], namespaces=[namespace], note=note, notify=True)
+    try:
+        with two_sides(db, namespace) as (mine, _):
+            with db.connect() as connection:
+                connection.execute(text("UPDATE customers SET name = 'lost' WHERE id = 1"))
+                connection.rollback()
+            mine.caught_up()
+            assert [mine.kept(1), mine.kept(2)] == ["old", "old"]
+            with db.begin() as connection:
+                connection.execute(text("UPDATE customers SET name = 'told' WHERE id = 1"))
+            mine.caught_up()
+            assert [mine.kept(1), mine.kept(2), mine.name(1)] == [None, "old", "told"]
+            with db.begin() as connection:
+                values = "SELECT n, 'e' || n, 'x', 1, 's', 0 FROM generate_series(100, 600) AS n"
+                connection.execute(text(f"INSERT INTO customers (id, email, name, tenant, status, balance) {values}"))
+            mine.caught_up()
+            assert [mine.kept(1), mine.kept(2)] == [None, None]
+            with db.connect() as connection:
+                assert (outbox.lag(connection).rows > 0) is note
+    finally:
+        with db.begin() as connection:
+            triggers.remove(connection, ["customers"])
+        outbox.definition.drop(db)
 
 
 def test_a_process_that_only_writes_does_not_listen(db: Engine, namespace: str) -> None:
