@@ -123,8 +123,15 @@ def _remarks(recording: "Recording", tiers: Iterable[TierGuarantee], means: "Seq
             yield f"{_name(engine)}: for the strict guarantee make the outbox table, sync.create_outbox(engine)"
         if recording.settings.outbox and known.outbox is None and any(tier.remote for tier in recording.tiers):
             yield f"{_name(engine)}: outbox=True does nothing as there is no outbox table; make it, sync.create_outbox(engine)"
+        if recording.settings.on_unreachable == "abort" and _told_after(recording, known):
+            yield f"{_name(engine)}: on_unreachable='abort' aborts nothing, as shared caches are told after the COMMIT here"
         if recording.settings.on_unreachable is None and any(tier.remote for tier in recording.tiers):
             yield _unreachable(engine, known)
+
+
+def _told_after(recording: "Recording", known: "Means") -> bool:
+    late = recording.settings.consistency != STRICT or known.evidence is None
+    return late and any(tier.remote for tier in recording.tiers)
 
 
 def _unreachable(engine: Engine, means: "Means") -> str:

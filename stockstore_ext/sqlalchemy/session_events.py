@@ -40,7 +40,7 @@ class SessionEvents:
     def leave(self, target: Any) -> None:
         """Listen no more; what somebody else has removed is left alone."""
         for name, listener in self._listeners.items():
-            with suppress(InvalidRequestError):
+            with suppress(InvalidRequestError, ValueError):
                 event.remove(target, name, listener)
 
     # -- listeners -------------------------------------------------------------------------------

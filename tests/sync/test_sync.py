@@ -258,6 +258,15 @@ def _grows_not(run: Callable[[int], None], times: int) -> None:
     pytest.fail(f"blocks that each round of {times} runs left behind: {grown}")
 
 
+@ON_MEMORY
+def test_detached_where_all_listeners_were_cleared(attach: Attach, db: Engine) -> None:
+    """Test suites clear the listeners of a class at once, of which SQLAlchemy's registry is not told."""
+    sync, maker = SessionSync(attach().store), sessionmaker(db)
+    sync.attach(maker)
+    maker.class_.dispatch._clear()
+    sync.detach()
+
+
 # -- guarantees -------------------------------------------------------------------------------------
 
 
@@ -432,6 +441,17 @@ def test_outbox_without_its_table(attach: Attach, db: Engine) -> None:
     assert "does nothing" not in str(sync.guarantee)
     with db.begin() as connection:
         connection.execute(text("DROP TABLE stockstore_outbox"))
+
+
+@ON_REDIS
+@pytest.mark.parametrize("consistency", ["strict", "fast"])
+def test_abort_where_caches_are_told_after_the_commit(db: Engine, cache: Store, consistency: Any) -> None:
+    """The guarantee says that nothing can be aborted there."""
+    with db.begin() as connection:
+        connection.execute(text("DROP TABLE IF EXISTS stockstore_outbox"))
+    store = ChainedStore([cache, SqlAlchemyStore(engine=db)])
+    said = str(SessionSync(store, on_unreachable="abort", consistency=consistency).guarantee)
+    assert ("aborts nothing" in said) is (consistency == "fast" or db.dialect.name == "sqlite")
 
 
 # -- what others wrote ------------------------------------------------------------------------------
