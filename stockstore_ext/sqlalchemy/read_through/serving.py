@@ -129,7 +129,8 @@ class Serving:
             refresh: As for :meth:`find`.
             seen: What was just read of the one list.
         """
-        if self._classes.refuses(cls) or self._counted(self._lists.bypasses(session, cls), cls, len(lookups)):
+        reason = self._lists.bypasses(session, cls) if seen is None else ""
+        if self._classes.refuses(cls) or self._counted(reason, cls, len(lookups)):
             return None
         with reading_for(self._database.reader(session, self._database.tenant(session, ""))):
             found = self._lists.rows(session, cls, lookups, refresh=refresh, seen=seen)
@@ -159,7 +160,8 @@ class Serving:
     ) -> list[RowSnapshot | None] | None:
         if self._classes.refuses(cls) or not are_exact(cls, lookups):
             return None
-        reason = self._bypasses(session, cls, lookups)
+        # Of a session for which something was just read its glance was sure.
+        reason = self._bypasses(session, cls, lookups) if seen is None else ""
         tenant = self._database.tenant(session, reason)
         if tenant is None and self._counted(reason, cls, len(lookups) if counted else 0):
             return None
