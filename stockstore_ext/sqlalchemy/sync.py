@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
 
 from sqlalchemy import Engine, MetaData, Table
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, sessionmaker
 
 from stockstore.aio.bridge import greenlet_spawn
 from stockstore.coherence.commit import OnUnreachable
@@ -110,6 +110,7 @@ class SessionSync:
         self._read_through = None if read_through is False else ReadThrough(store, self._recording, read_through)
         self._divided = divided_stores(store) if scope is not None else ()
         self._target: Any = None
+        self._kind: type[Session] = Session
         self._rule: Rule | None = None
 
     # -- attaching -------------------------------------------------------------------------------
@@ -136,7 +137,7 @@ class SessionSync:
         self._say(self.guarantee)
         self._recording.attach()
         self._sessions.hear(target)
-        self._target = target
+        self._target, self._kind = target, class_of(target)
         _attached.append((self._store, class_of(target)))
         self._rule = _Rule(class_of(target), self._recording)
         add_rule(self._rule)
@@ -151,6 +152,15 @@ class SessionSync:
         if self._target is None:
             return
         target, self._target = self._target, None
+        if not isinstance(target, sessionmaker):
+            self._leave(target)
+            return
+        # The maker may have been given another class since; listeners are looked for at the one that it has.
+        given, target.class_ = target.class_, self._kind
+        self._leave(target)
+        target.class_ = given
+
+    def _leave(self, target: Any) -> None:
         if self._read_through is not None:
             self._read_through.detach(class_of(target))
         if self._rule is not None:

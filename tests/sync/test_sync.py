@@ -259,12 +259,16 @@ def _grows_not(run: Callable[[int], None], times: int) -> None:
 
 
 @ON_MEMORY
-def test_detached_where_all_listeners_were_cleared(attach: Attach, db: Engine) -> None:
-    """Test suites clear the listeners of a class at once, of which SQLAlchemy's registry is not told."""
-    sync, maker = SessionSync(attach().store), sessionmaker(db)
-    sync.attach(maker)
-    maker.class_.dispatch._clear()
-    sync.detach()
+def test_detached_from_a_maker_with_another_class(db: Engine, path: Path) -> None:
+    """What was attached to is left, whatever class the sessionmaker was given since, and keeps that class."""
+    seed(path)
+    watched, path.maker.class_ = path.maker.class_, Session
+    path.sync.detach()
+    assert path.maker.class_ is Session
+    with watched(db) as session:
+        rename(session, "anna")
+        session.commit()
+    assert ann(path) == "ann"
 
 
 # -- guarantees -------------------------------------------------------------------------------------
