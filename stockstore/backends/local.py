@@ -7,6 +7,7 @@ small queue. A node counts its hits and never moves on a hit, so that a read is 
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from threading import get_ident
 from typing import Any, Final, Generic, TypeVar
 
 from stockstore.errors import ConfigurationError
@@ -78,7 +79,9 @@ class LocalCells(Generic[K, V]):
         # Asked under the lock before a record is kept, where one of the shelves takes part in the coherence protocol.
         self.refuses: Callable[[Shelf[K, V], K], bool] | None = None
         self.lock = fork_safe_lock()
-        self._busy = False
+        # The thread that is in the middle of a step, 0 for none. One that was cut off just where it ends may have left it: another
+        # thread that has the lock knows better.
+        self._busy = 0
         self._later: deque[tuple[Callable[..., int], tuple[Any, ...]]] = deque()
         self._reset_queues()
 
@@ -96,7 +99,7 @@ class LocalCells(Generic[K, V]):
     def hits(self) -> int:
         """Give the number of hits that were counted on nodes."""
         with self.lock:
-            return self._sum_hits([]) if self._busy else self.alone(self._sum_hits)
+            return self._sum_hits([]) if self.cut_into else self.alone(self._sum_hits)
 
     def _sum_hits(self, dropped: list[V]) -> int:
         del dropped
@@ -147,7 +150,7 @@ class LocalCells(Generic[K, V]):
     @property
     def cut_into(self) -> bool:
         """Whether the caller, who holds the lock, came up in the middle of a step of its own thread."""
-        return self._busy
+        return self._busy == get_ident()
 
     def alone(self, step: Callable[..., int], *arguments: Any) -> int:
         """Run a step under the lock.
@@ -157,17 +160,17 @@ class LocalCells(Generic[K, V]):
         """
         dropped: list[V] = []
         with self.lock:
-            if self._busy:
+            if self._busy == get_ident():
                 self._later.append((step, arguments))
                 return 0
             try:
-                self._busy = True
+                self._busy = get_ident()
                 return step(dropped, *arguments)
             except BaseException:
                 self._mend()
                 raise
             finally:
-                self._busy = False
+                self._busy = 0
                 while self._later:
                     later, its = self._later.popleft()
                     self.alone(later, *its)

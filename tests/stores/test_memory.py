@@ -949,3 +949,20 @@ def _fresh_randomness() -> Iterator[None]:
     state = random.getstate()
     yield
     random.setstate(state)
+
+
+def test_a_step_that_was_cut_off_at_its_very_end() -> None:
+    """Where a thread has left the cells as in the middle of a step, another one still drops what it is told to."""
+    store = ProcessMemoryStore()
+    store.put(CutOff(1))
+    store._shelves.cells._busy = threading.get_ident()
+    other = threading.Thread(target=store.delete, args=[CutOff, 1])
+    other.start()
+    other.join()
+    assert store.get(CutOff, 1) is None
+
+
+@dataclasses.dataclass
+class CutOff:
+    __keys__ = ["number"]
+    number: int
