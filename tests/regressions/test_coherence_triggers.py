@@ -113,9 +113,14 @@ def test_a_class_that_goes_while_its_triggers_are_made(pg: Engine) -> None:
     """They note its keys, as if it had gone a moment later."""
     held = [fleeting()]
     table = held[0].__table__
+
+    def forget(*_: object) -> None:
+        held.clear()
+        gc.collect()
+
     with pg.begin() as connection:
         table.create(connection)
-        event.listen(connection, "before_cursor_execute", lambda *_: (held.clear(), gc.collect()))
+        event.listen(connection, "before_cursor_execute", forget)
         install(connection, ["fleeting"])
         connection.execute(table.insert().values(id=5))
         (texts,) = connection.execute(select(Outbox().definition.c.texts)).scalars()
