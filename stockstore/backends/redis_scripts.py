@@ -107,15 +107,15 @@ local function counter_of(key)
 end
 """
 
-# A full server refuses to count, but never a delete; what is many is deleted at once, too. On a cluster, where there are no watches, a slot that is
-# about to move refuses the question.
+# A full server refuses to count, but never a delete; what is many is deleted at once, too. Where the question is refused, to a user who may not ask
+# it or by a slot of a cluster that is about to move, a watch is taken to be there; a cluster has none.
 _STIR = """
 local function stir(count)
     local head, steps, watched = nil, {}, {}
     for i = 1, count do
         if not head or string.sub(KEYS[i], 1, #head) ~= head then
             head = string.match(KEYS[i], '^[^:]*:[^:]*:') or KEYS[i]
-            steps = redis.pcall('EXISTS', head .. '~') == 1 and (watched[head] or {head .. '~'})
+            steps = redis.pcall('EXISTS', head .. '~') ~= 0 and (watched[head] or {head .. '~'})
             watched[head] = steps or nil
         end
         if steps and count <= 64 then
