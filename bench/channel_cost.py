@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from bench.context import Context, calls, expect
 from bench.report import Row, at_most, sized, timed
-from bench.samples import Base, User, user_row
+from bench.samples import User, fill, user_row
 from stockstore import ChainedStore, ProcessMemoryStore, RedisStore, SqlAlchemyStore
 from stockstore.stores.base import Store
 from stockstore_ext.sqlalchemy import SessionSync
@@ -23,13 +23,14 @@ SUBJECT: Final = f"commits that are told to {LISTENERS} processes, on PostgreSQL
 _WITH, _WITHOUT = "with the channel", "without the channel"
 _LIMIT: Final = at_most(1.1)
 _SPAWN: Final = get_context("spawn")
-_numbers: Final = itertools.count(1)
+_FILLED: Final = 10_000
+_numbers: Final = itertools.count(_FILLED + 1)
 
 
 def rows(context: Context) -> Iterator[Row]:
     url = context.servers.empty_database().render_as_string(hide_password=False)
     engine = create_engine(url)
-    Base.metadata.create_all(engine)
+    fill(engine, _FILLED)
     engine.dispose()
     yield from _told(context, "Redis", url, context.servers.redis)
     yield from _told(context, "NOTIFY", url, "")

@@ -12,14 +12,15 @@ from sqlalchemy.orm import Session, sessionmaker
 from bench.context import Context, calls, expect
 from bench.measure import Times
 from bench.report import Row, at_most, timed
-from bench.samples import Base, User, user_row
+from bench.samples import Base, User, fill, user_row
 from stockstore import ChainedStore, RedisStore, SqlAlchemyStore
 from stockstore_ext.sqlalchemy import SessionSync
 
 SUBJECT: Final = "commits of a session, with Redis behind the hook"
 _PLAIN: Final = "without a hook"
 _ROWS: Final = 100
-_numbers: Final = itertools.count(1)
+_FILLED: Final = 10_000
+_numbers: Final = itertools.count(_FILLED + 1)
 _HOOKS: Final = {
     "strict, exact re-reads": ({}, 1.5),
     "strict, write='invalidate'": ({"write": "invalidate"}, 1.25),
@@ -50,7 +51,7 @@ def rows(context: Context) -> Iterator[Row]:
 
 def _create(url: URL | str) -> None:
     engine = create_engine(url)
-    Base.metadata.create_all(engine)
+    fill(engine, _FILLED)
     engine.dispose()
 
 

@@ -24,7 +24,7 @@ LONGEST: Final = 0.5
 RETRY: Final = 0.05
 RETRY_AT_MOST: Final = 1.0
 """Seconds between two attempts to connect, from the first one on."""
-GATHER: Final = 0.002
+GATHER: Final = 0.004
 """Seconds that a message waits for others at the most, where one has just come: many writers wake nobody more often."""
 LASTING: Final = 0.2
 """Seconds after which a connection counts as one that worked."""
