@@ -4,11 +4,10 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-import port_for
 from redis import Redis, RedisCluster
 
 from tests.servers.redis import RedisServer
-from tests.servers.server import HOST, folder, wait_until
+from tests.servers.server import HOST, folder, own_port, wait_until
 
 SLOTS = 16384
 NODE_TIMEOUT_MS = 1000
@@ -18,7 +17,7 @@ class ClusterNodeServer(RedisServer):
     """A node of a cluster, which knows no other at first."""
 
     def __init__(self, directory: Any, *options: str) -> None:
-        self.bus = int(port_for.select_random())
+        self.bus = own_port(self)
         cluster = ["--cluster-enabled", "yes", "--cluster-announce-ip", HOST, "--cluster-port", str(self.bus)]
         timing = ["--cluster-node-timeout", str(NODE_TIMEOUT_MS), "--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1"]
         super().__init__(directory, *cluster, *timing, *options)

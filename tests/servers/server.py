@@ -5,6 +5,7 @@ import shutil
 import socket
 import tempfile
 import time
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,7 +28,7 @@ class Server(ABC):
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.port = int(port_for.select_random())
+        self.port = own_port(self)
         self._process = self._launch()
 
     @property
@@ -96,6 +97,20 @@ class Server(ABC):
         if own_source(self.binary) is Source.DOCKER:
             return ContainerProcess(self.name, self.command("0.0.0.0"), self.port, self.directory, self.environment())
         return LocalProcess(self.local_command(), self.directory)
+
+
+def own_port(owner: object) -> int:
+    """Give a port on which nobody listens, and that no other test run is given as long as its owner lives.
+
+    Two that are chosen before either is listened on may be the same: its number is claimed as that of a UDP port, which no server uses.
+    """
+    claim = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    while True:
+        port = int(port_for.select_random())
+        with contextlib.suppress(OSError):
+            claim.bind((HOST, port))
+            weakref.finalize(owner, claim.close)
+            return port
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 from collections.abc import Callable
 
+import port_for
 import pytest
 from pymemcache.client.base import Client
 from redis import Redis, RedisCluster
@@ -12,6 +13,7 @@ from tests.servers.mariadb import MariadbServer
 from tests.servers.memcached import MemcachedServer
 from tests.servers.postgres import PostgresServer
 from tests.servers.redis import RedisServer
+from tests.servers.server import own_port
 
 pytestmark = pytest.mark.sa_agnostic
 
@@ -165,3 +167,13 @@ def test_mariadb_restarts_with_its_data(start_mariadb: Callable[[], MariadbServe
     with engine.begin() as connection:
         assert connection.execute(text("SELECT count(*) FROM thing")).scalar() == 0
     engine.dispose()
+
+
+def test_a_port_is_given_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody else is given it before its owner is gone, though nobody listens on it yet."""
+    first, second = (int(port_for.select_random()) for _ in range(2))
+    monkeypatch.setattr("port_for.select_random", iter([first, first, second, first]).__next__)
+    owner, other = Exception(), Exception()
+    assert [own_port(owner), own_port(other)] == [first, second]
+    del owner
+    assert own_port(other) == first
