@@ -173,7 +173,7 @@ def test_a_port_is_given_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody else is given it before its owner is gone, though nobody listens on it yet."""
     first, second = (int(port_for.select_random()) for _ in range(2))
     monkeypatch.setattr("port_for.select_random", iter([first, first, second, first]).__next__)
-    owner, other = Exception(), Exception()
+    owner, other = set[int](), set[int]()
     assert [own_port(owner), own_port(other)] == [first, second]
     del owner
     assert own_port(other) == first
