@@ -94,7 +94,7 @@ class Telling:
         with self._lock:
             owed, self._owed = self._owed, {}
         try:
-            self._tell(payloads_of([*owed], b""))
+            self._tell_alone(payloads_of([*owed], b""))
         except SQLAlchemyError:
             with self._lock:
                 self._owed = {**owed, **self._owed}
@@ -108,6 +108,13 @@ class Telling:
     def _tell(self, payloads: Sequence[str]) -> None:
         with self.connect() as connection, connection.begin():
             _tell(connection, payloads)
+
+    def _tell_alone(self, payloads: Sequence[str]) -> None:
+        with self.connect() as connection:
+            # The pool may be closed meanwhile, and would never close what comes back to it later.
+            connection.detach()
+            with connection.begin():
+                _tell(connection, payloads)
 
     def connect(self) -> Connection:
         """Open a connection; in a forked process none that was opened before the fork."""

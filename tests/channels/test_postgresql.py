@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 
+import psycopg
 import pytest
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import OperationalError
@@ -274,3 +275,14 @@ class _Handler(socketserver.BaseRequestHandler):
     def _forth(self, server: socket.socket) -> None:
         while data := self.request.recv(65536):
             server.sendall(data)
+
+
+def test_what_is_told_while_the_channel_is_closed_leaves_no_connection(engine: Engine) -> None:
+    """A pool that is closed never closes what comes back to it later."""
+    made: list[psycopg.Connection] = []
+    event.listen(engine, "connect", lambda connection, _: made.append(connection))
+    telling = Telling(engine)
+    telling._owed["n:C:id:i1"] = None
+    event.listen(engine, "before_cursor_execute", lambda *_: telling.close())
+    assert not telling.pay()
+    assert [connection.closed for connection in made] == [True]
