@@ -1,21 +1,17 @@
 """The database as a store: the origin, from which caches are filled."""
 
 import os
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
 from weakref import WeakSet
 
-from sqlalchemy import Engine, create_engine, make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
-from stockstore.aio.bridge import TaskLock, concurrency, in_greenlet, in_own_task
 from stockstore.backends.base import IO
-from stockstore.errors import ConfigurationError, NotKeyedError, OriginError, StockstoreError
+from stockstore.errors import ConfigurationError, NotKeyedError
 from stockstore.keys import ClassKeys, Key, ListLookup, Lookup, class_name, keys_of, mapper_of
 from stockstore.mapped import TENANT, bypasses, has_written, is_clean, plan_of
 from stockstore.mapped.shown import shown
@@ -24,10 +20,12 @@ from stockstore.stores.arguments import keys_in, objects_of
 from stockstore.stores.base import Store
 from stockstore.stores.hiding import hidden_from, identity_in
 from stockstore.stores.members import Keys, Members
-from stockstore.stores.outcome import NOTHING, BeforeCommit, Outcome, UnconfirmedError
+from stockstore.stores.outcome import NOTHING, BeforeCommit, Outcome
 from stockstore.stores.restoring import restore_all
 from stockstore.stores.snapshots import RowSnapshot, Snapshot, snapshot_of
+from stockstore.stores.sql_engines import engine_of
 from stockstore.stores.sql_reads import load, load_lists, load_members
+from stockstore.stores.sql_sessions import ORIGIN_MARK, OwnSessions
 from stockstore.stores.sql_writes import erase, store
 from stockstore.stores.tenants import reading_for_nobody
 
@@ -35,13 +33,11 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
 T = TypeVar("T")
-R = TypeVar("R")
 _Load: TypeAlias = Callable[[type, Sequence[Lookup]], list[Snapshot | None]]
-ORIGIN_MARK = "stockstore.origin"
 _stores: "WeakSet[SqlAlchemyStore]" = WeakSet()
 
 
-class SqlAlchemyStore(Store):
+class SqlAlchemyStore(OwnSessions, Store):
     """Mapped objects in their database.
 
     Each call has a short session of its own, so threads may share the store. ``put`` adds or merges a copy
@@ -68,16 +64,9 @@ class SqlAlchemyStore(Store):
         if given is not None and not isinstance(given, Engine):
             raise ConfigurationError(f"engine is a sqlalchemy.Engine, or an AsyncEngine, not {type(given).__name__}")
         self._owned = given is None
-        self._engine = _engine(cast("str", url)) if given is None else given
-        self._awaited = self._engine.dialect.is_async
+        self._engine = engine_of(cast("str", url)) if given is None else given
         self._alone = self._turn()
         _stores.add(self)
-
-    def _turn(self) -> AbstractContextManager[object]:
-        """Give what a thread or task waits for where all share one connection."""
-        if not isinstance(self._engine.pool, StaticPool):
-            return nullcontext()
-        return TaskLock() if self._awaited else threading.RLock()
 
     def start_in_child(self) -> None:
         """Leave the connections to the process that was forked; of an engine that was given, that is its owner's part."""
@@ -191,16 +180,6 @@ class SqlAlchemyStore(Store):
     def _load_own(self, cls: type, lookups: Sequence[Lookup]) -> list[Snapshot | None]:
         return self._again(lambda: self._load_once(cls, lookups)) if lookups else []
 
-    def _again(self, read: Callable[[], R]) -> R:
-        """Repeat a read whose connection broke, as by a restart of the database; SQLAlchemy has dropped the others of the pool."""
-        whole = isinstance(self._engine.pool, StaticPool)
-        try:
-            return self._unit(read, whole=whole)
-        except OriginError as error:
-            if not getattr(error.__cause__, "connection_invalidated", False):
-                raise
-        return self._unit(read, whole=whole)
-
     def _load_once(self, cls: type, lookups: Sequence[Lookup]) -> list[Snapshot | None]:
         with self._session() as session:
             return self._load_from(session, cls, lookups, shared=True)
@@ -269,8 +248,6 @@ class SqlAlchemyStore(Store):
     def clear(self, cls: type | None = None) -> None:
         """Do nothing: rows are the truth, no cache of it."""
 
-    # -- sessions -------------------------------------------------------------------------------
-
     def _keys(self, cls: type) -> ClassKeys:
         compiled = keys_of(cls)
         if not compiled.mapped:
@@ -278,60 +255,6 @@ class SqlAlchemyStore(Store):
                 f"{class_name(cls)} is not mapped by SQLAlchemy, so {self!r} cannot hold it; a plain object needs a cache store, alone or in the chain"
             )
         return compiled
-
-    @contextmanager
-    def _session(self) -> Iterator[Session]:
-        with self._alone, self._own_session() as session:
-            yield session
-
-    def _unit(self, work: Callable[[], R], *, whole: bool = True) -> R:
-        """Do what one session does; under asyncio no cancellation interrupts it in the middle."""
-        self._refuse_blocking()
-        return in_own_task(work, whole=whole) if self._awaited else work()
-
-    def _refuse_blocking(self) -> None:
-        if self._awaited and not in_greenlet():
-            raise ConfigurationError(f"{self!r} has an async engine, and was called by blocking code; await AsyncStore(store) instead")
-
-    @contextmanager
-    def _own_session(self) -> Iterator[Session]:
-        with self._mapped_errors():
-            if isinstance(self._engine.pool, StaticPool):
-                # Before it is checked out: giving it back would roll back what the other session has written.
-                self._refuse_shared(self._engine.pool.connection.driver_connection)
-            connection = self._engine.connect()
-        try:
-            self._refuse_shared(connection.connection.driver_connection)
-            session = Session(connection, expire_on_commit=False, autoflush=False, info={ORIGIN_MARK: True})
-            try:
-                yield session
-            except BaseException:
-                with suppress(SQLAlchemyError):
-                    session.close()
-                raise
-            with self._mapped_errors():
-                session.close()
-        finally:
-            connection.close()
-
-    def _refuse_shared(self, connection: object) -> None:
-        """An in-memory database has one connection: what another session has not committed must not be seen, nor ended here."""
-        if getattr(connection, "in_transaction", False) is True:
-            raise OriginError(
-                f"the only connection of {self!r} has an open transaction of another session; commit it first, or use a database in a file"
-            )
-
-    @contextmanager
-    def _mapped_errors(self, *others: type[Exception]) -> Iterator[None]:
-        refused: tuple[type[Exception], ...] = (SQLAlchemyError, OverflowError, UnicodeError, *others)
-        try:
-            yield
-        except UnconfirmedError as error:
-            raise UnconfirmedError(f"{self!r}: {error}") from error.__cause__
-        except StockstoreError:
-            raise
-        except refused as error:
-            raise OriginError(f"{self!r} refused: {_first_line(error)}") from error
 
     def close(self) -> None:
         """Close the connections of an engine that the store made; may be called twice."""
@@ -347,37 +270,6 @@ class SqlAlchemyStore(Store):
 def _snapshot(row: object, *, shared: bool) -> RowSnapshot:
     plan = plan_of(type(row))
     return RowSnapshot(plan, plan.dehydrate(row), shared=shared)
-
-
-def _first_line(error: Exception) -> str:
-    return str(getattr(error, "orig", None) or error).strip().split("\n", 1)[0]
-
-
-def _engine(url: str) -> Engine:
-    try:
-        if make_url(url).get_dialect().is_async:
-            return _async_engine(url)
-        engine = create_engine(url)
-        if isinstance(engine.pool, SingletonThreadPool):  # in memory: of this pool each thread would have a database of its own
-            engine = create_engine(url, poolclass=StaticPool, connect_args={"check_same_thread": False})
-    except ConfigurationError:
-        raise
-    except (ArgumentError, NoSuchModuleError, ValueError, TypeError) as error:
-        raise ConfigurationError(
-            f"the database URL does not fit: {_first_line(error)}; it is like 'postgresql+psycopg://user:password@host/name'"
-        ) from None
-    except ModuleNotFoundError as error:
-        raise ConfigurationError(
-            f'the database driver is missing: {error.name}; pip install it, for PostgreSQL e.g. pip install "stockstore[postgresql]"'
-        ) from error
-    return engine
-
-
-def _async_engine(url: str) -> Engine:
-    concurrency()  # tells what is missing
-    from sqlalchemy.ext.asyncio import create_async_engine
-
-    return create_async_engine(url).sync_engine
 
 
 def _start_in_child() -> None:

@@ -9,7 +9,7 @@ from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.orm import ORMExecuteState, Session, SessionTransaction, UOWTransaction
 
 from stockstore.coherence.protocol import Outcome, Writes
-from stockstore.stores.sqlalchemy import ORIGIN_MARK
+from stockstore.stores.sql_sessions import ORIGIN_MARK
 from stockstore_ext.sqlalchemy.collect import before_flush, flushed, orm_statement
 from stockstore_ext.sqlalchemy.engine_events import EngineEvents
 from stockstore_ext.sqlalchemy.outcomes import finish_all

@@ -15,7 +15,7 @@ from stockstore.coherence import claims
 from stockstore.instrumentation import add_hook, remove_hook
 from stockstore.mapped.sessions import add_rule, remove_rule
 from stockstore.stores import claimed, local
-from stockstore.stores.sqlalchemy import ORIGIN_MARK
+from stockstore.stores.sql_sessions import ORIGIN_MARK
 from stockstore_ext.sqlalchemy import SessionSync
 from stockstore_ext.sqlalchemy.read_through import quick
 from stockstore_ext.sqlalchemy.read_through.identity import Identities

@@ -11,7 +11,7 @@ from sqlalchemy.ext.horizontal_shard import ShardedSession
 from sqlalchemy.orm import Session, sessionmaker
 
 from stockstore import ChainedStore, ConfigurationError, ProcessMemoryStore, RedisStore, SqlAlchemyStore
-from stockstore.stores.sqlalchemy import ORIGIN_MARK
+from stockstore.stores.sql_sessions import ORIGIN_MARK
 from stockstore_ext.sqlalchemy import SessionSync
 from tests.read_through.served import Served
 from tests.servers.redis import RedisServer

@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from stockstore.mapped import sessions
-from stockstore.stores.sqlalchemy import ORIGIN_MARK
+from stockstore.stores.sql_sessions import ORIGIN_MARK
 from stockstore_ext.sqlalchemy.read_through.listeners import has_others
 from stockstore_ext.sqlalchemy.recording import Recording
 

@@ -1,0 +1,100 @@
+"""The sessions that the store of a database has of its own."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from typing import TypeVar
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+from sqlalchemy.pool import StaticPool
+
+from stockstore.aio.bridge import TaskLock, in_greenlet, in_own_task
+from stockstore.errors import ConfigurationError, OriginError, StockstoreError
+from stockstore.stores.outcome import UnconfirmedError
+from stockstore.stores.sql_engines import first_line
+
+R = TypeVar("R")
+ORIGIN_MARK = "stockstore.origin"
+
+
+class OwnSessions:
+    """Short sessions on an engine, their errors told with the name of who has them."""
+
+    _engine: Engine
+    _alone: AbstractContextManager[object]
+
+    @property
+    def _awaited(self) -> bool:
+        return self._engine.dialect.is_async
+
+    def _turn(self) -> AbstractContextManager[object]:
+        """Give what a thread or task waits for where all share one connection."""
+        if not isinstance(self._engine.pool, StaticPool):
+            return nullcontext()
+        return TaskLock() if self._awaited else threading.RLock()
+
+    def _again(self, read: Callable[[], R]) -> R:
+        """Repeat a read whose connection broke, as by a restart of the database; SQLAlchemy has dropped the others of the pool."""
+        whole = isinstance(self._engine.pool, StaticPool)
+        try:
+            return self._unit(read, whole=whole)
+        except OriginError as error:
+            if not getattr(error.__cause__, "connection_invalidated", False):
+                raise
+        return self._unit(read, whole=whole)
+
+    @contextmanager
+    def _session(self) -> Iterator[Session]:
+        with self._alone, self._own_session() as session:
+            yield session
+
+    def _unit(self, work: Callable[[], R], *, whole: bool = True) -> R:
+        """Do what one session does; under asyncio no cancellation interrupts it in the middle."""
+        self._refuse_blocking()
+        return in_own_task(work, whole=whole) if self._awaited else work()
+
+    def _refuse_blocking(self) -> None:
+        if self._awaited and not in_greenlet():
+            raise ConfigurationError(f"{self!r} has an async engine, and was called by blocking code; await AsyncStore(store) instead")
+
+    @contextmanager
+    def _own_session(self) -> Iterator[Session]:
+        with self._mapped_errors():
+            if isinstance(self._engine.pool, StaticPool):
+                # Before it is checked out: giving it back would roll back what the other session has written.
+                self._refuse_shared(self._engine.pool.connection.driver_connection)
+            connection = self._engine.connect()
+        try:
+            self._refuse_shared(connection.connection.driver_connection)
+            session = Session(connection, expire_on_commit=False, autoflush=False, info={ORIGIN_MARK: True})
+            try:
+                yield session
+            except BaseException:
+                with suppress(SQLAlchemyError):
+                    session.close()
+                raise
+            with self._mapped_errors():
+                session.close()
+        finally:
+            connection.close()
+
+    def _refuse_shared(self, connection: object) -> None:
+        """An in-memory database has one connection: what another session has not committed must not be seen, nor ended here."""
+        if getattr(connection, "in_transaction", False) is True:
+            raise OriginError(
+                f"the only connection of {self!r} has an open transaction of another session; commit it first, or use a database in a file"
+            )
+
+    @contextmanager
+    def _mapped_errors(self, *others: type[Exception]) -> Iterator[None]:
+        refused: tuple[type[Exception], ...] = (SQLAlchemyError, OverflowError, UnicodeError, *others)
+        try:
+            yield
+        except UnconfirmedError as error:
+            raise UnconfirmedError(f"{self!r}: {error}") from error.__cause__
+        except StockstoreError:
+            raise
+        except refused as error:
+            raise OriginError(f"{self!r} refused: {first_line(error)}") from error
