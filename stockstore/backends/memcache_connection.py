@@ -5,9 +5,11 @@ import os
 import select
 import socket
 from hashlib import blake2b
+from ssl import SSLSocket
 
 from pymemcache.exceptions import MemcacheUnexpectedCloseError, MemcacheUnknownError
 
+from stockstore.backends.memcache_records import records
 from stockstore.backends.memcache_servers import Server
 
 _RECEIVE = 65536
@@ -29,6 +31,7 @@ class Connection:
 
     def __init__(self, server: Server) -> None:
         self._socket = _connect(server)
+        self._is_secure = isinstance(self._socket, SSLSocket)
         self._arrivals = _poll(self._socket, select.POLLIN)
         self._patience = server.timeout * 1000
         self._buffer = b""
@@ -43,6 +46,10 @@ class Connection:
 
     def send(self, request: bytes) -> None:
         """Send a whole request, also where the server does not read on before its answers are read."""
+        if self._is_secure:
+            for record in records(request):
+                self._send_and_receive(memoryview(record))
+            return
         sent = self._socket.send(request)
         if sent < len(request):
             self._send_and_receive(memoryview(request)[sent:])
@@ -116,10 +123,11 @@ class Connection:
             events = sum(event for _, event in both.poll(self._patience))
             if not events:
                 raise TimeoutError("timed out")
-            if events & ~select.POLLOUT:
-                self._receive()
             if events & select.POLLOUT:
                 rest = rest[self._socket.send(rest) :]
+            else:
+                # Not where it could send: what has come by TLS may be no data, and then this would wait.
+                self._receive()
 
 
 class Pool:
