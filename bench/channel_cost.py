@@ -83,7 +83,7 @@ def _tiers(engine: Engine, redis: str, *, heard: bool) -> list[Store]:
     shared = RedisStore(redis, namespace="told" if heard else "untold")
     if not heard:
         # No setting does that: whoever writes to a Redis cannot know who else listens.
-        shared.backend._channel = b""  # type: ignore[attr-defined] # noqa: SLF001
+        shared.backend._teller.channel = b""  # type: ignore[attr-defined] # noqa: SLF001
     return [ProcessMemoryStore(namespace="told", channel="auto" if heard else None), shared, SqlAlchemyStore(engine=engine)]
 
 

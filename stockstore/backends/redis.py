@@ -1,13 +1,12 @@
 """Redis as a backend."""
 
-import logging
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar, Union, cast
 
 from stockstore.backends.base import checked_timeouts, target_of
-from stockstore.backends.coherent import LEASE_SECONDS, CoherentBackend, Followed, Item, Leased, writing
+from stockstore.backends.coherent import LEASE_SECONDS, CoherentBackend, Followed, Item, Leased
 from stockstore.cells import ALIAS, GENERATION_SIZE, LEASE, NO_GENERATION, VALUE, generation_of
 from stockstore.errors import CacheUnreachable, ConfigurationError, StockstoreError
 
@@ -16,16 +15,18 @@ try:
 except ModuleNotFoundError as exc:
     raise ConfigurationError('Redis needs its driver, which is missing: pip install "redis[hiredis]>=5"') from exc
 
-from stockstore.backends.redis_advice import silence, worst_policy
+from stockstore.backends.redis_advice import worst_policy
 from stockstore.backends.redis_arguments import bare_items, cell_arguments, life_alone, literally
 from stockstore.backends.redis_awaited import OnAwaitedServer
 from stockstore.backends.redis_awaited_cluster import OnAwaitedCluster
 from stockstore.backends.redis_clients import AnyCluster, address_of, channel_name, open_client, refuse_text
+from stockstore.backends.redis_cluster import OnCluster
 from stockstore.backends.redis_exchange import CHUNK, Arguments, Call, Part, checked_cells
 from stockstore.backends.redis_kinds import exchange_of
 from stockstore.backends.redis_lists import FILL_LIST, FOLLOW_LIST
 from stockstore.backends.redis_scripts import FILL, FOLLOW, INVALIDATE, MARK, PUT, RELEASE, TELL, Script
 from stockstore.backends.redis_scripts import LEASE as LEASE_STEP
+from stockstore.backends.redis_telling import Message, Teller
 
 T = TypeVar("T")
 _AWAITED = OnAwaitedServer, OnAwaitedCluster
@@ -35,7 +36,6 @@ _LIST_GRANTED = frozenset([0])
 _LEASE_SECONDS = b"%d" % LEASE_SECONDS
 NOTHING = b"0\n\n~:"
 """A message without a number, of a namespace that nobody has."""
-_log = logging.getLogger(__name__)
 _GENERATION_SECONDS = b"%d" % (30 * 24 * 3600)
 
 
@@ -78,9 +78,8 @@ class RedisBackend(CoherentBackend):
         # Other kinds of clients share the methods used here.
         self._client = cast("redis.Redis", ready)
         refuse_text(self._client)
-        self._scattered = isinstance(ready, AnyCluster)
-        self._channel = channel_name(self._client)
-        self._refusal_said = False
+        self._cluster = self._exchange if isinstance(self._exchange, OnCluster) else None
+        self._teller = Teller(repr(self), channel_name(self._client), scattered=self._cluster is not None)
 
     @property
     def client(self) -> "redis.Redis":
@@ -106,7 +105,7 @@ class RedisBackend(CoherentBackend):
 
     def follow_many(self, keys: Sequence[str]) -> dict[str, bytes]:
         """Give cells and follow aliases in one round trip for each thousand; on a cluster in two."""
-        if self._scattered:
+        if self._cluster is not None:
             return self._follow_in_two(keys)
         found: dict[str, bytes] = {}
         with self._errors():
@@ -118,7 +117,7 @@ class RedisBackend(CoherentBackend):
     @property
     def follows_lists(self) -> bool:
         """Whether lists and rows are on one server; on a cluster they stand in different slots."""
-        return not self._scattered
+        return self._cluster is None
 
     def follow_list(self, key: str, generation: str, stamp: bytes, prefix: str, token: bytes) -> Followed:
         """Read a list with its records, and lease what is absent, by one script."""
@@ -140,7 +139,7 @@ class RedisBackend(CoherentBackend):
         wanted = [(key, cell or b"", 0) for key, cell in seen.items()]
         if not generation or not wanted:
             return self._lease("", wanted, token, NO_GENERATION)
-        if self._scattered:
+        if self._cluster is not None:
             return self._lease_scattered(generation, wanted, token)
         if len(wanted) < CHUNK:
             return self._lease(generation, wanted, token, None)
@@ -163,8 +162,11 @@ class RedisBackend(CoherentBackend):
     def put_many(self, items: Sequence[Item], aliases: Sequence[Item] = ()) -> None:
         """Put values in one round trip for each thousand."""
         with self._errors():
-            for _, answer in self._run(PUT, lambda part, life: [*cell_arguments(part, life), *self._told()], items, aliases):
-                self._untold(answer)
+            message = self._teller.message([key for key, _, _ in items])
+            for _, answer in self._run(
+                PUT, lambda part, life: [*cell_arguments(part, life), *self._teller.in_script], items, aliases, message=message
+            ):
+                self._teller.untold(answer)
 
     def mark_many(
         self, keys: Sequence[str], ticket: bytes, shared: Sequence[str] = (), generations: Sequence[str] = ()
@@ -173,13 +175,14 @@ class RedisBackend(CoherentBackend):
 
         def arguments(part: Part, life: bytes) -> list[bytes]:
             fresh = [secrets.token_bytes(GENERATION_SIZE) for _ in part[1]]
-            return [ticket, life, b"%d" % len(part[0]), _GENERATION_SECONDS, *fresh, self._channel]
+            return [ticket, life, b"%d" % len(part[0]), _GENERATION_SECONDS, *fresh, self._teller.in_script[1]]
 
         cells: dict[str, bytes | None] = {}
+        marked, message = bare_items([*keys, *shared]), self._teller.message([*keys, *shared], ticket)
         with self._errors():
             # On a cluster some may be looked at before others are marked: what matters is that the rows are locked by now.
-            for names, answer in self._run(MARK, arguments, bare_items([*keys, *shared]), bare_items(generations)):
-                found = checked_cells(self._untold(answer))
+            for names, answer in self._run(MARK, arguments, marked, bare_items(generations), message=message):
+                found = checked_cells(self._teller.untold(answer))
                 cells.update(zip(names[len(names) - len(found) :], found, strict=True))
         tokens = {key: generation_of(cell) for key, cell in cells.items() if key not in {*keys, *shared}}
         return {key: token for key, token in tokens.items() if token is not None}
@@ -193,7 +196,7 @@ class RedisBackend(CoherentBackend):
         head = [ticket, b"1" if committed else b"0"]
 
         def arguments(part: Part, life: bytes) -> list[bytes]:
-            return [*head, b"%d" % (len(part[0]) + len(part[1])), *cell_arguments((part[0], part[2]), life), self._channel]
+            return [*head, b"%d" % (len(part[0]) + len(part[1])), *cell_arguments((part[0], part[2]), life), self._teller.channel]
 
         with self._errors():
             return self._count(RELEASE, arguments, list(valued.values()), bare_items(rest), aliases if committed else ())
@@ -201,7 +204,8 @@ class RedisBackend(CoherentBackend):
     def invalidate_many(self, keys: Sequence[str]) -> int:
         """Invalidate in one round trip for each thousand."""
         with self._errors():
-            return self._count(INVALIDATE, lambda _, life: [life, *self._told()], bare_items(keys))
+            message = self._teller.message(keys)
+            return self._count(INVALIDATE, lambda _, life: [life, *self._teller.in_script], bare_items(keys), message=message)
 
     def clear(self, prefix: str) -> None:
         """Invalidate every key that starts with a prefix; scans all keys of every primary node.
@@ -212,8 +216,10 @@ class RedisBackend(CoherentBackend):
             for batch in self._exchange.scan(literally(prefix) + "*"):
                 self._count(INVALIDATE, lambda _, life: [life, b"", b""], bare_items(batch))
             # After the last of them: whoever has just read one of them is told that it is gone.
-            if self._channel:
-                self._count(TELL, lambda *_: self._told(), bare_items([prefix]))
+            if self._cluster is not None and (message := self._teller.message([prefix])) is not None:
+                self._cluster.run([], message)
+            elif self._teller.channel:
+                self._count(TELL, lambda *_: self._teller.in_script, bare_items([prefix]))
 
     def maxmemory_policy(self) -> str | None:
         """Tell what the server evicts when it is full, such as ``"noeviction"``; ``None`` where it does not tell.
@@ -280,40 +286,30 @@ class RedisBackend(CoherentBackend):
                 cells |= {key: cell for key, cell in asked if type(cell) is bytes}
         return Leased(cells, frozenset(granted), known)
 
-    def _told(self) -> list[bytes]:
-        return [writing.get(), self._channel]
-
-    def _untold(self, answer: Any) -> Any:
-        """Give a script's answer without what it says of a message that was refused, which is said once."""
-        if type(answer) is not list or not answer or type(answer[0]) is not list:
-            return answer
-        found, refusal = answer
-        if not self._refusal_said:
-            self._refusal_said = True
-            _log.warning("%r: %s", self, silence(refusal.decode("utf-8", "replace"), self._channel))
-        return found
-
     def telling_loss(self) -> str | None:
         """Say why the memory of other processes is not told of what is written here; the server is asked."""
         try:
             with self._errors():
-                self._exchange.publish(self._channel, NOTHING)
+                self._exchange.publish(self._teller.channel, NOTHING)
         except CacheUnreachable as error:
             refusal = error.__cause__
-            return silence(str(refusal), self._channel) if isinstance(refusal, redis.exceptions.NoPermissionError) else None
+            return self._teller.silence(str(refusal)) if isinstance(refusal, redis.exceptions.NoPermissionError) else None
         return None
 
-    def _count(self, step: Script, arguments: Arguments, *batches: Sequence[Item]) -> int:
-        answers = [self._untold(answer) for _, answer in self._run(step, arguments, *batches)]
+    def _count(self, step: Script, arguments: Arguments, *batches: Sequence[Item], message: Message | None = None) -> int:
+        answers = [self._teller.untold(answer) for _, answer in self._run(step, arguments, *batches, message=message)]
         answers = [answer[0] if type(answer) is list and answer else answer for answer in answers]
         if any(type(answer) is not int for answer in answers):
             raise ValueError(f"it answered {str(answers)[:80]!r} for a number")
         return sum(answers)
 
-    def _run(self, step: Script, arguments: Arguments, *batches: Sequence[Item]) -> list[tuple[list[str], Any]]:
+    def _run(
+        self, step: Script, arguments: Arguments, *batches: Sequence[Item], message: Message | None = None
+    ) -> list[tuple[list[str], Any]]:
         """Do a step over batches, and give for each call its keys, those of all batches in turn, and the answer."""
         calls = [Call.of(step, part, arguments) for part in self._exchange.parts(*batches) if any(part)]
-        return [(list(call.keys), answer) for call, answer in self._exchange.run(calls)]
+        done = self._exchange.run(calls) if self._cluster is None else self._cluster.run(calls, message)
+        return [(list(call.keys), answer) for call, answer in done]
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

@@ -15,10 +15,12 @@ from stockstore.aio.bridge import await_only, await_whole, greenlet_spawn, in_gr
 from stockstore.aio.gathering import Found, Gathering
 from stockstore.aio.home import Home
 from stockstore.backends.redis_clients import CONNECTIONS, nodes_of
-from stockstore.backends.redis_cluster import ASKING, Errand, OnCluster, doubt_idle
+from stockstore.backends.redis_cluster import ASKING, OnCluster, doubt_idle
+from stockstore.backends.redis_errands import Errand
 from stockstore.backends.redis_exchange import CHUNK, Call, packed
 from stockstore.backends.redis_identity import AwaitedLife, life_of
 from stockstore.backends.redis_shards import pattern_on_cluster, without_tag
+from stockstore.backends.redis_telling import Message
 from stockstore.cells import NO_ID
 
 T = TypeVar("T")
@@ -53,10 +55,10 @@ class OnAwaitedCluster(OnCluster):
         self._home.arrive()
         return self._reads.ask(keys)
 
-    def run(self, calls: Sequence[Call]) -> list[tuple[Call, Any]]:
+    def run(self, calls: Sequence[Call], message: Message | None = None) -> list[tuple[Call, Any]]:
         """Do all calls at once."""
         self._home.enter()
-        return await_whole(greenlet_spawn(super().run, calls))
+        return await_whole(greenlet_spawn(super().run, calls, message))
 
     def scan(self, match: str) -> Iterator[list[str]]:
         """Give the keys of a pattern on every primary node, by the thousand or so."""
@@ -99,8 +101,11 @@ class OnAwaitedCluster(OnCluster):
 
     # -- what a blocking client does otherwise --------------------------------------------------
 
-    def _travel(self, errands: Sequence[Errand]) -> None:
+    def _prepare(self) -> None:
         await_only(self._client.initialize())
+
+    def _travel(self, errands: Sequence[Errand]) -> None:
+        self._prepare()
         by_node = self._by_node(errands)
         await_only(self._alone(partial(_travel, list(by_node.values()))))
 

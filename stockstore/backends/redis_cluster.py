@@ -10,9 +10,11 @@ from redis.exceptions import AskError, MovedError, TryAgainError
 
 from stockstore.backends.coherent import Item
 from stockstore.backends.redis_clients import AnyCluster
-from stockstore.backends.redis_exchange import Call, OnClient, by_thousands, checked_cells, packed, rest_of, usable_cells
+from stockstore.backends.redis_errands import Errand, Telling
+from stockstore.backends.redis_exchange import CHUNK, Call, OnClient, by_thousands, checked_cells, packed, usable_cells
 from stockstore.backends.redis_identity import AnyLife, Life, life_of
 from stockstore.backends.redis_shards import Shard, by_shard, pattern_on_cluster, without_tag
+from stockstore.backends.redis_telling import Message
 from stockstore.cells import NO_ID
 from stockstore.errors import ConfigurationError
 
@@ -23,35 +25,6 @@ _IDLE_SECONDS: Final = 1.0
 """After so long a node may have lost its office to a replica and won it back, and its connections are still open."""
 _REFRESH_SECONDS: Final = 1.0
 _SETTLING: Final = (redis.exceptions.ClusterDownError, redis.exceptions.ReadOnlyError, redis.exceptions.SlotNotCoveredError)
-
-
-class Errand:
-    """A command for one slot, until it is answered: the step of a call, or without one a read."""
-
-    __slots__ = ("answer", "asking", "call", "keys", "life", "shard", "to", "whole")
-
-    def __init__(self, shard: Shard, keys: Sequence[str], call: Call | None = None) -> None:
-        self.shard, self.keys, self.call = shard, keys, call
-        self.answer: Any = None
-        self.life = NO_ID
-        self.to: tuple[str, int] | None = None
-        self.asking = self.whole = False
-
-    def command(self, life: bytes) -> list[str | bytes]:
-        """Give the command to a node, by the id of its life."""
-        self.life = life
-        placed = [self.shard.tag + key for key in self.keys]
-        if self.call is None:
-            return ["MGET", *placed]
-        count, *rest = rest_of(self.call, life)
-        script = ["EVAL", self.call.step.text] if self.whole else ["EVALSHA", self.call.step.digest]
-        return [*script, count, *placed, *rest[len(placed) :]]
-
-    def pieces(self) -> "list[Errand]":
-        """Give an errand for each key."""
-        if self.call is None:
-            return [Errand(self.shard, [key]) for key in self.keys]
-        return [Errand(self.shard, call.keys, call) for call in self.call.singles()]
 
 
 class Trip:
@@ -165,11 +138,29 @@ class OnCluster(OnClient):
                 slots[shard][at].extend(items)
         yield from chain.from_iterable(by_thousands(*part) for part in slots.values())
 
-    def run(self, calls: Sequence[Call]) -> list[tuple[Call, Any]]:
-        """Do all calls at once."""
+    def run(self, calls: Sequence[Call], message: Message | None = None) -> list[tuple[Call, Any]]:
+        """Do all calls at once; then a message is published, which names the keys of their first batches."""
         shards = by_shard([call.keys[0] for call in calls], calls)
-        done = self._do([Errand(shard, call.keys, call) for shard, group in shards.items() for call in group])
+        errands = [Errand(shard, call.keys, call) for shard, group in shards.items() for call in group]
+        done = self._do(errands) if message is None else self._do_and_tell(errands, message)
         return [(errand.call, errand.answer) for errand in done if errand.call]
+
+    def _do_and_tell(self, errands: list[Errand], message: Message) -> list[Errand]:
+        """Do errands, then publish a message: behind them where they are one node's, which does all in turn, or else once all are done.
+
+        Whoever hears of a mark before it stands may fill his memory from what it is going to cover.
+        """
+        named = [errand for errand in errands if errand.call and errand.call.part[0]]
+        shard = named[0].shard if named else next(iter(by_shard(message.texts, message.texts)))
+        self._prepare()
+        along = len({self._node_of(errand).name for errand in named}) == 1
+        done = self._do([*errands, *_tellings(shard, message)] if along else errands)
+        if not along or not all(errand.is_done_at_once for errand in named):
+            done += self._do(_tellings(shard, message))
+        for errand in done:
+            if isinstance(errand, Telling) and isinstance(errand.answer, Exception):
+                message.refused(str(errand.answer))
+        return done
 
     def scan(self, match: str) -> Iterator[list[str]]:
         """Give the keys of a pattern on every primary node, by the thousand."""
@@ -182,7 +173,7 @@ class OnCluster(OnClient):
         broken = 0
         for _ in range(_ROUNDS):
             self._travel(errands)
-            failed = [errand for errand in errands if isinstance(errand.answer, Exception)]
+            failed = [errand for errand in errands if errand.has_failed]
             if not failed:
                 return [*done, *errands]
             done += [errand for errand in errands if errand not in failed]
@@ -223,6 +214,9 @@ class OnCluster(OnClient):
             self._learn_nodes()
             self._refreshed = now
 
+    def _prepare(self) -> None:
+        """See to it that the client knows who has which slots."""
+
     def _learn_nodes(self) -> None:
         self._client.nodes_manager.initialize()
 
@@ -262,3 +256,7 @@ class OnCluster(OnClient):
                 return node
         holders = nodes.slots_cache.get(errand.shard.slot)
         return holders[0] if holders else nodes.get_node_from_slot(errand.shard.slot)
+
+
+def _tellings(shard: Shard, message: Message) -> list[Errand]:
+    return [Telling(shard, part) for part in message.parts(CHUNK)]

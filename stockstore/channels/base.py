@@ -43,10 +43,12 @@ class Proof(NamedTuple):
     """The answer to a beat: whatever was published before the beat was sent has been received before this.
 
     Attributes:
-        number: That of the last message published before it; ``None`` where the channel does not number its messages.
+        number: That of the last message published before it; ``None`` where not all messages of the channel are numbered as one stream.
+        missed: Whether a message is known not to have come that was published before.
     """
 
     number: int | None = None
+    missed: bool = False
 
 
 class Line(Protocol):

@@ -10,6 +10,7 @@ from stockstore.backends.redis_shards import without_tag
 from stockstore.channels.base import Channel, Heard, Proof
 from stockstore.channels.redis import kind_of, message_of, options_of
 from stockstore.channels.redis_hearing import Hearing
+from stockstore.channels.redis_streams import Streams
 
 _GONE: Final = frozenset({"fail", "noaddr", "handshake"})
 
@@ -25,8 +26,8 @@ class Node(NamedTuple):
 class ClusterChannel(Channel):
     """The messages of all nodes of a cluster, by connections of its own.
 
-    A script publishes on its own node, whose subscribers have heard it before the script is answered. The cluster passes it on to the others
-    as well, at some time: so replicas are heard, too, and have nothing to catch up with when one takes its primary's place.
+    A writer has one node publish, whose subscribers have heard it before he is answered. The cluster passes it on to the others
+    as well, at some time: so each message comes from every node, and is told of when it comes first.
     """
 
     def __init__(self, client: AnyCluster) -> None:
@@ -66,6 +67,7 @@ class ClusterLine:
         self._hearing: list[Hearing] = []
         self._answers: list[int] = []
         self._proven = 0
+        self._streams = Streams()
         self._nodes: frozenset[Node] = frozenset()
         self._readable = selectors.DefaultSelector()
 
@@ -88,6 +90,7 @@ class ClusterLine:
     def beat(self) -> None:
         """Ask each node for an answer that comes after what it has published."""
         self._check()
+        self._streams.ask()
         for hearing in self._hearing:
             hearing.ping()
 
@@ -97,15 +100,18 @@ class ClusterLine:
             yield from self._received(key.data)
         while self._proven < min(self._answers):
             self._proven += 1
-            yield Proof()
+            yield Proof(missed=not self._streams.answered())
 
     def _received(self, at: int) -> Iterator[Heard]:
         for kind, *rest in self._hearing[at].receive():
             if kind == b"pong":
                 self._answers[at] += 1
             elif kind == b"message":
-                message = message_of(rest[1])
-                yield message._replace(texts=list(map(without_tag, message.texts)))
+                name, _, said = rest[1].partition(b"\n")
+                # What a script publishes itself has no number.
+                if name == b"0" or self._streams.is_new(name):
+                    message = message_of(b"0\n" + said)
+                    yield message._replace(texts=list(map(without_tag, message.texts)))
 
     def close(self) -> None:
         """Hang up."""

@@ -66,6 +66,8 @@ class Subscription:
         if not self._beats:
             raise ValueError("an answer to no question")
         beat = self._beats.popleft()
+        if proof.missed:
+            receiver.flush("gap")
         if proof.number is not None:
             self._compare(receiver, beat, proof.number)
         receiver.confirm(beat.moment)

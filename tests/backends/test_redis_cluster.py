@@ -110,27 +110,28 @@ def test_redis_agrees_about_the_slots(connect: Connect, cluster: ClusterServers)
 
 @BLOCKING
 def test_a_batch_asks_all_nodes_at_once(connect: Connect, cluster: ClusterServers, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Everything is sent before the first answer is read, and each node is asked once."""
+    """Everything is sent before the first answer is read, and each node is asked once; what was marked is told of when all is marked."""
     backend, events = connect(), list[str]()
     backend.put_many([item(key, b"body") for key in KEYS])
     for name in ("send_packed_command", "read_response"):
         monkeypatch.setattr(AbstractConnection, name, noting(events, name.partition("_")[0], getattr(AbstractConnection, name)))
-    steps: list[Callable[[], object]] = [
-        lambda: backend.get_many([*KEYS, GENERATION]),
-        lambda: backend.lease_many(dict.fromkeys(KEYS), fresh_token(), GENERATION),
-        lambda: backend.fill_many([item(key, b"read") for key in KEYS], fresh_token()),
-        lambda: backend.mark_many(KEYS, ONE, ["n:S:"], [GENERATION]),
-        lambda: backend.release_many(KEYS, ONE, committed=True, values=[item(key, b"new") for key in KEYS]),
-        lambda: backend.invalidate_many(KEYS),
-    ]
+    steps: dict[Callable[[], object], list[str]] = {
+        lambda: backend.get_many([*KEYS, GENERATION]): [],
+        lambda: backend.lease_many(dict.fromkeys(KEYS), fresh_token(), GENERATION): [],
+        lambda: backend.fill_many([item(key, b"read") for key in KEYS], fresh_token()): [],
+        lambda: backend.mark_many(KEYS, ONE, ["n:S:"], [GENERATION]): ["send", "read"],
+        lambda: backend.release_many(KEYS, ONE, committed=True, values=[item(key, b"new") for key in KEYS]): [],
+        lambda: backend.invalidate_many(KEYS): ["send", "read"],
+    }
     for step in [*steps, *steps]:
         events.clear()
         step()
-    for step in steps:
+    for step, told in steps.items():
         events.clear()
         step()
         assert events[:4] == ["send", "send", "send", "read"]
-        assert "send" not in events[3:]
+        last = events[3:].index("send") + 3 if "send" in events[3:] else len(events)
+        assert events[last:] == told
 
 
 def test_a_slot_that_moves_is_followed(connect: Connect, cluster: ClusterServers) -> None:

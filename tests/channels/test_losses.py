@@ -179,14 +179,18 @@ def test_a_store_that_is_dropped_ends_its_thread(redis_url: str, lite: Engine) -
 
 
 _LEAVING = """
-import sys
+import sys, time
 from stockstore import ChainedStore, ProcessMemoryStore, RedisStore
 class Row:
     __keys__ = ["id"]
     def __init__(self, id): self.id = id
 chain = ChainedStore([ProcessMemoryStore(), RedisStore(sys.argv[1])])
 chain.put(Row(1))
-assert chain.get(Row, 1).id == 1 and chain.tiers[0].contact.fresh_until > 0
+assert chain.get(Row, 1).id == 1
+deadline = time.monotonic() + 20
+while chain.tiers[0].contact.fresh_until <= 0 and time.monotonic() < deadline:
+    time.sleep(0.01)
+assert chain.tiers[0].contact.fresh_until > 0
 print("ready", flush=True)
 """
 

@@ -1,5 +1,7 @@
 """The channel of a Redis Cluster and under Sentinels: what a node has told is heard, whichever it is and whichever takes its place."""
 
+import contextlib
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,11 +10,16 @@ from redis import Redis
 from redis.sentinel import Sentinel
 from sqlalchemy import Engine
 
+from stockstore.backends import RedisBackend
+from stockstore.backends.redis_clients import CLUSTER_CHANNEL
+from stockstore.backends.redis_shards import by_shard
+from stockstore.channels.redis_streams import Streams
 from stockstore.instrumentation import Event, hooked
 from tests.channels.sides import Side, unseen
-from tests.servers.redis_cluster import ClusterServers, running_redis_nodes
+from tests.servers.redis_cluster import ClusterNodeServer, ClusterServers, running_redis_nodes
 from tests.servers.redis_sentinel import SERVICE, SentinelServers, running_sentinels
 from tests.servers.server import wait_until
+from tests.stores.shop import Customer
 
 pytestmark = pytest.mark.sa_agnostic
 
@@ -61,6 +68,93 @@ def test_a_write_on_any_node_is_heard(on_cluster: Sides) -> None:
     mine.caught_up()
     assert [mine.kept(key) for key in KEYS] == [None, "old"] * (len(KEYS) // 2)
     assert {mine.name(key) for key in KEYS[1::2]} == {"old"}
+
+
+@contextlib.contextmanager
+def published(nodes: ClusterServers, at: int) -> Iterator[list[tuple[str, list[str]]]]:
+    """Give the messages, by their numbers and keys, that a node tells of while the block lasts."""
+    found: list[tuple[str, list[str]]] = []
+    with nodes.nodes[at].client.pubsub() as line:
+        line.subscribe(CLUSTER_CHANNEL)
+        assert line.get_message(timeout=5)
+        yield found
+        nodes.nodes[at].client.publish(CLUSTER_CHANNEL, b"0\n\n~:")
+        while (message := line.get_message(timeout=5)["data"]) != b"0\n\n~:":
+            number, _, texts = message.decode().split("\n")
+            found.append((number, texts.split(" ")))
+
+
+def publishes(node: ClusterNodeServer) -> int:
+    """Give how many messages a node was told to publish."""
+    return int(node.client.info("commandstats").get("cmdstat_publish", {"calls": 0})["calls"])
+
+
+def test_one_message_for_a_commit(on_cluster: Sides, nodes: ClusterServers) -> None:
+    """Of one row or many, on however many nodes; and one writer's messages are numbered without a gap."""
+    _, theirs = on_cluster
+    keys = [f"{theirs.redis._namespace()}:tests.stores.shop.Customer:id:i{key}" for key in KEYS]
+    assert len({nodes.primary_of(shard.slot).port for shard in by_shard(keys, keys)}) == 3
+    with published(nodes, 0) as first, published(nodes, 2) as last:
+        theirs.write("new", 7)
+        theirs.chain.batch_put([Customer(id=key, email=f"e{key}", name="newer") for key in KEYS])
+        theirs.write("newest", 8)
+    assert first == last
+    assert [sorted(key for key in texts if ":id:" in key) for _, texts in first] == [[keys[6]], sorted(keys), [keys[7]]]
+    (writer,) = {number.partition(".")[0] for number, _ in first}
+    begin = int(first[0][0].rpartition(".")[2])
+    assert [number for number, _ in first] == [f"{writer}.{begin + step}" for step in range(3)]
+
+
+def test_no_message_overtakes_a_mark(on_cluster: Sides, nodes: ClusterServers) -> None:
+    """While one node has not marked yet nobody is told, though the others have."""
+    _, theirs = on_cluster
+    keys = [f"{theirs.redis._namespace()}:Thing:id:i{key}" for key in range(60)]
+    primaries = dict.fromkeys(nodes.primary_of(shard.slot) for shard in by_shard(keys, keys))
+    # The first one is the one that publishes, or might have done so.
+    first, slow, last = primaries
+    others = [first, last]
+    backend = theirs.redis.backend
+    assert isinstance(backend, RedisBackend)
+    marking = threading.Thread(target=backend.mark_many, args=(keys, b"ticket"))
+    with published(nodes, nodes.nodes.index(others[0])) as early:
+        before = sum(map(publishes, others))
+        slow.freeze()
+        try:
+            marking.start()
+            wait_until(lambda: all(any(b":Thing:" in key for key in node.client.keys("*")) for node in others), "the marks")
+            assert sum(map(publishes, others)) == before
+        finally:
+            slow.thaw()
+        marking.join()
+        assert sum(b":Thing:" in key for node in [slow, *others] for key in node.client.keys("*")) == len(keys)
+    assert [texts for _, texts in early] == [keys]
+
+
+def test_a_message_that_is_missing(on_cluster: Sides, nodes: ClusterServers) -> None:
+    """Memory is emptied where a writer's numbers leave one out."""
+    mine, _ = on_cluster
+    events: list[Event] = []
+    with hooked(events.append):
+        for number in (1, 2, 4):
+            nodes.nodes[0].client.publish(CLUSTER_CHANNEL, b"writer.%d\n\n~:" % number)
+        wait_until(lambda: any(event.kind == "flush" and event.reason == "gap" for event in events), "memory to be emptied")
+    assert mine.kept(3) is None
+
+
+def test_copies_late_ones_and_gaps() -> None:
+    """A message counts once, from whichever node; one that is late is no gap, one that does not come after a whole beat is."""
+    streams = Streams()
+    assert [streams.is_new(name) for name in (b"a.7", b"a.7", b"a.9", b"b.1", b"a.8", b"a.8", b"a.6")] == [1, 0, 1, 1, 1, 0, 1]
+    streams.ask()
+    assert streams.is_new(b"a.11")
+    assert streams.answered()
+    streams.ask()
+    assert streams.is_new(b"b.3")
+    assert not streams.answered()
+    streams.ask()
+    assert streams.is_new(b"b.2")
+    assert streams.answered()
+    assert streams.is_new(b"a.10")
 
 
 def test_a_clear_is_heard(on_cluster: Sides) -> None:
