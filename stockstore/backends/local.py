@@ -5,6 +5,7 @@ a small queue for newcomers, a main queue for what was asked for again, and a gh
 small queue. A node counts its hits and never moves on a hit, so that a read is one dictionary look-up.
 """
 
+import math
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from threading import get_ident
@@ -34,7 +35,7 @@ class Shelf(Generic[K, V]):
 
 
 class Node(Generic[K, V]):
-    """One record; ``expires`` is on the monotonic clock, ``None`` for no limit."""
+    """One record; ``expires`` is on the monotonic clock, infinity for no limit."""
 
     __slots__ = ("_judged", "alias_keys", "expires", "hits", "key", "shelf", "value")
 
@@ -43,7 +44,7 @@ class Node(Generic[K, V]):
         self.shelf: Shelf[K, V] | None = shelf
         self.key = key
         self.value = value
-        self.expires = expires
+        self.expires = _moment(expires)
         self.alias_keys = alias_keys
         self.hits = 0
         self._judged = 0
@@ -187,7 +188,7 @@ class LocalCells(Generic[K, V]):
         node.alias_keys = alias_keys
         # A reader takes the expiry first and then the value, so it never sees the old value with the new expiry.
         node.value = value
-        node.expires = expires
+        node.expires = _moment(expires)
         self._link(node)
 
     def _shrink(self, dropped: list[V]) -> int:
@@ -236,7 +237,7 @@ class LocalCells(Generic[K, V]):
         return self.alone(self._expire, node, now) > 0
 
     def _expire(self, dropped: list[V], node: Node[K, V], now: float) -> int:
-        if node.shelf is None or node.expires is None or node.expires > now:
+        if node.shelf is None or node.expires > now:
             return 0
         dropped.append(self._drop(node))
         self._compact()
@@ -318,12 +319,17 @@ class LocalCells(Generic[K, V]):
         return hash((id(node.shelf and node.shelf.cells), node.key))
 
 
+def _moment(expires: float | None) -> float:
+    """Give an expiry as nodes have it, which hits compare by one step."""
+    return math.inf if expires is None else expires
+
+
 def _stands(node: Node[Any, Any]) -> bool:
     return node.shelf is not None and node.shelf.cells.get(node.key) is node
 
 
 def _differs_in_value_only(node: Node[K, V], shelf: Shelf[K, V], alias_keys: tuple[K | None, ...]) -> bool:
     """Whether a put of a lasting record changes neither where it stands nor what points to it."""
-    if node.shelf is not shelf or node.expires is not None or node.alias_keys != alias_keys:
+    if node.shelf is not shelf or node.expires != math.inf or node.alias_keys != alias_keys:
         return False
     return all(key is None or cells.get(key) is node for cells, key in zip(shelf.aliases, alias_keys, strict=False))

@@ -108,10 +108,10 @@ class LocalStore(CacheStore):
     def _snapshot(self, node: "Node[Native, Any]", restore: _Restore, now: float) -> Snapshot | None:
         # In this order: see LocalCells.
         expires, value = node.expires, node.value
-        if expires is not None and expires <= now:
+        if expires <= now:
             self._expire(node)
             return None
-        return None if value is None else restore(value, None if expires is None else expires - now)
+        return None if value is None else restore(value, None if expires == math.inf else expires - now)
 
     def _reader(self, cls: type) -> _Restore:
         """Give what makes snapshots of what is kept for a class, with what is left of their lifetimes."""

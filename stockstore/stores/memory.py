@@ -180,7 +180,7 @@ class ProcessMemoryStore(LocalStore):
         now = _now()
         for cells in self._places(cls, lookup, self._shelves, self._namespace()):
             node = cells.get(lookup.native)
-            if node is not None and node.expires is not None and node.expires <= now:
+            if node is not None and node.expires <= now:
                 self._expire(node)
             elif node is not None:
                 obj = node.value

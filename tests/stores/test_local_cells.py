@@ -1,6 +1,7 @@
 """The bounded maps in process memory: eviction, aliases, threads, forks."""
 
 import gc
+import math
 import os
 import random
 import signal
@@ -91,7 +92,7 @@ def test_a_replaced_record_loses_its_old_aliases() -> None:
     node = shelf.cells[1]
     assert cells.put(shelf, 1, "new", None, ("c", "b")) == 0
     assert shelf.cells[1] is node
-    assert (node.value, node.expires, [list(aliases) for aliases in shelf.aliases]) == ("new", None, [["c"], ["b"]])
+    assert (node.value, node.expires, [list(aliases) for aliases in shelf.aliases]) == ("new", math.inf, [["c"], ["b"]])
     assert_whole(cells, shelf)
 
 

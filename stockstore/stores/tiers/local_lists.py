@@ -62,7 +62,7 @@ class LocalLists(TierLists):
             return None
         # In this order: see LocalCells.
         expires, value = node.expires, node.value
-        if expires is not None and expires <= _now():
+        if expires <= _now():
             self._tier._store._expire(node)
             return None
         if value is None:
