@@ -203,7 +203,7 @@ def test_an_interpreter_that_ends(redis_url: str) -> None:
         assert process.stdout is not None
         assert process.stderr is not None
         assert process.stdout.readline() == "ready\n"
-        process.wait(5)
+        process.wait(30)
         assert (process.returncode, process.stderr.read()) == (0, "")
 
 

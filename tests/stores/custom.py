@@ -31,7 +31,7 @@ class PickleStore(Store):
 
     def batch_get(self, cls: type[T], keys: Iterable[Key], *, session: object = None) -> list[T | None]:
         """Look at everything."""
-        rows: list[Any] = [row for row in map(_detached, self.rows.values()) if self._fits(cls, row)]
+        rows: list[Any] = [row for row in map(_detached, list(self.rows.values())) if self._fits(cls, row)]
         lookups = [keys_of(cls).lookup(key) for key in keys]
         return [next((row for row in rows if lookup.plan.native_of(row) == lookup.native), None) for lookup in lookups]
 
@@ -47,7 +47,7 @@ class PickleStore(Store):
 
     def clear(self, cls: type | None = None) -> None:
         """Drop by the label of the identity."""
-        for place in [place for place in self.rows if cls is None or place[0] == keys_of(cls).identity.label]:
+        for place in [place for place in list(self.rows) if cls is None or place[0] == keys_of(cls).identity.label]:
             del self.rows[place]
 
 
