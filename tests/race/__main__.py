@@ -2,7 +2,9 @@
 
 import argparse
 import json
+import signal
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 from redis import RedisError
@@ -11,12 +13,14 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from stockstore import StockstoreError
 from tests.race.defences import check, without
+from tests.race.ending import Ending, Stopped, end_descendants, stoppable
 from tests.race.job import FAULTS, MEMORIES, ON_UNREACHABLE, PROTOCOLS, READS
 from tests.race.log import POINTS
 from tests.race.mutations import MUTATIONS
+from tests.race.options import Options, seeded
 from tests.race.report import failing, render
 from tests.race.running import NAMED, is_cache_url
-from tests.race.supervisor import Options, race, running_servers, seeded
+from tests.race.supervisor import race, running_servers
 from tests.servers.source import NoServer
 
 
@@ -153,19 +157,40 @@ def main(arguments: list[str] | None = None) -> int:
     )
     if given.without:
         options = without(options, given.without)
-    try:
-        with running_servers(options) as (cache, database):
-            if given.mutate:
-                return check(options, cache, database)
-            report = race(options, cache, database)
-    except (OSError, RedisError, SQLAlchemyError, StockstoreError, NoServer) as error:
-        sys.stderr.write(f"race: a server did not answer, or refused: {' '.join(str(error).split())}\n")
-        return 2
+    with stoppable() as ending:
+        try:
+            return _run(options, given, ending)
+        except Stopped as stopped:
+            sys.stderr.write(f"race: ended by {stopped} before anything was measured\n")
+            return stopped.status
+        except (OSError, RedisError, SQLAlchemyError, StockstoreError, NoServer) as error:
+            sys.stderr.write(f"race: a server did not answer, or refused: {' '.join(str(error).split())}\n")
+            return 2
+
+
+def _run(options: Options, given: argparse.Namespace, ending: Ending) -> int:
+    with ExitStack() as servers:
+        cache, database = servers.enter_context(running_servers(options))
+        # What is begun to be ended is not ended by halves.
+        servers.callback(ending.disarm)
+        if given.mutate:
+            return check(options, cache, database)
+        report = race(options, cache, database, servers.close)
     sys.stdout.write(render(report))
     if given.json:
         given.json.write_text(json.dumps(report, indent=2))
+    if report["stopped"]:
+        return 128 + signal.Signals[report["stopped"]]
     return 1 if failing(report) else 0
 
 
+def run_alone() -> int:
+    """Be all that this process is for, and leave nothing of it running."""
+    try:
+        return main()
+    finally:
+        end_descendants()
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_alone())

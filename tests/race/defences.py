@@ -12,8 +12,9 @@ from tests.model.memory import Memory
 from tests.race.caches import CacheServer
 from tests.race.failpoints import Odds
 from tests.race.mutations import MUTATIONS, Mutation
+from tests.race.options import Options
 from tests.race.report import failing
-from tests.race.supervisor import Options, race
+from tests.race.supervisor import race
 
 _ROUND_SECONDS: Final = 8.0
 _LOSE: Final = 0.3

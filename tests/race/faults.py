@@ -52,15 +52,20 @@ class Faults:
         impossible: The sorts that this cache cannot have, or that belong to its owner.
     """
 
-    def __init__(self, sorts: Sequence[str], cache: CacheServer, engine: Engine, pids: Callable[[], list[int]], seed: int) -> None:
-        """Be ready."""
-        self._cache, self._engine, self._pids = cache, engine, pids
+    def __init__(
+        self, sorts: Sequence[str], cache: CacheServer, engine: Engine, pids: Callable[[], list[int]], seed: int, haste: float = 1.0
+    ) -> None:
+        """Be ready; ``haste``: how many times as often as usual they come."""
+        self._cache, self._engine, self._pids, self._haste = cache, engine, pids, haste
         self._over = threading.Event()
         self.injected: Counter[str] = Counter()
         self.errors: list[str] = []
         self.impossible = sorted(sort for sort in sorts if cache.process is None and sort in NEED_PROCESS)
         possible = [sort for sort in sorts if sort in _EVERY and sort not in self.impossible]
-        self._threads = [threading.Thread(target=self._repeat, args=(sort, random.Random(f"{seed}.{sort}"))) for sort in possible]
+        # A race that is ended does not wait for them for ever.
+        self._threads = [
+            threading.Thread(target=self._repeat, args=(sort, random.Random(f"{seed}.{sort}")), daemon=True) for sort in possible
+        ]
         # A server is stopped and started by one at a time.
         self._server = threading.Lock()
 
@@ -69,19 +74,19 @@ class Faults:
         for thread in self._threads:
             thread.start()
 
-    def stop(self) -> None:
-        """End, with everything running again."""
+    def stop(self, seconds: float | None = None) -> None:
+        """End, with everything running again; wait for faults under way, at most for some seconds."""
         self._over.set()
         for thread in self._threads:
             if thread.is_alive():
-                thread.join()
+                thread.join(seconds)
         for pid in self._pids():
             _signal(pid, signal.SIGCONT)
 
     def _repeat(self, sort: str, chance: random.Random) -> None:
         inject = getattr(self, f"_{sort}")
         try:
-            while not self._over.wait(chance.expovariate(1 / _EVERY[sort])):
+            while not self._over.wait(chance.expovariate(self._haste / _EVERY[sort])):
                 # The server may just be stopped, started or full.
                 with contextlib.suppress(OSError, RedisError, DBAPIError):
                     inject(chance)

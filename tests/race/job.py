@@ -15,6 +15,7 @@ MEMORIES: Final = ("channel", "bounded", "postgresql")
 UNREACHABLE: Final = frozenset({"freeze", "restart", "oom", "drop", "failover"})
 """Faults that keep writers from marking."""
 
+THINK_SECONDS: Final = 0.02
 _READ_ON: Final = 2 * 10**9
 _FOR_EVER: Final = 10**18
 
@@ -50,6 +51,8 @@ class Job(NamedTuple):
     """A defence that the processes do without."""
     ways: Mapping[str, int] | None = None
     """The ways to write, with their weights; all of them by default."""
+    think: float = THINK_SECONDS
+    """The longest pause of a writer after each transaction, in seconds."""
 
     def end_at(self, end: int) -> None:
         """Tell all processes when to stop, by the machine's monotonic clock in nanoseconds."""

@@ -30,21 +30,19 @@ def gates(protocol: str, faults: Sequence[str], on_unreachable: str | None, *, b
     return gated, ""
 
 
-def numbers(verdict: Verdict, rest: Rest, counts: Mapping[str, int], faults: Mapping[str, int], seconds: float) -> dict[str, Any]:
-    """Give the figures by their names."""
+def numbers(verdict: Verdict, rest: Rest | None, counts: Mapping[str, int], faults: Mapping[str, int], seconds: float) -> dict[str, Any]:
+    """Give the figures by their names; those of what was left at rest only where it was looked at."""
     figures: dict[str, Any] = {
         "seconds": round(seconds, 1),
         "reads": verdict.reads,
-        "reads per second": round(verdict.reads / seconds),
+        "reads per second": round(verdict.reads / seconds) if seconds else 0,
         "writes attempted": counts.get("writes attempted", 0),
         **{name: verdict.found[name] for name in SORTS},
         "stale after acknowledgement per million": _per_million(verdict.found[STALE], verdict.reads),
         "non-linearizable per million": _per_million(verdict.found[NON_LINEARIZABLE], verdict.reads),
         "largest staleness (ms)": _milliseconds(max(verdict.ages, default=0)),
         **(_bounded(verdict, rest, counts) if verdict.bound else {}),
-        "stale at rest": len(rest.stale),
-        "lost writes": len(rest.lost),
-        "markers left": rest.markers,
+        **({"stale at rest": len(rest.stale), "lost writes": len(rest.lost), "markers left": rest.markers} if rest else {}),
         **_ratios(counts, ""),
     }
     figures["counts"] = {name: number for name, number in counts.items() if " " not in name or name.split()[0] not in {"kill", "pause"}}
@@ -54,7 +52,7 @@ def numbers(verdict: Verdict, rest: Rest, counts: Mapping[str, int], faults: Map
     return figures
 
 
-def _bounded(verdict: Verdict, rest: Rest, counts: Mapping[str, int]) -> dict[str, Any]:
+def _bounded(verdict: Verdict, rest: Rest | None, counts: Mapping[str, int]) -> dict[str, Any]:
     return {
         "staleness p50 (ms)": _milliseconds(verdict.percentile(0.5)),
         "staleness p99 (ms)": _milliseconds(verdict.percentile(0.99)),
@@ -62,8 +60,7 @@ def _bounded(verdict: Verdict, rest: Rest, counts: Mapping[str, int]) -> dict[st
         "max_staleness (ms)": _milliseconds(verdict.bound),
         **{name: verdict.found[name] for name in BOUNDED_SORTS},
         "strict reads": verdict.strict_reads,
-        "processes looked into at rest": rest.memories,
-        "objects in their memories at rest": rest.held,
+        **({"processes looked into at rest": rest.memories, "objects in their memories at rest": rest.held} if rest else {}),
         **_ratios(counts, "memory "),
     }
 
@@ -102,8 +99,15 @@ def render(report: Mapping[str, Any]) -> str:
             lines.append(f"{name:<40}{_shown(value):>12}{_judged(report, name, value)}")
     lines += ["", *(f"Note: {note}." for note in report["notes"])]
     lines += [f"Example: {example}" for example in report["examples"]]
-    wrong = failing(report)
-    return "\n".join([*lines, "", f"NOT ZERO: {', '.join(wrong)}" if wrong else "All that has to be zero is zero.", ""])
+    return "\n".join([*lines, "", _conclusion(report), ""])
+
+
+def _conclusion(report: Mapping[str, Any]) -> str:
+    if wrong := failing(report):
+        return f"NOT ZERO: {', '.join(wrong)}"
+    if report["stopped"]:
+        return f"Ended by {report['stopped']}: what was measured so far is zero where it has to be."
+    return "All that has to be zero is zero."
 
 
 def _shown(value: float) -> str:

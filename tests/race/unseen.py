@@ -15,6 +15,7 @@ from stockstore.evidence import Outbox
 from stockstore_ext.sqlalchemy.janitor import Janitor
 from stockstore_ext.sqlalchemy.triggers import install, remove
 from tests.race.access import cache_of
+from tests.race.ending import leave_signals_to_supervisor
 from tests.race.job import Job
 from tests.race.log import Log
 from tests.race.models import item_class
@@ -54,6 +55,7 @@ def janitor_of(job: Job) -> Janitor:
 
 def clean(job: Job, slot: int, life: int) -> None:
     """Be a janitor until the time is over."""
+    leave_signals_to_supervisor()
     take_away(job.mutation)
     over = threading.Event()
     threading.Thread(target=_wait, args=(job, over), daemon=True).start()
@@ -69,6 +71,7 @@ def _wait(job: Job, over: threading.Event) -> None:
 
 def write_unseen(job: Job, slot: int, life: int) -> None:
     """Be a writer without a hook until the time is over; its writes bind readers once the janitor has told the caches."""
+    leave_signals_to_supervisor()
     log, chance = Log(job.folder / f"{slot}.{life}.log"), random.Random(f"{job.seed}.{slot}.{life}")
     job.ready(slot)
     engine, item = create_engine(job.database, connect_args={"application_name": "stockstore-race"}), item_class(1)

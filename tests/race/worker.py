@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from stockstore import CacheUnreachable, OriginError, ProcessMemoryStore
 from tests.race.access import open_access
 from tests.race.drain import tell_memory
+from tests.race.ending import leave_signals_to_supervisor
 from tests.race.failpoints import Failpoints, nap
 from tests.race.job import Job
 from tests.race.log import ABSENT, READ, STRICT, Log
@@ -71,6 +72,7 @@ class Access(Protocol):
 
 def run(job: Job, slot: int, life: int) -> None:
     """Be a process of the race, in its slot, which is begun anew after each death."""
+    leave_signals_to_supervisor()
     # By default a thread that waits for a server waits twice: the second time for the threads that reckon.
     sys.setswitchinterval(_SWITCH_SECONDS)
     logging.basicConfig(filename=job.folder / f"{slot}.said", level=logging.WARNING, force=True)
@@ -223,7 +225,7 @@ class Writer:
             self._log.count("writes refused by the database")
         except CacheUnreachable:
             self._log.count("writes refused by the cache")
-        nap(self._chance.random() * 0.02)
+        nap(self._chance.random() * self._job.think)
 
     def _finish(self, session: Session, work: Work) -> None:
         if not work.commits or not work.changes:

@@ -1,0 +1,70 @@
+"""A race that is told to end leaves nothing running, and tells what it has measured."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+pytestmark = [pytest.mark.sa_agnostic, pytest.mark.timeout(300)]
+_START_SECONDS = 120.0
+_END_SECONDS = 30.0
+"""It takes two; a busy machine has more to do."""
+
+
+@contextmanager
+def racing(*arguments: str) -> "Iterator[subprocess.Popen[str]]":
+    """Begin a race, and leave nothing of it, whatever it does."""
+    command = [sys.executable, "-m", "tests.race", "--processes", "2", "--seconds", "600", *arguments]
+    race = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        yield race
+    finally:
+        for process in started_by(race):
+            process.kill()
+        race.kill()
+        race.communicate()
+
+
+def started_by(race: "subprocess.Popen[str]") -> list[psutil.Process]:
+    """Give its servers, workers, and what helps them."""
+    return psutil.Process(race.pid).children(recursive=True) if race.poll() is None else []
+
+
+def wait_for(what: Callable[[], bool], race: "subprocess.Popen[str]") -> None:
+    """Wait for what the race does."""
+    deadline = time.monotonic() + _START_SECONDS
+    while not what():
+        assert race.poll() is None, race.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_signal_ends_a_race_and_all_that_it_started(tmp_path: Path) -> None:
+    """Its own servers too, be they frozen; what was read until then is judged and told."""
+    kept = tmp_path / "kept"
+    with racing("--faults", "kill,stop,freeze", "--keep", str(kept)) as race:
+        wait_for(lambda: sum(path.stat().st_size for path in kept.glob("*.log")) > 10_000, race)
+        started = started_by(race)
+        race.send_signal(signal.SIGTERM)
+        out, err = race.communicate(timeout=_END_SECONDS)
+        assert [process for process in started if process.is_running() and process.status() != psutil.STATUS_ZOMBIE] == []
+    assert race.returncode == 128 + signal.SIGTERM, err
+    assert "Ended by SIGTERM: what was measured so far is zero where it has to be." in out
+    assert any(line.startswith("reads ") and line.split()[1] != "0" for line in out.splitlines())
+
+
+def test_a_signal_ends_the_start_of_servers() -> None:
+    """Where nothing was measured yet, it says so."""
+    with racing() as race:
+        wait_for(lambda: any("redis-server" in process.name() for process in started_by(race)), race)
+        started = started_by(race)
+        race.send_signal(signal.SIGINT)
+        _, err = race.communicate(timeout=_END_SECONDS)
+        assert not any(process.is_running() for process in started)
+    assert (race.returncode, err) == (128 + signal.SIGINT, "race: ended by SIGINT before anything was measured\n")
