@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-from tests.model.machine import ENDED, Cell, Faults, Machine, Process, State, is_marked, start
+from tests.model.machine import Machine
 from tests.model.protocols import Protocol
+from tests.model.state import ENDED, Cell, Faults, Process, State, is_marked, start
 
 _order = cache(repr)
 
@@ -48,9 +49,9 @@ def canonical(s: State, count: int) -> State:
         else:
             readers.append(process)
     watch = name(s.watch)
-    return s._replace(
-        generation=generation, cell=cell, watch=watch, processes=(*sorted(readers, key=_order), *writers), clock=len(names) + 1
-    )
+    saved = s.saved and (renamed(s.saved[0]), renamed(s.saved[1]))
+    processes = (*sorted(readers, key=_order), *writers)
+    return s._replace(generation=generation, cell=cell, watch=watch, saved=saved, processes=processes, clock=len(names) + 1)
 
 
 def explore(

@@ -5,56 +5,27 @@ so the trace to a violation is one of the shortest.
 """
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from tests.model.protocols import Protocol
-
-Cell = tuple[Any, ...] | None
-Step = tuple[str, "State", "str | None"]
-Process = tuple[Any, ...]
-
-KEYED, WIDE, WIDE_ELSEWHERE, INVISIBLE = "keyed", "wide", "wide elsewhere", "invisible"
-LISTED = "listed"
-"""Adds a row of its own to the list that the cell is then: such writers do not wait for one another."""
-INVISIBLY_LISTED = "invisibly listed"
-ENDED = ("end",)
-
-
-class Faults(NamedTuple):
-    """How many of each may happen."""
-
-    evictions: int = 0
-    crashes: int = 0
-    losses: int = 0
-    rollbacks: int = 0
-
-
-class State(NamedTuple):
-    """All there is."""
-
-    db: tuple[int, str]
-    lock: int | None
-    cell: Cell
-    generation: Cell
-    watch: int | None
-    processes: tuple[Process, ...]
-    outbox: frozenset[int]
-    acknowledged: int
-    visible: int
-    committed: frozenset[str]
-    faults: Faults
-    clock: int
-
-    def at(self, place: int, process: Process, **changes: Any) -> "State":
-        """Give the state after a step of one process."""
-        processes = (*self.processes[:place], process, *self.processes[place + 1 :])
-        return self._replace(processes=processes, **changes)
-
-
-def start(writers: tuple[str, ...], readers: int, cell: Cell, generation: Cell = ("V", 0)) -> State:
-    """Give a state in which nothing has begun."""
-    processes = tuple([("reader", "start")] * readers + [("writer", "start", kind) for kind in writers])
-    return State((0, "-"), None, cell, generation, None, processes, frozenset(), 0, 0, frozenset("-"), Faults(), 1)
+from tests.model.state import (
+    ENDED,
+    INVISIBLE,
+    INVISIBLY_LISTED,
+    KEYED,
+    LISTED,
+    WIDE_ELSEWHERE,
+    Cell,
+    Process,
+    State,
+    Step,
+    is_marked,
+    judged,
+    less,
+    replaced,
+    stirred,
+    with_marker,
+)
 
 
 class Machine:
@@ -78,6 +49,8 @@ class Machine:
             yield "a reader of another row makes the generation", s._replace(generation=("V", s.clock), clock=s.clock + 1), None
         if s.faults.evictions:
             yield from self._evicted(s)
+        if s.faults.restarts:
+            yield self._saved(s) if s.saved is None else self._restarted(s, s.saved)
 
     # -- readers ----------------------------------------------------------------------------------
 
@@ -93,7 +66,7 @@ class Machine:
 
     def _reader_get(self, s: State, place: int, floors: Any, seen: Any) -> Iterator[Step]:
         if s.cell and s.cell[0] == "V" and s.generation == ("V", s.cell[2]):
-            yield f"r{place} hits {s.cell[1]}", s.at(place, ENDED), None if seen else _judged(s, s.cell[1], floors)
+            yield f"r{place} hits {s.cell[1]}", s.at(place, ENDED), None if seen else judged(s, s.cell[1], floors)
         else:
             yield f"r{place} misses", s.at(place, ("reader", "lease", floors, seen, s.cell)), None
 
@@ -124,7 +97,7 @@ class Machine:
         if type(token) is tuple:
             fills = (s.cell is None or self.p.watch_fills_anything) and token[1] == s.watch
         cell = ("V", value, generation) if fills else s.cell
-        yield f"r{place} {'fills' if fills else 'ends'}", s.at(place, ENDED, cell=cell), None if seen else _judged(s, value, floors)
+        yield f"r{place} {'fills' if fills else 'ends'}", s.at(place, ENDED, cell=cell), None if seen else judged(s, value, floors)
 
     # -- writers ----------------------------------------------------------------------------------
 
@@ -132,7 +105,7 @@ class Machine:
         _, at, *rest = process
         if s.faults.crashes and at != "start":
             lock = None if s.lock == place else s.lock
-            yield f"w{place} crashes", s.at(place, ENDED, lock=lock, faults=_less(s.faults, "crashes")), None
+            yield f"w{place} crashes", s.at(place, ENDED, lock=lock, faults=less(s.faults, "crashes")), None
         yield from getattr(self, f"_writer_{at}")(s, place, *rest)
 
     def _writer_start(self, s: State, place: int, kind: str) -> Iterator[Step]:
@@ -163,11 +136,11 @@ class Machine:
     def _marked(self, s: State, place: int, kind: str, committing: Process) -> State:
         if kind in (KEYED, LISTED):
             blind = self.p.blind if kind == KEYED else self.p.blind_lists
-            return _stirred(s).at(place, committing, cell=_with_marker(s.cell, place, blind=blind))
-        return s.at(place, committing, generation=_with_marker(s.generation, place, blind=self.p.blind_generation))
+            return stirred(s).at(place, committing, cell=with_marker(s.cell, place, blind=blind))
+        return s.at(place, committing, generation=with_marker(s.generation, place, blind=self.p.blind_generation))
 
     def _mark_lost(self, s: State, place: int, committing: Process) -> Iterator[Step]:
-        faults = _less(s.faults, "losses")
+        faults = less(s.faults, "losses")
         if self.p.goes_on_unmarked:
             yield f"w{place} cannot mark", s.at(place, committing, faults=faults), None
         else:
@@ -188,7 +161,7 @@ class Machine:
         yield f"w{place} commits", s.at(place, ("writer", "release", kind, value, generation, True), **changes), None
         if s.faults.rollbacks:
             undone = ("writer", "release", kind, value, generation, False)
-            yield f"w{place} rolls back", s.at(place, undone, lock=lock, faults=_less(s.faults, "rollbacks")), None
+            yield f"w{place} rolls back", s.at(place, undone, lock=lock, faults=less(s.faults, "rollbacks")), None
 
     def _writer_release(self, s: State, place: int, kind: str, value: Any, generation: Cell, committed: bool) -> Iterator[Step]:
         if kind in (INVISIBLE, INVISIBLY_LISTED):
@@ -203,9 +176,9 @@ class Machine:
         values = self.p.values if kind != LISTED else self.p.lists_end_in_values
         kept = ("V", value, generation[1]) if committed and values and generation else None
         released = self._released(s, place, kind, kept, committed)
-        yield f"w{place} releases", (released if self.p.release_stirs_nothing else _stirred(released)).at(place, after), None
+        yield f"w{place} releases", (released if self.p.release_stirs_nothing else stirred(released)).at(place, after), None
         if s.faults.losses and (self.p.resolver or self.p.outbox):
-            yield f"w{place} cannot release", s.at(place, after, faults=_less(s.faults, "losses")), None
+            yield f"w{place} cannot release", s.at(place, after, faults=less(s.faults, "losses")), None
 
     def _released(self, s: State, place: int, kind: str, kept: Cell, committed: bool) -> State:
         if not self.p.marks:
@@ -242,7 +215,7 @@ class Machine:
         if is_marked(generation):
             generation = self._without_marker(generation, writer, True)
         after = s._replace(cell=self._without_marker(cell, writer, True), generation=generation, outbox=s.outbox - {writer})
-        return after if self.p.invalidation_stirs_nothing else _stirred(after)
+        return after if self.p.invalidation_stirs_nothing else stirred(after)
 
     def _invalidated(self, cell: Cell) -> Cell:
         if self.p.janitor_deletes or not is_marked(cell):
@@ -256,45 +229,21 @@ class Machine:
             for writer in cell[1] if is_marked(cell) else ():
                 process = s.processes[writer]
                 if process == ENDED or process[1] in ("release", "return"):
-                    yield f"{name} of w{writer} is resolved", _stirred(_with(s, name, self._without_marker(cell, writer, False))), None
+                    yield f"{name} of w{writer} is resolved", stirred(replaced(s, name, self._without_marker(cell, writer, False))), None
 
     def _evicted(self, s: State) -> Iterator[Step]:
         for name in ("cell", "generation"):
             cell = getattr(s, name)
             if cell and not (self.p.pinned and is_marked(cell)):
-                yield f"{name} is evicted", _with(s, name, None)._replace(faults=_less(s.faults, "evictions")), None
+                yield f"{name} is evicted", replaced(s, name, None)._replace(faults=less(s.faults, "evictions")), None
         if s.watch is not None:
-            yield "the watch is evicted", s._replace(watch=None, faults=_less(s.faults, "evictions")), None
+            yield "the watch is evicted", s._replace(watch=None, faults=less(s.faults, "evictions")), None
 
+    def _saved(self, s: State) -> Step:
+        return "the server saves", s._replace(saved=(s.cell, s.generation)), None
 
-def is_marked(cell: Cell) -> bool:
-    """Whether a writer's marker stands in a cell."""
-    return cell is not None and cell[0] == "W"
-
-
-def _with_marker(cell: Cell, writer: int, *, blind: bool) -> Cell:
-    if is_marked(cell) and not blind:
-        assert cell is not None
-        return ("W", cell[1] | {writer}, True)
-    return ("W", frozenset([writer]), False)
-
-
-def _stirred(s: State) -> State:
-    """Count on a watch; where there is none, the next one will be another."""
-    return s if s.watch is None else s._replace(watch=s.clock, clock=s.clock + 1)
-
-
-def _with(s: State, name: str, cell: Cell) -> State:
-    return s._replace(cell=cell) if name == "cell" else s._replace(generation=cell)
-
-
-def _less(faults: Faults, name: str) -> Faults:
-    return faults._replace(**{name: getattr(faults, name) - 1})
-
-
-def _judged(s: State, value: Any, floors: tuple[int, int]) -> str | None:
-    if value[1] not in s.committed:
-        return "dirty"
-    if value[0] < floors[0]:
-        return "stale after acknowledgement"
-    return "stale after commit" if value[0] < floors[1] else None
+    def _restarted(self, s: State, saved: tuple[Cell, Cell]) -> Step:
+        """Only markers of an earlier life stand in this one."""
+        cell, generation = [old if self.p.believes_earlier_lives or is_marked(old) else None for old in saved]
+        after = s._replace(cell=cell, generation=generation, watch=None, saved=None, faults=less(s.faults, "restarts"))
+        return "the server restarts with what it saved", after, None

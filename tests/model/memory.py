@@ -5,7 +5,6 @@ removes what stands. Time is counted in ticks, of which ``max_staleness`` is one
 to be seen by a read that goes to memory, and a PONG or a lease of before the last tick but one says nothing any more.
 """
 
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -33,6 +32,8 @@ class Memory:
     flushes_early: bool = False
     """Memory is flushed before it is subscribed again, not after."""
     never_flushes: bool = False
+    ignores_gaps: bool = False
+    """Memory is not flushed where the numbers of what was heard show that a message is missing."""
     ignores_silence: bool = False
     """Memory is believed without a PONG."""
     pong_counts: bool = False
@@ -65,6 +66,8 @@ class Faults(NamedTuple):
     ticks: int = 2
     reads: int = 1
     """How many more a reader may begin."""
+    drops: int = 0
+    """Of messages, though the connection stands."""
 
 
 class State(NamedTuple):
@@ -89,6 +92,8 @@ class State(NamedTuple):
     fresh: int
     processes: tuple[Process, ...]
     faults: Faults
+    missing: bool = False
+    """Whether a message was dropped that was sent before what was heard last, which its number will show."""
 
     def at(self, place: int, process: Process, **changes: Any) -> "State":
         """Give the state after a step of one process."""
@@ -156,10 +161,15 @@ class Machine:
             yield "PING", s._replace(stream=s.sent("pong", _NEW)), None
         if s.stream:
             yield f"hears {s.stream[0][0]}", self._heard(s._replace(stream=s.stream[1:]), *s.stream[0]), None
+        if s.stream and s.stream[0][0] == "message" and s.faults.drops:
+            dropped = s._replace(stream=s.stream[1:], missing=True, faults=_less(s.faults, "drops"))
+            yield "a message is dropped", dropped, None
         if s.linked and s.faults.cuts:
             yield "the connection is cut", s._replace(linked=False, stream=(), faults=_less(s.faults, "cuts")), None
 
     def _heard(self, s: State, what: str, level: int = 0) -> State:
+        if s.missing and not self.way.ignores_gaps:
+            s = self._flushed(s)._replace(missing=False)
         if what == "pong":
             return s._replace(fresh=_NEW if self.way.pong_counts else max(s.fresh, level))
         if what == "confirmed":
@@ -285,36 +295,3 @@ def _judged(value: int, bound: int, own: int) -> str | None:
 
 def _less(faults: Faults, name: str) -> Faults:
     return faults._replace(**{name: getattr(faults, name) - 1})
-
-
-def at_rest(s: State, way: Memory) -> str | None:
-    """Tell what is wrong where all have ended, and all that was sent was heard."""
-    if not way.channel or s.stream or not (s.linked and s.listening) or any(process != ENDED for process in s.processes):
-        return None
-    return "stale at rest" if s.memory and s.memory[0] == "V" and s.memory[1] != s.db else None
-
-
-def explore(way: Memory, writers: tuple[str, ...], faults: Faults) -> dict[str, list[str]]:
-    """Give each sort of violation that can happen, with a shortest trace to it."""
-    machine, found = Machine(way), dict[str, list[str]]()
-    waiting = deque(starts(way, writers, faults))
-    origin: dict[State, tuple[State, str] | None] = dict.fromkeys(waiting)
-    while waiting:
-        state = waiting.popleft()
-        if wrong := at_rest(state, way):
-            found.setdefault(wrong, _trace(origin, state))
-        for label, after, violation in machine.steps(state):
-            if violation:
-                found.setdefault(violation, [*_trace(origin, state), label])
-            if after not in origin:
-                origin[after] = (state, label)
-                waiting.append(after)
-    return found
-
-
-def _trace(origin: dict[State, Any], state: State) -> list[str]:
-    labels = []
-    while origin[state] is not None:
-        state, label = origin[state]
-        labels.append(label)
-    return labels[::-1]

@@ -61,6 +61,8 @@ class Protocol:
     """The reader's snapshot begins before its lease."""
     goes_on_unmarked: bool = False
     """A writer whose mark was lost commits nevertheless."""
+    believes_earlier_lives: bool = False
+    """What a server has saved counts after its restart, too."""
 
 
 STRICT = Protocol()

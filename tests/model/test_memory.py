@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from tests.model.memory import LOCAL, REMOTE, UNSEEN, Faults, Memory, explore
+from tests.model.memory import LOCAL, REMOTE, UNSEEN, Faults, Memory
+from tests.model.memory_explore import explore
 
-pytestmark = [pytest.mark.sa_agnostic, pytest.mark.beside, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.sa_agnostic, pytest.mark.beside, pytest.mark.timeout(900)]
 CHANNEL, BOUNDED = Memory(), Memory(channel=False)
 NOTIFY, NOTIFY_ALONE = Memory(with_commit=True), Memory(with_commit=True, shared=False)
 BEYOND, AT_REST = "stale beyond the bound", "stale at rest"
@@ -17,6 +18,7 @@ BEYOND, AT_REST = "stale beyond the bound", "stale at rest"
     [
         pytest.param(CHANNEL, (REMOTE,), Faults(cuts=1), id="cut"),
         pytest.param(CHANNEL, (REMOTE,), Faults(losses=1), id="lost-marker"),
+        pytest.param(CHANNEL, (REMOTE,), Faults(drops=1), id="dropped-message"),
         pytest.param(CHANNEL, (REMOTE,), Faults(crashes=1, cuts=1), id="crash-cut"),
         pytest.param(CHANNEL, (UNSEEN,), Faults(cuts=1), id="unseen-cut"),
         pytest.param(CHANNEL, (REMOTE, LOCAL), Faults(rollbacks=1, reads=0, ticks=0), id="two-rollback"),
@@ -40,6 +42,8 @@ def test_nothing_goes_wrong(way: Memory, writers: tuple[str, ...], faults: Fault
     [
         ("flushes_early", (REMOTE,), Faults(cuts=1), AT_REST),
         ("never_flushes", (REMOTE,), Faults(cuts=1), AT_REST),
+        ("ignores_gaps", (REMOTE,), Faults(drops=1), AT_REST),
+        ("ignores_gaps", (REMOTE,), Faults(drops=1), BEYOND),
         ("ignores_silence", (REMOTE,), Faults(cuts=1), BEYOND),
         ("pong_counts", (REMOTE,), Faults(ticks=3), BEYOND),
         ("spares_leases", (REMOTE,), Faults(), AT_REST),
@@ -53,10 +57,10 @@ def test_nothing_goes_wrong(way: Memory, writers: tuple[str, ...], faults: Fault
 )
 def test_each_defence_of_the_channel_is_needed(defect: str, writers: tuple[str, ...], faults: Faults, wrong: str) -> None:
     """Without it something goes wrong."""
-    assert wrong in explore(replace(CHANNEL, **{defect: True}), writers, faults)
+    assert wrong in explore(replace(CHANNEL, **{defect: True}), writers, faults, until=wrong)
 
 
 @pytest.mark.parametrize("defect", ["counts_from_fill", "believes_for_ever"])
 def test_each_defence_of_the_bound_is_needed(defect: str) -> None:
     """Without a channel, what is filled is believed for a while from its lease on."""
-    assert BEYOND in explore(replace(BOUNDED, **{defect: True}), (REMOTE,), Faults())
+    assert BEYOND in explore(replace(BOUNDED, **{defect: True}), (REMOTE,), Faults(), until=BEYOND)

@@ -5,7 +5,6 @@ from dataclasses import replace
 import pytest
 
 from tests.model.explore import explore
-from tests.model.machine import INVISIBLE, INVISIBLY_LISTED, KEYED, LISTED, WIDE, WIDE_ELSEWHERE, Faults
 from tests.model.protocols import (
     DELETE_AFTER_COMMIT,
     FAST,
@@ -19,9 +18,11 @@ from tests.model.protocols import (
     WATCHED_OUTBOX,
     Protocol,
 )
+from tests.model.state import INVISIBLE, INVISIBLY_LISTED, KEYED, LISTED, WIDE, WIDE_ELSEWHERE, Faults
 
-pytestmark = [pytest.mark.sa_agnostic, pytest.mark.beside, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.sa_agnostic, pytest.mark.beside, pytest.mark.timeout(900)]
 NONE, ROLLBACK, CRASH, LOSS, EVICTION = Faults(), Faults(rollbacks=1), Faults(crashes=1), Faults(losses=1), Faults(evictions=1)
+RESTART = Faults(restarts=1)
 AFTER_ACK, AFTER_COMMIT, AT_REST, DIRTY = "stale after acknowledgement", "stale after commit", "stale at rest", "dirty"
 
 
@@ -61,6 +62,11 @@ def test_nothing_goes_wrong(protocol: Protocol, writers: tuple[str, ...], faults
 def test_fast_is_right_once_the_commit_was_acknowledged(writers: tuple[str, ...]) -> None:
     """Between COMMIT and its acknowledgement an old value may be read, and never afterwards."""
     assert set(explore(FAST, writers, ROLLBACK, readers=1)) == {AFTER_COMMIT}
+
+
+def test_a_restart_costs_markers_and_no_more() -> None:
+    """Where its marker was lost, an old value may be read between COMMIT and its acknowledgement, and never afterwards."""
+    assert set(explore(STRICT, (KEYED,), RESTART)) == {AFTER_COMMIT}
 
 
 @pytest.mark.parametrize(
@@ -103,6 +109,7 @@ def test_the_naive_ways_are_wrong_without_any_fault(protocol: Protocol, wrong: s
         ("snapshot_first", STRICT, (KEYED,), NONE, AT_REST, 1),
         ("goes_on_unmarked", STRICT, (KEYED,), LOSS, AFTER_COMMIT, 1),
         ("resolver", STRICT, (KEYED,), CRASH, "marker left", 1),
+        ("believes_earlier_lives", STRICT, (KEYED,), RESTART, AFTER_ACK, 1),
         ("pinned", replace(STRICT, resolver=False), (KEYED,), EVICTION, AFTER_COMMIT, 2),
     ],
 )

@@ -2,9 +2,9 @@
 
 import argparse
 import json
-import signal
 import sys
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from redis import RedisError
@@ -12,7 +12,7 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from stockstore import StockstoreError
-from tests.race.defences import check, without
+from tests.race.defences import PROCESSES, SECONDS, check
 from tests.race.ending import Ending, Stopped, end_descendants, stoppable
 from tests.race.job import FAULTS, MEMORIES, ON_UNREACHABLE, PROTOCOLS, READS
 from tests.race.log import POINTS
@@ -33,8 +33,8 @@ class _Parser(argparse.ArgumentParser):
 def parser() -> argparse.ArgumentParser:
     """Give the parser of the command line."""
     made = _Parser(prog="race", description="Races processes over one cache and one database, and judges every read.")
-    made.add_argument("--seconds", type=_positive, default=60.0, help="how long (60)")
-    made.add_argument("--processes", type=_count, default=8, help="how many at the same time (8)")
+    made.add_argument("--seconds", type=_positive, help=f"how long (60; with --mutate {SECONDS:g})")
+    made.add_argument("--processes", type=_count, help=f"how many at the same time (8; with --mutate {PROCESSES})")
     made.add_argument(
         "--cache", type=_cache, default="redis", help="redis, cluster, sentinel or memcached for servers of its own, or a URL"
     )
@@ -54,7 +54,10 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--no-outbox", dest="outbox", action="store_false", help="write no rows to the outbox")
     made.add_argument("--releases", type=int, choices=(1, 2), default=1, help="how many releases of the class run at the same time")
     made.add_argument("--seed", type=int, help="makes the processes' choices the same again, not their timing")
-    made.add_argument("--mutate", action="store_true", help="take each defence away in turn, for at most --seconds, until the race sees it")
+    made.add_argument("--mutate", action="store_true", help="take each defence away in turn, and look who sees it")
+    made.add_argument(
+        "--only", choices=list(MUTATIONS), metavar="DEFENCE", action="append", help="one of those that --mutate is to take away"
+    )
     made.add_argument("--without", choices=list(MUTATIONS), metavar="DEFENCE", help=f"take one away, and race: {'; '.join(MUTATIONS)}")
     made.add_argument(
         "--pause", type=_pause, action="append", default=[], metavar="POINT:CHANCE", help=f"where to hold processes up: {', '.join(POINTS)}"
@@ -136,9 +139,13 @@ def main(arguments: list[str] | None = None) -> int:
         parser().error("--strict-reads is for stores: --reads sessions have no strict way to read")
     if given.cache.startswith(("cluster", "sentinel")) and (given.reads == "awaited" or given.protocol.startswith("naive")):
         parser().error("a cluster and Sentinels are raced by the library's protocols and blocking clients only")
+    if given.only and not given.mutate:
+        parser().error("--only is for --mutate; --without races without a defence")
+    if given.mutate and given.cache.startswith(("cluster", "sentinel", "memcached")):
+        parser().error("--mutate takes the defences away that there are over one Redis")
     options = Options(
-        seconds=given.seconds,
-        processes=given.processes,
+        seconds=given.seconds or (SECONDS if given.mutate else 60.0),
+        processes=given.processes or (PROCESSES if given.mutate else 8),
         cache=given.cache,
         database=given.database,
         protocol=given.protocol,
@@ -156,7 +163,7 @@ def main(arguments: list[str] | None = None) -> int:
         pauses=dict(given.pause),
     )
     if given.without:
-        options = without(options, given.without)
+        options = replace(MUTATIONS[given.without].race(options), mutation=given.without, stop_at=())
     with stoppable() as ending:
         try:
             return _run(options, given, ending)
@@ -174,13 +181,13 @@ def _run(options: Options, given: argparse.Namespace, ending: Ending) -> int:
         # What is begun to be ended is not ended by halves.
         servers.callback(ending.disarm)
         if given.mutate:
-            return check(options, cache, database)
+            return check(given.only or list(MUTATIONS), lambda changed: race(changed, cache, database), options, ending, given.json)
         report = race(options, cache, database, servers.close)
     sys.stdout.write(render(report))
     if given.json:
         given.json.write_text(json.dumps(report, indent=2))
     if report["stopped"]:
-        return 128 + signal.Signals[report["stopped"]]
+        return Stopped(report["stopped"]).status
     return 1 if failing(report) else 0
 
 

@@ -20,6 +20,7 @@ STALE_BEYOND, NON_LINEARIZABLE_BEYOND = "stale beyond the bound", "non-lineariza
 STRICT_WRONG, OWN_MISSED = "strict reads behind", "own writes missed"
 SORTS: Final = (STALE, NON_LINEARIZABLE, DIRTY, WRONG_OBJECT, OWN_MISSED)
 BOUNDED_SORTS: Final = (STALE_BEYOND, NON_LINEARIZABLE_BEYOND, STRICT_WRONG)
+AT_REST_SORTS: Final = ("stale at rest", "lost writes", "markers left")
 _NEVER: Final = 2**63 - 1
 _EXAMPLES: Final = 20
 

@@ -1,102 +1,171 @@
 """Takes each defence of the protocol away in turn, and looks who sees it: the race, or the model."""
 
+import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Final, NamedTuple
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, NamedTuple
 
-from tests.model import memory
-from tests.model.explore import explore
+from tests.model import explore, memory_explore
 from tests.model.memory import Memory
-from tests.race.caches import CacheServer
-from tests.race.failpoints import Odds
-from tests.race.mutations import MUTATIONS, Mutation
+from tests.race.ending import Ending, Stopped
+from tests.race.mutations import MUTATIONS, Defect, Mutation
 from tests.race.options import Options
 from tests.race.report import failing
-from tests.race.supervisor import race
 
-_ROUND_SECONDS: Final = 8.0
-_LOSE: Final = 0.3
-_MAX_STALENESS: Final = 0.3
-
-
-class Caught(NamedTuple):
-    """By what it was seen that a defence is missing, and after how many seconds; ``None`` where it was not."""
-
-    by_race: str | None
-    race_seconds: float
-    by_model: str | None
-    model_seconds: float
+SECONDS: Final = 15.0
+"""For which a defence is looked for by default."""
+PROCESSES: Final = 4
+_ROUNDS: Final = 2
+_CONTROL_SECONDS: Final = 3.0
+_LEAST_SECONDS: Final = 2.0
+"""What a round takes at the least."""
+_START_SECONDS: Final = 60.0
+_WIDTH: Final = max(map(len, MUTATIONS)) + 2
+Race = Callable[[Options], dict[str, Any]]
 
 
-def check_all(options: Options, cache: CacheServer, database: str) -> Iterator[tuple[str, Caught]]:
-    """Take each defence away in turn."""
-    for name, mutation in MUTATIONS.items():
-        began = time.monotonic()
-        by_race = _by_race(options, name, cache, database)
-        ended = time.monotonic()
-        by_model = _by_model(mutation)
-        yield name, Caught(by_race, ended - began, by_model, time.monotonic() - ended)
+class Sight(NamedTuple):
+    """What a race has shown.
+
+    Attributes:
+        wrong: What should have been zero, and how much of it there was.
+        reads: How many there were until then.
+        seconds: How long it took, over all its rounds.
+        errors: What the processes met that is no wrong read.
+    """
+
+    wrong: Mapping[str, int]
+    reads: int
+    seconds: float
+    errors: Sequence[str]
+
+    def __str__(self) -> str:
+        """Tell it in some words."""
+        told = ", ".join([*(f"{name} {number}" for name, number in self.wrong.items()), *self.errors]) or "nothing"
+        return f"{told} in {self.reads:,} reads, {self.seconds:.1f} s"
 
 
-def all_hold(options: Options, cache: CacheServer, database: str) -> list[str]:
-    """Give what goes wrong with all defences in place, under all that the mutations are run with."""
-    raised = {point: chance for mutation in MUTATIONS.values() for point, chance in mutation.raised.items()}
-    changed = replace(
-        options, seconds=_ROUND_SECONDS, faults=("kill", "restart"), odds=Odds(0.005, 0.0, 0.1, raised), on_unreachable="abort"
-    )
-    return failing(race(changed, cache, database))
+class Steps(NamedTuple):
+    """The shortest way to what the model has found; none where it has found nothing."""
+
+    wrong: str
+    trace: Sequence[str]
+    seconds: float
+
+    def __str__(self) -> str:
+        """Tell it in some words."""
+        return f"{self.wrong} in {len(self.trace)} steps, {self.seconds:.1f} s" if self.trace else "nothing"
 
 
-def without(options: Options, name: str) -> Options:
-    """Give a race without a defence, under what is apt to show it."""
+class Finding(NamedTuple):
+    """What has seen that a defence is missing, and what the same race has shown with it."""
+
+    name: str
+    model: Steps
+    race: Sight
+    control: Sight
+
+    @property
+    def verdict(self) -> str:
+        """By what it is caught; in capitals, what has to be looked into."""
+        if self.control.wrong or self.control.errors:
+            return "WRONG WITH IT"
+        by = [name for name, has_seen in (("race", self.race.wrong), ("model", self.model.trace)) if has_seen]
+        return " and ".join(by) or "NOT CAUGHT"
+
+    def line(self) -> str:
+        """Give its line of the table."""
+        return f"{self.name:<{_WIDTH}}{self.verdict:<16}{self.race!s:<72}{self.model!s:<54}{self.control}"
+
+    def numbers(self) -> dict[str, Any]:
+        """Give it for a file."""
+        parts = {"model": self.model._asdict(), "race": self.race._asdict(), "control": self.control._asdict()}
+        return {"defence": self.name, "removed": MUTATIONS[self.name].removed, "verdict": self.verdict, **parts}
+
+
+_HEAD: Final = f"{'without':<{_WIDTH}}{'caught by':<16}{'the race shows':<72}{'the model shows':<54}with it the race shows"
+
+
+def look(name: str, race: Race, options: Options) -> Finding:
+    """Look for a defence that is missing: in the model, which takes seconds, and in the race; then race with it."""
     mutation = MUTATIONS[name]
-    return replace(
-        options,
-        mutation=name,
-        faults=mutation.faults,
-        odds=Odds(mutation.kill, 0.0, 0.1, mutation.raised, _LOSE if "lose" in mutation.faults else 0.0),
-        outbox=mutation.outbox,
-        ways=mutation.ways,
-        keys=mutation.keys,
-        memory=mutation.memory,
-        max_staleness=_MAX_STALENESS,
-        on_unreachable="abort",
-        protocol="strict",
+    model = explored(mutation.defect)
+    changed = mutation.race(options)
+    found = raced(mutation, race, replace(changed, mutation=name), options.seconds)
+    return Finding(name, model, found, raced(mutation, race, changed, _CONTROL_SECONDS))
+
+
+def explored(defect: Defect) -> Steps:
+    """Look for a defence that is missing in the model."""
+    began = time.monotonic()
+    search: Any = memory_explore.explore if isinstance(defect.protocol, Memory) else partial(explore.explore, readers=defect.readers)
+    broken = replace(defect.protocol, **{defect.field: not getattr(defect.protocol, defect.field)})  # type: ignore[arg-type]
+    found = search(broken, defect.writers, defect.faults, until=defect.wrong)
+    return Steps(defect.wrong, found.get(defect.wrong, []), time.monotonic() - began)
+
+
+def raced(mutation: Mutation, race: Race, options: Options, seconds: float) -> Sight:
+    """Race for some seconds, in rounds, each until something is wrong; after each one it is looked at what is left at rest."""
+    began, reads = time.monotonic(), 0
+    end = began + seconds
+    while True:
+        report = race(replace(options, seconds=max(_LEAST_SECONDS, min(seconds / _ROUNDS, end - time.monotonic()))))
+        if report["stopped"]:
+            raise Stopped(report["stopped"])
+        reads += report["figures"]["reads"]
+        wrong, errors = _wrong(mutation, report)
+        if wrong or errors or time.monotonic() + _LEAST_SECONDS > end:
+            return Sight(wrong, reads, round(time.monotonic() - began, 1), errors)
+        options = replace(options, seed=options.seed + 1)
+
+
+def _wrong(mutation: Mutation, report: Mapping[str, Any]) -> tuple[dict[str, int], list[str]]:
+    failed = [name for name in failing(report) if name not in mutation.spared]
+    wrong = {name: report["figures"][name] for name in failed if name in mutation.told}
+    return wrong, [name for name in failed if name not in wrong]
+
+
+def bound(count: int, options: Options) -> float:
+    """Give the seconds within which some defences are looked for: each as long again for the model, and for the race with it."""
+    return _START_SECONDS + 2 * count * options.seconds
+
+
+def check(names: Sequence[str], race: Race, options: Options, ending: Ending, path: Path | None) -> int:
+    """Print a line for each defence, and give 0 where each is caught; it ends in any case within a time that is told first."""
+    seconds, began = bound(len(names), options), time.monotonic()
+    sys.stdout.write(
+        f"{len(names)} defences, each looked for by the race for {options.seconds:g} s at most: this ends within {seconds / 60:.1f} min.\n\n{_HEAD}\n"
     )
-
-
-def _by_race(options: Options, name: str, cache: CacheServer, database: str) -> str | None:
-    deadline = time.monotonic() + options.seconds
-    changed = replace(without(options, name), seconds=min(_ROUND_SECONDS, options.seconds))
-    while time.monotonic() < deadline:
-        report = race(changed, cache, database)
-        if wrong := failing(report):
-            return ", ".join(f"{name} {report['figures'][name]}" for name in wrong)
-        changed = replace(changed, seed=changed.seed + 1)
-    return None
-
-
-def _by_model(mutation: Mutation) -> str | None:
-    if mutation.defect is None:
-        return None
-    protocol, writers, faults = mutation.model
-    search: Callable[..., Mapping[str, object]] = memory.explore if isinstance(protocol, Memory) else explore
-    broken = replace(protocol, **{mutation.defect: not getattr(protocol, mutation.defect)})  # type: ignore[arg-type]
-    return ", ".join(search(broken, writers, faults)) or None
-
-
-def check(options: Options, cache: CacheServer, database: str) -> int:
-    """Print a table of all defences, and give 0 where each is needed, and nothing goes wrong with all of them."""
-    wrong = all_hold(options, cache, database)
-    sys.stdout.write(f"with all defences: {', '.join(wrong) or 'nothing wrong'}\n\n{'without':<58}caught by\n")
-    for name, caught in check_all(options, cache, database):
-        race_says = f"race in {caught.race_seconds:.0f} s: {caught.by_race}" if caught.by_race else "not by the race"
-        model_says = f"model in {caught.model_seconds:.1f} s: {caught.by_model}" if caught.by_model else "not by the model"
-        sys.stdout.write(f"{name:<58}{race_says}\n{'':<58}{model_says}\n")
-        sys.stdout.flush()
-        if not (caught.by_race or caught.by_model):
-            wrong.append(name)
-    sys.stdout.write(f"\n{'NOT AS IT HAS TO BE: ' + ', '.join(wrong) if wrong else 'Each defence is needed.'}\n")
+    found: list[Finding] = []
+    stopped: Stopped | None = None
+    try:
+        ending.after(seconds)
+        for name in names:
+            found.append(look(name, race, options))
+            sys.stdout.write(found[-1].line() + "\n")
+            sys.stdout.flush()
+    except Stopped as caught:
+        stopped = caught
+    wrong = {finding.name: finding.verdict for finding in found if finding.verdict.isupper()}
+    wrong |= dict.fromkeys(names[len(found) :], "NOT TRIED")
+    told = "".join(f"\n{verdict}: {name}" for name, verdict in wrong.items()) or "\nEach defence is needed, and caught."
+    sys.stdout.write(f"{told}\n{f'Ended by {stopped}. ' if stopped else ''}{time.monotonic() - began:.0f} s.\n")
+    if path:
+        path.write_text(json.dumps(_told(names, found, wrong, time.monotonic() - began, seconds), indent=2))
+    if stopped and stopped.is_signal:
+        return stopped.status
     return 1 if wrong else 0
+
+
+def _told(names: Sequence[str], found: Sequence[Finding], wrong: Mapping[str, str], seconds: float, at_most: float) -> dict[str, Any]:
+    return {
+        "caught": len(names) - len(wrong),
+        "wrong": wrong,
+        "seconds": round(seconds, 1),
+        "seconds at most": at_most,
+        "defences": [finding.numbers() for finding in found],
+    }

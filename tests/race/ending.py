@@ -16,10 +16,15 @@ class Stopped(BaseException):
     It is no ``Exception``, so that nothing on its way takes it for a server's failure.
     """
 
-    def __init__(self, number: int) -> None:
-        """Keep which signal it was."""
-        super().__init__(signal.Signals(number).name)
-        self.number = number
+    def __init__(self, name: str) -> None:
+        """Keep the signal's name."""
+        super().__init__(name)
+        self.number = signal.Signals[name]
+
+    @property
+    def is_signal(self) -> bool:
+        """Whether anybody has sent it, and it is not that the time is over."""
+        return self.number != signal.SIGALRM
 
     @property
     def status(self) -> int:
@@ -45,7 +50,7 @@ class Ending:
 
     def _stop(self, number: int, _frame: object) -> None:
         self.disarm()
-        raise Stopped(number)
+        raise Stopped(signal.Signals(number).name)
 
     def disarm(self) -> None:
         """Hear none any more: what is begun to be ended is ended, however often one asks for it."""

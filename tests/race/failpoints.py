@@ -42,6 +42,12 @@ class Odds(NamedTuple):
     """Points at which pauses are likelier."""
     lose: float = 0.0
     """How likely it is that a message of the channel is not heard."""
+    one_in: int = 1
+    """Pauses are likelier in one in so many processes only, so that the others overtake it."""
+
+    def of(self, slot: int) -> "Odds":
+        """Give those of a process."""
+        return self._replace(raised={}) if slot % self.one_in else self
 
 
 class Failpoints:

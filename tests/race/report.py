@@ -4,13 +4,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from tests.race.checker import BOUNDED_SORTS, NON_LINEARIZABLE, NON_LINEARIZABLE_BEYOND, SORTS, STALE, STRICT_WRONG, Verdict
+from tests.race.checker import AT_REST_SORTS, BOUNDED_SORTS, NON_LINEARIZABLE, NON_LINEARIZABLE_BEYOND, SORTS, STALE, STRICT_WRONG, Verdict
 from tests.race.drain import Rest
 from tests.race.job import UNREACHABLE
 
 _MILLION: Final = 1_000_000
 _RATIOS: Final = {"hit": "hits", "bypass": "bypasses"}
-GATED: Final = (*SORTS, "stale at rest", "lost writes", "markers left", "errors", "hung processes")
+GATED: Final = (*SORTS, *AT_REST_SORTS, "errors", "hung processes")
 """What has to be zero."""
 
 

@@ -109,9 +109,14 @@ def test_the_naive_way_is_found_stale(redis_url: str, postgres_schema_url: str, 
 
 @pytest.mark.sa_agnostic
 def test_a_protocol_without_a_defence_is_found_wrong(redis_url: str, postgres_schema_url: str, tmp_path: Path) -> None:
-    """The same race sees what leases are for."""
+    """The same race sees what leases are for, and the model too."""
+    path, name = tmp_path / "race.json", "a fill looks for its lease"
     servers = ["--cache", redis_url, "--database", postgres_schema_url]
-    assert is_found(tmp_path / "race.json", *servers, "--without", "a fill looks for its lease")
+    done = race(*servers, "--mutate", "--only", name, "--seconds", "60", "--json", str(path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    (told,) = json.loads(path.read_text())["defences"]
+    assert (told["defence"], told["verdict"]) == (name, "race and model"), done.stdout
+    assert f"{name}  " in done.stdout
 
 
 @pytest.mark.sa_agnostic
@@ -139,6 +144,8 @@ def test_each_defence_can_be_taken_away(name: str) -> None:
         (["--database", "sqlite://"], "'sqlite://' is no URL of a PostgreSQL"),
         (["--faults", "kill,fire"], "no fault is called fire; there are kill,"),
         (["--protocol", "naive", "--reads", "sessions"], "naive knows no --reads sessions"),
+        (["--only", "a gap flushes"], "--only is for --mutate"),
+        (["--mutate", "--cache", "memcached"], "--mutate takes the defences away that there are over one Redis"),
         (["--pause", "lunch:1"], "'lunch:1' is no point and chance"),
         (["--cache", "redis://127.0.0.1:1", "--database", "postgresql+psycopg://127.0.0.1:1/x"], "a server did not answer, or refused"),
     ],

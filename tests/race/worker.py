@@ -78,7 +78,7 @@ def run(job: Job, slot: int, life: int) -> None:
     logging.basicConfig(filename=job.folder / f"{slot}.said", level=logging.WARNING, force=True)
     log = Log(job.folder / f"{slot}.{life}.log")
     chance = random.Random(f"{job.seed}.{slot}.{life}")
-    points = Failpoints(log, job.odds, chance)
+    points = Failpoints(log, job.odds.of(slot), chance)
     try:
         take_away(job.mutation)
         access = open_access(job, slot, points, log)
