@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from sybil import Sybil
 from sybil.document import PythonDocStringDocument
 from sybil.integration.pytest import SybilItem
@@ -17,6 +18,10 @@ from stockstore.stores.tiers import local
 
 # On a busy machine a subscription takes longer, and tests look at what is in memory after the first read.
 local.START = 10  # type: ignore[misc]
+
+# No timed tests, and on a busy machine any example may take long.
+settings.register_profile("stockstore", deadline=None)
+settings.load_profile("stockstore")
 
 pytest_plugins = ["tests.servers.plugin", "tests.servers.databases"]
 

@@ -202,7 +202,7 @@ def test_an_interpreter_that_ends(redis_url: str) -> None:
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
-        assert process.stdout.readline() == "ready\n"
+        assert process.stdout.readline() == "ready\n", process.stderr.read()
         process.wait(30)
         assert (process.returncode, process.stderr.read()) == (0, "")
 

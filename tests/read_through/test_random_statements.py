@@ -84,7 +84,7 @@ def _do(session: Session, row: Customer, then: str) -> None:
         session.delete(row)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(run=steps())
 def test_random_statements(shop: Served, run: Run) -> None:
     """The rows, their order, their values and what the session holds are the same."""
