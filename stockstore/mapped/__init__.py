@@ -1,6 +1,7 @@
 """SQLAlchemy-mapped classes <-> column state, and what a session has changed."""
 
 from stockstore.mapped.columns import UNLOADED
+from stockstore.mapped.familiar import FamiliarRow
 from stockstore.mapped.hydrate import State, flushed_states
 from stockstore.mapped.plan import MappedPlan, OtherShapeError, plan_of
 from stockstore.mapped.sessions import (
@@ -21,6 +22,7 @@ __all__ = [
     "OWN_WRITE",
     "TENANT",
     "UNLOADED",
+    "FamiliarRow",
     "MappedPlan",
     "OtherShapeError",
     "State",

@@ -1,16 +1,15 @@
 # ruff: noqa: SLF001 - here is where the private names are
 """Column state <-> instances, by code that is generated once per class.
 
-The only module that knows private names of SQLAlchemy (``tests/mapped/test_private_names.py`` pins them). It does by hand what
-``sqlalchemy.orm.loading`` does for a row: make the instance without ``__init__``, fill its ``__dict__``, give it an instance
-state, enter it into the identity map, fire the events of a load.
+The only module that knows private names of SQLAlchemy, with the sources of its code beside it (``tests/mapped/test_private_names.py``
+pins them). It does by hand what ``sqlalchemy.orm.loading`` does for a row: make the instance without ``__init__``, fill its
+``__dict__``, give it an instance state, enter it into the identity map, fire the events of a load.
 """
 
 import weakref
 from collections.abc import Callable, Hashable
 from operator import itemgetter
-from textwrap import indent
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.orm import ColumnProperty, Mapper, Session, UOWTransaction, mapperlib
@@ -20,6 +19,8 @@ from sqlalchemy.orm.state import InstanceState
 
 from stockstore.errors import CodecError
 from stockstore.mapped.columns import UNLOADED
+from stockstore.mapped.familiar import documents_in
+from stockstore.mapped.sources import source_of
 
 # Column values are of any type: the mapped class decides.
 State = tuple[Any, ...]
@@ -45,82 +46,6 @@ def _gone(reference: Any) -> None:
     del reference.state
 
 
-# What a new instance needs, with InstanceState.__init__ written out: a call less for each object of a batch.
-_MAKE: Final = """
-obj = NEW(CLS)
-{names}, = v
-st = NEW_STATE(STATE)
-d = obj.__dict__
-{fill}
-d["_sa_instance_state"] = st
-st.class_ = CLS
-st.manager = MANAGER
-ref = st.obj = REF(obj, GONE)
-ref.state = st
-st.committed_state = {{}}
-st.expired_attributes = {expired}
-st.key = key{strip}
-"""
-
-_ONE: Final = """
-def hydrate(v):
-    key = (ROOT, {identity}, None)
-    {make1}
-    if DISPATCH.load: LOADED(st, d, None)
-    return obj
-
-def attach(session, v):
-    key = (ROOT, {identity}, None)
-    imap = session.identity_map
-    st = imap._dict.get(key)
-    obj = None if st is None else st.obj()
-    if obj is None:
-        transaction = session._transaction
-        if transaction is None or transaction._state is not ACTIVE: BEGIN(session, MAPPER)
-        {make2}
-        st.session_id = session.hash_key
-        imap._add_unpresent(st, key)
-        if DISPATCH.load or session.dispatch.loaded_as_persistent: LOADED(st, d, session)
-    return obj
-"""
-
-_MANY: Final = """
-def {name}(session, states, complete=None, token=None):
-    imap = session.identity_map
-    present = imap._dict
-    get = present.get
-    wr = imap._wr
-    session_id = session.hash_key
-    listened = bool(DISPATCH.load or session.dispatch.loaded_as_persistent)
-    told = bool(DISPATCH.refresh)
-    begun = False
-    found = []
-    append = found.append
-    for v in states:
-        key = (ROOT, {identity}, token)
-        st = get(key)
-        obj = None if st is None else st.obj()
-        if obj is None:
-            if not begun:
-                begun = True
-                transaction = session._transaction
-                if transaction is None or transaction._state is not ACTIVE: BEGIN(session, MAPPER, token)
-            {make}
-            if token is not None: st.identity_token = token
-            st.session_id = session_id
-            present[key] = st
-            st._instance_dict = wr
-            if listened: LOADED(st, d, session)
-        elif complete is not None:
-            if told or st.manager is not MANAGER: complete(obj, v)
-            else:
-                try: FILLED(obj.__dict__)
-                except KeyError: complete(obj, v)
-        append(obj)
-    return found
-"""
-
-
 class Hydrator:
     """The compiled functions of one mapped class.
 
@@ -128,20 +53,23 @@ class Hydrator:
         mapper: A configured mapper.
         attrs: The keys of its Column-backed attributes, in the order of the state.
         primary_key: Those of the primary key.
+        documents: The positions of those whose values are JSON documents.
     """
 
     hydrate: Callable[[State], Any]
     attach: Callable[[Session, State], Any]
     attach_many: Callable[..., list[Any]]
     attach_whole: Callable[..., list[Any]]
+    attach_familiar: Callable[..., list[Any]]
 
-    def __init__(self, mapper: Mapper[Any], attrs: tuple[str, ...], primary_key: tuple[str, ...]) -> None:
-        self._cls, self._attrs, self._primary_key = mapper.class_, attrs, primary_key
+    def __init__(self, mapper: Mapper[Any], attrs: tuple[str, ...], primary_key: tuple[str, ...], documents: tuple[int, ...]) -> None:
+        self._cls, self._attrs, self._primary_key, self._documents = mapper.class_, attrs, primary_key, documents
         # A deferred column has a loader at the class; another column without a value would read as None.
         self._expirable = frozenset(key for key in attrs if not mapper.column_attrs[key].deferred)
         space = self._generate(mapper)
         self.hydrate, self.attach = space["hydrate"], space["attach"]
         self.attach_many, self.attach_whole = space["attach_many"], space["attach_whole"]
+        self.attach_familiar = space["attach_familiar"]
         get = itemgetter(*attrs)
         self._get: Callable[[dict[str, Any]], State] = get if len(attrs) > 1 else lambda values: (get(values),)
 
@@ -154,22 +82,10 @@ class Hydrator:
             return tuple([values.get(key, UNLOADED) for key in self._attrs])
 
     def _generate(self, mapper: Mapper[Any]) -> dict[str, Any]:
-        positions = [self._attrs.index(key) for key in self._primary_key]
         missing = _expressions(mapper, self._attrs)
-        columns = [(f"v{position}", key) for position, key in enumerate(self._attrs)]
-        unloaded = " or ".join(f"{name} is UNLOADED" for name, _ in columns)
-        parts = {
-            "names": ", ".join(name for name, _ in columns),
-            "fill": "\n".join(f"d[{key!r}] = {name}" for name, key in columns),
-            "expired": "set(MISSING)" if missing else "set()",
-        }
-        make = _MAKE.format(**parts, strip=f"\nif {unloaded}: STRIP(d, st)").strip()
-        identity = "({},)".format(", ".join(f"v[{position}]" for position in positions))
-        sources = [_ONE.format(identity=identity, **{f"make{depth}": indent(make, "    " * depth).lstrip() for depth in (1, 2)})]
-        for name, each in (("attach_many", make), ("attach_whole", _MAKE.format(**parts, strip="").strip())):
-            sources.append(_MANY.format(name=name, identity=identity, make=indent(each, "    " * 3).lstrip()))
         space = self._space(mapper, missing)
-        exec("\n".join(sources), space)  # noqa: S102 - attribute names enter as literals only
+        source = source_of(self._attrs, self._primary_key, self._documents, has_missing=bool(missing))
+        exec(source, space)  # noqa: S102 - attribute names enter as literals only
         return space
 
     def _space(self, mapper: Mapper[Any], missing: tuple[str, ...]) -> dict[str, Any]:
@@ -191,6 +107,7 @@ class Hydrator:
             "BEGIN": _begin,
             "LOADED": _loaded,
             "STRIP": self._strip,
+            "DOCUMENTS": documents_in,
             "FILLED": itemgetter(*self._expirable) if self._expirable else len,
         }
 

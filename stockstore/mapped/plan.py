@@ -11,6 +11,7 @@ from sqlalchemy.orm import ColumnProperty, Mapper, Session
 
 from stockstore.errors import CodecError, ConfigurationError
 from stockstore.mapped.columns import kind_of
+from stockstore.mapped.familiar import Familiar, documents_of
 from stockstore.mapped.hydrate import Hydrator, State, identity_class, is_instrumented, plan_slot
 from stockstore.mapped.rows import HEADER, Rows
 
@@ -34,6 +35,7 @@ class MappedPlan:
         primary_key: The keys of the primary key, in the mapper's order.
         deferred: The positions of deferred columns in a state.
         statements: What readers of the class's rows have built for it, kept as long as the plan.
+        familiar: The rows that were asked for again of late.
         fingerprint: Eight bytes that change with the class's name, columns or types, the same in every process.
     """
 
@@ -67,6 +69,9 @@ class MappedPlan:
     attach_whole: Callable[..., list[Any]]
     """Do :attr:`attach_many` for states that lack no column, such as those of :attr:`unpack_all`."""
 
+    attach_familiar: Callable[..., list[Any]]
+    """Do :attr:`attach_many` for rows of :attr:`familiar`, of whose changeable values each instance gets its own."""
+
     unpack_all: Callable[[Sequence[bytes]], "list[State] | None"]
     """Give the states of payloads that are all plain rows of this very class; ``None`` where one is not: :attr:`unpack` tells what it is."""
 
@@ -80,12 +85,15 @@ class MappedPlan:
         self.width = len(mapper.class_manager)
         self.statements: dict[object, Any] = {}
         self._relatives: dict[bytes, MappedPlan] = {self.fingerprint: self}
-        self._rows = Rows(_label(cls), self.attrs, [kind_of(column) for column in columns], self.fingerprint)
-        self._hydrator = Hydrator(mapper, self.attrs, self.primary_key)
+        kinds = [kind_of(column) for column in columns]
+        self._rows = Rows(_label(cls), self.attrs, kinds, self.fingerprint)
+        self._hydrator = Hydrator(mapper, self.attrs, self.primary_key, documents_of(kinds))
+        self.familiar = Familiar(self.root, self.attrs, self.primary_key, kinds)
         self.pack, self.unpack = self._rows.pack, self._compile_unpack()
         self.unpack_all = self._rows.unpack_all
         self.hydrate, self.attach = self._hydrator.hydrate, self._hydrator.attach
         self.attach_many, self.attach_whole = self._hydrator.attach_many, self._hydrator.attach_whole
+        self.attach_familiar = self._hydrator.attach_familiar
 
     def __repr__(self) -> str:
         return f"MappedPlan({_label(self.cls)}: {', '.join(self.attrs)})"

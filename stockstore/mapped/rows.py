@@ -55,6 +55,12 @@ def _is_json(value: object) -> bool:
     return type(value) in _SCALARS
 
 
+def decode_documents(encoded: bytes, count: int) -> list[Any]:
+    """Give so many JSON documents that are encoded one after the other."""
+    documents: list[Any] = _DECODE_JSON(_ARRAY + count.to_bytes(4, "big") + encoded)
+    return documents
+
+
 def _untracked(value: object) -> object:
     """A value without the wrapper by which SQLAlchemy notices changes in place; loading puts it on again."""
     return next((plain(value) for tracked, plain in _TRACKED if isinstance(value, tracked)), value)

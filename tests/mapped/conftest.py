@@ -87,9 +87,9 @@ def cached(db: Engine) -> Cached:
 Attach = Callable[..., Any]
 
 
-@pytest.fixture(params=["one", "batch"])
+@pytest.fixture(params=["one", "batch", "familiar"])
 def put_in(request: pytest.FixtureRequest, cached: Cached) -> Attach:
-    """A function of a session, class and identity that attaches the row from its payload, by one call and by the batch in turn."""
+    """A function of a session, class and identity that attaches the row from its payload, by one call, by the batch and as a row that is known in turn."""
 
     def into(session: Session, cls: type, identity: object) -> Any:
         plan, payload = cached(cls, identity)
@@ -98,6 +98,12 @@ def put_in(request: pytest.FixtureRequest, cached: Cached) -> Attach:
         if request.param == "one":
             return owner.attach(session, state)
         states = plan.unpack_all([payload])
+        if request.param == "familiar" and states is not None:
+            for _ in range(2):
+                plan.familiar.note([payload], states)
+            known = plan.familiar.find([payload])
+            if known is not None:
+                return plan.attach_familiar(session, known)[0]
         return plan.attach_many(session, [state])[0] if states is None else plan.attach_whole(session, states)[0]
 
     return into

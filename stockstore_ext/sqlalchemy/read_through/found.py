@@ -8,7 +8,7 @@ from sqlalchemy.ext.horizontal_shard import set_shard_id
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import instance_state
 
-from stockstore.mapped import MappedPlan, State
+from stockstore.mapped import FamiliarRow, MappedPlan, State
 from stockstore_ext.sqlalchemy.read_through.refresh import Row, completing
 from stockstore_ext.sqlalchemy.read_through.shapes import Question
 from stockstore_ext.sqlalchemy.shards import Token
@@ -28,7 +28,31 @@ class Alike(NamedTuple):
     whole: bool = False
 
 
-Found: TypeAlias = Alike | list[Row]
+class Repeated(NamedTuple):
+    """Rows that are all of one class, and were asked for before.
+
+    Attributes:
+        plan: The plan of the class.
+        rows: They.
+    """
+
+    plan: MappedPlan
+    rows: list[FamiliarRow]
+
+
+Found: TypeAlias = Alike | Repeated | list[Row]
+
+
+def found_alike(plan: MappedPlan, payloads: Sequence[bytes]) -> Alike | Repeated | None:
+    """Give the rows of payloads that are all plain rows of one class, else ``None``."""
+    familiar = plan.familiar.find(payloads)
+    if familiar is not None:
+        return Repeated(plan, familiar)
+    states = plan.unpack_all(payloads)
+    if states is None:
+        return None
+    plan.familiar.note(payloads, states)
+    return Alike(plan, states, whole=True)
 
 
 def found_in(rows: list[Row]) -> Found:
@@ -39,10 +63,14 @@ def found_in(rows: list[Row]) -> Found:
 
 def in_order(found: Found, question: Question) -> Found:
     """Sort the rows as a statement says, or else by the primary key."""
+    if question.sorted and not question.order:
+        return found
     if isinstance(found, Alike):
-        return found if question.sorted and not question.order else found._replace(states=_states_in_order(found, question))
+        return found._replace(states=_states_in_order(found, question))
+    if isinstance(found, Repeated):
+        return found._replace(rows=_familiar_in_order(found.rows, question))
     if not question.order:
-        return found if question.sorted else _by(_primary_key, found)
+        return _by(_primary_key, found)
     for name, descending in reversed(question.order):
         found.sort(key=_value_of(name), reverse=descending)
     return found
@@ -53,6 +81,8 @@ def attached(session: Session, found: Found, token: Token = None) -> list[Any]:
     if isinstance(found, Alike):
         attach = found.plan.attach_whole if found.whole else found.plan.attach_many
         return attach(session, found.states, completing(found.plan), token)
+    if isinstance(found, Repeated):
+        return found.plan.attach_familiar(session, found.rows, completing(found.plan), token)
     # One by one, so that events come in the order of the rows.
     return [plan.attach_many(session, [state], completing(plan), token)[0] for plan, state in found]
 
@@ -74,7 +104,32 @@ def keys_in_front(found: Found, names: Sequence[str]) -> list[tuple[Any, ...]]:
     if isinstance(found, Alike):
         of_one = _values_at(found.plan, names or found.plan.primary_key)
         return list(map(of_one, found.states))
+    if isinstance(found, Repeated):
+        return [tuple([row.values[name] for name in names]) if names else row.key[1] for row in found.rows]
     return [_values_at(plan, names or plan.primary_key)(state) for plan, state in found]
+
+
+def all_carry(found: Found, name: str, value: object) -> bool:
+    """Whether rows have a value of one attribute."""
+    return all([carried == value for carried in carried_by(found, name)])  # noqa: C419 - twice as fast as a generator
+
+
+def carried_by(found: Found, name: str) -> list[Any]:
+    """Give the values of one attribute."""
+    if isinstance(found, Repeated):
+        return [values[name] for values, _, _ in found.rows]
+    if isinstance(found, Alike):
+        at = found.plan.attrs.index(name)
+        return [state[at] for state in found.states]
+    return [state[plan.attrs.index(name)] for plan, state in found]
+
+
+def _familiar_in_order(rows: list[FamiliarRow], question: Question) -> list[FamiliarRow]:
+    if not question.order:
+        return _by(lambda row: row.key[1], rows)
+    for name, descending in reversed(question.order):
+        rows.sort(key=lambda row: row.values[name], reverse=descending)
+    return rows
 
 
 def _states_in_order(found: Alike, question: Question) -> list[State]:

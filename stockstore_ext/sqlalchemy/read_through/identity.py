@@ -57,7 +57,7 @@ class Identities:
         cls, seen = mapper.class_, None
         if is_sharded(session):
             return None
-        if not options and len(identity) == 1 and (seen := self._remote.read(session, cls, [*identity])) is not None and seen.rows:
+        if not options and len(identity) == 1 and (seen := self._remote.read(session, cls, [*identity])) and isinstance(seen.rows, list):
             plan, state = seen.rows[0]
             return plan.attach(session, state)  # type: ignore[no-any-return]
         if seen is None and _is_refused(session, options):

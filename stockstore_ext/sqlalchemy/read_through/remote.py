@@ -16,13 +16,13 @@ from stockstore.keys import ClassKeys, IndexPlan, ListLookup, Lookup, has_other_
 from stockstore.keys.plans import key_prefix
 from stockstore.mapped import MappedPlan, plan_of
 from stockstore.stores.generations import generation_text
-from stockstore.stores.lists import all_carry
 from stockstore.stores.members import numbers_in, stamp_of_numbers
 from stockstore.stores.tenants import current as asking
 from stockstore.stores.tiers.backed import BackendTier
 from stockstore.stores.tiers.looks import BackendLease
 from stockstore_ext.sqlalchemy.read_through.classes import Classes
 from stockstore_ext.sqlalchemy.read_through.exact import kinds_of
+from stockstore_ext.sqlalchemy.read_through.found import Found, all_carry, carried_by, found_alike
 from stockstore_ext.sqlalchemy.read_through.glance import Glance
 from stockstore_ext.sqlalchemy.read_through.list_kinds import ListKinds
 
@@ -30,7 +30,6 @@ _QUICK: Final = (int, str)
 _HEEDED: Final = 32
 _OFTEN: Final = 0.1
 _NONE: Final[Mapping[str, BackendLease]] = {}
-Row = tuple[MappedPlan, tuple[Any, ...]]
 
 
 class Seen(NamedTuple):
@@ -41,7 +40,7 @@ class Seen(NamedTuple):
         tier: The tier for who has to go on the longer way, which judges what was read, and reads nothing again.
     """
 
-    rows: list[Row] | None
+    rows: Found | None
     tier: "SeenTier"
 
 
@@ -54,7 +53,7 @@ class SeenList(NamedTuple):
         tier: The tier itself, with the rows.
     """
 
-    rows: list[Row] | None
+    rows: Found | None
     lists: "SeenTier"
     tier: "SeenTier"
 
@@ -85,7 +84,7 @@ class _Shape(NamedTuple):
     plan: MappedPlan
     keys: ClassKeys
     kind: Any
-    at: int
+    name: str
     generation: str
     misses: "_Misses"
 
@@ -166,7 +165,7 @@ class RemoteRows:
     ) -> Seen:
         rows = None if cells is None else _rows(shape, list(map(cells.get, texts)), generation_of(cells.get(shape.generation)), values)
         if rows is not None:
-            tier._store._note("hit", shape.keys.identity, len(rows))
+            tier._store._note("hit", shape.keys.identity, len(values))
         return Seen(rows, SeenTier(tier, cells, leases))
 
     def read_list(self, session: Session, cls: type, lookup: Lookup) -> SeenList | None:
@@ -192,14 +191,14 @@ class RemoteRows:
         generation, found = generation_of(answer.generation), answer.members[1:]
         numbers = None if generation is None else _numbers(answer.members[0], generation + stamp, len(stamp))
         rows = _rows(shape, found, generation, numbers) if numbers and len(numbers) == len(found) else [] if numbers == [] else None
-        if rows is not None and all_carry(rows, lookup):
-            tier._store._note("hit", shape.keys.identity, 1 + len(rows))
+        if rows is not None and all_carry(rows, lookup.plan.names[0], lookup.values[0]):
+            tier._store._note("hit", shape.keys.identity, 1 + len(found))
         else:
             rows = None
         return self._told(tier, rows, [text, *(f"{prefix}{number}" for number in numbers or ())], shape.generation, answer, token)
 
     @staticmethod
-    def _told(tier: BackendTier, rows: list[Row] | None, texts: list[str], generation: str, answer: Followed, token: bytes) -> SeenList:
+    def _told(tier: BackendTier, rows: Found | None, texts: list[str], generation: str, answer: Followed, token: bytes) -> SeenList:
         given = zip(texts, answer.members)  # noqa: B905 - of records that no list names nothing was read
         cells = {text: cell for text, cell in [*given, (generation, answer.generation)] if cell is not None} if rows is None else {}
         current = generation_of(answer.generation)
@@ -217,8 +216,7 @@ class RemoteRows:
         if shape is None or shape.plan is not plan:
             keys = keys_of(cls)
             generation = generation_text(tier._store._namespace_setting, keys.identity)  # type: ignore[arg-type]
-            at = plan.attrs.index(keys.identity.names[0])
-            shape = self._shapes[cls] = _Shape(plan, keys, self._kind(plan, keys, tier), at, generation, _Misses())
+            shape = self._shapes[cls] = _Shape(plan, keys, self._kind(plan, keys, tier), keys.identity.names[0], generation, _Misses())
         return shape
 
     def _kind(self, plan: MappedPlan, keys: ClassKeys, tier: BackendTier) -> Any:
@@ -237,14 +235,14 @@ def _numbers(cell: bytes | None, stamp: bytes, drop: int) -> list[int] | None:
         return None
 
 
-def _rows(shape: _Shape, cells: list[bytes | None], generation: bytes | None, values: list[Any]) -> list[Row] | None:
-    plan, at = shape.plan, shape.at
+def _rows(shape: _Shape, cells: list[bytes | None], generation: bytes | None, values: list[Any]) -> Found | None:
+    plan = shape.plan
     payloads: list[Any] = [] if generation is None else fresh_payloads(cells, generation + plan.fingerprint)
     if None in payloads or not payloads:
         return None
     try:
-        rows = list(map(plan.unpack, payloads))
+        rows = (found_alike(plan, payloads) if payloads[1:] else None) or list(map(plan.unpack, payloads))
     except CodecError:
         return None
-    carried = [state[at] for _, state in rows]
+    carried = carried_by(rows, shape.name)
     return rows if carried == values and set(map(type, carried)) == {shape.kind} else None

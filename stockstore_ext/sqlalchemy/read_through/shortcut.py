@@ -15,7 +15,7 @@ from stockstore.stores.tenants import current as asking
 from stockstore_ext.sqlalchemy.read_through.batches import Batch, unpacked
 from stockstore_ext.sqlalchemy.read_through.classes import Classes
 from stockstore_ext.sqlalchemy.read_through.exact import kinds_of
-from stockstore_ext.sqlalchemy.read_through.found import Alike, Found
+from stockstore_ext.sqlalchemy.read_through.found import Found, all_carry, found_alike
 from stockstore_ext.sqlalchemy.read_through.glance import Glance
 from stockstore_ext.sqlalchemy.read_through.list_kinds import ListKinds
 from stockstore_ext.sqlalchemy.read_through.quick import memory_of, served_plans
@@ -98,7 +98,7 @@ class Shortcut:
             return None
         nodes = list(map(cells.get, wanted))
         rows = _rows(shape, nodes)
-        if rows is None or not _all_carry(rows, plan.names[0], value):
+        if rows is None or not all_carry(rows, plan.names[0], value):
             return None
         _count([node, *nodes])
         return rows
@@ -122,18 +122,10 @@ def _rows(shape: _Shape, nodes: list[Any]) -> Found | None:
     payloads = [node.value for node in nodes]
     if not all(payloads):
         return None
-    states = shape.plan.unpack_all(payloads) if shape.plan in shape.served else None
-    return unpacked(shape.plan, nodes, shape.served) if states is None else Alike(shape.plan, states, whole=True)
+    found = found_alike(shape.plan, payloads) if shape.plan in shape.served else None
+    return unpacked(shape.plan, nodes, shape.served) if found is None else found
 
 
 def _count(nodes: list[Any]) -> None:
     for node in nodes:
         node.hits += 1
-
-
-def _all_carry(rows: Found, name: str, value: object) -> bool:
-    """Whether rows have a value of an index."""
-    if not isinstance(rows, Alike):
-        return all(state[plan.attrs.index(name)] == value for plan, state in rows)
-    at = rows.plan.attrs.index(name)
-    return all([state[at] == value for state in rows.states])  # noqa: C419 - twice as fast as a generator

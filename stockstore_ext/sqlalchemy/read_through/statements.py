@@ -14,7 +14,7 @@ from stockstore.mapped.hydrate import begin
 from stockstore_ext.sqlalchemy.read_through.answering import begin_as, identity_of, is_whole, loading_of, may_answer
 from stockstore_ext.sqlalchemy.read_through.batches import Batch
 from stockstore_ext.sqlalchemy.read_through.entities import entity_of
-from stockstore_ext.sqlalchemy.read_through.found import Alike, attached, attached_on_shard, found_in, in_order, keys_in_front
+from stockstore_ext.sqlalchemy.read_through.found import attached, attached_on_shard, found_in, in_order, keys_in_front
 from stockstore_ext.sqlalchemy.read_through.lists import lists_of
 from stockstore_ext.sqlalchemy.read_through.options import REFRESH, is_bypassed, is_strict
 from stockstore_ext.sqlalchemy.read_through.refresh import Row, has_all, refresh
@@ -89,7 +89,7 @@ class Statements:
             begin(session, question.entity.mapper)
         if rows is None:
             return None
-        found = in_order(rows if isinstance(rows, Alike) else found_in(rows), question)
+        found = in_order(found_in(rows) if isinstance(rows, list) else rows, question)
         instances = attached(session, found) if token is None else attached_on_shard(session, found, token, _passed_on(execution.statement))
         if not question.paired:
             return entity_result(question.entity, instances)
