@@ -5,12 +5,12 @@ a small queue for newcomers, a main queue for what was asked for again, and a gh
 small queue. A node counts its hits and never moves on a hit, so that a read is one dictionary look-up.
 """
 
-import math
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from threading import get_ident
 from typing import Any, Final, Generic, TypeVar
 
+from stockstore.backends.local_nodes import Node, Shelf, Tally, differs_in_value_only, moment, stands
 from stockstore.errors import ConfigurationError
 from stockstore.locks import fork_safe_lock
 
@@ -18,44 +18,7 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 SMALL_SHARE: Final = 0.1
-MAX_FREQUENCY: Final = 3
 _SLACK: Final = 64
-
-
-class Shelf(Generic[K, V]):
-    """The nodes of one kind of record by their keys, and the aliases that point to them; ``space`` names the kind."""
-
-    __slots__ = ("aliases", "cells", "space")
-
-    def __init__(self, cells: "dict[K, Node[K, V]]", aliases: "tuple[dict[K, Node[K, V]], ...]", space: Any = None) -> None:
-        """Join dictionaries; several shelves may share them."""
-        self.cells = cells
-        self.aliases = aliases
-        self.space = space
-
-
-class Node(Generic[K, V]):
-    """One record; ``expires`` is on the monotonic clock, infinity for no limit."""
-
-    __slots__ = ("_judged", "alias_keys", "expires", "hits", "key", "shelf", "value")
-
-    def __init__(self, shelf: "Shelf[K, V]", key: K, value: V, expires: float | None, alias_keys: tuple[K | None, ...]) -> None:
-        """Make a record that is not on its shelf yet."""
-        self.shelf: Shelf[K, V] | None = shelf
-        self.key = key
-        self.value = value
-        self.expires = _moment(expires)
-        self.alias_keys = alias_keys
-        self.hits = 0
-        self._judged = 0
-
-    def frequency(self) -> int:
-        """Give the hits since the last judgement, three at the most."""
-        return min(self.hits - self._judged, MAX_FREQUENCY)
-
-    def judge(self, frequency: int) -> None:
-        """Count from here on, as if there had been that many hits."""
-        self._judged = self.hits - frequency
 
 
 class LocalCells(Generic[K, V]):
@@ -74,6 +37,7 @@ class LocalCells(Generic[K, V]):
             raise ConfigurationError(f"maxsize is a number of objects from 1, not {maxsize!r}")
         self.maxsize = maxsize
         self._retired_hits = 0
+        self.tally = Tally()
         # Whether any record was ever given an expiry: hits need not look at one otherwise. Who relies on it is told by the call.
         self.expiring = False
         self.on_expiring: Callable[[], None] | None = None
@@ -98,13 +62,13 @@ class LocalCells(Generic[K, V]):
         return self._size
 
     def hits(self) -> int:
-        """Give the number of hits that were counted on nodes."""
+        """Give the number of hits."""
         with self.lock:
             return self._sum_hits([]) if self.cut_into else self.alone(self._sum_hits)
 
     def _sum_hits(self, dropped: list[V]) -> int:
         del dropped
-        return self._retired_hits + sum(node.hits for node in self._live())
+        return self._retired_hits + self.tally.hits + sum(node.hits for node in self._live())
 
     def _live(self) -> Iterator[Node[K, V]]:
         return (node for queue in (self._small, self._main) for node in queue if node.shelf is not None)
@@ -112,7 +76,7 @@ class LocalCells(Generic[K, V]):
     def put(self, shelf: Shelf[K, V], key: K, value: V, expires: float | None, alias_keys: tuple[K | None, ...]) -> int:
         """Keep a record under its key and its aliases, in place of what the key held, and give how many were evicted for it."""
         node = shelf.cells.get(key)
-        if node is not None and expires is None and _differs_in_value_only(node, shelf, alias_keys):
+        if node is not None and expires is None and differs_in_value_only(node, shelf, alias_keys):
             # One assignment, for which no thread need wait for another.
             node.value = value
             if node.shelf is shelf:
@@ -178,7 +142,7 @@ class LocalCells(Generic[K, V]):
 
     def _mend(self) -> None:
         """Keep in the queues what stands on a shelf, once, as a step that was cut off may not have."""
-        self._main = deque(dict.fromkeys(node for queue in (self._main, self._small) for node in queue if _stands(node)))
+        self._main = deque(dict.fromkeys(node for queue in (self._main, self._small) for node in queue if stands(node)))
         self._small = deque()
         self._size = len(self._main)
 
@@ -188,7 +152,7 @@ class LocalCells(Generic[K, V]):
         node.alias_keys = alias_keys
         # A reader takes the expiry first and then the value, so it never sees the old value with the new expiry.
         node.value = value
-        node.expires = _moment(expires)
+        node.expires = moment(expires)
         self._link(node)
 
     def _shrink(self, dropped: list[V]) -> int:
@@ -317,19 +281,3 @@ class LocalCells(Generic[K, V]):
     def _trace(node: Node[K, V]) -> int:
         """Give what the ghost remembers of a node: not the key, which may be large."""
         return hash((id(node.shelf and node.shelf.cells), node.key))
-
-
-def _moment(expires: float | None) -> float:
-    """Give an expiry as nodes have it, which hits compare by one step."""
-    return math.inf if expires is None else expires
-
-
-def _stands(node: Node[Any, Any]) -> bool:
-    return node.shelf is not None and node.shelf.cells.get(node.key) is node
-
-
-def _differs_in_value_only(node: Node[K, V], shelf: Shelf[K, V], alias_keys: tuple[K | None, ...]) -> bool:
-    """Whether a put of a lasting record changes neither where it stands nor what points to it."""
-    if node.shelf is not shelf or node.expires != math.inf or node.alias_keys != alias_keys:
-        return False
-    return all(key is None or cells.get(key) is node for cells, key in zip(shelf.aliases, alias_keys, strict=False))

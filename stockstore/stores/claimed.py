@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from stockstore.backends.local import Node, Shelf
+from stockstore.backends.local_nodes import Node, Shelf
 from stockstore.coherence.claims import Claims, Lease, Space
 from stockstore.coherence.protocol import Record
 from stockstore.keys import KeyPlan, Native, namespace_text

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from textwrap import indent
 from typing import Any, NamedTuple, TypeAlias
 
+from stockstore.backends.local_nodes import MAX_FREQUENCY, Tally
 from stockstore.channels.base import Freshness
 
 _now = time.monotonic
@@ -54,7 +55,8 @@ def named(key):{fresh}
 """
 _NONE = "raise KeyError(key)"
 
-# A batch gives the hits up to the first that is none: to count only once all are known would take another pass.
+# A batch gives the hits up to the first that is none: to count only once all are known would take another pass. What eviction is to
+# know of each is little, and how many there were is added at once, by a step in which Python turns to no other thread.
 _BATCH = """
 def batch_bare(keys, found):
     {now}
@@ -64,7 +66,8 @@ def batch_bare(keys, found):
             if {goes_on}:
                 obj = node.value
                 if obj.{name} == key:
-                    node.hits += 1
+                    if node.batched < {most}:
+                        node.batched += 1
                     found.append(obj)
                     continue
         raise KeyError(key)
@@ -79,13 +82,18 @@ def batch_named(keys, found):
                 if {goes_on}:
                     obj = node.value
                     if obj.{name} == value:
-                        node.hits += 1
+                        if node.batched < {most}:
+                            node.batched += 1
                         found.append(obj)
                         continue
         raise KeyError(key)
 
 def batch(keys, found):{fresh}
-    (batch_named if type(keys[0]) is dict else batch_bare)(keys, found)
+    try:
+        (batch_named if type(keys[0]) is dict else batch_bare)(keys, found)
+    finally:
+        count = len(found)
+        tally.hits += count
 """
 _NO_BATCH = """
 def batch(keys, found):
@@ -118,7 +126,13 @@ class Hits(NamedTuple):
 
 
 def compile_hits(
-    canonical: Shelved, alternates: Sequence[Shelved], *, expiring: bool, contact: Freshness | None = None, options: Collection[str] = ()
+    canonical: Shelved,
+    alternates: Sequence[Shelved],
+    tally: Tally,
+    *,
+    expiring: bool,
+    contact: Freshness | None = None,
+    options: Collection[str] = (),
 ) -> Hits:
     """Give the functions for the keys of a class.
 
@@ -139,11 +153,11 @@ def compile_hits(
         bare=indent(bare, " " * 4),
         names=indent(_keywords(first, rest, options), " " * 8),
     )
-    source += _NO_BATCH if first is None else _BATCH.format(fresh=fresh, **first)
+    source += _NO_BATCH if first is None else _BATCH.format(fresh=fresh, most=MAX_FREQUENCY, **first)
     made: dict[str, Any] = {}
     # In a function, not in a space of their own, which would refer to them in turn, and keep the records until it is collected.
-    exec(f"def make(contact, {', '.join(parameters)}):\n{indent(source, ' ' * 4)}\n    return one, named, batch", globals(), made)  # noqa: S102 - the names are identifiers
-    return Hits(*made["make"](contact, *(cells for _, cells in shelves)))
+    exec(f"def make(contact, tally, {', '.join(parameters)}):\n{indent(source, ' ' * 4)}\n    return one, named, batch", globals(), made)  # noqa: S102 - the names are identifiers
+    return Hits(*made["make"](contact, tally, *(cells for _, cells in shelves)))
 
 
 def _by_name(keys: Sequence[Mapping[str, str]]) -> str:

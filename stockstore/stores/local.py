@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
-from stockstore.backends.local import Node
+from stockstore.backends.local_nodes import Node
 from stockstore.channels.base import Channel, Freshness, Freshnesses
 from stockstore.errors import CodecError, ConfigurationError, NotKeyedError
 from stockstore.keys import Key, KeyPlan, Lookup, Native, class_name, keys_of

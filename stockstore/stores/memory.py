@@ -249,7 +249,7 @@ class ProcessMemoryStore(LocalStore):
         shelves, namespace = self._shelves, self._namespace()
         alternates = [(plan.names, shelves.aliases(namespace, plan)) for plan in keys.alternates]
         canonical = (keys.identity.names, shelves.records(namespace, keys.identity))
-        return compile_hits(canonical, alternates, expiring=expiring, contact=self.contact, options=_OPTIONS)
+        return compile_hits(canonical, alternates, shelves.cells.tally, expiring=expiring, contact=self.contact, options=_OPTIONS)
 
     def _keep_learned(self, cls: type, hits: Hits, *, told: bool) -> None:
         if told:

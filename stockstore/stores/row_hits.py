@@ -12,7 +12,7 @@ from stockstore.stores.hits import any_over
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-    from stockstore.backends.local import Node
+    from stockstore.backends.local_nodes import Node
 
 
 def rows(cls: type, cells: "dict[Native, Node[Native, Any]]", values: list[Any], session: "Session | None") -> list[Any] | None:

@@ -2,7 +2,8 @@
 
 from typing import Any, TypeAlias
 
-from stockstore.backends.local import LocalCells, Node, Shelf
+from stockstore.backends.local import LocalCells
+from stockstore.backends.local_nodes import Node, Shelf
 from stockstore.keys import KeyPlan, Native, keys_of
 
 Cells: TypeAlias = dict[Native, Node[Native, Any]]

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from stockstore import ConfigurationError
-from stockstore.backends.local import LocalCells, Node, Shelf
+from stockstore.backends.local import LocalCells
+from stockstore.backends.local_nodes import Node, Shelf
 
 pytestmark = pytest.mark.sa_agnostic
 

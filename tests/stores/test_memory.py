@@ -566,6 +566,21 @@ def test_counts_are_exact(clock: Clock) -> None:
     assert store.stats().hit_ratio == pytest.approx(6 / 15)
 
 
+@pytest.mark.parametrize("asked", ["value", "dict"])
+@pytest.mark.parametrize(("times", "stays"), [(1, False), (2, True), (9, True)])
+def test_eviction_knows_what_batches_asked_for(times: int, stays: bool, asked: str) -> None:
+    """A record that two batches asked for outlives newcomers, as one that was asked for by itself does."""
+    store = ProcessMemoryStore(maxsize=10)
+    store.batch_put([Code(code=0, version=1), Code(code=1, version=1)])
+    store.get(Code, 1)  # from now on hits go the fast way
+    key = 0 if asked == "value" else {"code": 0}
+    for _ in range(times):
+        assert store.batch_get(Code, [key, 404])[1] is None
+    assert counts(store) == {"puts": 2, "hits": 1 + times, "misses": times}
+    store.batch_put(Code(code=number, version=1) for number in range(2, 12))
+    assert store.contains(Code, 0) is stays
+
+
 def test_stats_are_an_immutable_snapshot() -> None:
     """Stats do not change with the store, and cannot be changed."""
     store = ProcessMemoryStore(maxsize=7)
