@@ -19,7 +19,8 @@ from tests.race.report import failing
 SECONDS: Final = 15.0
 """For which a defence is looked for by default."""
 PROCESSES: Final = 4
-_ROUNDS: Final = 2
+_SHARE: Final = 0.8
+"""Of its time that a race takes at the most; its processes are to be begun and ended, too."""
 _CONTROL_SECONDS: Final = 3.0
 _LEAST_SECONDS: Final = 2.0
 """What a round takes at the least."""
@@ -34,7 +35,7 @@ class Sight(NamedTuple):
     Attributes:
         wrong: What should have been zero, and how much of it there was.
         reads: How many there were until then.
-        seconds: How long it took, over all its rounds.
+        seconds: For how long processes raced until then.
         errors: What the processes met that is no wrong read.
     """
 
@@ -110,17 +111,21 @@ def explored(defect: Defect) -> Steps:
 
 def raced(mutation: Mutation, race: Race, options: Options, seconds: float) -> Sight:
     """Race for some seconds, in rounds, each until something is wrong; after each one it is looked at what is left at rest."""
-    began, reads = time.monotonic(), 0
-    end = began + seconds
+    end, reads, raced_for = time.monotonic() + seconds, 0, 0.0
     while True:
-        report = race(replace(options, seconds=max(_LEAST_SECONDS, min(seconds / _ROUNDS, end - time.monotonic()))))
+        report = race(replace(options, seconds=_round(mutation, seconds, end - time.monotonic())))
         if report["stopped"]:
             raise Stopped(report["stopped"])
         reads += report["figures"]["reads"]
+        raced_for += report["figures"]["seconds"]
         wrong, errors = _wrong(mutation, report)
         if wrong or errors or time.monotonic() + _LEAST_SECONDS > end:
-            return Sight(wrong, reads, round(time.monotonic() - began, 1), errors)
+            return Sight(wrong, reads, round(raced_for, 1), errors)
         options = replace(options, seed=options.seed + 1)
+
+
+def _round(mutation: Mutation, seconds: float, left: float) -> float:
+    return max(_LEAST_SECONDS, min(mutation.round, _SHARE * seconds, left))
 
 
 def _wrong(mutation: Mutation, report: Mapping[str, Any]) -> tuple[dict[str, int], list[str]]:

@@ -16,6 +16,7 @@ UNREACHABLE: Final = frozenset({"freeze", "restart", "oom", "drop", "failover"})
 """Faults that keep writers from marking."""
 
 THINK_SECONDS: Final = 0.02
+DRAIN_SECONDS: Final = 0.02
 _READ_ON: Final = 2 * 10**9
 _FOR_EVER: Final = 10**18
 
@@ -53,6 +54,8 @@ class Job(NamedTuple):
     """The ways to write, with their weights; all of them by default."""
     think: float = THINK_SECONDS
     """The longest pause of a writer after each transaction, in seconds."""
+    drain_every: float = DRAIN_SECONDS
+    """The seconds between two looks of the janitor."""
 
     def end_at(self, end: int) -> None:
         """Tell all processes when to stop, by the machine's monotonic clock in nanoseconds."""

@@ -11,6 +11,7 @@ from tests.model.state import INVISIBLE, KEYED, WIDE, WIDE_ELSEWHERE, Faults
 from tests.race import takings
 from tests.race.checker import AT_REST_SORTS, BOUNDED_SORTS, NON_LINEARIZABLE, SORTS, STALE
 from tests.race.failpoints import Odds
+from tests.race.job import DRAIN_SECONDS
 from tests.race.options import Options
 
 AFTER_ACK, AFTER_COMMIT, AT_REST, BEYOND = "stale after acknowledgement", "stale after commit", "stale at rest", "stale beyond the bound"
@@ -52,10 +53,12 @@ class Mutation(NamedTuple):
         haste: How many times as often as usual.
         kill: How likely a process is to die at a point.
         outbox: Whether the outbox is in use, which makes good what some defences are for.
-        ways: The ways to write, with their weights.
+        drain_every: The seconds between two looks of the janitor.
+        ways: The ways to write, with their weights; all where there are none.
         keys: How many hot rows there are.
         think: The longest pause of a writer after a transaction, in seconds.
         memory: What keeps process memory true, where there is any.
+        round: For how many seconds it is raced at the most until it is looked at what is left at rest.
     """
 
     take_away: Callable[[], None]
@@ -67,10 +70,12 @@ class Mutation(NamedTuple):
     haste: float = 1.0
     kill: float = 0.0
     outbox: bool = False
+    drain_every: float = DRAIN_SECONDS
     ways: Mapping[str, int] | None = {"change_objects": 1}
     keys: int = 4
     think: float = 0.02
     memory: str | None = None
+    round: float = 60.0
 
     @property
     def removed(self) -> str:
@@ -97,6 +102,7 @@ class Mutation(NamedTuple):
             haste=self.haste,
             odds=Odds(self.kill, 0.0, self.longest, self.raised, _LOSE if "lose" in self.faults else 0.0, self.one_in),
             outbox=self.outbox,
+            drain_every=self.drain_every,
             ways=self.ways,
             keys=self.keys,
             think=self.think,
@@ -109,16 +115,21 @@ class Mutation(NamedTuple):
 
 _CHANNEL: Final = Memory()
 _LATE_FILL: Final = {"after mark": 0.5, "after commit": 0.5, "before fill": 0.3}
-_ALL: Final = None
 MUTATIONS: Final[dict[str, Mutation]] = {
     "a fill looks for its lease": Mutation(
-        takings.fill_unleased, Defect("unleased", AT_REST, STRICT, (KEYED, KEYED), Faults(), 1), {"before fill": 0.3}, ways=_ALL
+        takings.fill_unleased,
+        Defect("unleased", AT_REST, STRICT, (KEYED, KEYED), Faults(), 1),
+        {"before fill": 0.5},
+        longest=0.2,
+        faults=("flush",),
+        haste=8,
+        keys=2,
     ),
     "no lease over a marker": Mutation(
         takings.lease_over_markers,
         Defect("leases_over_markers", AFTER_COMMIT, STRICT, (KEYED, KEYED), Faults()),
         {"before lease": 0.3, **_LATE_FILL},
-        ways=_ALL,
+        ways=None,
     ),
     "a value for a sole marker only": Mutation(
         takings.always_value,
@@ -141,9 +152,10 @@ MUTATIONS: Final[dict[str, Mutation]] = {
     "invalidate leaves markers": Mutation(
         takings.delete_for_invalidate,
         Defect("janitor_deletes", AFTER_COMMIT, STRICT_OUTBOX, (KEYED, INVISIBLE), Faults()),
-        _LATE_FILL,
-        longest=0.2,
+        {"after mark": 0.8, "after commit": 0.8, "before fill": 0.5},
+        longest=0.4,
         outbox=True,
+        drain_every=0.25,
         keys=2,
     ),
     "a release removes what stands where its marker was lost": Mutation(
@@ -157,7 +169,7 @@ MUTATIONS: Final[dict[str, Mutation]] = {
         takings.no_server_id,
         Defect("believes_earlier_lives", AFTER_ACK, STRICT, (KEYED,), Faults(restarts=1), 1),
         faults=("restart",),
-        haste=2,
+        haste=3,
         keys=16,
     ),
     "a released value has the generation of the mark": Mutation(
@@ -170,7 +182,12 @@ MUTATIONS: Final[dict[str, Mutation]] = {
         think=0.05,
     ),
     "dead writers' markers are resolved": Mutation(
-        takings.no_resolver, Defect("resolver", "marker left", STRICT, (KEYED,), Faults(crashes=1), 1), faults=("kill",), kill=0.05, keys=16
+        takings.no_resolver,
+        Defect("resolver", "marker left", STRICT, (KEYED,), Faults(crashes=1), 1),
+        faults=("kill",),
+        kill=0.05,
+        keys=16,
+        round=4.0,
     ),
     "memory is believed for max_staleness": Mutation(
         takings.no_limit,
@@ -189,11 +206,12 @@ MUTATIONS: Final[dict[str, Mutation]] = {
     "a release that has lost its marker is published": Mutation(
         takings.loss_unpublished,
         Defect("lost_unpublished", AT_REST, _CHANNEL, (REMOTE,), memory.Faults(losses=1)),
-        {"after mark": 0.5},
+        {"after mark": 0.7},
+        longest=0.4,
         faults=("flush",),
         haste=8,
-        keys=32,
-        think=0.2,
+        keys=16,
+        think=0.3,
         memory="channel",
     ),
     "an invalidation is published": Mutation(

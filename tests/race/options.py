@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.race.failpoints import Odds
-from tests.race.job import THINK_SECONDS, UNREACHABLE
+from tests.race.job import DRAIN_SECONDS, THINK_SECONDS, UNREACHABLE
 
 _KILL: Final = 0.01
 _PAUSE: Final = 0.004
@@ -41,6 +41,8 @@ class Options:
     """How many times as often as usual faults come."""
     think: float = THINK_SECONDS
     """The longest pause of a writer after each transaction, in seconds."""
+    drain_every: float = DRAIN_SECONDS
+    """The seconds between two looks of the janitor."""
     stop_at: tuple[str, ...] = ()
     """Sorts of wrong reads, with the first of which the race is over."""
     keep: Path | None = None

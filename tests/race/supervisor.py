@@ -84,6 +84,7 @@ def _job(options: Options, folder: Path, cache: CacheServer, engine: Engine) -> 
         mutation=options.mutation,
         ways=options.ways,
         think=options.think,
+        drain_every=options.drain_every,
     )
 
 

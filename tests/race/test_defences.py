@@ -21,7 +21,7 @@ def racing(shown: Callable[[Options], dict[str, int]]) -> Callable[[Options], di
     """Give a race that shows what is told for its options."""
     return lambda options: {
         "stopped": None,
-        "figures": {"reads": 100, "writes attempted": 10, **shown(options)},
+        "figures": {"seconds": 1.0, "reads": 100, "writes attempted": 10, **shown(options)},
         "gated": [*shown(options)],
     }
 

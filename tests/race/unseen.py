@@ -50,7 +50,7 @@ def make_outbox(engine: Engine, namespace: str) -> Callable[[], None]:
 
 def janitor_of(job: Job) -> Janitor:
     """Make a janitor."""
-    return Janitor(create_engine(job.database), [cache_of(job)], every=_EVERY)
+    return Janitor(create_engine(job.database), [cache_of(job)], every=job.drain_every)
 
 
 def clean(job: Job, slot: int, life: int) -> None:
