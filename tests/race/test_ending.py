@@ -48,7 +48,7 @@ def wait_for(what: Callable[[], bool], race: "subprocess.Popen[str]") -> None:
 def test_a_signal_ends_a_race_and_all_that_it_started(tmp_path: Path) -> None:
     """Its own servers too, be they frozen; what was read until then is judged and told."""
     kept = tmp_path / "kept"
-    with racing("--faults", "kill,stop,freeze", "--keep", str(kept)) as race:
+    with racing("--faults", "kill,stop,freeze", "--on-unreachable", "abort", "--keep", str(kept)) as race:
         wait_for(lambda: sum(path.stat().st_size for path in kept.glob("*.log")) > 10_000, race)
         started = started_by(race)
         race.send_signal(signal.SIGTERM)
