@@ -16,7 +16,15 @@ except ModuleNotFoundError as exc:
     raise ConfigurationError('Redis needs its driver, which is missing: pip install "redis[hiredis]>=5"') from exc
 
 from stockstore.backends.redis_advice import worst_policy
-from stockstore.backends.redis_arguments import bare_items, cell_arguments, life_alone, literally
+from stockstore.backends.redis_arguments import (
+    GENERATION_SECONDS,
+    bare_items,
+    cell_arguments,
+    fresh_tokens,
+    life_alone,
+    literally,
+    looked_at,
+)
 from stockstore.backends.redis_awaited import OnAwaitedServer
 from stockstore.backends.redis_awaited_cluster import OnAwaitedCluster
 from stockstore.backends.redis_clients import AnyCluster, address_of, channel_name, open_client, refuse_text
@@ -24,8 +32,10 @@ from stockstore.backends.redis_cluster import OnCluster
 from stockstore.backends.redis_exchange import CHUNK, Arguments, Call, Part, checked_cells
 from stockstore.backends.redis_kinds import exchange_of
 from stockstore.backends.redis_lists import FILL_LIST, FOLLOW_LIST
+from stockstore.backends.redis_replicas import Renewal, States, cell_of
 from stockstore.backends.redis_scripts import FILL, FOLLOW, INVALIDATE, MARK, PUT, RELEASE, TELL, Script
 from stockstore.backends.redis_scripts import LEASE as LEASE_STEP
+from stockstore.backends.redis_shards import is_generation
 from stockstore.backends.redis_telling import Message, Teller
 
 T = TypeVar("T")
@@ -36,7 +46,6 @@ _LIST_GRANTED = frozenset([0])
 _LEASE_SECONDS = b"%d" % LEASE_SECONDS
 NOTHING = b"0\n\n~:"
 """A message without a number, of a namespace that nobody has."""
-_GENERATION_SECONDS = b"%d" % (30 * 24 * 3600)
 
 
 class RedisBackend(CoherentBackend):
@@ -109,8 +118,8 @@ class RedisBackend(CoherentBackend):
             return self._follow_in_two(keys)
         found: dict[str, bytes] = {}
         with self._errors():
-            for names, answer in self._run(FOLLOW, life_alone, bare_items(keys)):
-                cells = zip(names, checked_cells(answer), strict=True)
+            for call, answer in self._run(FOLLOW, life_alone, bare_items(keys)):
+                cells = zip(call.keys, checked_cells(answer), strict=True)
                 found |= {key: cell for key, cell in cells if cell is not None}
         return found
 
@@ -124,7 +133,7 @@ class RedisBackend(CoherentBackend):
 
         def arguments(_: Part, life: bytes) -> list[bytes]:
             fresh = secrets.token_bytes(GENERATION_SIZE)  # another one where the command is sent once more
-            return [life, prefix.encode(), stamp, LEASE + life + token, fresh, _GENERATION_SECONDS, _LEASE_SECONDS]
+            return [life, prefix.encode(), stamp, LEASE + life + token, fresh, GENERATION_SECONDS, _LEASE_SECONDS]
 
         with self._errors():
             ((_, answer),) = self._exchange.run([Call(FOLLOW_LIST, (generation, key), (), arguments)])
@@ -139,9 +148,7 @@ class RedisBackend(CoherentBackend):
         wanted = [(key, cell or b"", 0) for key, cell in seen.items()]
         if not generation or not wanted:
             return self._lease("", wanted, token, NO_GENERATION)
-        if self._cluster is not None:
-            return self._lease_scattered(generation, wanted, token)
-        if len(wanted) < CHUNK:
+        if len(wanted) < CHUNK or self._cluster is not None:
             return self._lease(generation, wanted, token, None)
         made = self._lease(generation, [], token, None).generation
         return Leased(self.get_many(list(seen)), frozenset(), None) if made is None else self._lease("", wanted, token, made)
@@ -174,29 +181,36 @@ class RedisBackend(CoherentBackend):
         """Mark all keys, shared or not, and look at the generations, in one round trip for each thousand; of a cluster all nodes at once."""
 
         def arguments(part: Part, life: bytes) -> list[bytes]:
-            fresh = [secrets.token_bytes(GENERATION_SIZE) for _ in part[1]]
-            return [ticket, life, b"%d" % len(part[0]), _GENERATION_SECONDS, *fresh, self._teller.in_script[1]]
+            return [ticket, life, b"%d" % len(part[0]), GENERATION_SECONDS, *fresh_tokens(part[1]), self._teller.in_script[1]]
 
-        cells: dict[str, bytes | None] = {}
+        states: dict[str, States] = {}
         marked, message = bare_items([*keys, *shared]), self._teller.message([*keys, *shared], ticket)
         with self._errors():
             # On a cluster some may be looked at before others are marked: what matters is that the rows are locked by now.
-            for names, answer in self._run(MARK, arguments, marked, bare_items(generations), message=message):
+            for call, answer in self._run(MARK, arguments, marked, looked_at(generations), message=message):
                 found = checked_cells(self._teller.untold(answer))
-                cells.update(zip(names[len(names) - len(found) :], found, strict=True))
-        tokens = {key: generation_of(cell) for key, cell in cells.items() if key not in {*keys, *shared}}
+                for key, cell in zip(call.keys[len(call.keys) - len(found) :], found, strict=True):
+                    states.setdefault(key, {})[call.shard] = cell
+            cells = {key: self._agreed(key, state) for key, state in states.items() if key not in {*keys, *shared}}
+        tokens = {key: generation_of(cell) for key, cell in cells.items()}
         return {key: token for key, token in tokens.items() if token is not None}
+
+    def _agreed(self, generation: str, state: States) -> bytes | None:
+        """Give the cell of a generation, which is made where it is absent, from what was found in slots."""
+        return next(iter(state.values())) if self._cluster is None else self._cluster.replicas.agreed(generation, state, make=True)
 
     def release_many(
         self, keys: Sequence[str], ticket: bytes, *, committed: bool, values: Sequence[Item] = (), aliases: Sequence[Item] = ()
     ) -> int:
         """Release in one round trip for each thousand."""
         valued = {item[0]: item for item in values} if committed else {}
+        renewal = Renewal(keys if committed and self._cluster is not None else ())
+        valued |= renewal.items
         rest = [key for key in dict.fromkeys(keys) if key not in valued]
         head = [ticket, b"1" if committed else b"0"]
 
         def arguments(part: Part, life: bytes) -> list[bytes]:
-            return [*head, b"%d" % (len(part[0]) + len(part[1])), *cell_arguments((part[0], part[2]), life), self._teller.channel]
+            return [*head, b"%d" % (len(part[0]) + len(part[1])), *cell_arguments((renewal.of(part), part[2]), life), self._teller.channel]
 
         with self._errors():
             return self._count(RELEASE, arguments, list(valued.values()), bare_items(rest), aliases if committed else ())
@@ -258,32 +272,30 @@ class RedisBackend(CoherentBackend):
         values = {key: records.get(target, b"") for key, target in targets.items()}
         return found | {key: cell for key, cell in values.items() if cell.startswith(VALUE)}
 
-    def _lease_scattered(self, generation: str, wanted: Sequence[Item], token: bytes) -> Leased:
-        answer = self._lease(generation, wanted, token, None)
-        if answer.generation is None and answer.granted:
-            # Other nodes did not know of the writer.
-            self.invalidate_many(list(answer.granted))
-            return Leased(answer.cells, frozenset(), None)
-        return answer
-
     def _lease(self, generation: str, wanted: Sequence[Item], token: bytes, known: bytes | None) -> Leased:
-        made = secrets.token_bytes(GENERATION_SIZE)
-
         def arguments(part: Part, life: bytes) -> list[bytes]:
             seen = [cell for _, cell, _ in part[1]]
-            fresh = made if part[0] else b""
-            return [life, LEASE + life + token, fresh, _GENERATION_SECONDS, _LEASE_SECONDS, *(seen if any(seen) else ())]
+            fresh = fresh_tokens(part[0]) or [b""]
+            return [life, LEASE + life + token, *fresh, GENERATION_SECONDS, _LEASE_SECONDS, *(seen if any(seen) else ())]
 
         cells: dict[str, bytes] = {}
         granted: list[str] = []
+        state: States = {}
         with self._errors():
-            for names, answer in self._run(LEASE_STEP, arguments, bare_items([generation] if generation else []), wanted):
+            for call, answer in self._run(LEASE_STEP, arguments, looked_at([generation] if generation else []), wanted):
                 found = checked_cells(answer, _LEASED)
-                first = int(names[0] == generation)
-                known = found[0] if first else known
-                asked = list(zip(names[first:], found[1:], strict=True))
+                first = int(call.keys[0] == generation)
+                if first:
+                    state[call.shard] = cell_of(found[0])
+                asked = list(zip(call.keys[first:], found[1:], strict=True))
                 granted += [key for key, cell in asked if cell == 1]
                 cells |= {key: cell for key, cell in asked if type(cell) is bytes}
+            if generation:
+                known = generation_of(self._agreed(generation, state))
+            if known is None and granted:
+                # Only some of the nodes knew of the writer.
+                self._run(INVALIDATE, lambda _, life: [life, b"", b""], bare_items(granted))
+                granted = []
         return Leased(cells, frozenset(granted), known)
 
     def telling_loss(self) -> str | None:
@@ -297,19 +309,22 @@ class RedisBackend(CoherentBackend):
         return None
 
     def _count(self, step: Script, arguments: Arguments, *batches: Sequence[Item], message: Message | None = None) -> int:
-        answers = [self._teller.untold(answer) for _, answer in self._run(step, arguments, *batches, message=message)]
-        answers = [answer[0] if type(answer) is list and answer else answer for answer in answers]
-        if any(type(answer) is not int for answer in answers):
-            raise ValueError(f"it answered {str(answers)[:80]!r} for a number")
-        return sum(answers)
+        total, replicas = 0, dict[str, list[int]]()
+        for call, answer in self._run(step, arguments, *batches, message=message):
+            told = self._teller.untold(answer)
+            number = told[0] if type(told) is list and told else told
+            if type(number) is not int:
+                raise ValueError(f"it answered {str(answer)[:80]!r} for a number")
+            if self._cluster is not None and is_generation(call.keys[0]):
+                replicas.setdefault(call.keys[0], []).append(number)
+            else:
+                total += number
+        return total + sum(map(max, replicas.values()))
 
-    def _run(
-        self, step: Script, arguments: Arguments, *batches: Sequence[Item], message: Message | None = None
-    ) -> list[tuple[list[str], Any]]:
-        """Do a step over batches, and give for each call its keys, those of all batches in turn, and the answer."""
-        calls = [Call.of(step, part, arguments) for part in self._exchange.parts(*batches) if any(part)]
-        done = self._exchange.run(calls) if self._cluster is None else self._cluster.run(calls, message)
-        return [(list(call.keys), answer) for call, answer in done]
+    def _run(self, step: Script, arguments: Arguments, *batches: Sequence[Item], message: Message | None = None) -> list[tuple[Call, Any]]:
+        """Do a step over batches, and give each call, whose keys are those of all batches in turn, with the answer."""
+        calls = self._exchange.calls(step, arguments, *batches)
+        return self._exchange.run(calls) if self._cluster is None else self._cluster.run(calls, message)
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

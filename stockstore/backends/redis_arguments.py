@@ -1,19 +1,33 @@
 """What follows the keys in the commands of a step."""
 
 import re
+import secrets
 import struct
 from collections.abc import Iterable
 
 from stockstore.backends.coherent import Item
 from stockstore.backends.redis_exchange import Part
-from stockstore.cells import VALUE
+from stockstore.cells import GENERATION_SIZE, VALUE
 
 _LONGEST = 2**32 - 1  # seconds, 136 years: what fits into four bytes
+GENERATION_SECONDS = b"%d" % (30 * 24 * 3600)
+NEW, REPLICA = b"N", b"L"
+"""What is to become of a generation that is absent: it is made, or, of a replica, leased by a step that leases."""
 
 
 def bare_items(keys: Iterable[str]) -> list[Item]:
     """Give keys, each once, as items of which only the key is sent."""
     return [(key, b"", 0) for key in dict.fromkeys(keys)]
+
+
+def looked_at(generations: Iterable[str]) -> list[Item]:
+    """Give generations as items that stand beside the keys of their classes."""
+    return [(key, NEW, 0) for key in dict.fromkeys(generations)]
+
+
+def fresh_tokens(generations: Iterable[Item]) -> list[bytes]:
+    """Give tokens to make generations of; others where a command is sent once more, as the first may have been seen meanwhile."""
+    return [secrets.token_bytes(GENERATION_SIZE) if what == NEW else what for _, what, _ in generations]
 
 
 def life_alone(_: Part, life: bytes) -> list[bytes]:

@@ -15,8 +15,9 @@ from stockstore.aio.gathering import Found, Gathering
 from stockstore.aio.home import Home
 from stockstore.backends.coherent import Item
 from stockstore.backends.redis_clients import CONNECTIONS
-from stockstore.backends.redis_exchange import CHUNK, Call, by_thousands, checked_cells, packed, rest_of, usable_cells
+from stockstore.backends.redis_exchange import CHUNK, Arguments, Call, by_thousands, checked_cells, packed, rest_of, usable_cells
 from stockstore.backends.redis_identity import AwaitedLife, life_of
+from stockstore.backends.redis_scripts import Script
 from stockstore.cells import NO_ID
 
 T = TypeVar("T")
@@ -52,9 +53,9 @@ class OnAwaitedServer:
         self._home.arrive()
         return self._reads.ask(keys)
 
-    def parts(self, *batches: Sequence[Item]) -> Iterator[tuple[Sequence[Item], ...]]:
+    def calls(self, step: Script, make: Arguments, *batches: Sequence[Item]) -> list[Call]:
         """Part what is above a thousand keys."""
-        yield from by_thousands(*batches)
+        return [Call.of(step, part, make) for part in by_thousands(*batches) if any(part)]
 
     def run(self, calls: Sequence[Call]) -> list[tuple[Call, Any]]:
         """Do one EVALSHA for each call."""

@@ -1,8 +1,7 @@
 """Commands to the nodes of a cluster: those for all nodes are under way at once, and follow slots and primaries that move."""
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import redis
@@ -11,9 +10,11 @@ from redis.exceptions import AskError, MovedError, TryAgainError
 from stockstore.backends.coherent import Item
 from stockstore.backends.redis_clients import AnyCluster
 from stockstore.backends.redis_errands import Errand, Telling
-from stockstore.backends.redis_exchange import CHUNK, Call, OnClient, by_thousands, checked_cells, packed, usable_cells
+from stockstore.backends.redis_exchange import CHUNK, Arguments, Call, OnClient, by_thousands, checked_cells, packed, usable_cells
 from stockstore.backends.redis_identity import AnyLife, Life, life_of
-from stockstore.backends.redis_shards import Shard, by_shard, pattern_on_cluster, without_tag
+from stockstore.backends.redis_replicas import Replicas, States, placed_items, usable_cell
+from stockstore.backends.redis_scripts import Script
+from stockstore.backends.redis_shards import Shard, beside_generations, by_shard, is_generation, pattern_on_cluster, without_tag
 from stockstore.backends.redis_telling import Message
 from stockstore.cells import NO_ID
 from stockstore.errors import ConfigurationError
@@ -115,33 +116,40 @@ class OnCluster(OnClient):
         if client.read_from_replicas or getattr(client, "load_balancing_strategy", None):
             raise ConfigurationError("this RedisCluster reads from replicas, which may be behind; give one that reads from primaries")
         self._refreshed = -_REFRESH_SECONDS
+        self.replicas = Replicas(self._do)
 
     def get(self, keys: Sequence[str]) -> dict[str, bytes]:
-        """Read by one MGET for each slot."""
+        """Read by one MGET for each slot, with the generations that are asked for beside the keys of their classes."""
+        generations = {key for key in keys if key[-1:] == ":" and is_generation(key)}
         asked: dict[bytes, list[str]] = {}
         cells: dict[bytes, list[bytes | None]] = {}
-        for errand in self._do([Errand(shard, group) for shard, group in by_shard(keys, keys).items()]):
+        done = self._do([Errand(shard, group) for shard, group in beside_generations(keys, generations).items()])
+        for errand in done:
             asked.setdefault(errand.life, []).extend(errand.keys)
             cells.setdefault(errand.life, []).extend(checked_cells(errand.answer))
         found: dict[str, bytes] = {}
         for life, names in asked.items():
             found |= usable_cells(names, cells[life], life)
+        return self._agreed(found, _states_in(done, generations)) if generations else found
+
+    def _agreed(self, found: dict[str, bytes], states: Mapping[str, States]) -> dict[str, bytes]:
+        """Give what was found with one cell for each generation."""
+        for key, state in states.items():
+            cell = self.replicas.agreed(key, state, make=False)
+            if cell is not None:
+                found[key] = cell
+            else:
+                found.pop(key, None)
         return found
 
-    def parts(self, *batches: Sequence[Item]) -> Iterator[tuple[Sequence[Item], ...]]:
-        """Part by slots, and what is above a thousand keys."""
-        slots: dict[Shard, tuple[list[Item], ...]] = {}
-        for at, batch in enumerate(batches):
-            for shard, items in by_shard([key for key, _, _ in batch], batch).items():
-                if shard not in slots:
-                    slots[shard] = tuple([] for _ in batches)
-                slots[shard][at].extend(items)
-        yield from chain.from_iterable(by_thousands(*part) for part in slots.values())
+    def calls(self, step: Script, make: Arguments, *batches: Sequence[Item]) -> list[Call]:
+        """Part a step by slots, and what is above a thousand keys."""
+        placed = placed_items(batches)
+        return [Call.of(step, part, make, shard) for shard, items in placed for part in by_thousands(*items) if any(part)]
 
     def run(self, calls: Sequence[Call], message: Message | None = None) -> list[tuple[Call, Any]]:
         """Do all calls at once; then a message is published, which names the keys of their first batches."""
-        shards = by_shard([call.keys[0] for call in calls], calls)
-        errands = [Errand(shard, call.keys, call) for shard, group in shards.items() for call in group]
+        errands = [Errand(call.shard, call.keys, call) for call in calls]
         done = self._do(errands) if message is None else self._do_and_tell(errands, message)
         return [(errand.call, errand.answer) for errand in done if errand.call]
 
@@ -260,3 +268,14 @@ class OnCluster(OnClient):
 
 def _tellings(shard: Shard, message: Message) -> list[Errand]:
     return [Telling(shard, part) for part in message.parts(CHUNK)]
+
+
+def _states_in(done: Iterable[Errand], generations: Collection[str]) -> dict[str, States]:
+    """Give what was found for generations, which stand last in what was read."""
+    states: dict[str, States] = {}
+    for errand in done:
+        for key, cell in zip(reversed(errand.keys), reversed(errand.answer), strict=True):
+            if key not in generations:
+                break
+            states.setdefault(key, {})[errand.shard] = usable_cell(cell, errand.life)
+    return states

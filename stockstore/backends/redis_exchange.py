@@ -12,6 +12,7 @@ from stockstore.backends.coherent import Item
 from stockstore.backends.redis_clients import AnyCluster, drop_idle_connections
 from stockstore.backends.redis_identity import Life, life_of
 from stockstore.backends.redis_scripts import Script
+from stockstore.backends.redis_shards import NOWHERE, Shard
 from stockstore.cells import LEASE, NO_ID, VALUE
 
 try:
@@ -29,17 +30,18 @@ _CELLS = frozenset({bytes, type(None)})
 
 
 class Call(NamedTuple):
-    """One step over a piece of each of its batches."""
+    """One step over a piece of each of its batches; on a cluster in one slot."""
 
     step: Script
     keys: Sequence[str]
     part: Part
     make: Arguments
+    shard: Shard = NOWHERE
 
     @classmethod
-    def of(cls, step: Script, part: Part, make: Arguments) -> "Call":
+    def of(cls, step: Script, part: Part, make: Arguments, shard: Shard = NOWHERE) -> "Call":
         """Give the call for a part: its keys are those of all pieces in turn."""
-        return cls(step, [item[0] for item in chain(*part)], part, make)
+        return cls(step, [item[0] for item in chain(*part)], part, make, shard)
 
     def arguments(self, life: bytes) -> list[bytes]:
         """Give what follows the keys, by the id of the server's life."""
@@ -49,7 +51,7 @@ class Call(NamedTuple):
         """Give a call for each key."""
         for at, batch in enumerate(self.part):
             for item in batch:
-                yield Call.of(self.step, [[item] if at == place else [] for place in range(len(self.part))], self.make)
+                yield Call.of(self.step, [[item] if at == place else [] for place in range(len(self.part))], self.make, self.shard)
 
 
 class Exchange(Protocol):
@@ -58,8 +60,8 @@ class Exchange(Protocol):
     def get(self, keys: Sequence[str]) -> dict[str, bytes]:
         """Give the cells that are present and of this life, or of none."""
 
-    def parts(self, *batches: Sequence[Item]) -> Iterator[tuple[Sequence[Item], ...]]:
-        """Part batches as calls want it; each part has a piece of each batch."""
+    def calls(self, step: Script, make: Arguments, *batches: Sequence[Item]) -> list[Call]:
+        """Part a step over batches; each call has a piece of each batch."""
 
     def run(self, calls: Sequence[Call]) -> list[tuple[Call, Any]]:
         """Give calls with their answers; one that a node would not do as a whole is there in pieces."""
@@ -126,9 +128,9 @@ class OnServer(OnClient):
         """Read by one MGET."""
         return self._exchange(partial(self._get, keys))
 
-    def parts(self, *batches: Sequence[Item]) -> Iterator[tuple[Sequence[Item], ...]]:
+    def calls(self, step: Script, make: Arguments, *batches: Sequence[Item]) -> list[Call]:
         """Part what is above a thousand keys."""
-        yield from by_thousands(*batches)
+        return [Call.of(step, part, make) for part in by_thousands(*batches) if any(part)]
 
     def run(self, calls: Sequence[Call]) -> list[tuple[Call, Any]]:
         """Do one EVALSHA for each call."""

@@ -157,7 +157,8 @@ end
 return cells
 """
 
-# The first key is the generation's where a token for a new one is given. What a caller saw is left out where it saw nothing.
+# The first key is the generation's where a token for a new one is given, or an 'L': then it is a replica, which is not made but leased, and
+# that lease is answered, or another's that stands there. What a caller saw is left out where it saw nothing.
 _LEASE = """
 local call, byte, id, lease, token, lasts = redis.call, string.byte, ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local seconds, first = ARGV[5], token == '' and 1 or 2
@@ -167,9 +168,12 @@ if first == 2 then
     generation = is_generation(cell, id) and string.sub(cell, 10)
     if generation then
         if call('TTL', KEYS[1]) < lasts / 2 then call('EXPIRE', KEYS[1], lasts) end
-    elseif not is_marker(cell) then
+    elseif not is_marker(cell) and token ~= 'L' then
         generation = token
         call('SETEX', KEYS[1], lasts, 'V' .. id .. token)
+    elseif not is_marker(cell) then
+        generation = cell and not is_foreign(cell, id) and cell or lease
+        if generation == lease then call('SETEX', KEYS[1], seconds, lease) end
     end
 end
 local answer = {generation}
@@ -247,8 +251,9 @@ publish(ticket, marked)
 local generations = marked < #KEYS and redis.call('MGET', unpack(KEYS, marked + 1)) or {}
 for i, cell in ipairs(generations) do
     if not is_marker(cell) and not is_generation(cell, id) then
-        local made = 'V' .. id .. ARGV[4 + i]
-        generations[i] = not failed(pcall('SETEX', KEYS[marked + i], ARGV[4], made)) and made
+        local token = ARGV[4 + i]
+        local made = 'V' .. id .. token
+        generations[i] = token ~= 'L' and not failed(pcall('SETEX', KEYS[marked + i], ARGV[4], made)) and made
     end
 end
 return refused and {generations, refused} or generations

@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterator
+from itertools import count
+from typing import Any
 
 import pytest
 import redis.asyncio
@@ -10,7 +12,8 @@ from redis.connection import AbstractConnection
 
 from stockstore.backends import RedisBackend
 from stockstore.backends.coherent import CoherentBackend
-from stockstore.backends.redis_shards import Shard, by_shard, without_tag
+from stockstore.backends.redis_replicas import Replicas
+from stockstore.backends.redis_shards import Shard, by_shard, shards_of, without_tag
 from stockstore.cells import generation_of
 from stockstore.errors import CacheUnreachable, ConfigurationError
 from stockstore.testing.coherent_basics import bodies, body, fresh_token, item, lease
@@ -232,6 +235,129 @@ def test_a_generation_is_one_for_all_nodes(connect: Connect) -> None:
     stopped = backend.lease_many(dict.fromkeys(KEYS), fresh_token(), GENERATION)
     assert (stopped.generation, stopped.granted) == (None, frozenset())
     assert backend.get_many(KEYS) == {}
+
+
+def generations_in(cluster: ClusterServers) -> dict[str, bytes | None]:
+    """Give the cells of the class's generation by their names in Redis."""
+    nodes = [node for node in cluster.nodes if node.is_primary]
+    return {name.decode(): node.client.get(name) for node in nodes for name in node.client.keys(f"*}}{GENERATION}")}
+
+
+def warm(backend: CoherentBackend) -> bytes:
+    """Have a generation in each slot, and give its token."""
+    token = backend.lease_many(dict.fromkeys(KEYS), fresh_token(), GENERATION).generation
+    assert token is not None
+    return token
+
+
+def test_each_slot_has_the_generation(connect: Connect, cluster: ClusterServers) -> None:
+    """The first leases put it beside their keys; a mark of the class is in all slots, and its release leaves a new one there."""
+    backend = connect()
+    token = warm(backend)
+    assert {generation_of(cell) for cell in generations_in(cluster).values()} == {token}
+    assert set(generations_in(cluster)) == {shard.tag + GENERATION for shard in shards_of(GENERATION)}
+    backend.mark_many([], ONE, [GENERATION])
+    assert [*generations_in(cluster).values()] == [b"W-" + ONE] * 16
+    connect().mark_many([], TWO, [GENERATION])
+    assert backend.release_many([GENERATION], ONE, committed=True) == 1
+    assert [*generations_in(cluster).values()] == [b"W+" + TWO] * 16
+    assert backend.release_many([GENERATION], TWO, committed=True) == 1
+    assert generations_in(cluster) == {}
+    assert warm(backend) != token
+    backend.mark_many([], ONE, [GENERATION])
+    backend.release_many([GENERATION], ONE, committed=True)
+    (renewed,) = {generation_of(cell) for cell in generations_in(cluster).values()}
+    assert len(generations_in(cluster)) == 16
+    assert renewed not in (None, token)
+    assert backend.invalidate_many([GENERATION]) == 1
+    assert generations_in(cluster) == {}
+
+
+@BLOCKING
+def test_one_row_is_one_node(connect: Connect, cluster: ClusterServers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A read, a lease and a mark of one row ask its node alone, for the generation too, and the mark is told of in the same exchange."""
+    backend, sent = connect(), list[str]()
+    warm(backend)
+    backend.release_many(KEYS, ONE, committed=True, values=[item(key, b"old") for key in KEYS])
+    elsewhere = [key for key in KEYS if cluster.primary_of(shard_of(key).slot) is not cluster.primary_of(shard_of(GENERATION).slot)]
+    for key in elsewhere[:2]:
+        backend.mark_many([key], ONE, (), [GENERATION])
+        backend.release_many([key], ONE, committed=True)
+        send = AbstractConnection.send_packed_command
+        with monkeypatch.context() as patch:
+            patch.setattr(AbstractConnection, "send_packed_command", noting(sent, "send", send))
+            backend.get_many([key, GENERATION])
+            backend.lease_many({key: None}, fresh_token(), GENERATION)
+            assert backend.mark_many([key], ONE, (), [GENERATION]).keys() == {GENERATION}
+        backend.release_many([key], ONE, committed=True)
+    assert len(sent) == 6
+
+
+@BLOCKING
+def test_a_replica_is_put_by_its_lease(connect: Connect, cluster: ClusterServers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A writer of the whole class who comes between the lease and the answer of the generation prevents it, and so does one before."""
+    backend, writer = connect(), connect()
+    key = next(key for key in KEYS if shard_of(key) != shard_of(GENERATION))
+    replica = shard_of(key).tag + GENERATION
+    old = warm(writer)
+    node = cluster.primary_of(shard_of(key).slot)
+    node.client.delete(replica)
+    put = Replicas._put
+
+    def after_a_write(self: Replicas, *arguments: Any) -> None:
+        writer.mark_many([], TWO, [GENERATION])
+        writer.release_many([GENERATION], TWO, committed=True)
+        node.client.delete(replica)
+        put(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Replicas, "_put", after_a_write)
+        assert backend.lease_many({f"{key}9": None, key: None}, fresh_token(), GENERATION).generation == old
+    assert node.client.get(replica) is None
+    assert generation_of(backend.get_many([key, GENERATION])[GENERATION]) not in (None, old)
+    assert generation_of(node.client.get(replica)) not in (None, old)
+
+
+def test_replicas_that_disagree_are_made_one(connect: Connect, cluster: ClusterServers) -> None:
+    """Where the generation was lost and made anew, what others say goes."""
+    backend = connect()
+    old = warm(backend)
+    cluster.primary_of(shard_of(GENERATION).slot).client.delete(shard_of(GENERATION).tag + GENERATION)
+    home = [key for key in KEYS if shard_of(key) == shard_of(GENERATION)]
+    made = backend.mark_many(home, ONE, (), [GENERATION])[GENERATION]
+    backend.release_many(home, ONE, committed=True)
+    assert made != old
+    for _ in range(2):
+        assert generation_of(backend.get_many([*KEYS, GENERATION])[GENERATION]) == made
+    assert {generation_of(cell) for cell in generations_in(cluster).values()} == {made}
+
+
+def test_a_class_cannot_be_marked_without_one_of_its_nodes(connect: Connect, cluster: ClusterServers) -> None:
+    """Then its writer is told so, and what the others have is marked still."""
+    backend, node = connect(), cluster.nodes[1]
+    warm(backend)
+    node.stop()
+    try:
+        with pytest.raises(CacheUnreachable):
+            backend.mark_many([], ONE, [GENERATION])
+    finally:
+        node.start()
+    wait_until(cluster.is_whole, "the cluster")
+    backend.release_many([GENERATION], ONE, committed=False)
+    assert backend.get_many([GENERATION]).keys() <= {GENERATION}
+
+
+def test_two_classes_of_one_checksum(connect: Connect) -> None:
+    """They are in the same slots, and none of them loses a key to the other."""
+    heads: dict[Shard, str] = {}
+    pair = next(
+        (heads[shard], head) for head in map("n:C{}:".format, count()) if heads.setdefault(shard := shards_of(head)[0], head) != head
+    )
+    keys = [f"{head}id:i{number}" for number in range(40) for head in pair]
+    backend = connect()
+    backend.mark_many(keys, ONE, (), pair)
+    assert backend.get_many([*keys, *pair]).items() >= dict.fromkeys(keys, b"W-" + ONE).items()
+    assert backend.release_many(keys, ONE, committed=True) == len(keys)
 
 
 def test_a_node_that_is_gone_is_unreachable_at_once(connect: Connect, cluster: ClusterServers) -> None:
