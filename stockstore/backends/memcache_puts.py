@@ -26,7 +26,7 @@ from stockstore.backends.memcache_texts import (
     get,
     glance,
     put,
-    quiet_swap,
+    quiet_swaps,
     refusals,
     remove,
 )
@@ -100,7 +100,7 @@ def put_steps(connection: Connection, items: Sequence[Item], aliases: Sequence[I
     rejected: dict[str, bytes] = {}
     for _ in attempts():
         uniques, stamps = yield from _glance_steps(connection, list(values), known)
-        written = yield from write_steps(connection, aliases, known, _swaps(values, uniques, stamps), quiet=True)
+        written = yield from write_steps(connection, aliases, known, [_swaps(values, uniques, stamps)], quiet=True)
         aliases, rejected = (), rejected | written.refused
         changed, refusal = failures(written.answers)
         if refusal:
@@ -155,16 +155,12 @@ def _uniques(keys: Sequence[str], lines: Sequence[bytes]) -> dict[str, bytes]:
     return uniques
 
 
-def _swaps(values: Mapping[str, Item], uniques: Mapping[str, bytes], stamps: Mapping[str, bytes]) -> list[bytes]:
+def _swaps(values: Mapping[str, Item], uniques: Mapping[str, bytes], stamps: Mapping[str, bytes]) -> bytes:
     items = [values[key] for key in uniques]
-    expiries = {lifetime: expiry(lifetime) for lifetime in {item[2] for item in items}}
     begins = {head: VALUE + stamp for head, stamp in stamps.items()}
     # A batch is mostly of one class.
     each = repeat(begins.popitem()[1]) if len(begins) == 1 else [begins[head] for head in heads_of(uniques)]
-    return [
-        quiet_swap(key, unique, begin, body, expiries[lifetime])
-        for (key, body, lifetime), unique, begin in zip(items, uniques.values(), each)  # noqa: B905 - one for all
-    ]
+    return quiet_swaps(zip(items, uniques.values(), each))  # noqa: B905 - one for all
 
 
 def _sets(items: Sequence[Item], heads: Sequence[str], stamps: Mapping[str, bytes]) -> bytes:

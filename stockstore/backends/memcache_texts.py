@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from pymemcache.exceptions import MemcacheServerError, MemcacheUnknownError
 
+from stockstore.backends.coherent import Item
+
 UNMARKED, MARKED = 0, 1
 """The flags that the server keeps beside a cell: whether a writer's marker stands there."""
 
@@ -57,10 +59,20 @@ def swap(key: str, unique: bytes, wire: bytes, expires: int, flags: int = UNMARK
     return b"cas %b %d %d %d %b\r\n%b\r\n" % (key.encode(), flags, expires, len(wire), unique, wire)
 
 
-def quiet_swap(key: str, unique: bytes, begin: bytes, body: bytes, expires: int) -> bytes:
-    """Store as :func:`swap` does, but have only a failure answered, with the key; :data:`NOOP` tells that all were heard."""
-    condition = b"C" + unique if unique else b"ME"
-    return b"ms %b %d T%d %b k q\r\n%b%b\r\n" % (key.encode(), len(begin) + len(body), expires, condition, begin, body)
+def quiet_swaps(writes: Iterable[tuple[Item, bytes, bytes]]) -> bytes:
+    """Store as :func:`swap` does, but have only a failure answered, with the key; :data:`NOOP` tells that all were heard.
+
+    Args:
+        writes: Items, each with what a ``cas`` has to name, and with the beginning of its cell.
+    """
+    # A batch has few of them, and to write one takes as long as all else about a key.
+    sizes: dict[tuple[int, int], bytes] = {}
+    parts: list[bytes] = []
+    for (key, body, lifetime), unique, begin in writes:
+        size = len(begin) + len(body), lifetime
+        text = sizes.get(size) or sizes.setdefault(size, b" %d T%d " % (size[0], expiry(lifetime)))
+        parts += (b"ms ", key.encode(), text, b"C" if unique else b"ME", unique, b" k q\r\n", begin, body, b"\r\n")
+    return b"".join(parts)
 
 
 def failures(lines: Sequence[bytes]) -> tuple[list[str], bytes]:
