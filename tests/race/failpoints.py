@@ -43,11 +43,12 @@ class Odds(NamedTuple):
     lose: float = 0.0
     """How likely it is that a message of the channel is not heard."""
     one_in: int = 1
-    """Pauses are likelier in one in so many processes only, so that the others overtake it."""
+    """The pauses of writers are likelier in one in so many processes only, so that the others overtake it."""
 
     def of(self, slot: int) -> "Odds":
         """Give those of a process."""
-        return self._replace(raised={}) if slot % self.one_in else self
+        raised = {point: chance for point, chance in self.raised.items() if point in _READING or slot % self.one_in == 0}
+        return self._replace(raised=raised)
 
 
 class Failpoints:

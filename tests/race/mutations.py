@@ -48,7 +48,7 @@ class Mutation(NamedTuple):
         defect: The same in the model.
         raised: The points at which processes are held up, and how likely.
         longest: For how many seconds at most.
-        one_in: In one in how many processes.
+        one_in: In one in how many processes, as far as writers are held up.
         faults: What is injected.
         haste: How many times as often as usual.
         kill: How likely a process is to die at a point.
@@ -114,7 +114,6 @@ class Mutation(NamedTuple):
 
 
 _CHANNEL: Final = Memory()
-_LATE_FILL: Final = {"after mark": 0.5, "after commit": 0.5, "before fill": 0.3}
 MUTATIONS: Final[dict[str, Mutation]] = {
     "a fill looks for its lease": Mutation(
         takings.fill_unleased,
@@ -128,8 +127,11 @@ MUTATIONS: Final[dict[str, Mutation]] = {
     "no lease over a marker": Mutation(
         takings.lease_over_markers,
         Defect("leases_over_markers", AFTER_COMMIT, STRICT, (KEYED, KEYED), Faults()),
-        {"before lease": 0.3, **_LATE_FILL},
-        ways=None,
+        {"before lease": 0.5, "after mark": 0.5, "after commit": 0.5, "before fill": 0.3},
+        longest=0.2,
+        ways={"change_objects": 4, "change_by_text": 1},
+        keys=3,
+        think=0.1,
     ),
     "a value for a sole marker only": Mutation(
         takings.always_value,
@@ -142,11 +144,11 @@ MUTATIONS: Final[dict[str, Mutation]] = {
     "a mark joins the marks of others": Mutation(
         takings.blind_mark,
         Defect("blind_generation", AFTER_COMMIT, STRICT, (WIDE, WIDE_ELSEWHERE), Faults()),
-        {"after mark": 0.9, "after commit": 0.9, "before fill": 0.5},
+        {"after mark": 0.9, "after commit": 0.9, "before fill": 0.8},
         longest=0.5,
         one_in=2,
         ways={"change_by_text": 1},
-        keys=3,
+        keys=4,
         think=0.8,
     ),
     "invalidate leaves markers": Mutation(
@@ -161,9 +163,12 @@ MUTATIONS: Final[dict[str, Mutation]] = {
     "a release removes what stands where its marker was lost": Mutation(
         takings.keep_where_marker_was_lost,
         Defect("keeps_where_marker_was_lost", AT_REST, replace(STRICT, pinned=False), (KEYED,), Faults(evictions=1), 1),
-        {"after mark": 0.3, "before fill": 0.2},
+        {"after mark": 0.7},
+        longest=0.3,
         faults=("flush",),
-        haste=4,
+        haste=8,
+        keys=8,
+        think=0.2,
     ),
     "nothing is believed of an earlier life of the server": Mutation(
         takings.no_server_id,
@@ -179,7 +184,7 @@ MUTATIONS: Final[dict[str, Mutation]] = {
         longest=0.4,
         ways={"change_objects": 2, "change_by_text": 1},
         keys=2,
-        think=0.05,
+        think=0.3,
     ),
     "dead writers' markers are resolved": Mutation(
         takings.no_resolver,
