@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Sequence
 from typing import Final, NamedTuple, TypeAlias
 
 from stockstore.keys import KeyPlan, Native
@@ -180,6 +181,17 @@ class Claims:
         mark = self._marks.get(space, {}).get(key)
         if mark is not None:
             mark.joined = True
+
+    def invalidate_many(self, space: Space, keys: Sequence[Native]) -> None:
+        """Do as :meth:`invalidate` with places of a space."""
+        self._here()
+        if self._leases:
+            for key in keys:
+                self.drop_lease(space, key)
+        marks = self._marks.get(space)
+        for mark in map(marks.get, keys) if marks else ():
+            if mark is not None:
+                mark.joined = True
 
     def invalidate_all(self, space: Space) -> None:
         """As :meth:`invalidate`, for all of a space."""

@@ -1,5 +1,6 @@
 """Key texts read back: what they name."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 from urllib.parse import unquote
 
@@ -47,6 +48,30 @@ def read_text(text: str) -> KeyText | None:
         return None
     namespace, label, space, values = [*text.split(":", 3), "", ""][:4]
     return KeyText(namespace, label, space, _values(values) if values and len(text) < KEY_LIMIT else None)
+
+
+def read_texts(texts: Sequence[str]) -> list[KeyText | None]:
+    """Give what key texts say, as :func:`read_text` does; most follow others of the same key of the same class.
+
+    >>> [found and found.values for found in read_texts(["shop:User:id:i1", "shop:User:id:i2", "shop"])]
+    [(1,), (2,), None]
+    """
+    found: list[KeyText | None] = []
+    head, namespace, label, space = "", "", "", ""
+    for text in texts:
+        at = len(head)
+        digits = text[at:]
+        if at and text.startswith(head) and digits.isdecimal() and len(text) < KEY_LIMIT:
+            found.append(KeyText(namespace, label, space, (int(digits),)))
+            continue
+        said = read_text(text)
+        found.append(said)
+        head, _, digits = text.rpartition(":i")
+        if said is not None and said.values is not None and len(said.values) == 1 and digits.isdecimal():
+            head, (namespace, label, space) = f"{head}:i", said[:3]
+        else:
+            head = ""
+    return found
 
 
 def _values(text: str) -> tuple[Canonical, ...] | None:

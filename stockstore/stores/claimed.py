@@ -229,6 +229,7 @@ class ClaimedSpaces(LocalSpaces):
 
     def _hear(self, dropped: list[object], keys: Sequence[KeyText], exact: bool, records: list[Record], classes: list[KeyPlan]) -> int:
         places: dict[tuple[str, str], list[tuple[str, KeyPlan]]] = {}
+        named: dict[tuple[str, KeyPlan], list[Native]] = {}
         for key in keys:
             at = (key.namespace, key.label)
             if at not in places:
@@ -241,8 +242,13 @@ class ClaimedSpaces(LocalSpaces):
                     self._invalidate_class(dropped, namespace, plan)
                     classes.append(plan)
                 else:
-                    self._forget(dropped, namespace, plan, native)
+                    named.setdefault((namespace, plan), []).append(native)
                     records.append((plan, native))
+        for (namespace, plan), natives in named.items():
+            self.claims.invalidate_many((namespace, plan), natives)
+            cells = self.found(namespace, plan, alias=False)
+            for native in filter(cells.__contains__, natives):
+                self.cells.take(dropped, cells, native)
         return 0
 
     def _meant(self, namespace: str, label: str) -> Iterable[KeyPlan]:

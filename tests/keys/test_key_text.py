@@ -9,6 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from stockstore.keys import canonical, key_text, keys_of, label_of, namespace_text
+from stockstore.keys.texts import read_text, read_texts
 from tests.keys.samples import GERMAN, VERY_LONG, Color, Level, Right, Sprawling, User, Word, text_of_key
 
 pytestmark = pytest.mark.sa_agnostic
@@ -175,3 +176,34 @@ def test_a_plan_writes_the_text_that_all_stores_use() -> None:
         plan, native, _ = keys_of(User).lookup(key)
         assert plan.record_text("shop", native) == key_text("shop", plan.record_space, plan.parts(native))
         assert plan.alias_text("shop", native) == key_text("shop", plan.alias_space, plan.parts(native))
+
+
+def test_texts_read_together_say_what_each_says_alone() -> None:
+    """Whatever stands before them."""
+    texts = [
+        "shop:User:id:i1",
+        "shop:User:id:i2",
+        "shop:User:id:i-3",
+        "shop:User:id:s4",
+        "shop:User:id:i05",
+        "shop:User:",
+        "shop:User:id:i6",
+    ]
+    texts += [
+        "shop:Seat:row,number:sA:i7",
+        "shop:Seat:row,number:sA:i8",
+        "shop:Seat:row,number:i9:i10",
+        "shop:User:id:i",
+        "shop:User:id:i11x",
+    ]
+    texts += [
+        "shop:User:*group_id:i1",
+        "shop:User:*group_id:i2",
+        "tiny:User:id:i1",
+        "nothing",
+        "shop:",
+        "shop:User:id:i" + "9" * 300,
+        "shop:User:id:i12",
+    ]
+    assert read_texts(texts) == [read_text(text) for text in texts]
+    assert read_texts(texts[::-1]) == [read_text(text) for text in texts[::-1]]

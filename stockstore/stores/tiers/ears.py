@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from weakref import ref
 
 from stockstore.instrumentation import emit, listening
-from stockstore.keys.texts import read_text
+from stockstore.keys.texts import read_texts
 from stockstore.stores.claimed import ClaimedSpaces
 from stockstore.stores.tiers.telling import tell_places
 
@@ -71,7 +71,7 @@ class Ear:
         texts = list(filter(self._spaces.may_mean, texts))
         if not texts:
             return
-        keys = [key for text in texts if (key := read_text(text)) is not None]
+        keys = [key for key in read_texts(texts) if key is not None]
         if len(keys) < len(texts):
             _log.warning("a channel named what is no key; process memory is emptied: %r", [*texts][:3])
             self.flush("gap")
