@@ -71,6 +71,11 @@ def _after_mapper_constructed(_mapper: Mapper[Any], cls: type) -> None:
     forget_keys(cls)
 
 
+def mapping_version() -> int:
+    """Give a number that no other has once another class is mapped."""
+    return _version
+
+
 def _current() -> _Index:
     global _index  # noqa: PLW0603 - as above
     index, version = _index, _version

@@ -101,12 +101,12 @@ class EngineEvents:
 
 
 def _hear_commits(connection: Connection, frame: Frame) -> None:
-    """Listen to the COMMITs of a connection, if that is not done yet: to no more than that, as most transactions only read."""
+    """Have the COMMIT of a connection prepared: in the dialect's verb, but where it has two phases, of which an event tells."""
     twophase = isinstance(connection.get_transaction(), TwoPhaseTransaction)
     heard = ref(connection), twophase
     if frame.heard != heard:
         frame.heard = heard
-        for name in ("prepare_twophase", "commit_twophase") if twophase else ("commit",):
+        for name in ("prepare_twophase", "commit_twophase") if twophase else ():
             event.listen(connection, name, _before_commit)
 
 

@@ -11,6 +11,7 @@ from weakref import ref
 
 from sqlalchemy import Connection
 from sqlalchemy.orm import Session
+from sqlalchemy.pool import PoolProxiedConnection
 
 from stockstore.coherence.protocol import Outcome, Writes
 
@@ -61,7 +62,7 @@ class Frame:
         autocommitted: Whether there was such a statement.
         doubtful: Whether there was one that may have committed.
         touched: Whether there is anything to forget when the transaction ends; most only read.
-        heard: The connection whose COMMITs are listened to, and whether they have two phases.
+        heard: The connection that has written last, and whether its transactions have two phases.
     """
 
     __slots__ = (
@@ -174,6 +175,13 @@ class Frame:
             self._pending = []
             with self.silence():
                 self._prepare(connection, self.all_writes(), self._pending)
+
+    def prepare_on(self, driven: PoolProxiedConnection) -> None:
+        """Do what comes before COMMIT, on the connection that has written, if it is this one's transaction that is going to commit."""
+        connection = self.heard[0]() if self.touched and self.heard is not None else None
+        if connection is None or connection.invalidated or not connection.in_transaction() or connection.connection is not driven:
+            return
+        self.prepare(connection)
 
     def _prepare(self, connection: Connection, writes: dict[Scope, Writes], pending: list[Finish]) -> None:
         try:

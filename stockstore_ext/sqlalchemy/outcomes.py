@@ -58,7 +58,9 @@ class Outcomes:
     # -- the root --------------------------------------------------------------------------------
 
     def do_commit(self, connection: PoolProxiedConnection) -> None:
-        """COMMIT, and tell."""
+        """COMMIT, and tell before and after."""
+        for frame in frames_on(connection.info):
+            frame.prepare_on(connection)
         pending = [finish for frame in frames_ending(connection.info) for finish in frame.commit()]
         if not pending:  # as after most transactions, which only read
             self._original["do_commit"](connection)

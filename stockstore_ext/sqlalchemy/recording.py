@@ -22,7 +22,7 @@ from stockstore.mapped.hydrate import is_flushing, open_connection
 from stockstore.mapped.sessions import is_clean, note
 from stockstore.stores.snapshots import Snapshot
 from stockstore.stores.tiers.backed import BackendTier
-from stockstore_ext.sqlalchemy.collect import Collecting, WritesOf, statement
+from stockstore_ext.sqlalchemy.collect import Collecting, WritesOf, is_idle, statement
 from stockstore_ext.sqlalchemy.drivers import commits_at_once, is_aborted, may_commit
 from stockstore_ext.sqlalchemy.engine_events import base_engine
 from stockstore_ext.sqlalchemy.exact import exact_rows
@@ -125,7 +125,8 @@ class Recording:
     def end_part(self, session: Session) -> None:
         """Take what is left of a flush, which has told its rows, or of a bulk method, which tells none, as certain."""
         for frame in self.frames_of(session):
-            note(session, frame.keep_tentative())
+            if frame.touched:
+                note(session, frame.keep_tentative())
 
     def hides(self, session: Session, root: type) -> str:
         """Tell why a session has to read a class from its own connection, and must fill nothing from it; ``""``: it need not."""
@@ -192,6 +193,8 @@ class Recording:
             self._mark_statement(connection, frame)
 
     def _note(self, connection: Connection, frame: Frame, sql: str, context: ExecutionContext | None) -> None:
+        if is_idle(context, self.collecting):
+            return
         for scope in self.scopes.of_statement(connection, frame, context):
             writes = frame.writes(scope)
             statement(context, sql, writes, self.collecting)

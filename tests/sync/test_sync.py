@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 from stockstore import ChainedStore, ConfigurationError, MappingStore, NullStore, ProcessMemoryStore, RedisStore, SqlAlchemyStore, Store
 from stockstore.evidence import Outbox
-from stockstore_ext.sqlalchemy import SessionSync, engine_events
+from stockstore_ext.sqlalchemy import SessionSync, frames
 from tests.servers.redis import RedisServer
 from tests.stores.shop import Customer, create_tables
 from tests.sync.conftest import ON_MEMORY, ON_POSTGRES, ON_REDIS, ON_SQLITE, Attach
@@ -137,18 +137,28 @@ def test_engines_are_not_listened_to(path: Path) -> None:
     seed(path)
     with path.maker() as session:
         assert session.get(Customer, 1)
-        assert not session.connection().dispatch.commit
         rename(session, "changed")
-        assert session.connection().dispatch.commit
-        assert not any((path.engine.dispatch.commit, path.engine.dispatch.before_cursor_execute, path.engine.dispatch.after_cursor_execute))
+        for dispatch in (session.connection().dispatch, path.engine.dispatch):
+            assert not any((dispatch.commit, dispatch.before_cursor_execute, dispatch.after_cursor_execute))
 
 
-def test_commit_listener_removed_by_others(path: Path) -> None:
-    """A commit of which no listener heard is told afterwards."""
+def test_listener_to_commits_that_writes(path: Path) -> None:
+    """What the application's own listener to COMMITs writes belongs to the commit, whenever it began to listen."""
     seed(path)
     with path.maker() as session:
         rename(session, "changed")
-        event.remove(session.connection(), "commit", engine_events._before_commit)
+        event.listen(session.connection(), "commit", lambda connection: connection.execute(update(Customer).values(name="last")) and None)
+        session.commit()
+    assert ann(path) == "last"
+    path.compare((Customer, 1), (Customer, 2))
+
+
+def test_commit_past_the_connection(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A commit that could not be prepared is told afterwards."""
+    seed(path)
+    monkeypatch.setattr(frames.Frame, "prepare_on", lambda *_: None)
+    with path.maker() as session:
+        rename(session, "changed")
         session.commit()
     assert ann(path) == "changed"
     path.compare((Customer, 1))

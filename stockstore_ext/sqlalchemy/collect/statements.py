@@ -17,9 +17,9 @@ from stockstore.mapped.statements import dml_in, plain_table, reading_of
 from stockstore.mapped.tables import all_roots, mappers_in, replaces, roots_in_text, roots_named, roots_of
 from stockstore_ext.sqlalchemy.collect.cascades import changed_along
 from stockstore_ext.sqlalchemy.collect.lists import indexes_below, note_inserted
-from stockstore_ext.sqlalchemy.collect.notes import Notes
+from stockstore_ext.sqlalchemy.collect.notes import Notes, wants
 from stockstore_ext.sqlalchemy.collect.settings import DEFAULT, Collecting
-from stockstore_ext.sqlalchemy.collect.told import is_told
+from stockstore_ext.sqlalchemy.collect.told import TOLD, is_told
 
 _log: Final = logging.getLogger(__name__)
 _TEXTUAL: Final = (TextClause, TextualSelect, FromStatement)
@@ -58,6 +58,20 @@ def _is_loose(context: Any) -> bool:
 
 def _is_text(statement: object) -> bool:
     return isinstance(statement, _TEXTUAL) or not isinstance(statement, _BUILT)
+
+
+def is_idle(context: Any, collecting: Collecting) -> bool:
+    """Whether :func:`statement` has nothing to note of a statement that may write, as no cache keeps rows of its tables; cheap once it is known."""
+    compiled = getattr(context, "compiled", None)
+    if compiled is None or context.execution_options.get(TOLD):
+        return False
+    return collecting.idle.answer(compiled, lambda: _is_idle(context, collecting))
+
+
+def _is_idle(context: Any, collecting: Collecting) -> bool:
+    targets = _targets_of(context)
+    roots = [{*roots_of(target.table, any_schema=True), *roots_named(target.changed)} for target in targets or ()]
+    return targets is not None and not any(wants(root, collecting) for found in roots for root in found)
 
 
 def statement(context: ExecutionContext | None, sql: str, writes: Writes, collecting: Collecting = DEFAULT) -> None:

@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any, Final, TypeAlias
 from weakref import WeakKeyDictionary, WeakSet
 
-from sqlalchemy import Connection, Engine, inspect
+from sqlalchemy import Connection, Engine, Table, inspect
 from sqlalchemy.orm import InstanceState, Mapper, Session, UOWTransaction
 
 from stockstore.keys import keys_of
@@ -86,6 +86,11 @@ def _written(flush_context: UOWTransaction, collecting: Collecting, only: Only |
 
 def _concerns(mapper: Mapper[Any], collecting: Collecting) -> bool:
     """Whether a cache keeps the rows of a mapper, or others that stand in its tables or that the database changes along."""
+    tables = sum(len(table.metadata.tables) for table in mapper.tables if isinstance(table, Table))
+    return collecting.concerned.answer(mapper, lambda: _find_concerned(mapper, collecting), tables)
+
+
+def _find_concerned(mapper: Mapper[Any], collecting: Collecting) -> bool:
     names = {name for table in mapper.tables for action in _ACTIONS for name in dependents(table, action)}
     roots = {identity_class(mapper)}.union(roots_named(names), *(roots_of(table) for table in mapper.tables))
     return any(wants(root, collecting) for root in roots)

@@ -8,7 +8,7 @@ from sqlalchemy import Engine, event
 from sqlalchemy.orm import Session
 
 from stockstore.coherence.protocol import Writes
-from stockstore_ext.sqlalchemy.collect import Collecting, before_flush, flushed, may_write, orm_statement, statement
+from stockstore_ext.sqlalchemy.collect import Collecting, before_flush, flushed, is_idle, may_write, orm_statement, statement
 from tests.sync.collect.models import (
     Animal,
     Base,
@@ -70,7 +70,7 @@ class Watch:
         self, _connection: object, _cursor: object, sql: str, _parameters: object, context: Any, _many: bool
     ) -> None:
         self.sql.append(sql)
-        if may_write(context):
+        if may_write(context) and not is_idle(context, self.collecting):
             statement(context, sql, self.writes, self.collecting)
 
     @property

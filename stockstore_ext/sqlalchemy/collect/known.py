@@ -1,0 +1,34 @@
+"""What is found out about mappers and statements once, and not for each transaction."""
+
+from collections.abc import Callable, Hashable
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from stockstore.mapped.tables import mapping_version
+
+
+class Known:
+    """Answers to one question about mappers or statements, each good until another class is mapped; keeps none of them."""
+
+    def __init__(self) -> None:
+        """Know nothing yet."""
+        self._answers: WeakKeyDictionary[Any, tuple[Hashable, bool]] = WeakKeyDictionary()
+
+    def answer(self, subject: object, find: Callable[[], bool], size: int = 0) -> bool:
+        """Give the answer about a subject, found out where it is not known.
+
+        Args:
+            subject: What can be referred to weakly.
+            find: Finds it out.
+            size: What the answer depends on besides.
+        """
+        # Asked for first: what is mapped meanwhile makes the answer a former one.
+        stamp = mapping_version(), size
+        known = self._answers.get(subject)
+        if known is None or known[0] != stamp:
+            known = self._answers[subject] = stamp, find()
+        return known[1]
+
+    def __len__(self) -> int:
+        """Give the number of answers known."""
+        return len(self._answers)
