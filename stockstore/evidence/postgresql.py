@@ -38,6 +38,20 @@ _DECIDED: Final = text(
 _TICKET: Final = re.compile(rb"(\d{1,20})\.(\d{1,19}|b\d{1,9}/\d{20})\.[0-9a-f]{32}\.\d{1,20}").fullmatch
 
 
+def _transaction_of(connection: Connection) -> str | None:
+    """Give the id of a connection's transaction, if it has one; by the driver itself, which takes less than half the time."""
+    try:
+        cursor = connection.connection.cursor()
+        try:
+            cursor.execute(_TRANSACTION)
+            found: str | None = cursor.fetchone()[0]  # type: ignore[index]
+        finally:
+            cursor.close()
+    except Exception:  # noqa: BLE001 - of any driver; asked once more, SQLAlchemy tells what it means
+        found = connection.exec_driver_sql(_TRANSACTION, execution_options=INTERNAL).scalar()
+    return found
+
+
 class PostgresEvidence:
     """Evidence on PostgreSQL 13 and later; asked on connections of its own, on the primary alone.
 
@@ -71,7 +85,7 @@ class PostgresEvidence:
     def ticket(self, connection: Connection, transaction: str | None = None) -> bytes | None:
         """Name the open transaction, by its id if that is known; ``None`` where it has written nothing. Otherwise one query."""
         if transaction is None:
-            transaction = connection.exec_driver_sql(_TRANSACTION, execution_options=INTERNAL).scalar()
+            transaction = _transaction_of(connection)
         return None if transaction is None else self._name(transaction)
 
     def statement_ticket(self, connection: Connection) -> bytes | None:
