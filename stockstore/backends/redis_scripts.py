@@ -65,8 +65,9 @@ _MARKERS = """
 local function failed(answer)
     return type(answer) == 'table' and answer.err
 end
+local type, byte = type, string.byte
 local function is_marker(cell)
-    return type(cell) == 'string' and string.byte(cell) == 87
+    return type(cell) == 'string' and byte(cell) == 87
 end
 local function joined(cell, ticket)
     local tickets = string.sub(cell, 3)
@@ -111,10 +112,10 @@ end
 # it or by a slot of a cluster that is about to move, a watch is taken to be there; a cluster has none.
 _STIR = """
 local function stir(count)
-    local head, steps, watched = nil, {}, {}
+    local head, steps, watched, keys, find = nil, {}, {}, KEYS, string.find
     for i = 1, count do
-        if not head or string.sub(KEYS[i], 1, #head) ~= head then
-            head = string.match(KEYS[i], '^[^:]*:[^:]*:') or KEYS[i]
+        if not head or find(keys[i], head, 1, true) ~= 1 then
+            head = string.match(keys[i], '^[^:]*:[^:]*:') or keys[i]
             steps = redis.pcall('EXISTS', head .. '~') ~= 0 and (watched[head] or {head .. '~'})
             watched[head] = steps or nil
         end
@@ -234,9 +235,9 @@ local function delete_all()
         if failed(pcall('SET', key, joined(cell, ticket))) then pcall('DEL', key) end
     end
 end
-local mine, markers = 'W-' .. ticket, {}
-for i, cell in ipairs(marked > 0 and redis.call('MGET', unpack(KEYS, 1, marked)) or {}) do
-    markers[2 * i - 1], markers[2 * i] = KEYS[i], is_marker(cell) and joined(cell, ticket) or mine
+local mine, markers, keys = 'W-' .. ticket, {}, KEYS
+for i, cell in ipairs(marked > 0 and redis.call('MGET', unpack(keys, 1, marked)) or {}) do
+    markers[2 * i - 1], markers[2 * i] = keys[i], cell and byte(cell) == 87 and joined(cell, ticket) or mine
 end
 -- By one command for all: each takes longer than what it does.
 local done = marked > 0 and pcall('MSET', unpack(markers))
@@ -266,8 +267,11 @@ local call, pcall, mine, ticket, committed = redis.call, redis.pcall, 'W-' .. AR
 local marked, seconds, valued, held = tonumber(ARGV[3]), lifetimes_in(ARGV[4]), tonumber(ARGV[5]), 0
 local gone, rests = {}, {}
 local function take(key, cell)
-    if is_marker(cell) then
-        local rest = cell == mine and '' or without(cell, ticket)
+    if cell == mine then
+        held = held + 1
+        gone[#gone + 1] = key
+    elseif is_marker(cell) then
+        local rest = without(cell, ticket)
         if rest == string.sub(cell, 3) then return end
         held = held + 1
         if rest == '' then gone[#gone + 1] = key else rests[key] = 'W+' .. rest end

@@ -191,11 +191,6 @@ def flushed_states(context: UOWTransaction) -> list[tuple[InstanceState[Any], bo
     return [(state, deleted) for state, (deleted, listed_only) in context.states.items() if not listed_only]
 
 
-def flushed_mappers(context: UOWTransaction) -> list[Mapper[Any]]:
-    """The mappers of which a flush may write rows."""
-    return list(context.mappers)
-
-
 def is_flushing(session: Session) -> bool:
     """Whether the session is within a flush or a bulk method."""
     return session._flushing

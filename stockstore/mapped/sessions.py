@@ -5,18 +5,20 @@ statements that write. Not seen are a statement that went past the session, on `
 by a trigger, a function or a common table expression; a hook that sees more of them notes them here.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
+from itertools import repeat
 from typing import Any, Final, TypeAlias
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import MetaData, Table, event, inspect
-from sqlalchemy.orm import InstanceState, Mapper, ORMExecuteState, Session, SessionTransaction, UOWTransaction
+from sqlalchemy.orm import Mapper, ORMExecuteState, Session, SessionTransaction, UOWTransaction
 from sqlalchemy.sql.expression import Delete, Insert, Select, SelectBase, UpdateBase
 
 from stockstore.errors import ConfigurationError
+from stockstore.mapped.flushes import Flushed, flushed_of
 from stockstore.mapped.foreign_keys import Action, dependents
-from stockstore.mapped.hydrate import all_mappers, flushed_states, is_flushing
+from stockstore.mapped.hydrate import all_mappers, identity_class, is_flushing
 from stockstore.mapped.statements import dml_in, plain_table, reading_of, text_in, unwrapped
 
 _Row = tuple[type, tuple[Any, ...]]
@@ -167,22 +169,19 @@ def _tables_of(root: type) -> set[str]:
 def _after_flush(session: Session, context: UOWTransaction) -> None:
     journal = _journal(session)
     journal.flushed = True
-    touched: set[tuple[Mapper[Any], bool]] = set()
-    for state, deleted in flushed_states(context):
-        journal.rows.update(_rows(state))
-        touched.add((state.mapper, deleted))
-    for mapper, deleted in touched:
-        journal.tables |= _side_tables(mapper, "ondelete" if deleted else "onupdate")
+    for mapper, flushed in flushed_of(context).items():
+        journal.rows.update(zip(repeat(identity_class(mapper)), _identities(mapper, flushed)))
+        if flushed.changed:
+            journal.tables |= _side_tables(mapper, "onupdate")
+        if flushed.deleted:
+            journal.tables |= _side_tables(mapper, "ondelete")
 
 
-def _rows(state: InstanceState[Any]) -> Iterator[_Row]:
-    if state.key is not None:
-        yield state.key[0], state.key[1]
-    obj = state.obj()
-    if obj is not None:
-        # A new row has no key before the end of the flush, a changed primary key not yet the new one.
-        root, identity, _ = state.mapper.identity_key_from_instance(obj)
-        yield root, identity
+def _identities(mapper: Mapper[Any], flushed: Flushed) -> list[tuple[Any, ...]]:
+    known = [*flushed.former(), *filter(None, flushed.identities)]
+    unknown = [state for state, identity in zip(flushed.changed, flushed.identities, strict=True) if identity is None]
+    objects = [obj for state in unknown if (obj := state.obj()) is not None]
+    return known + [mapper.identity_key_from_instance(obj)[1] for obj in objects]
 
 
 def _side_tables(mapper: Mapper[Any], action: Action) -> frozenset[str]:

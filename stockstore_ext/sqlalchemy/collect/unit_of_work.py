@@ -1,7 +1,6 @@
 """What a flush writes."""
 
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from functools import cache
 from typing import Any, Final, TypeAlias
 from weakref import WeakKeyDictionary, WeakSet
@@ -10,9 +9,10 @@ from sqlalchemy import Connection, Engine, Table, inspect
 from sqlalchemy.orm import InstanceState, Mapper, Session, UOWTransaction
 
 from stockstore.keys import keys_of
-from stockstore.mapped import flushed_states, plan_of
+from stockstore.mapped import plan_of
+from stockstore.mapped.flushes import Flushed, flushed_of
 from stockstore.mapped.foreign_keys import Action, dependents
-from stockstore.mapped.hydrate import flushed_mappers, identity_class
+from stockstore.mapped.hydrate import identity_class
 from stockstore.mapped.tables import replaces, roots_named, roots_of
 from stockstore_ext.sqlalchemy.collect.cascades import note_deleted_along, roots_changed_along, roots_deleted_along
 from stockstore_ext.sqlalchemy.collect.lists import note_moves
@@ -58,30 +58,33 @@ def flushed(
     for mapper in written:
         writes_of(mapper).drop_tentative()
     followed = _followed.pop(session, frozenset[InstanceState[Any]]())
-    for mapper, (changed, deleted_states) in written.items():
+    for mapper, rows in written.items():
         notes = Notes(writes_of(mapper), collecting)
-        _note_rows(session, mapper, changed, deleted_states, notes)
-        notes.whole(roots_changed_along(mapper, [state for state in changed if state.key is not None]))
-        if any(state not in followed for state in deleted_states):
+        _note_rows(session, mapper, rows, notes)
+        notes.whole(roots_changed_along(mapper, [state for state in rows.changed if state.key is not None]))
+        if any(state not in followed for state in rows.deleted):
             notes.whole(roots_deleted_along(mapper))
 
 
-def _written(flush_context: UOWTransaction, collecting: Collecting, only: Only | None) -> dict[Mapper[Any], tuple[_States, _States]]:
-    """Give the states that a flush has changed and deleted, of those mappers whose rows any cache has to do with."""
-    groups: dict[Mapper[Any], tuple[_States, _States]] = {
-        mapper: ([], []) for mapper in flushed_mappers(flush_context) if _concerns(mapper, collecting)
-    }
-    for state, deleted in flushed_states(flush_context) if groups else ():
-        group = groups.get(state.mapper)
-        if group is not None and (only is None or only(state)):
-            group[deleted].append(state)
+def _written(flush_context: UOWTransaction, collecting: Collecting, only: Only | None) -> dict[Mapper[Any], Flushed]:
+    """Give what a flush has changed and deleted, of those mappers whose rows any cache has to do with."""
     found = {}
-    for mapper, (listed, deleted_states) in groups.items():
-        names = plan_of(mapper.class_).attrs if listed else ()
-        changed = [state for state in listed if state.key is None or _may_be_written(state, names)]
-        if changed or deleted_states:
-            found[mapper] = changed, deleted_states
+    for mapper, flushed in flushed_of(flush_context).items():
+        if _concerns(mapper, collecting):
+            written = _really_written(mapper, flushed, only)
+            if written.changed or written.deleted:
+                found[mapper] = written
     return found
+
+
+def _really_written(mapper: Mapper[Any], flushed: Flushed, only: Only | None) -> Flushed:
+    if only is None and all(state.key is None for state in flushed.changed):
+        return flushed
+    names, deleted = plan_of(mapper.class_).attrs, flushed.deleted
+    rows = [row for row in zip(flushed.changed, flushed.identities, strict=True) if row[0].key is None or _may_be_written(row[0], names)]
+    if only is not None:
+        rows, deleted = [row for row in rows if only(row[0])], [state for state in deleted if only(state)]
+    return Flushed([state for state, _ in rows], [identity for _, identity in rows], deleted)
 
 
 def _concerns(mapper: Mapper[Any], collecting: Collecting) -> bool:
@@ -117,16 +120,17 @@ def _is_changed(state: InstanceState[Any], name: str) -> bool:
     return name not in state.dict or column_type.compare_values(state.dict[name], committed[name]) is not True
 
 
-def _note_rows(session: Session, mapper: Mapper[Any], changed: _States, deleted: _States, notes: Notes) -> None:
-    root = identity_class(mapper)
+def _note_rows(session: Session, mapper: Mapper[Any], rows: Flushed, notes: Notes) -> None:
+    root, (changed, identities, deleted) = identity_class(mapper), rows
     beside = frozenset[type]().union(*(roots_of(table) for table in mapper.tables)) - {root}
     notes.whole(beside)
     if changed and any(replaces(table) for table in mapper.tables):
         notes.whole({root, *roots_deleted_along(mapper)})
     if notes.wants(root):
-        former = [state.key[1] for state in (*changed, *deleted) if state.key is not None]
+        if None in identities and any(state.key is None and identity is None for state, identity in zip(changed, identities, strict=True)):
+            notes.inserted([root])
         dialect_of = cache(lambda: _bind_of(session, mapper, (*changed, *deleted)).dialect)
-        notes.given(root, dict.fromkeys((*former, *_identities(mapper, changed, notes, root))), dialect_of)
+        notes.given(root, dict.fromkeys((*rows.former(), *filter(None, identities))), dialect_of)
         if keys_of(mapper.class_).indexes and not notes.is_whole(root):
             note_moves(notes, root, changed, dialect_of, deleted=False)
             note_moves(notes, root, deleted, dialect_of, deleted=True)
@@ -136,21 +140,3 @@ def _bind_of(session: Session, mapper: Mapper[Any], states: Sequence[InstanceSta
     # A sharded session asks the application for its database, which may know by a row alone.
     token = next((state.identity_token for state in states if state.identity_token is not None), None)
     return session.get_bind(mapper) if token is None else session.get_bind(mapper, shard_id=token)
-
-
-def _identities(mapper: Mapper[Any], states: _States, notes: Notes, root: type) -> list[tuple[Any, ...]]:
-    """Give the identities that rows have now; a new row has no key before the end of the flush, a changed primary key not yet the new one."""
-    names = [mapper.get_property_by_column(column).key for column in mapper.primary_key]
-    if len(names) == 1:
-        name = names[0]
-        with suppress(KeyError):
-            return [(state.dict[name],) for state in states]
-    found = []
-    for state in states:
-        values = state.dict
-        try:
-            found.append(tuple([values[name] for name in names]))
-        except KeyError:
-            if state.key is None:
-                notes.inserted([root])
-    return found

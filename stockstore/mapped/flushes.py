@@ -1,0 +1,64 @@
+"""What a flush writes, found out once for all who listen to it."""
+
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy.orm import InstanceState, Mapper, UOWTransaction
+
+from stockstore.mapped.hydrate import flushed_states
+
+_SLOT: Final = "stockstore.flushed"
+Identity = tuple[Any, ...]
+
+
+class Flushed(NamedTuple):
+    """The rows of one mapper that a flush writes.
+
+    Attributes:
+        changed: The states of new and changed rows.
+        identities: What their primary keys are by now, in the same order; ``None`` where that is not loaded.
+        deleted: The states of deleted rows.
+    """
+
+    changed: list[InstanceState[Any]]
+    identities: Sequence[Identity | None]
+    deleted: list[InstanceState[Any]]
+
+    def former(self) -> list[Identity]:
+        """Give the primary keys by which the session knew rows before; of new rows it knew none."""
+        return [state.key[1] for states in (self.changed, self.deleted) for state in states if state.key is not None]
+
+
+def flushed_of(context: UOWTransaction) -> dict[Mapper[Any], Flushed]:
+    """Give what a flush writes, by mappers; to be called in ``after_flush``."""
+    found: dict[Mapper[Any], Flushed] | None = context.attributes.get(_SLOT)
+    if found is None:
+        found = context.attributes[_SLOT] = _find(context)
+    return found
+
+
+def _find(context: UOWTransaction) -> dict[Mapper[Any], Flushed]:
+    groups: dict[Mapper[Any], tuple[list[InstanceState[Any]], list[InstanceState[Any]]]] = {}
+    for state, deleted in flushed_states(context):
+        mapper = state.mapper
+        group = groups.get(mapper)
+        if group is None:
+            group = groups[mapper] = [], []
+        group[deleted].append(state)
+    return {mapper: Flushed(changed, _identities(mapper, changed), deleted) for mapper, (changed, deleted) in groups.items()}
+
+
+def _identities(mapper: Mapper[Any], states: Sequence[InstanceState[Any]]) -> Sequence[Identity | None]:
+    """Give the primary keys as the program has them: a new row has no key before the end of the flush, a changed one not yet the new one."""
+    names = [mapper.get_property_by_column(column).key for column in mapper.primary_key]
+    try:
+        if len(names) == 1:
+            name = names[0]
+            return [(state.dict[name],) for state in states]
+        return [tuple([values[name] for name in names]) for values in [state.dict for state in states]]
+    except KeyError:
+        return [_identity(state.dict, names) for state in states]
+
+
+def _identity(values: dict[str, Any], names: Sequence[str]) -> Identity | None:
+    return tuple([values[name] for name in names]) if all(name in values for name in names) else None
