@@ -56,6 +56,8 @@ class Outbox:
     def __init__(self, table: Table | None = None) -> None:
         """Keep the table; no I/O."""
         self.definition = Outbox.table(MetaData()) if table is None else table
+        # Nobody asks for the row's id.
+        self._insert = insert(self.definition).inline()
 
     @staticmethod
     def table(metadata: MetaData, schema: str | None = None) -> Table:
@@ -95,7 +97,7 @@ class Outbox:
     def write(self, connection: Connection, ticket: bytes | None, texts: Sequence[str]) -> None:
         """Note key texts in the writer's transaction, before anything is marked; errors of the database are the caller's."""
         row = {"ticket": ticket and ticket.decode(), "texts": "\n".join(texts)}
-        connection.execute(insert(self.definition), row, execution_options=INTERNAL)
+        connection.execute(self._insert, row, execution_options=INTERNAL)
 
     def waiting(self) -> ColumnElement[bool]:
         """Give the condition of the rows that wait for a janitor."""

@@ -1,6 +1,7 @@
 """What a flush writes, found out once for all who listen to it."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy.orm import InstanceState, Mapper, UOWTransaction
@@ -40,7 +41,7 @@ def flushed_of(context: UOWTransaction) -> dict[Mapper[Any], Flushed]:
 def _find(context: UOWTransaction) -> dict[Mapper[Any], Flushed]:
     groups: dict[Mapper[Any], tuple[list[InstanceState[Any]], list[InstanceState[Any]]]] = {}
     for state, deleted in flushed_states(context):
-        mapper = state.mapper
+        mapper: Mapper[Any] = state.manager.mapper  # as state.mapper, which takes longer
         group = groups.get(mapper)
         if group is None:
             group = groups[mapper] = [], []
@@ -51,13 +52,11 @@ def _find(context: UOWTransaction) -> dict[Mapper[Any], Flushed]:
 def _identities(mapper: Mapper[Any], states: Sequence[InstanceState[Any]]) -> Sequence[Identity | None]:
     """Give the primary keys as the program has them: a new row has no key before the end of the flush, a changed one not yet the new one."""
     names = [mapper.get_property_by_column(column).key for column in mapper.primary_key]
-    try:
-        if len(names) == 1:
-            name = names[0]
-            return [(state.dict[name],) for state in states]
-        return [tuple([values[name] for name in names]) for values in [state.dict for state in states]]
-    except KeyError:
-        return [_identity(state.dict, names) for state in states]
+    if len(names) == 1:
+        name, objects = names[0], [state.obj() for state in states]
+        with suppress(AttributeError, KeyError):  # of an object that is gone, or keeps its values elsewhere
+            return [(obj.__dict__[name],) for obj in objects]
+    return [_identity(state.dict, names) for state in states]
 
 
 def _identity(values: dict[str, Any], names: Sequence[str]) -> Identity | None:

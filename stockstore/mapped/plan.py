@@ -72,6 +72,9 @@ class MappedPlan:
     attach_familiar: Callable[..., list[Any]]
     """Do :attr:`attach_many` for rows of :attr:`familiar`, of whose changeable values each instance gets its own."""
 
+    pack_all: Callable[[Sequence[State]], "list[bytes] | None"]
+    """Give the payloads of states that are all plain rows; ``None`` where one is not: :attr:`pack` knows what to do."""
+
     unpack_all: Callable[[Sequence[bytes]], "list[State] | None"]
     """Give the states of payloads that are all plain rows of this very class; ``None`` where one is not: :attr:`unpack` tells what it is."""
 
@@ -90,7 +93,7 @@ class MappedPlan:
         self._hydrator = Hydrator(mapper, self.attrs, self.primary_key, documents_of(kinds))
         self.familiar = Familiar(self.root, self.attrs, self.primary_key, kinds)
         self.pack, self.unpack = self._rows.pack, self._compile_unpack()
-        self.unpack_all = self._rows.unpack_all
+        self.pack_all, self.unpack_all = self._rows.pack_all, self._rows.unpack_all
         self.hydrate, self.attach = self._hydrator.hydrate, self._hydrator.attach
         self.attach_many, self.attach_whole = self._hydrator.attach_many, self._hydrator.attach_whole
         self.attach_familiar = self._hydrator.attach_familiar

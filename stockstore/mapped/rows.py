@@ -73,6 +73,9 @@ def pack(state):
         return PREFIX + ENCODE(({stored},))
     return None
 
+def pack_all(states):
+    return [PREFIX + ENCODE(({stored},)) for {names}, in states if {fits}]
+
 def decode(body):
     {names}, = DECODE(body)
     return ({restored},)
@@ -142,6 +145,7 @@ class Rows:
         columns = [_Column(i, kind) for i, kind in enumerate(kinds)]
         space = self._generate(columns)
         self._pack_plain, self._store = space["pack"], space["STORE"]
+        self._pack_all: Callable[[Sequence[State]], list[bytes]] = space["pack_all"]
         self.prefix, self._unpack_patched = fingerprint + PLAIN, space["unpack_patched"]
         # Where nothing is to be restored, the decoder's tuple is the state.
         restores = any(column.restored != column.name for column in columns)
@@ -159,6 +163,14 @@ class Rows:
             state = tuple(map(_untracked, state))
             payload = self._try_plain(state)
         return self._pack_patched(state) if payload is None else payload
+
+    def pack_all(self, states: Sequence[State]) -> list[bytes] | None:
+        """Give the payloads of states that are all plain rows, ``None`` where one is something else."""
+        try:
+            payloads = self._pack_all(states)
+        except Exception:  # noqa: BLE001 - who packs them one by one is told what is wrong
+            return None
+        return payloads if len(payloads) == len(states) else None
 
     def unpack(self, payload: bytes) -> State:
         """Give the state of a payload of this class.

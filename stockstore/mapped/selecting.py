@@ -1,21 +1,27 @@
 """The statements by which rows are read as plain columns: no entity, no session, no event of one."""
 
+import json
 from collections.abc import Callable, Iterator, Sequence
+from itertools import repeat
 from operator import itemgetter
 from typing import Any, Final
 
 from sqlalchemy import (
     ARRAY,
+    BigInteger,
     Column,
     ColumnElement,
     Connection,
+    Dialect,
     Integer,
     Select,
+    SmallInteger,
     String,
     Table,
     and_,
     any_,
     bindparam,
+    func,
     inspect,
     literal_column,
     select,
@@ -33,6 +39,9 @@ Row = tuple[MappedPlan, tuple[Any, ...]]
 """A row's class and column state, as ``RowSnapshot`` takes them."""
 
 _SLOT: Final = "stockstore.hierarchy"
+_NUMBERS: Final = frozenset((Integer, SmallInteger, BigInteger))
+_HAS_JSON: Final = (3, 38)
+"""The first version of SQLite that reads JSON however it was compiled."""
 _LEVEL: Final = literal_column("current_setting('transaction_isolation')", String).label("stockstore_level")
 _TRANSACTION: Final = literal_column("CAST(txid_current_if_assigned() AS text)", String).label("stockstore_transaction")
 
@@ -93,7 +102,7 @@ class Hierarchy:
             told.update(row[-1].upper() for row in rows[:1] if row[-1] is not None)
         if not self._by_discriminator:
             plan, state_of = self._top.shapes[self._mapper]
-            yield from ((plan, state_of(row)) for row in rows)
+            yield from zip(repeat(plan), map(state_of, rows))
             return
         joined: dict[Mapper[Any], list[tuple[object, ...]]] = {}
         for row in rows:
@@ -148,23 +157,24 @@ class _Selection:
         place = name, len(keys) == 1 and not self._locked, tells
         statement = self._statements.get(place)
         if statement is None:
-            statement = self._statements[place] = self._statement(*place)
+            statement = self._statements[place] = self._statement(connection.dialect, *place[1:])
         if place[1]:
             return connection.execute(statement, {f"key{at}": value for at, value in enumerate(keys[0])}).all()
-        values = [value for (value,) in keys] if len(self._key) == 1 else list(keys)
-        return connection.execute(statement, {"keys": values}).all()
+        values: Any = [value for (value,) in keys] if len(self._key) == 1 else list(keys)
+        given = json.dumps(values) if self._is_told_as_json(connection.dialect) else values
+        return connection.execute(statement, {"keys": given}).all()
 
-    def _statement(self, dialect: str, is_one: bool, tells: bool) -> Select[Any]:
+    def _statement(self, dialect: Dialect, is_one: bool, tells: bool) -> Select[Any]:
         condition = self._is_one() if is_one else self._condition(dialect)
         statement = select(*self._selected).select_from(self._from).where(condition)
-        if tells and dialect == "postgresql":
+        if tells and dialect.name == "postgresql":
             statement = statement.add_columns(self._told)
         if not self._locked:
             return statement.execution_options(stockstore_internal=True)
         statement = statement.order_by(*self._key)
-        if dialect == "sqlite":  # which has no locks of rows, and has locked the database for the writer
+        if dialect.name == "sqlite":  # which has no locks of rows, and has locked the database for the writer
             return statement
-        if dialect == "postgresql":
+        if dialect.name == "postgresql":
             return statement.with_for_update(key_share=True, of=self._tables)
         return statement.with_for_update()
 
@@ -172,13 +182,19 @@ class _Selection:
         """Give the condition for one key, which takes less time than that for any number."""
         return and_(*(column == bindparam(f"key{at}", type_=column.type) for at, column in enumerate(self._key)))
 
-    def _condition(self, dialect: str) -> ColumnElement[bool]:
+    def _is_told_as_json(self, dialect: Dialect) -> bool:
+        is_number = len(self._key) == 1 and type(self._key[0].type) in _NUMBERS
+        return is_number and dialect.name == "sqlite" and (dialect.server_version_info or ()) >= _HAS_JSON
+
+    def _condition(self, dialect: Dialect) -> ColumnElement[bool]:
         keys: Any = bindparam("keys", expanding=True)
         if len(self._key) > 1:
             return tuple_(*self._key).in_(keys)
         column = self._key[0]
-        if dialect == "postgresql" and isinstance(column.type, Integer):
-            # One parameter instead of as many as there are rows, each of which driver and server would take in by itself.
+        # One parameter instead of as many as there are rows, each of which SQLAlchemy, driver and server would take in by itself.
+        if self._is_told_as_json(dialect):
+            return column.in_(select(func.json_each(bindparam("keys", type_=String)).table_valued("value").c.value))  # type: ignore[no-any-return]
+        if dialect.name == "postgresql" and isinstance(column.type, Integer):
             return column == any_(bindparam("keys", type_=ARRAY(column.type)))  # type: ignore[no-any-return]
         return column.in_(keys)  # type: ignore[no-any-return]
 

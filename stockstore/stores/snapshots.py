@@ -1,5 +1,6 @@
 """One object as it travels between tiers: a plain object by reference, a mapped one as its column state."""
 
+from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -62,7 +63,7 @@ class RowSnapshot:
     not ``shared`` was read inside a caller's transaction and belongs in no cache.
     """
 
-    __slots__ = ("_payload", "former", "lifetime", "plan", "shared", "state")
+    __slots__ = ("former", "lifetime", "packed", "plan", "shared", "state")
 
     def __init__(
         self,
@@ -79,7 +80,8 @@ class RowSnapshot:
         self.state = state
         self.lifetime = lifetime
         self.former = former
-        self._payload: bytes | None = None
+        self.packed: bytes | None = None
+        """The payload, once a tier has asked for it."""
 
     @property
     def cls(self) -> type:
@@ -114,13 +116,24 @@ class RowSnapshot:
 
     def payload(self, codec: "Codec | None" = None) -> bytes:  # noqa: ARG002 - as ObjectSnapshot
         """Give the packed row; packed once for all tiers."""
-        if self._payload is None:
-            self._payload = self.plan.pack(self.state)
-        return self._payload
+        if self.packed is None:
+            self.packed = self.plan.pack(self.state)
+        return self.packed
 
     def restore(self, session: "Session | None" = None) -> object:
         """Give a detached instance, or the session's persistent one."""
         return self.plan.hydrate(self.state) if session is None else self.plan.attach(session, self.state)
+
+
+def payloads_of(plan: "MappedPlan", rows: Sequence[RowSnapshot]) -> list[bytes]:
+    """Give the packed rows of one class; those that no tier has asked for yet are packed at once."""
+    bare = [row.state for row in rows if row.packed is None]
+    packed = plan.pack_all(bare) if len(bare) == len(rows) else None
+    if packed is None:
+        return [row.payload() for row in rows]
+    for row, payload in zip(rows, packed, strict=True):
+        row.packed = payload
+    return packed
 
 
 @cache

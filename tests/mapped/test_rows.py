@@ -323,6 +323,10 @@ def test_all_of_a_batch() -> None:
     packer = rows(*(kind for kind, _ in PLAIN_VALUES))
     states = [tuple([values[at % len(values)] for _, values in PLAIN_VALUES]) for at in range(20)]
     payloads = [packer.pack(state) for state in states]
+    assert packer.pack_all(states) == payloads
+    assert packer.pack_all([]) == []
+    for odd_state in ((UNLOADED, *states[0][1:]), states[0][1:], (*states[0], None)):
+        assert packer.pack_all([*states, odd_state, *states]) is None
     found = packer.unpack_all(payloads)
     assert found is not None
     assert all(map(same, found, states))

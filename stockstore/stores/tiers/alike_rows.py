@@ -10,7 +10,7 @@ from stockstore.errors import StockstoreError
 from stockstore.keys import KeyPlan
 from stockstore.lifetimes import expiry, server_seconds, shorter
 from stockstore.stores.backed import BackendStore
-from stockstore.stores.snapshots import RowSnapshot, Snapshot
+from stockstore.stores.snapshots import RowSnapshot, Snapshot, payloads_of
 from stockstore.stores.tiers.backed_places import BackendPlaces
 
 _KINDS = ({int}, {str})
@@ -72,6 +72,6 @@ def _alike(store: BackendStore, snapshots: Sequence[Snapshot], limit: float | No
     if len(rows) < len(snapshots) or set(map(type, natives)) not in _KINDS:
         return None
     try:
-        return _Alike(keys.identity, natives, [row.payload() for row in rows], seconds)
+        return _Alike(keys.identity, natives, payloads_of(row_plan, rows), seconds)
     except (StockstoreError, TypeError, ValueError):
         return None

@@ -1,7 +1,8 @@
 """Lists, as they are noted: which of them rows have come into or left."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import Dialect, Insert, Table, inspect
 from sqlalchemy.orm import InstanceState, Mapper
@@ -13,6 +14,7 @@ from stockstore.mapped.hydrate import identity_class
 from stockstore.mapped.moves import moves_of, places_of
 from stockstore.mapped.statements import plain_table
 from stockstore.mapped.stored import keeps_lists, stored_in_list
+from stockstore.mapped.tables import mapping_version
 from stockstore_ext.sqlalchemy.collect.notes import Notes
 
 _UNKNOWN = object()
@@ -20,8 +22,22 @@ _Found = Mapping[IndexPlan, Sequence[Any]]
 """Indexes, each with its columns in the order of its names."""
 
 
+_without: Final[WeakKeyDictionary[type, int]] = WeakKeyDictionary()
+"""The roots without any index, and as of when; of others the indexes themselves would keep the class."""
+
+
 def indexes_below(root: type) -> list[IndexPlan]:
     """Give the indexes of all classes of a hierarchy."""
+    version = mapping_version()
+    if _without.get(root) == version:
+        return []
+    found = _indexes_below(root)
+    if not found:
+        _without[root] = version
+    return found
+
+
+def _indexes_below(root: type) -> list[IndexPlan]:
     found: dict[IndexPlan, None] = {}
     top: Mapper[Any] = inspect(root)
     for mapper in top.self_and_descendants:

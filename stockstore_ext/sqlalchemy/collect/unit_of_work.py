@@ -130,7 +130,8 @@ def _note_rows(session: Session, mapper: Mapper[Any], rows: Flushed, notes: Note
         if None in identities and any(state.key is None and identity is None for state, identity in zip(changed, identities, strict=True)):
             notes.inserted([root])
         dialect_of = cache(lambda: _bind_of(session, mapper, (*changed, *deleted)).dialect)
-        notes.given(root, dict.fromkeys((*rows.former(), *filter(None, identities))), dialect_of)
+        former, now = rows.former(), [*filter(None, identities)]
+        notes.given(root, dict.fromkeys((*former, *now)) if former else now, dialect_of)
         if keys_of(mapper.class_).indexes and not notes.is_whole(root):
             note_moves(notes, root, changed, dialect_of, deleted=False)
             note_moves(notes, root, deleted, dialect_of, deleted=True)
