@@ -163,8 +163,10 @@ def _committed(place: Place[S], snapshots: Sequence[S]) -> None:
     elif place.ticket is None:
         _try(place, None, lambda: place.tier.invalidate(place.at))
     else:
-        held = {cls for cls in {snapshot.cls for snapshot in snapshots} if place.tier.holds(cls)}
-        _release(place, place.ticket, True, [snapshot for snapshot in snapshots if snapshot.cls in held])
+        classes = {snapshot.cls for snapshot in snapshots}
+        held = {cls for cls in classes if place.tier.holds(cls)}
+        kept = snapshots if held == classes else [snapshot for snapshot in snapshots if snapshot.cls in held]
+        _release(place, place.ticket, True, kept)
 
 
 def _rolled_back(place: Place[S], snapshots: Sequence[S]) -> None:

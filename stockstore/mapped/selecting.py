@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from itertools import repeat
 from operator import itemgetter
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
 from sqlalchemy import (
     ARRAY,
@@ -39,6 +39,7 @@ Row = tuple[MappedPlan, tuple[Any, ...]]
 """A row's class and column state, as ``RowSnapshot`` takes them."""
 
 _SLOT: Final = "stockstore.hierarchy"
+_Way: TypeAlias = Literal["one", "several", "json"]
 _NUMBERS: Final = frozenset((Integer, SmallInteger, BigInteger))
 _HAS_JSON: Final = (3, 38)
 """The first version of SQLite that reads JSON however it was compiled."""
@@ -145,7 +146,7 @@ class _Selection:
         self.shapes = {m: (plan_of(m.class_), _state_of(_columns(m), given)) for m in mappers}
         self.identity_of = _state_of(identity, given)
         self._from, self._key, self._tables, self._locked = mapper.persist_selectable, key, list(mapper.tables), locked
-        self._statements: dict[tuple[str, bool, bool], Select[Any]] = {}
+        self._statements: dict[tuple[str, _Way, bool], Select[Any]] = {}
 
     def execute(self, connection: Connection, keys: Sequence[tuple[object, ...]], *, tells: bool = False) -> Sequence[Any]:
         """Give the rows of keys, locked where they are to be.
@@ -153,28 +154,32 @@ class _Selection:
         With ``tells`` each has as its last value what PostgreSQL tells of the transaction: for rows that are locked its id, if it has
         one yet, for others its isolation level.
         """
-        name = connection.dialect.name
-        place = name, len(keys) == 1 and not self._locked, tells
+        if len(keys) == 1 and not self._locked:
+            values: dict[str, Any] = {f"key{at}": value for at, value in enumerate(keys[0])}
+            return connection.execute(self._statement(connection.dialect, "one", tells), values).all()
+        given: Any = [value for (value,) in keys] if len(self._key) == 1 else list(keys)
+        packed = self._as_json(connection.dialect, given)
+        statement = self._statement(connection.dialect, "several" if packed is None else "json", tells)
+        return connection.execute(statement, {"keys": packed or given}).all()
+
+    def _statement(self, dialect: Dialect, way: _Way, tells: bool) -> Select[Any]:
+        place = dialect.name, way, tells
         statement = self._statements.get(place)
         if statement is None:
-            statement = self._statements[place] = self._statement(connection.dialect, *place[1:])
-        if place[1]:
-            return connection.execute(statement, {f"key{at}": value for at, value in enumerate(keys[0])}).all()
-        values: Any = [value for (value,) in keys] if len(self._key) == 1 else list(keys)
-        given = json.dumps(values) if self._is_told_as_json(connection.dialect) else values
-        return connection.execute(statement, {"keys": given}).all()
+            statement = self._statements[place] = self._make(*place)
+        return statement
 
-    def _statement(self, dialect: Dialect, is_one: bool, tells: bool) -> Select[Any]:
-        condition = self._is_one() if is_one else self._condition(dialect)
+    def _make(self, dialect: str, way: _Way, tells: bool) -> Select[Any]:
+        condition = self._is_one() if way == "one" else self._is_in_json() if way == "json" else self._is_in(dialect)
         statement = select(*self._selected).select_from(self._from).where(condition)
-        if tells and dialect.name == "postgresql":
+        if tells and dialect == "postgresql":
             statement = statement.add_columns(self._told)
         if not self._locked:
             return statement.execution_options(stockstore_internal=True)
         statement = statement.order_by(*self._key)
-        if dialect.name == "sqlite":  # which has no locks of rows, and has locked the database for the writer
+        if dialect == "sqlite":  # which has no locks of rows, and has locked the database for the writer
             return statement
-        if dialect.name == "postgresql":
+        if dialect == "postgresql":
             return statement.with_for_update(key_share=True, of=self._tables)
         return statement.with_for_update()
 
@@ -182,19 +187,25 @@ class _Selection:
         """Give the condition for one key, which takes less time than that for any number."""
         return and_(*(column == bindparam(f"key{at}", type_=column.type) for at, column in enumerate(self._key)))
 
-    def _is_told_as_json(self, dialect: Dialect) -> bool:
-        is_number = len(self._key) == 1 and type(self._key[0].type) in _NUMBERS
-        return is_number and dialect.name == "sqlite" and (dialect.server_version_info or ()) >= _HAS_JSON
+    def _as_json(self, dialect: Dialect, values: Sequence[object]) -> str | None:
+        """Give all keys as one parameter for SQLite, where they are plain numbers; ``None`` where each is to be one."""
+        if dialect.name != "sqlite" or len(self._key) > 1 or type(self._key[0].type) not in _NUMBERS:
+            return None
+        is_known = (dialect.server_version_info or ()) >= _HAS_JSON
+        return json.dumps(values) if is_known and set(map(type, values)) == {int} else None
 
-    def _condition(self, dialect: Dialect) -> ColumnElement[bool]:
+    def _is_in_json(self) -> ColumnElement[bool]:
+        """Give the condition for keys in one parameter: each of its own would be taken in by SQLAlchemy, by the driver and by SQLite."""
+        keys = func.json_each(bindparam("keys", type_=String)).table_valued("value")
+        return self._key[0].in_(select(keys.c.value))  # type: ignore[no-any-return]
+
+    def _is_in(self, dialect: str) -> ColumnElement[bool]:
         keys: Any = bindparam("keys", expanding=True)
         if len(self._key) > 1:
             return tuple_(*self._key).in_(keys)
         column = self._key[0]
-        # One parameter instead of as many as there are rows, each of which SQLAlchemy, driver and server would take in by itself.
-        if self._is_told_as_json(dialect):
-            return column.in_(select(func.json_each(bindparam("keys", type_=String)).table_valued("value").c.value))  # type: ignore[no-any-return]
-        if dialect.name == "postgresql" and isinstance(column.type, Integer):
+        if dialect == "postgresql" and isinstance(column.type, Integer):
+            # One parameter instead of as many as there are rows, each of which driver and server would take in by itself.
             return column == any_(bindparam("keys", type_=ARRAY(column.type)))  # type: ignore[no-any-return]
         return column.in_(keys)  # type: ignore[no-any-return]
 

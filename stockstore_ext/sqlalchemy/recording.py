@@ -184,7 +184,11 @@ class Recording:
         """Note what a statement writes that may; one that commits by itself is marked now."""
         frame.touched = True
         turns_foreign(connection, frame, sql)
-        self._note(connection, frame, sql, context)
+        idle = is_idle(context, self.collecting)
+        if idle and not frame.written:
+            return
+        if not idle:
+            self._note(connection, frame, sql, context)
         if commits_at_once(connection, sql):
             frame.autocommitted = True
             self._mark_statement(connection, frame)
@@ -193,8 +197,6 @@ class Recording:
             self._mark_statement(connection, frame)
 
     def _note(self, connection: Connection, frame: Frame, sql: str, context: ExecutionContext | None) -> None:
-        if is_idle(context, self.collecting):
-            return
         for scope in self.scopes.of_statement(connection, frame, context):
             writes = frame.writes(scope)
             statement(context, sql, writes, self.collecting)

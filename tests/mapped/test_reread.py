@@ -123,6 +123,27 @@ def test_many_keys(db: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
         assert reread(connection, Item, []) == []
 
 
+def test_keys_in_one_parameter(sqlite_engine: Engine) -> None:
+    """SQLite is given plain numbers as one parameter, and each of other keys by itself."""
+
+    class Base(DeclarativeBase):
+        pass
+
+    class Piece(Base):
+        __tablename__ = "pieces"
+        id: Mapped[int] = mapped_column(primary_key=True)
+
+    given: list[Any] = []
+    with sqlite_engine.connect() as connection:
+        connection.execute(text("CREATE TEMPORARY TABLE pieces (id INTEGER PRIMARY KEY)"))
+        connection.execute(text("INSERT INTO pieces VALUES (1), (2), (3)"))
+        event.listen(connection, "before_cursor_execute", lambda _c, _cursor, _sql, parameters, *_: given.append(tuple(parameters)))
+        for keys in ([(1,), (2,), (2**70,)], [(1,), ("2",)]):
+            assert [state for _, state in reread(connection, Piece, keys)] == [(1,), (2,)]
+        connection.rollback()
+    assert given == [(f"[1, 2, {2**70}]",), (1, "2")]
+
+
 def test_one_statement(db: Engine) -> None:
     """Any number of rows of a class without tables of subclasses takes one SELECT."""
     with db.begin() as connection:

@@ -1,6 +1,7 @@
 """The values of rows that are alike: one class, keys of one number or text, no other keys, one lifetime."""
 
 from collections.abc import Callable, Sequence
+from itertools import repeat
 from typing import Any, NamedTuple
 
 from stockstore.backends.coherent import Item
@@ -42,8 +43,10 @@ def released_alike(
     generation = None if alike is None else generation_for(alike.plan)
     if alike is None or generation is None:
         return None
-    texts = [places.records.get((alike.plan, native)) for native in alike.natives]
-    records: list[Record] = [(alike.plan, native) for text, native in zip(texts, alike.natives, strict=True) if text is not None]
+    records: list[Record] = list(zip(repeat(alike.plan), alike.natives))
+    texts = list(map(places.records.get, records))
+    if None in texts:
+        records = [record for record, text in zip(records, texts, strict=True) if text is not None]
     return alike.items(texts, generation), records
 
 
