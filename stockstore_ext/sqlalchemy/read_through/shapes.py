@@ -114,19 +114,23 @@ def _equalities(entity: Entity, criteria: Sequence[Any]) -> _Condition | None:
 
 def _membership(entity: Entity, criterion: Any) -> _Condition | None:
     left, bind = criterion.left, criterion.right
-    alone = left.__visit_name__ == "column"
-    columns = (left,) if alone else left.clauses if left.__visit_name__ == "tuple" else ()
-    names = tuple([_name(entity, column) for column in columns])
-    form = entity.forms.get(frozenset(names))  # type: ignore[arg-type]
-    if form is None or len(names) != len(form.types):
-        return None
     if bind.__visit_name__ != "bindparam" or not bind.expanding or bind.callable is not None:
         return None
-    types = (bind.type,) if alone else getattr(bind.type, "types", ())
-    wanted: dict[str | None, Any] = dict(zip(form.plan.names, form.types, strict=True))
-    if len(types) != len(names) or any(given not in wanted[name] for given, name in zip(types, names, strict=True)):
+    if left.__visit_name__ == "column":
+        name = _name(entity, left)
+        form = entity.forms.get(frozenset((name,)))  # type: ignore[arg-type]
+        return _Condition(form, (bind,), form.plan.names, many=True) if form is not None and bind.type in form.types[0] else None
+    return _tuples(entity, left.clauses, bind) if left.__visit_name__ == "tuple" else None
+
+
+def _tuples(entity: Entity, columns: Sequence[Any], bind: Any) -> _Condition | None:
+    names, types = tuple([_name(entity, column) for column in columns]), getattr(bind.type, "types", ())
+    form = entity.forms.get(frozenset(names))  # type: ignore[arg-type]
+    if form is None or not len(names) == len(form.types) == len(types):
         return None
-    return _Condition(form, (bind,), names, many=True)  # type: ignore[arg-type]
+    wanted: dict[str | None, Any] = dict(zip(form.plan.names, form.types, strict=True))
+    fits = all(given in wanted[name] for given, name in zip(types, names, strict=True))
+    return _Condition(form, (bind,), names, many=True) if fits else None  # type: ignore[arg-type]
 
 
 def _name(entity: Entity, column: Any) -> str | None:
