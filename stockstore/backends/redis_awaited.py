@@ -12,11 +12,11 @@ from redis.asyncio import ConnectionPool, Redis
 
 from stockstore.aio.bridge import await_only, await_whole, in_greenlet, run_apart
 from stockstore.aio.gathering import Found, Gathering
-from stockstore.aio.home import Home
 from stockstore.backends.coherent import Item
 from stockstore.backends.redis_clients import CONNECTIONS
 from stockstore.backends.redis_exchange import CHUNK, Arguments, Call, by_thousands, checked_cells, packed, rest_of, usable_cells
 from stockstore.backends.redis_identity import AwaitedLife, life_of
+from stockstore.backends.redis_of_loop import OfLoop
 from stockstore.backends.redis_scripts import Script
 from stockstore.cells import NO_ID
 
@@ -24,7 +24,7 @@ T = TypeVar("T")
 _POLICY: Final = re.compile(rb"maxmemory_policy:(\S+)")
 
 
-class OnAwaitedServer:
+class OnAwaitedServer(OfLoop):
     """One server, or a Sentinel's primary, by an asyncio client.
 
     Every command is done to its end, whoever is cancelled meanwhile: so no connection is left with an answer to come.
@@ -33,8 +33,7 @@ class OnAwaitedServer:
     def __init__(self, client: "Redis") -> None:
         """Keep the client; opens no connection."""
         self._client = client
-        self._home = Home(client)
-        self._start()
+        self._settle()
         # As on the blocking client.
         named = signature(ConnectionPool.get_connection).parameters.get("command_name")
         self._names = ("EVALSHA",) if named is not None and named.default is Parameter.empty else ()
@@ -42,16 +41,6 @@ class OnAwaitedServer:
     def _start(self) -> None:
         self._room = asyncio.Semaphore(max(1, min(self._client.connection_pool.max_connections, CONNECTIONS)))
         self._reads = Gathering(partial(self._read, self._room))
-
-    def get(self, keys: Sequence[str]) -> Found:
-        """Read along with all that other tasks want to read in this turn of the loop."""
-        self._home.enter()
-        return await_only(self._reads.ask(keys))
-
-    def ask(self, keys: Sequence[str]) -> Awaitable[Found]:
-        """Do as :meth:`get`, in a coroutine."""
-        self._home.arrive()
-        return self._reads.ask(keys)
 
     def calls(self, step: Script, make: Arguments, *batches: Sequence[Item]) -> list[Call]:
         """Part what is above a thousand keys."""
@@ -89,20 +78,6 @@ class OnAwaitedServer:
 
     def _is_found_by_loop(self) -> bool:
         return getattr(self._client.connection_pool, "sentinel_manager", None) is not None and not in_greenlet()
-
-    def drop_idle(self) -> None:
-        """Do nothing: a connection whose use was interrupted is closed before it goes back."""
-
-    def close(self) -> None:
-        """Close the client, which may be used by another loop then."""
-        self._home.enter()
-        await_only(self._client.aclose())
-        self._home.leave()
-        self._start()
-
-    def at_home(self, work: Callable[[], T]) -> T:
-        """Do work in the client's loop, also from a thread of the library's own."""
-        return self._home.run(work)
 
     async def _read(self, room: asyncio.Semaphore, keys: Sequence[str]) -> Found:
         return await self._exchange(room, partial(_get, keys))

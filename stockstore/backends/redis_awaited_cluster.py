@@ -12,13 +12,13 @@ from redis.asyncio import RedisCluster
 from redis.exceptions import MovedError
 
 from stockstore.aio.bridge import await_only, await_whole, greenlet_spawn, in_greenlet, run_apart
-from stockstore.aio.gathering import Found, Gathering
-from stockstore.aio.home import Home
+from stockstore.aio.gathering import Gathering
 from stockstore.backends.redis_clients import CONNECTIONS, nodes_of
 from stockstore.backends.redis_cluster import ASKING, OnCluster, doubt_idle
 from stockstore.backends.redis_errands import Errand
 from stockstore.backends.redis_exchange import CHUNK, Call, packed
 from stockstore.backends.redis_identity import AwaitedLife, life_of
+from stockstore.backends.redis_of_loop import OfLoop
 from stockstore.backends.redis_shards import pattern_on_cluster, without_tag
 from stockstore.backends.redis_telling import Message
 from stockstore.cells import NO_ID
@@ -28,7 +28,7 @@ _POLICY: Final = re.compile(rb"maxmemory_policy:(\S+)")
 _LOST: Final = (redis.ConnectionError, redis.TimeoutError, OSError)
 
 
-class OnAwaitedCluster(OnCluster):
+class OnAwaitedCluster(OfLoop, OnCluster):
     """A cluster, by an asyncio client: what is done is what a blocking client does, in a greenlet of its own.
 
     Every step is done to its end, whoever is cancelled meanwhile: so no connection is left with an answer to come.
@@ -37,23 +37,12 @@ class OnAwaitedCluster(OnCluster):
     def __init__(self, client: "RedisCluster") -> None:
         """Keep the client; opens no connection."""
         super().__init__(client)
-        self._home = Home(client)
-        self._start()
+        self._settle()
 
     def _start(self) -> None:
         most = int(self._client.nodes_manager.connection_kwargs.get("max_connections") or CONNECTIONS)
         self._room = asyncio.Semaphore(max(1, min(most, CONNECTIONS)))
-        self._reads = Gathering(partial(greenlet_spawn, super().get))
-
-    def get(self, keys: Sequence[str]) -> Found:
-        """Read along with all that other tasks want to read in this turn of the loop."""
-        self._home.enter()
-        return await_only(self._reads.ask(keys))
-
-    def ask(self, keys: Sequence[str]) -> Awaitable[Found]:
-        """Do as :meth:`get`, in a coroutine."""
-        self._home.arrive()
-        return self._reads.ask(keys)
+        self._reads = Gathering(partial(greenlet_spawn, partial(OnCluster.get, self)))
 
     def run(self, calls: Sequence[Call], message: Message | None = None) -> list[tuple[Call, Any]]:
         """Do all calls at once."""
@@ -84,20 +73,6 @@ class OnAwaitedCluster(OnCluster):
     def publish(self, channel: bytes, message: bytes) -> None:
         """Publish a message, in the same way."""
         self._apart(nodes_of(self._client)[0], "PUBLISH", channel, message)
-
-    def drop_idle(self) -> None:
-        """Do nothing: a connection whose use was interrupted is closed before it goes back."""
-
-    def close(self) -> None:
-        """Close the client, which may be used by another loop then."""
-        self._home.enter()
-        await_only(self._client.aclose())
-        self._home.leave()
-        self._start()
-
-    def at_home(self, work: Callable[[], T]) -> T:
-        """Do work in the client's loop, also from a thread of the library's own."""
-        return self._home.run(work)
 
     # -- what a blocking client does otherwise --------------------------------------------------
 

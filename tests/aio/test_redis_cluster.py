@@ -7,7 +7,6 @@ from typing import Any, cast
 
 import pytest
 import redis.asyncio
-from redis.cluster import LoadBalancingStrategy
 
 from stockstore import AsyncStore, ChainedStore, ConfigurationError, ProcessMemoryStore, RedisStore
 from stockstore.backends import RedisBackend
@@ -106,8 +105,10 @@ async def test_blocking_code_is_refused(client: "redis.asyncio.RedisCluster", na
         store.batch_get(PlainUser, [1])
     with pytest.raises(ConfigurationError, match="a pipeline does nothing before its execute"):
         RedisBackend(client=client.pipeline())  # type: ignore[arg-type]
+    strategies = getattr(redis.cluster, "LoadBalancingStrategy", None)  # not in older versions of redis-py
+    reading_elsewhere: Any = {"load_balancing_strategy": strategies.ROUND_ROBIN} if strategies else {"read_from_replicas": True}
     with pytest.raises(ConfigurationError, match="reads from replicas"):
-        RedisBackend(client=redis.asyncio.RedisCluster("localhost", 1, load_balancing_strategy=LoadBalancingStrategy.ROUND_ROBIN))
+        RedisBackend(client=redis.asyncio.RedisCluster("localhost", 1, **reading_elsewhere))
 
 
 async def test_what_is_asked_elsewhere(client: "redis.asyncio.RedisCluster") -> None:

@@ -1,0 +1,50 @@
+"""What the asyncio clients of a server and of a cluster share: a loop in which they are at home, and the reads of its tasks."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+from stockstore.aio.bridge import await_only
+from stockstore.aio.gathering import Found, Gathering
+from stockstore.aio.home import Home
+
+T = TypeVar("T")
+
+
+class OfLoop:
+    """An exchange by a client that one event loop uses."""
+
+    _client: Any
+    _reads: Gathering
+
+    def _settle(self) -> None:
+        """Begin, once the client is known."""
+        self._home = Home(self._client)
+        self._start()
+
+    def _start(self) -> None:
+        """Make what belongs to a loop, anew for each."""
+        raise NotImplementedError
+
+    def get(self, keys: Sequence[str]) -> Found:
+        """Read along with all that other tasks want to read in this turn of the loop."""
+        self._home.enter()
+        return await_only(self._reads.ask(keys))
+
+    def ask(self, keys: Sequence[str]) -> Awaitable[Found]:
+        """Do as :meth:`get`, in a coroutine."""
+        self._home.arrive()
+        return self._reads.ask(keys)
+
+    def drop_idle(self) -> None:
+        """Do nothing: a connection whose use was interrupted is closed before it goes back."""
+
+    def close(self) -> None:
+        """Close the client, which may be used by another loop then."""
+        self._home.enter()
+        await_only(self._client.aclose())
+        self._home.leave()
+        self._start()
+
+    def at_home(self, work: Callable[[], T]) -> T:
+        """Do work in the client's loop, also from a thread of the library's own."""
+        return self._home.run(work)
