@@ -180,11 +180,12 @@ MUTATIONS: Final[dict[str, Mutation]] = {
     "a released value has the generation of the mark": Mutation(
         takings.generation_of_the_release,
         Defect("generation_of_the_release", AT_REST, STRICT, (KEYED, WIDE), Faults(), 1),
-        {"after commit": 0.3},
-        longest=0.4,
-        ways={"change_objects": 2, "change_by_text": 1},
+        {"after commit": 0.9},
+        longest=0.5,
+        one_in=2,
+        ways={"change_objects": 1, "change_by_text": 1},
         keys=2,
-        think=0.3,
+        think=0.2,
     ),
     "dead writers' markers are resolved": Mutation(
         takings.no_resolver,
