@@ -137,8 +137,10 @@ def main(arguments: list[str] | None = None) -> int:
         parser().error("--strict-reads is for --memory: without, all reads are strict")
     if given.strict_reads and given.reads == "sessions":
         parser().error("--strict-reads is for stores: --reads sessions have no strict way to read")
-    if given.cache.startswith(("cluster", "sentinel")) and (given.reads == "awaited" or given.protocol.startswith("naive")):
-        parser().error("a cluster and Sentinels are raced by the library's protocols and blocking clients only")
+    if given.cache.startswith(("cluster", "sentinel")) and given.protocol.startswith("naive"):
+        parser().error("a cluster and Sentinels are raced by the library's protocols only")
+    if given.cache.startswith("sentinel") and given.reads == "awaited":
+        parser().error("Sentinels are raced by blocking clients only")
     if given.only and not given.mutate:
         parser().error("--only is for --mutate; --without races without a defence")
     if given.mutate and given.cache.startswith(("cluster", "sentinel", "memcached")):

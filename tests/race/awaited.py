@@ -17,6 +17,7 @@ from stockstore_ext.sqlalchemy import SessionSync
 from tests.race.job import Job
 from tests.race.models import Seen
 from tests.race.naive import seen_of
+from tests.race.scattered import awaited_cluster_of
 
 
 class AwaitedAccess:
@@ -102,6 +103,8 @@ def awaited_cache_of(job: Job) -> BackendStore:
     parts = urlsplit(job.cache)
     if parts.scheme == "memcached":
         return MemcacheStore(parts.netloc.split(","), namespace=job.namespace)
+    if job.cache.startswith("cluster"):
+        return RedisStore(client=awaited_cluster_of(job.cache), namespace=job.namespace)
     return RedisStore(job.cache.replace("redis://", "redis+asyncio://", 1), namespace=job.namespace)
 
 

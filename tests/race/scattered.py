@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
+import redis.asyncio
 from redis import Redis, RedisError
 from redis.cluster import ClusterNode, RedisCluster
 from redis.exceptions import RedisClusterException
@@ -35,6 +36,13 @@ def client_of(url: str) -> Any:
     if parts.scheme == "sentinel":
         return Sentinel(places, **times).master_for(parts.path.strip("/"), **times)  # type: ignore[no-untyped-call]
     return None
+
+
+def awaited_cluster_of(url: str) -> "redis.asyncio.RedisCluster":
+    """Give redis-py's asyncio client for ``cluster://host:port,..``; it asks the cluster when it is first used."""
+    places = [place.rpartition(":") for place in urlsplit(url).netloc.split(",")]
+    nodes = [redis.asyncio.cluster.ClusterNode(host, int(port)) for host, _, port in places]
+    return redis.asyncio.RedisCluster(startup_nodes=nodes, socket_timeout=_SECONDS, socket_connect_timeout=_SECONDS)
 
 
 def _opened(nodes: list[ClusterNode], times: dict[str, Any]) -> RedisCluster:

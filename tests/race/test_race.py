@@ -140,7 +140,7 @@ def test_each_defence_can_be_taken_away(name: str) -> None:
         (["--seconds", "x"], "'x' is no number of seconds above 0"),
         (["--processes", "0"], "'0' is no number from 1 on"),
         (["--cache", "http://localhost"], "'http://localhost' is none of redis, cluster, sentinel, memcached, nor a URL of one"),
-        (["--cache", "cluster", "--reads", "awaited"], "raced by the library's protocols and blocking clients only"),
+        (["--cache", "sentinel", "--reads", "awaited"], "Sentinels are raced by blocking clients only"),
         (["--database", "sqlite://"], "'sqlite://' is no URL of a PostgreSQL"),
         (["--faults", "kill,fire"], "no fault is called fire; there are kill,"),
         (["--protocol", "naive", "--reads", "sessions"], "naive knows no --reads sessions"),
