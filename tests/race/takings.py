@@ -54,7 +54,7 @@ def no_mark() -> None:
 
 def blind_mark() -> None:
     """A mark replaces the marks of others."""
-    _in_script("MARK", ("is_marker(cell) and joined(cell, ticket) or mine", "mine"))
+    _in_script("MARK", ("cell and byte(cell) == 87 and joined(cell, ticket) or mine", "mine"))
 
 
 def delete_for_invalidate() -> None:
