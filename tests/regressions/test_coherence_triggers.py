@@ -115,8 +115,9 @@ def test_a_class_that_goes_while_its_triggers_are_made(pg: Engine) -> None:
     table = held[0].__table__
 
     def forget(*_: object) -> None:
-        held.clear()
-        gc.collect()
+        if held:
+            held.clear()
+            gc.collect()
 
     with pg.begin() as connection:
         table.create(connection)
