@@ -12,8 +12,8 @@ from stockstore.backends.redis_clients import AnyCluster
 from stockstore.backends.redis_errands import Errand, Telling
 from stockstore.backends.redis_exchange import CHUNK, Arguments, Call, OnClient, by_thousands, checked_cells, packed, usable_cells
 from stockstore.backends.redis_identity import AnyLife, Life, life_of
-from stockstore.backends.redis_replicas import Replicas, States, placed_items, usable_cell
-from stockstore.backends.redis_scripts import Script
+from stockstore.backends.redis_replicas import Replicas, States, counts, placed_items, usable_cell
+from stockstore.backends.redis_scripts import MARK, Script
 from stockstore.backends.redis_shards import Shard, beside_generations, by_shard, is_generation, pattern_on_cluster, without_tag
 from stockstore.backends.redis_telling import Message
 from stockstore.cells import NO_ID
@@ -148,9 +148,13 @@ class OnCluster(OnClient):
         return [Call.of(step, part, make, shard) for shard, items in placed for part in by_thousands(*items) if any(part)]
 
     def run(self, calls: Sequence[Call], message: Message | None = None) -> list[tuple[Call, Any]]:
-        """Do all calls at once; then a message is published, which names the keys of their first batches."""
+        """Do all calls at once, but those on generations that count before their replicas; then a message is published, which names the keys of their first batches."""
         errands = [Errand(call.shard, call.keys, call) for call in calls]
-        done = self._do(errands) if message is None else self._do_and_tell(errands, message)
+        # Whoever has asked there before has but leases at the replicas, which end with what is done there; marks are waited for by the COMMIT.
+        first = [errand for errand, call in zip(errands, calls, strict=True) if call.step is not MARK and counts(call.keys, call.shard)]
+        done = self._do(first) if first else []
+        rest = [errand for errand in errands if errand not in first] if first else errands
+        done += self._do(rest) if message is None else self._do_and_tell(rest, message)
         return [(errand.call, errand.answer) for errand in done if errand.call]
 
     def _do_and_tell(self, errands: list[Errand], message: Message) -> list[Errand]:
@@ -180,6 +184,8 @@ class OnCluster(OnClient):
         done: list[Errand] = []
         broken = 0
         for _ in range(_ROUNDS):
+            for errand in errands:
+                errand.rounds += 1
             self._travel(errands)
             failed = [errand for errand in errands if errand.has_failed]
             if not failed:

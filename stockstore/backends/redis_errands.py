@@ -14,7 +14,7 @@ from stockstore.cells import NO_ID
 class Errand:
     """A command for one slot: the step of a call, or without one a read."""
 
-    __slots__ = ("answer", "asking", "call", "keys", "life", "sent", "shard", "to", "whole")
+    __slots__ = ("answer", "asking", "call", "keys", "life", "rounds", "shard", "to", "whole")
 
     def __init__(self, shard: Shard, keys: Sequence[str], call: Call | None = None) -> None:
         self.shard, self.keys, self.call = shard, keys, call
@@ -22,7 +22,7 @@ class Errand:
         self.life = NO_ID
         self.to: tuple[str, int] | None = None
         self.asking = self.whole = False
-        self.sent = 0
+        self.rounds = 0
 
     @property
     def has_failed(self) -> bool:
@@ -31,13 +31,12 @@ class Errand:
 
     @property
     def is_done_at_once(self) -> bool:
-        """Whether the first node that was asked has done it as a whole."""
-        return self.sent == 1 and not self.has_failed
+        """Whether the first node that was thought of has done it as a whole."""
+        return self.rounds == 1 and not self.has_failed
 
     def command(self, life: bytes) -> list[str | bytes]:
         """Give the command to a node, by the id of its life."""
         self.life = life
-        self.sent += 1
         placed = [self.shard.tag + key for key in self.keys]
         if self.call is None:
             return ["MGET", *placed]
@@ -69,5 +68,4 @@ class Telling(Errand):
     def command(self, life: bytes) -> list[str | bytes]:
         """Give the command; any node would do it."""
         self.life = life
-        self.sent += 1
         return self.message.command()

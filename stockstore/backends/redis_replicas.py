@@ -30,6 +30,11 @@ def home_of(generation: str) -> Shard:
     return shard
 
 
+def counts(keys: Sequence[str], shard: Shard) -> bool:
+    """Whether keys are one generation alone, in the shard where it is the one that counts."""
+    return len(keys) == 1 and is_generation(keys[0]) and shard == home_of(keys[0])
+
+
 def usable_cell(cell: bytes | None, life: bytes) -> bytes | None:
     """Give what stands for a generation; ``None`` for what is of another life."""
     return cell if cell is not None and (is_marker(cell) or cell.startswith(life, 1)) else None

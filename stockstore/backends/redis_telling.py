@@ -13,6 +13,19 @@ from stockstore.backends.redis_advice import silence
 _log: Final = logging.getLogger("stockstore.backends.redis")
 
 
+_process = object()
+"""This process: a forked one may have the number of the one that it was forked from, in a namespace of its own."""
+
+
+def _after_fork() -> None:
+    global _process  # noqa: PLW0603 - the process is what all in it have in common
+    _process = object()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
 class Numbers:
     """Names messages, ``"writer.number"``: so a receiver tells copies of one message from others, and sees that one is missing."""
 
@@ -21,13 +34,13 @@ class Numbers:
         self._stream = self._begun()
 
     @staticmethod
-    def _begun() -> "tuple[int, bytes, Iterator[int]]":
-        return os.getpid(), secrets.token_hex(8).encode(), itertools.count(1)
+    def _begun() -> "tuple[object, bytes, Iterator[int]]":
+        return _process, secrets.token_hex(8).encode(), itertools.count(1)
 
     def next(self) -> bytes:
         """Give the name of the next message; a forked process is another writer."""
-        pid, writer, count = self._stream
-        if pid != os.getpid():
+        process, writer, count = self._stream
+        if process is not _process:
             _, writer, count = self._stream = self._begun()
         return b"%s.%d" % (writer, next(count))
 

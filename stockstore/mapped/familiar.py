@@ -66,18 +66,18 @@ class Familiar:
 
     def _renewed(self, payload: bytes) -> FamiliarRow | None:
         row = self._older.get(payload)
-        if row is not None:
+        if row is not None and len(self._rows) < _KEPT:
             self._rows[payload] = row
         return row
 
     def note(self, payloads: Sequence[bytes], states: Sequence[State]) -> None:
         """Take notice of payloads and what they say, and keep those that are seen for a second time."""
-        if max(map(len, payloads), default=0) > self._longest:
+        if len(payloads) > _KEPT or max(map(len, payloads), default=0) > self._longest:
             return
         hashes = set(map(hash, payloads))
         again = hashes & self._seen
         for payload, state in zip(payloads, states, strict=True) if again else ():
-            if hash(payload) in again and payload not in self._rows:
+            if hash(payload) in again and payload not in self._rows and len(self._rows) <= _KEPT:
                 self._rows[payload] = self._row(state)
         if len(self._rows) > _KEPT:
             self._rows, self._older = {}, self._rows

@@ -1,6 +1,5 @@
 """The statements by which rows are read as plain columns: no entity, no session, no event of one."""
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from itertools import repeat
 from operator import itemgetter
@@ -8,20 +7,17 @@ from typing import Any, Final, Literal, TypeAlias
 
 from sqlalchemy import (
     ARRAY,
-    BigInteger,
     Column,
     ColumnElement,
     Connection,
     Dialect,
     Integer,
     Select,
-    SmallInteger,
     String,
     Table,
     and_,
     any_,
     bindparam,
-    func,
     inspect,
     literal_column,
     select,
@@ -39,10 +35,7 @@ Row = tuple[MappedPlan, tuple[Any, ...]]
 """A row's class and column state, as ``RowSnapshot`` takes them."""
 
 _SLOT: Final = "stockstore.hierarchy"
-_Way: TypeAlias = Literal["one", "several", "json"]
-_NUMBERS: Final = frozenset((Integer, SmallInteger, BigInteger))
-_HAS_JSON: Final = (3, 38)
-"""The first version of SQLite that reads JSON however it was compiled."""
+_Way: TypeAlias = Literal["one", "several"]
 _LEVEL: Final = literal_column("current_setting('transaction_isolation')", String).label("stockstore_level")
 _TRANSACTION: Final = literal_column("CAST(txid_current_if_assigned() AS text)", String).label("stockstore_transaction")
 
@@ -158,9 +151,7 @@ class _Selection:
             values: dict[str, Any] = {f"key{at}": value for at, value in enumerate(keys[0])}
             return connection.execute(self._statement(connection.dialect, "one", tells), values).all()
         given: Any = [value for (value,) in keys] if len(self._key) == 1 else list(keys)
-        packed = self._as_json(connection.dialect, given)
-        statement = self._statement(connection.dialect, "several" if packed is None else "json", tells)
-        return connection.execute(statement, {"keys": packed or given}).all()
+        return connection.execute(self._statement(connection.dialect, "several", tells), {"keys": given}).all()
 
     def _statement(self, dialect: Dialect, way: _Way, tells: bool) -> Select[Any]:
         place = dialect.name, way, tells
@@ -170,7 +161,7 @@ class _Selection:
         return statement
 
     def _make(self, dialect: str, way: _Way, tells: bool) -> Select[Any]:
-        condition = self._is_one() if way == "one" else self._is_in_json() if way == "json" else self._is_in(dialect)
+        condition = self._is_one() if way == "one" else self._is_in(dialect)
         statement = select(*self._selected).select_from(self._from).where(condition)
         if tells and dialect == "postgresql":
             statement = statement.add_columns(self._told)
@@ -186,18 +177,6 @@ class _Selection:
     def _is_one(self) -> ColumnElement[bool]:
         """Give the condition for one key, which takes less time than that for any number."""
         return and_(*(column == bindparam(f"key{at}", type_=column.type) for at, column in enumerate(self._key)))
-
-    def _as_json(self, dialect: Dialect, values: Sequence[object]) -> str | None:
-        """Give all keys as one parameter for SQLite, where they are plain numbers; ``None`` where each is to be one."""
-        if dialect.name != "sqlite" or len(self._key) > 1 or type(self._key[0].type) not in _NUMBERS:
-            return None
-        is_known = (dialect.server_version_info or ()) >= _HAS_JSON
-        return json.dumps(values) if is_known and set(map(type, values)) == {int} else None
-
-    def _is_in_json(self) -> ColumnElement[bool]:
-        """Give the condition for keys in one parameter: each of its own would be taken in by SQLAlchemy, by the driver and by SQLite."""
-        keys = func.json_each(bindparam("keys", type_=String)).table_valued("value")
-        return self._key[0].in_(select(keys.c.value))  # type: ignore[no-any-return]
 
     def _is_in(self, dialect: str) -> ColumnElement[bool]:
         keys: Any = bindparam("keys", expanding=True)

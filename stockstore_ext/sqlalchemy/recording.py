@@ -190,7 +190,8 @@ class Recording:
         if not idle:
             self._note(connection, frame, sql, context)
         if commits_at_once(connection, sql):
-            frame.autocommitted = True
+            # What has written nothing may begin a transaction, as a SAVEPOINT does: what a flush writes then is not committed with it.
+            frame.autocommitted = frame.noted
             self._mark_statement(connection, frame)
         elif frame.written and may_commit(connection, sql, context):
             frame.doubtful = True

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import Callable, Iterator
 from itertools import count
 from typing import Any
@@ -316,6 +317,35 @@ def test_a_replica_is_put_by_its_lease(connect: Connect, cluster: ClusterServers
     assert node.client.get(replica) is None
     assert generation_of(backend.get_many([key, GENERATION])[GENERATION]) not in (None, old)
     assert generation_of(node.client.get(replica)) not in (None, old)
+
+
+def invalidated(backend: CoherentBackend) -> None:
+    """Take the generation away, as a writer does that need not mark."""
+    backend.invalidate_many([GENERATION])
+
+
+def released(backend: CoherentBackend) -> None:
+    """End a write of the class whose markers were lost."""
+    assert backend.release_many([GENERATION], ONE, committed=True) == 0
+
+
+@pytest.mark.parametrize("end", [invalidated, released])
+def test_a_generation_ends_before_its_replicas(connect: Connect, cluster: ClusterServers, end: Callable[[CoherentBackend], None]) -> None:
+    """A replica that was gone while its generation still stood was put again by whoever read meanwhile, and stayed."""
+    writer, reader = connect(), connect()
+    home = cluster.primary_of(shard_of(GENERATION).slot)
+    key = next(key for key in KEYS if cluster.primary_of(shard_of(key).slot) is not home)
+    warm(writer)
+    end(writer)
+    old = warm(reader)
+    home.client.execute_command("CLIENT", "PAUSE", 300, "WRITE")
+    thread = threading.Thread(target=end, args=[writer])
+    thread.start()
+    # In vain, as it is to be: the others are reached after the one that is held up.
+    wait_until(lambda: not thread.is_alive() or reader.get_many([GENERATION, key]).get(GENERATION) is None, "the end")
+    reader.get_many([GENERATION, key])
+    thread.join()
+    assert generation_of(reader.get_many([GENERATION, key]).get(GENERATION)) != old
 
 
 def test_replicas_that_disagree_are_made_one(connect: Connect, cluster: ClusterServers) -> None:

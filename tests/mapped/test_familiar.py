@@ -70,6 +70,19 @@ def test_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     assert packed.familiar.find([packed.rows.pack((1, ""))]) is None
 
 
+def test_bounds_of_many_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a batch above the bound, nor one of all that is known, makes it more."""
+    monkeypatch.setattr(familiar, "_KEPT", 3)
+    packed = Packed(NUMBER, TEXT)
+    for start in range(0, 60, 3):
+        states = [(number, "") for number in range(start, start + 3)]
+        for _ in range(2):
+            packed.see(*states)
+        packed.familiar.find([packed.rows.pack((number, "")) for number in range(start + 3)])
+        packed.see(*[(number, "") for number in range(100)])
+        assert len(packed.familiar._rows) + len(packed.familiar._older) <= 8
+
+
 def test_others_are_not_kept() -> None:
     """Long rows are not, nor rows with values of unknown types."""
     for packed, state in ((Packed(NUMBER, TEXT), (1, "x" * 2000)), (Packed(NUMBER, Anything()), (1, "x"))):

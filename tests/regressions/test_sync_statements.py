@@ -4,13 +4,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event, insert, text, update
+from sqlalchemy import Engine, ForeignKey, Integer, bindparam, create_engine, delete, event, insert, text, update
 from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import DeclarativeBase, Session, mapped_column, sessionmaker
 from sqlalchemy.sql.expression import ClauseElement, Executable
 
-from stockstore import ProcessMemoryStore, RedisStore
+from stockstore import ChainedStore, ProcessMemoryStore, RedisStore, SqlAlchemyStore
 from stockstore.mapped.statements import reading_of
+from stockstore_ext.sqlalchemy import SessionSync
 from tests.regressions.hooked import Hooked, Person, Seat, hook
 
 
@@ -122,3 +123,30 @@ def test_row_that_another_takes_the_place_of(hooked: Hooked, by_flush: bool) -> 
             session.execute(insert(Seat), [{"id": 2, "number": 7}])
         session.commit()
     assert hooked.store.get(Seat, 1) is None
+
+
+def test_a_cascade_to_a_class_that_is_mapped_later(sqlite_url: str) -> None:
+    """A statement that was executed before tells of it as well."""
+    base: Any = type("Apart", (DeclarativeBase,), {})
+    columns: dict[str, Any] = {"__tablename__": "boxes", "__cache__": False, "id": mapped_column(Integer, primary_key=True)}
+    box: Any = type("Box", (base,), columns)
+    engine = create_engine(sqlite_url)
+    event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA foreign_keys = on"))
+    base.metadata.create_all(engine)
+    store = ChainedStore([ProcessMemoryStore(max_staleness=None), SqlAlchemyStore(engine=engine)])
+    maker = sessionmaker(engine)
+    SessionSync(store).attach(maker)
+    gone = delete(box).where(box.id == bindparam("wanted"))
+    with maker.begin() as session:
+        session.execute(gone, {"wanted": 1})
+        session.add(box(id=1))
+    key = ForeignKey("boxes.id", ondelete="CASCADE")
+    ball: Any = type("Ball", (base,), {"__tablename__": "balls", "id": mapped_column(Integer, key, primary_key=True)})
+    base.metadata.create_all(engine)
+    with maker.begin() as session:
+        session.add(ball(id=1))
+    assert store.get(ball, 1) is not None
+    with maker.begin() as session:
+        session.execute(gone, {"wanted": 1})
+    assert store.get(ball, 1) is None
+    engine.dispose()

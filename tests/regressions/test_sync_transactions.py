@@ -55,6 +55,30 @@ def test_commit_within_a_script(hooked: Hooked) -> None:
     assert hooked.name() == "new"
 
 
+@pytest.mark.parametrize("first", ["SELECT 1", "SAVEPOINT one", "PRAGMA busy_timeout"])
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_what_precedes_a_flush_on_sqlite(hooked: Hooked, first: str) -> None:
+    """A statement that opens no transaction, or that with which a savepoint does, was taken for one that commits what is flushed later."""
+    hooked.prove_cached()
+    with hooked.maker() as session:
+        session.execute(text(first))
+        _flush(session)
+        assert hooked.name() == "old"
+        session.commit()
+    assert hooked.name() == hooked.row() == "new"
+
+
+def test_a_savepoint_that_is_all_on_sqlite(hooked: Hooked) -> None:
+    """What others read before its RELEASE, which commits on SQLite, is the row of before."""
+    hooked.prove_cached()
+    with hooked.maker() as session:
+        with session.begin_nested():
+            _flush(session)
+            assert hooked.name() == "old"
+        session.commit()
+    assert hooked.name() == hooked.row() == "new"
+
+
 def test_text_that_might_have_committed(hooked: Hooked) -> None:
     """A text that names COMMIT and is none ends nothing: what was written is told at the end."""
     hooked.prove_cached()

@@ -14,7 +14,7 @@ from stockstore.coherence.protocol import Writes
 from stockstore.errors import StockstoreError
 from stockstore.mapped.foreign_keys import dependents
 from stockstore.mapped.statements import dml_in, plain_table, reading_of
-from stockstore.mapped.tables import all_roots, mappers_in, replaces, roots_in_text, roots_named, roots_of
+from stockstore.mapped.tables import all_roots, mappers_in, mapping_version, replaces, roots_in_text, roots_named, roots_of
 from stockstore_ext.sqlalchemy.collect.cascades import changed_along
 from stockstore_ext.sqlalchemy.collect.lists import indexes_below, note_inserted
 from stockstore_ext.sqlalchemy.collect.notes import Notes, wants
@@ -38,7 +38,7 @@ class _Target(NamedTuple):
     """Whether it only adds rows."""
 
 
-_targets: Final[WeakKeyDictionary[Compiled, list[_Target] | None]] = WeakKeyDictionary()
+_targets: Final[WeakKeyDictionary[Compiled, tuple[int, list[_Target] | None]]] = WeakKeyDictionary()
 
 
 def may_write(context: ExecutionContext | None) -> bool:
@@ -138,9 +138,11 @@ def _targets_of(context: Any) -> list[_Target] | None:
     compiled = getattr(context, "compiled", None)
     if compiled is None or context.isddl:
         return None
-    if compiled not in _targets:
-        _targets[compiled] = _find_targets(compiled.statement, compiled.column_keys)
-    return _targets[compiled]
+    # A class that is mapped later may be one that the database changes along.
+    stamp, known = mapping_version(), _targets.get(compiled)
+    if known is None or known[0] != stamp:
+        known = _targets[compiled] = stamp, _find_targets(compiled.statement, compiled.column_keys)
+    return known[1]
 
 
 def _find_targets(statement: object, column_keys: Sequence[str] | None) -> list[_Target] | None:
