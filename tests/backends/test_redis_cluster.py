@@ -2,8 +2,9 @@
 
 import asyncio
 import contextlib
+import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from typing import Any
 
@@ -13,8 +14,11 @@ from redis.connection import AbstractConnection
 
 from stockstore.backends import RedisBackend
 from stockstore.backends.coherent import CoherentBackend
+from stockstore.backends.redis_cluster import OnCluster
+from stockstore.backends.redis_errands import Errand, Telling
 from stockstore.backends.redis_replicas import Replicas
 from stockstore.backends.redis_shards import Shard, by_shard, shards_of, without_tag
+from stockstore.backends.redis_telling import Numbers
 from stockstore.cells import generation_of
 from stockstore.errors import CacheUnreachable, ConfigurationError
 from stockstore.testing.coherent_basics import bodies, body, fresh_token, item, lease
@@ -110,6 +114,43 @@ def test_redis_agrees_about_the_slots(connect: Connect, cluster: ClusterServers)
     for node in cluster.nodes[:3]:
         for key in map(bytes.decode, node.client.keys()):
             assert node.client.execute_command("CLUSTER KEYSLOT", key) == shard_of(without_tag(key)).slot
+
+
+@BLOCKING
+def test_marks_that_were_sent_late_are_told_of_again(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message went along with the first of them, though what the client knew of the slots was old, and others stood later."""
+    backend, told, travel = connect(), list[bool](), OnCluster._travel
+
+    def refused_once(self: OnCluster, errands: Sequence[Errand]) -> None:
+        if told:
+            travel(self, errands)
+        else:
+            for errand in errands:
+                errand.answer = redis.ConnectionError("refused")
+        told.append(any(isinstance(errand, Telling) for errand in errands))
+
+    # Its node knows the script, so that nothing else has the mark sent again.
+    backend.mark_many(KEYS[:1], TWO)
+    with monkeypatch.context() as patch:
+        patch.setattr(OnCluster, "_travel", refused_once)
+        backend.mark_many(KEYS[:1], ONE)
+    assert told == [True, True, True]
+
+
+def test_a_forked_process_is_another_writer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where it has the number of the one that it was forked from, in a namespace of its own."""
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    numbers = Numbers()
+    ours, (reading, writing) = numbers.next().split(b".")[0], os.pipe()
+    child = os.fork()
+    if not child:
+        os.write(writing, numbers.next())
+        os._exit(0)
+    os.waitpid(child, 0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as said:
+        assert said.read().split(b".") not in ([ours, b"1"], [ours, b"2"], [b""])
+    assert numbers.next().split(b".") == [ours, b"2"]
 
 
 @BLOCKING

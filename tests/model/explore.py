@@ -8,6 +8,7 @@ from typing import Any
 from tests.model.machine import Machine
 from tests.model.protocols import Protocol
 from tests.model.state import ENDED, Cell, Faults, Process, State, is_marked, start
+from tests.model.traces import trace_to
 
 _order = cache(repr)
 
@@ -77,20 +78,12 @@ def _violations(machine: Machine, first: State, readers: int) -> Iterator[tuple[
         wrong = at_rest(state) if all("evicted" in label for label, _, _ in steps) else None
         if wrong and wrong not in seen:
             seen.add(wrong)
-            yield wrong, _trace(origin, state)
+            yield wrong, trace_to(origin, state)
         for label, after, violation in steps:
             if violation and violation not in seen:
                 seen.add(violation)
-                yield violation, [*_trace(origin, state), label]
+                yield violation, [*trace_to(origin, state), label]
             reached = canonical(after, readers)
             if reached not in origin:
                 origin[reached] = (state, label)
                 waiting.append(reached)
-
-
-def _trace(origin: dict[State, Any], state: State) -> list[str]:
-    labels = []
-    while origin[state] is not None:
-        state, label = origin[state]
-        labels.append(label)
-    return labels[::-1]

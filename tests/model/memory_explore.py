@@ -1,9 +1,9 @@
 """The search through all states that one process's memory can come to."""
 
 from collections import deque
-from typing import Any
 
 from tests.model.memory import ENDED, Faults, Machine, Memory, State, starts
+from tests.model.traces import trace_to
 
 
 def at_rest(s: State, way: Memory) -> str | None:
@@ -23,19 +23,11 @@ def explore(way: Memory, writers: tuple[str, ...], faults: Faults, *, until: str
     while waiting and until not in found:
         state = waiting.popleft()
         if wrong := at_rest(state, way):
-            found.setdefault(wrong, _trace(origin, state))
+            found.setdefault(wrong, trace_to(origin, state))
         for label, after, violation in machine.steps(state):
             if violation:
-                found.setdefault(violation, [*_trace(origin, state), label])
+                found.setdefault(violation, [*trace_to(origin, state), label])
             if after not in origin:
                 origin[after] = (state, label)
                 waiting.append(after)
     return found
-
-
-def _trace(origin: dict[State, Any], state: State) -> list[str]:
-    labels = []
-    while origin[state] is not None:
-        state, label = origin[state]
-        labels.append(label)
-    return labels[::-1]

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from tests.model.traces import trace_to
+
 Cell = tuple[Any, ...] | None
 Process = tuple[Any, ...]
 Step = tuple[str, "State", "str | None"]
@@ -283,10 +285,10 @@ def explore(way: Replicas, writers: tuple[str, ...], faults: Faults) -> dict[str
     while waiting:
         state = waiting.popleft()
         for wrong in _wrong_in(state):
-            found.setdefault(wrong, _trace(origin, state))
+            found.setdefault(wrong, trace_to(origin, state))
         for label, after, violation in machine.steps(state):
             if violation:
-                found.setdefault(violation, [*_trace(origin, state), label])
+                found.setdefault(violation, [*trace_to(origin, state), label])
             reached = canonical(after)
             if reached not in origin:
                 origin[reached] = (state, label)
@@ -302,11 +304,3 @@ def _wrong_in(s: State) -> Iterator[str]:
             yield wrong
         if s.cell[1] != s.db and all(process == ENDED for process in s.processes):
             yield "stale at rest"
-
-
-def _trace(origin: dict[State, Any], state: State) -> list[str]:
-    labels = []
-    while origin[state] is not None:
-        state, label = origin[state]
-        labels.append(label)
-    return labels[::-1]
