@@ -4,9 +4,11 @@ import contextlib
 import threading
 from collections.abc import Iterator
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from redis import Redis
+from redis.client import PubSub
 from redis.sentinel import Sentinel
 from sqlalchemy import Engine
 
@@ -24,6 +26,7 @@ from tests.stores.shop import Customer
 pytestmark = pytest.mark.sa_agnostic
 
 KEYS = range(1, 31)
+MARK = b"0\n\n~:"
 Sides = tuple[Side, Side]
 
 
@@ -77,11 +80,24 @@ def published(nodes: ClusterServers, at: int) -> Iterator[list[tuple[str, list[s
     with nodes.nodes[at].client.pubsub() as line:
         line.subscribe(CLUSTER_CHANNEL)
         assert line.get_message(timeout=5)
+        until_now(nodes, line)
         yield found
-        nodes.nodes[at].client.publish(CLUSTER_CHANNEL, b"0\n\n~:")
-        while (message := line.get_message(timeout=5)["data"]) != b"0\n\n~:":
+        for message in until_now(nodes, line):
             number, _, texts = message.decode().split("\n")
             found.append((number, texts.split(" ")))
+
+
+def until_now(nodes: ClusterServers, line: PubSub) -> list[bytes]:
+    """Hear what any node was told by now: what one has told before its mark comes before it."""
+    marks = {MARK + uuid4().hex.encode() for _ in nodes.nodes}
+    for mark, node in zip(marks, nodes.nodes, strict=True):
+        node.client.publish(CLUSTER_CHANNEL, mark)
+    found: list[bytes] = []
+    while not marks <= set(found):
+        message = line.get_message(timeout=5)
+        assert message, "A node was not heard."
+        found.append(message["data"])
+    return [message for message in found if not message.startswith(MARK)]
 
 
 def publishes(node: ClusterNodeServer) -> int:
