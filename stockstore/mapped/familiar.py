@@ -56,13 +56,17 @@ class Familiar:
         self._rows: dict[bytes, FamiliarRow] = {}
         self._older: dict[bytes, FamiliarRow] = {}
         self._seen: set[int] = set()
+        self._found = self._paused = 0
 
     def find(self, payloads: Sequence[bytes]) -> list[FamiliarRow] | None:
         """Give the rows of payloads, ``None`` where one is not known."""
         rows = list(map(self._rows.get, payloads))
         if not all(rows) and self._older:
             rows = [self._renewed(payload) if row is None else row for payload, row in zip(payloads, rows, strict=True)]
-        return rows if all(rows) else None  # type: ignore[return-value]
+        if not all(rows):
+            return None
+        self._found += len(rows)
+        return rows  # type: ignore[return-value]
 
     def _renewed(self, payload: bytes) -> FamiliarRow | None:
         row = self._older.get(payload)
@@ -71,7 +75,13 @@ class Familiar:
         return row
 
     def note(self, payloads: Sequence[bytes], states: Sequence[State]) -> None:
-        """Take notice of payloads and what they say, and keep those that are seen for a second time."""
+        """Take notice of payloads and what they say, and keep those that are seen for a second time.
+
+        Where more rows are asked for again than are kept, and most go before they are of use, only now and then.
+        """
+        if self._paused:
+            self._paused -= 1
+            return
         if len(payloads) > _KEPT or max(map(len, payloads), default=0) > self._longest:
             return
         hashes = set(map(hash, payloads))
@@ -81,6 +91,7 @@ class Familiar:
                 self._rows[payload] = self._row(state)
         if len(self._rows) > _KEPT:
             self._rows, self._older = {}, self._rows
+            self._paused, self._found = _KEPT if self._found < _KEPT else 0, 0
         if len(self._seen) > _HEEDED:
             self._seen = set()
         self._seen |= hashes

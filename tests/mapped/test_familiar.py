@@ -83,6 +83,31 @@ def test_bounds_of_many_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
         assert len(packed.familiar._rows) + len(packed.familiar._older) <= 8
 
 
+def test_more_than_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows that push each other out before they are of use are noted only now and then; those that are of use stay meanwhile."""
+    monkeypatch.setattr(familiar, "_KEPT", 4)
+    packed = Packed(NUMBER, TEXT)
+    kept = [packed.see((number, "")) for number in range(5) for _ in range(2)]
+    assert packed.familiar.find(kept[0])
+    others = [packed.see((number, "")) for number in (10, 11, 12) for _ in range(2)]
+    assert [packed.familiar.find(payloads) is None for payloads in others] == [True] * 4 + [False] * 2
+    assert packed.familiar.find(kept[0])
+
+
+def test_what_is_of_use_is_noted_further(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where rows were found as often as so many were kept, others are noted at once."""
+    monkeypatch.setattr(familiar, "_KEPT", 4)
+    packed = Packed(NUMBER, TEXT)
+    first = packed.see(*[(number, "") for number in range(4)])
+    packed.see(*[(number, "") for number in range(4)])
+    assert packed.familiar.find(first)
+    for _ in range(2):
+        packed.see((4, ""))
+    for _ in range(2):
+        other = packed.see((5, ""))
+    assert packed.familiar.find(other)
+
+
 def test_others_are_not_kept() -> None:
     """Long rows are not, nor rows with values of unknown types."""
     for packed, state in ((Packed(NUMBER, TEXT), (1, "x" * 2000)), (Packed(NUMBER, Anything()), (1, "x"))):
