@@ -5,9 +5,10 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from http.client import HTTPConnection
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,13 @@ from tests.subprocesses import ending
 pytestmark = pytest.mark.sa_agnostic
 ROOT = Path(__file__).parents[2]
 CARRIERS = pytest.mark.parametrize("carrier", ["redis", "postgresql"])
-GUNICORN = ["gunicorn", "--preload", "--workers", "2", "--bind"]
-UVICORN = ["uvicorn", "--workers", "2", "--port"]
+GUNICORN = "-m gunicorn tests.processes.web:app --preload --workers 2 --bind 127.0.0.1:{0}"
+UVICORN = "-m uvicorn tests.processes.web:async_app --workers 2 --port {0}"
+UWSGI = (
+    "--module tests.processes.web:app --need-app --master --processes 3 --enable-threads --py-call-osafterfork --die-on-term "
+    # Each worker has a socket of its own: the test says whom it asks.
+    "--http-socket 127.0.0.1:{0} --http-socket 127.0.0.1:{1} --http-socket 127.0.0.1:{2} --map-socket 0:1 --map-socket 1:2 --map-socket 2:3"
+)
 
 
 @pytest.fixture
@@ -116,14 +122,15 @@ def seconds_to_end(shop: Shop, way: str, before: Callable[[], None]) -> float:
 
 
 class Web:
-    """A web server with two workers."""
+    """A web server with two workers at one port, or each at its own."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]", port: int) -> None:
-        self.process, self._port = process, port
+    def __init__(self, process: "subprocess.Popen[bytes]", ports: Sequence[int]) -> None:
+        self.process, self._ports = process, cycle(ports)
+        self.workers = max(2, len(ports))
 
     def ask(self, path: str = "") -> dict[str, Any]:
         """Ask one of the workers, each time by a connection of its own."""
-        with closing(HTTPConnection("127.0.0.1", self._port, timeout=30)) as connection:
+        with closing(HTTPConnection("127.0.0.1", next(self._ports), timeout=30)) as connection:
             connection.request("GET", f"/{path}")
             found: dict[str, Any] = json.load(connection.getresponse())
         return found
@@ -138,15 +145,15 @@ class Web:
         return True
 
     def ask_all(self, *, but: int = 0) -> dict[int, dict[str, Any]]:
-        """Give an answer of either worker, the last one of many, by process."""
+        """Give an answer of each worker, the last one of many, by process."""
         found: dict[int, dict[str, Any]] = {}
 
-        def both() -> bool:
+        def all_of_them() -> bool:
             answer = self.ask()
             found[answer["pid"]] = answer
-            return len(found.keys() - {but}) == 2
+            return len(found.keys() - {but}) == self.workers
 
-        eventually(both, "the other worker")
+        eventually(all_of_them, "another worker")
         return {pid: answer for pid, answer in found.items() if pid != but}
 
     def values(self) -> set[int]:
@@ -156,17 +163,16 @@ class Web:
 
 @pytest.fixture
 def serve(shop: Shop, tmp_path: Path) -> Iterator[Callable[..., Web]]:
-    """A function that starts a web server with two workers."""
+    """A function that starts a web server with several workers, by a command without the program and the ports."""
     started: list[subprocess.Popen[bytes]] = []
 
-    def served(command: list[str], app: str, **more: str) -> Web:
-        port = port_for.select_random()
-        where = f"127.0.0.1:{port}" if command[-1] == "--bind" else str(port)
+    def served(command: str, program: str = sys.executable, ports: int = 1, **more: str) -> Web:
+        chosen = [port_for.select_random() for _ in range(ports)]
         with (tmp_path / "log").open("w") as log:
-            whole = [sys.executable, "-m", *command, where, f"tests.processes.web:{app}"]
+            whole = [program, *command.format(*chosen).split()]
             process = subprocess.Popen(whole, cwd=tmp_path, env=environment(SHOP=",".join(shop), **more), stdout=log, stderr=log)
         started.append(process)
-        web = Web(process, port)
+        web = Web(process, chosen)
         wait_until(web.is_up, "the web server")
         return web
 
@@ -180,14 +186,14 @@ def serve(shop: Shop, tmp_path: Path) -> Iterator[Callable[..., Web]]:
 
 
 def check_workers(web: Web, shop: Shop) -> None:
-    """Have two workers remember and be told, and the server end."""
+    """Have all workers remember and be told, each by a thread of its own."""
     assert web.values() == {0}
     shop.write_behind(1, 1)
     assert web.values() == {0}
     for value in (2, 3, 4):
         assert web.ask(str(value))["value"] == value
         eventually(lambda value=value: web.values() == {value}, "a write")  # type: ignore[misc]
-    assert [(answer["threads"], answer["flushes"]) for answer in web.ask_all().values()] == [(1, ["start"])] * 2
+    assert [(answer["threads"], answer["flushes"]) for answer in web.ask_all().values()] == [(1, ["start"])] * web.workers
 
 
 def end(web: Web) -> None:
@@ -196,23 +202,37 @@ def end(web: Web) -> None:
     assert web.process.wait(10) in {0, -signal.SIGTERM}
 
 
+def check_replacement(web: Web) -> None:
+    """Kill a worker, and have the one in its place remember and be told."""
+    killed, *others = web.ask_all()
+    os.kill(killed, signal.SIGKILL)
+    answers = web.ask_all(but=killed)
+    assert [answers[other]["flushes"] for other in others] == [["start"]] * len(others)
+    assert web.ask("5")["value"] == 5
+    eventually(lambda: {answer["value"] for answer in web.ask_all(but=killed).values()} == {5}, "a write")
+
+
 @pytest.mark.parametrize(("carrier", "threads"), [("redis", "1"), ("postgresql", "4")])
 def test_gunicorn_with_a_store_that_was_used_before_the_fork(serve: Callable[..., Web], shop: Shop, threads: str) -> None:
     """Workers remember and are told, also one that takes the place of one that was killed."""
-    web = serve([*GUNICORN[:-1], "--threads", threads, "--bind"], "app", PRELOAD="1")
+    web = serve(f"{GUNICORN} --threads {threads}", PRELOAD="1")
     check_workers(web, shop)
-    killed, other = web.ask_all()
-    os.kill(killed, signal.SIGKILL)
-    answers = web.ask_all(but=killed)
-    assert answers[other]["flushes"] == ["start"]
-    assert web.ask("5")["value"] == 5
-    eventually(lambda: {answer["value"] for answer in web.ask_all(but=killed).values()} == {5}, "a write")
+    check_replacement(web)
+    end(web)
+
+
+@CARRIERS
+def test_uwsgi_with_a_store_that_was_used_before_the_fork(serve: Callable[..., Web], shop: Shop) -> None:
+    """As gunicorn's; uWSGI forks in C, without Python."""
+    web = serve(UWSGI, str(Path(sys.executable).with_name("uwsgi")), 3, PRELOAD="1")
+    check_workers(web, shop)
+    check_replacement(web)
     end(web)
 
 
 @pytest.mark.parametrize("carrier", ["redis"])
 def test_uvicorn_with_several_workers(serve: Callable[..., Web], shop: Shop) -> None:
     """Workers with event loops remember and are told."""
-    web = serve(UVICORN, "async_app")
+    web = serve(UVICORN)
     check_workers(web, shop)
     end(web)
