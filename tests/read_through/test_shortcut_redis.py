@@ -5,12 +5,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from msgspec.msgpack import Encoder
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from stockstore.errors import CacheUnreachable
 from stockstore.keys import keys_of
 from stockstore.mapped import plan_of
+from stockstore_ext.sqlalchemy.read_through.guesses import Guesses
 from tests.read_through.test_shortcut import KEYS, LIST, listed, shown
 from tests.stores.listed import Item, Owner
 from tests.sync.conftest import ON_REDIS, ON_SQLITE
@@ -46,7 +48,7 @@ def test_round_trips(listed: Path, round_trips: list[str]) -> None:
 
     assert asked(lambda session: session.get(Item, 1)) == ["MGET"]
     assert asked(lambda session: session.scalars(KEYS).all()) == ["MGET"]
-    assert asked(lambda session: session.scalars(LIST).all()) == ["EVALSHA"]
+    assert asked(lambda session: session.scalars(LIST).all()) == ["MGET"]
     for read in (lambda session: session.get(Item, 2), lambda session: session.scalars(KEYS).all()):
         listed.sync.invalidate(Item, [2])
         assert asked(read) == ["MGET", "EVALSHA", "EVALSHA"]
@@ -54,13 +56,30 @@ def test_round_trips(listed: Path, round_trips: list[str]) -> None:
     asked(lambda session: session.scalars(LIST).all())  # the list went with the row
     store.batch_delete(Item, [2])
     assert asked(lambda session: session.scalars(LIST).all()) == ["EVALSHA"] * 2
-    assert asked(lambda session: session.scalars(LIST).all()) == ["EVALSHA"]
-    store.backend.delete_many([_list_cell(listed)[1]])
-    assert asked(lambda session: session.scalars(LIST).all()) == ["EVALSHA"] * 2
-    assert asked(lambda session: session.scalars(LIST).all()) == ["EVALSHA"]
-    store.clear()
-    assert asked(lambda session: session.scalars(LIST).all()) == ["EVALSHA"] * 2
-    assert asked(lambda session: session.scalars(LIST).all()) == ["EVALSHA"]
+    # Of a list that was read before its rows are asked for at once, and where it does not stand there, it is asked for once more.
+    for absent in (lambda: store.backend.delete_many([_list_cell(listed)[1]]), store.clear):
+        assert [asked(lambda session: session.scalars(LIST).all()) for _ in range(2)] == [["MGET"]] * 2
+        absent()
+        assert asked(lambda session: session.scalars(LIST).all()) == ["MGET", "EVALSHA", "EVALSHA"]
+        assert asked(lambda session: session.scalars(LIST).all()) == ["EVALSHA"]
+    store.batch_delete(Item, [2])
+    assert asked(lambda session: session.scalars(LIST).all()) == ["MGET", "EVALSHA", "EVALSHA"]
+    assert asked(lambda session: session.scalars(LIST).all()) == ["MGET"]
+
+
+@pytest.mark.parametrize("guess", [[2], [2, 4, 6], [4, 2], [1, 3], []])
+def test_what_a_list_held_before_is_not_believed(
+    listed: Path, round_trips: list[str], monkeypatch: pytest.MonkeyPatch, guess: list[int]
+) -> None:
+    """Rows are asked for by what their list held when it was last read, and are those of the list as it is now."""
+    monkeypatch.setattr(Guesses, "of", lambda _self, _text: Encoder().encode(guess))
+    with listed.other.begin() as connection:
+        connection.execute(text("UPDATE listed_items SET title = 'unseen'"))
+    round_trips.clear()
+    with listed.maker() as session:
+        found = session.scalars(LIST).all()
+        assert {(item.id, item.owner_id, item.title) for item in found} == {(2, 1, "old"), (4, 1, "old")}
+    assert round_trips == (["MGET", "EVALSHA"] if guess else ["EVALSHA"])
 
 
 def test_round_trips_of_frequent_misses(listed: Path, round_trips: list[str]) -> None:

@@ -24,6 +24,7 @@ from stockstore_ext.sqlalchemy.read_through.classes import Classes
 from stockstore_ext.sqlalchemy.read_through.exact import kinds_of
 from stockstore_ext.sqlalchemy.read_through.found import Found, all_carry, carried_by, found_alike
 from stockstore_ext.sqlalchemy.read_through.glance import Glance
+from stockstore_ext.sqlalchemy.read_through.guesses import Guesses
 from stockstore_ext.sqlalchemy.read_through.list_kinds import ListKinds
 
 _QUICK: Final = (int, str)
@@ -121,6 +122,7 @@ class RemoteRows:
         self._classes = classes
         self._glance = glance
         self._kinds = kinds
+        self._guesses = Guesses()
         self._shapes: WeakKeyDictionary[type, _Shape] = WeakKeyDictionary()
 
     def read(self, session: Session, cls: type, values: list[Any]) -> Seen | None:
@@ -184,18 +186,44 @@ class RemoteRows:
         namespace: Any = tier._store._namespace_setting
         text, stamp = lookup.plan.record_text(namespace, lookup.native), stamp_of_numbers(lookup)
         prefix = f"{key_prefix(namespace, shape.keys.identity.record_space)}i"
+        guess = self._guesses.of(text)
+        if (wanted := _numbers(guess)) and (seen := self._guessed(tier, shape, lookup, [text, *_texts(prefix, wanted)], stamp, wanted)):
+            return seen
         token = secrets.token_bytes(TOKEN_SIZE)
         answer = tier.asked(lambda: tier._backend.follow_list(text, shape.generation, stamp, prefix, token))
         if answer is None:
             return SeenList(None, SeenTier(tier.lists, None), SeenTier(tier, None))
         generation, found = generation_of(answer.generation), answer.members[1:]
-        numbers = None if generation is None else _numbers(answer.members[0], generation + stamp, len(stamp))
-        rows = _rows(shape, found, generation, numbers) if numbers and len(numbers) == len(found) else [] if numbers == [] else None
-        if rows is not None and all_carry(rows, lookup.plan.names[0], lookup.values[0]):
-            tier._store._note("hit", shape.keys.identity, 1 + len(found))
-        else:
-            rows = None
-        return self._told(tier, rows, [text, *(f"{prefix}{number}" for number in numbers or ())], shape.generation, answer, token)
+        held = None if generation is None else _held(answer.members[0], generation + stamp, len(stamp))
+        numbers, rows = _numbers(held), None
+        if held is not None and numbers is not None and len(numbers) == len(found):
+            self._guesses.note(text, held)
+            rows = self._carrying(tier, shape, lookup, _rows(shape, found, generation, numbers) if numbers else [], len(numbers))
+        return self._told(tier, rows, [text, *_texts(prefix, numbers or [])], shape.generation, answer, token)
+
+    def _guessed(
+        self, tier: BackendTier, shape: _Shape, lookup: ListLookup, texts: list[str], stamp: bytes, wanted: list[int]
+    ) -> SeenList | None:
+        """Read a list along with the rows that it held before; ``None`` where it does not hold the same now."""
+        cells = tier.asked(lambda: tier._backend.get_many([*texts, shape.generation]))
+        if cells is None:
+            return SeenList(None, SeenTier(tier.lists, None), SeenTier(tier, None))
+        generation = generation_of(cells.get(shape.generation))
+        held = None if generation is None else _held(cells.get(texts[0]), generation + stamp, len(stamp))
+        if _numbers(held) != wanted:
+            self._guesses.forget(texts[0])
+            return None
+        rows = _rows(shape, list(map(cells.get, texts[1:])), generation, wanted)
+        rows = self._carrying(tier, shape, lookup, rows, len(wanted))
+        return SeenList(rows, SeenTier(tier.lists, cells), SeenTier(tier, cells))
+
+    @staticmethod
+    def _carrying(tier: BackendTier, shape: _Shape, lookup: ListLookup, rows: Found | None, count: int) -> Found | None:
+        """Give so many rows that all belong in a list, which are counted."""
+        if rows is None or not all_carry(rows, lookup.plan.names[0], lookup.values[0]):
+            return None
+        tier._store._note("hit", shape.keys.identity, 1 + count)
+        return rows
 
     @staticmethod
     def _told(tier: BackendTier, rows: Found | None, texts: list[str], generation: str, answer: Followed, token: bytes) -> SeenList:
@@ -226,13 +254,21 @@ class RemoteRows:
         return kinds[0] if plain and tier.holds(plan.cls) and not self._classes.refuses(plan.cls) else None
 
 
-def _numbers(cell: bytes | None, stamp: bytes, drop: int) -> list[int] | None:
-    """Give the primary keys of a list of numbers that can be used."""
-    (body,) = fresh_payloads([cell], stamp, drop=drop)
+def _held(cell: bytes | None, stamp: bytes, drop: int) -> bytes | None:
+    """Give the primary keys of a list of numbers that can be used, as they are written."""
+    (held,) = fresh_payloads([cell], stamp, drop=drop)
+    return held
+
+
+def _numbers(held: bytes | None) -> list[int] | None:
     try:
-        return None if body is None else numbers_in(body)
+        return None if held is None else numbers_in(held)
     except CodecError:
         return None
+
+
+def _texts(prefix: str, numbers: list[int]) -> list[str]:
+    return [f"{prefix}{number}" for number in numbers]
 
 
 def _rows(shape: _Shape, cells: list[bytes | None], generation: bytes | None, values: list[Any]) -> Found | None:
