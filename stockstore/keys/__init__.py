@@ -1,22 +1,10 @@
 """Keys: what a class declares, and the canonical form and text of its values."""
 
+from stockstore.keys.classes import ClassKeys, Key, alias_plans, forget_keys, keys_of
 from stockstore.keys.declared import class_name, has_other_identities_below, mapper_of
 from stockstore.keys.encoding import Canonical, canonical
-from stockstore.keys.plans import (
-    ClassKeys,
-    IndexPlan,
-    Key,
-    KeyPlan,
-    ListLookup,
-    Lookup,
-    Native,
-    alias_plans,
-    forget_keys,
-    key_text,
-    keys_of,
-    label_of,
-    namespace_text,
-)
+from stockstore.keys.plans import IndexPlan, KeyPlan, ListLookup, Lookup, Native
+from stockstore.keys.prefixes import key_text, label_of, namespace_text
 
 __all__ = [
     "Canonical",

@@ -5,9 +5,8 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from stockstore.keys.encoding import Canonical
-from stockstore.keys.plans import KEY_LIMIT, KeyPlan, Native
-
-NAMESPACE_LIMIT = 40
+from stockstore.keys.plans import KeyPlan, Native
+from stockstore.keys.prefixes import KEY_LIMIT, NAMESPACE_LIMIT
 
 
 class KeyText(NamedTuple):

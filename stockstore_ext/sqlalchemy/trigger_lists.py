@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Table, inspect
 from sqlalchemy.orm import Mapper
 
 from stockstore.keys import IndexPlan, keys_of
-from stockstore.keys.plans import KEY_LIMIT, key_prefix
+from stockstore.keys.prefixes import KEY_LIMIT, key_prefix
 from stockstore.mapped.stored import keeps_lists
 from stockstore_ext.sqlalchemy.collect.lists import indexes_below
 from stockstore_ext.sqlalchemy.trigger_parts import column_of, part_of, single_percents

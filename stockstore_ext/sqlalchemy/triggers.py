@@ -19,7 +19,7 @@ from stockstore.errors import ConfigurationError
 from stockstore.evidence import Outbox
 from stockstore.keys import KeyPlan, keys_of, namespace_text
 from stockstore.keys.declared import identity_class
-from stockstore.keys.plans import KEY_LIMIT, key_prefix
+from stockstore.keys.prefixes import KEY_LIMIT, key_prefix
 from stockstore.mapped.hydrate import all_mappers
 from stockstore_ext.sqlalchemy.trigger_lists import Listing, listings
 from stockstore_ext.sqlalchemy.trigger_parts import column_of, part_of, single_percents

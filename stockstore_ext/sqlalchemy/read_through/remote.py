@@ -13,7 +13,7 @@ from stockstore.cells import TOKEN_SIZE, fresh_payloads, generation_of
 from stockstore.coherence.protocol import Answer
 from stockstore.errors import CodecError
 from stockstore.keys import ClassKeys, IndexPlan, ListLookup, Lookup, has_other_identities_below, keys_of
-from stockstore.keys.plans import key_prefix
+from stockstore.keys.prefixes import key_prefix
 from stockstore.mapped import MappedPlan, plan_of
 from stockstore.stores.generations import generation_text
 from stockstore.stores.members import numbers_in, stamp_of_numbers
