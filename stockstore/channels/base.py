@@ -39,6 +39,16 @@ class Heard(NamedTuple):
     number: int = 0
 
 
+class Garbled(NamedTuple):
+    """A message that no writer here has sent: what it was to tell of is not known.
+
+    Attributes:
+        said: All of it.
+    """
+
+    said: bytes
+
+
 class Proof(NamedTuple):
     """The answer to a beat: whatever was published before the beat was sent has been received before this.
 
@@ -60,7 +70,7 @@ class Line(Protocol):
     def beat(self) -> None:
         """Send what will be answered by one :class:`Proof`; does not wait for that."""
 
-    def receive(self) -> "Iterable[Heard | Proof]":
+    def receive(self) -> "Iterable[Heard | Garbled | Proof]":
         """Give what has come, in the order in which the server sent it; called where the socket is readable."""
 
     def close(self) -> None:

@@ -59,11 +59,11 @@ def class_of(text: str) -> str:
     return text[: text.find(":", text.find(":") + 1) + 1] or text
 
 
-def read_payload(payload: str) -> Notice:
-    """Give what a payload says; of one that nobody here has sent, texts that mean nothing.
+def read_payload(payload: bytes) -> Notice | None:
+    """Give what a payload says; ``None`` where nobody here has sent it.
 
-    >>> read_payload(payloads_of(["shop:User:id:i1"], b"ticket")[0])
-    Notice(ticket=b'ticket', texts=['shop:User:id:i1'])
+    >>> read_payload(payloads_of(["shop:User:id:i1"], b"ticket")[0].encode()), read_payload(b"hello")
+    (Notice(ticket=b'ticket', texts=['shop:User:id:i1']), None)
     """
-    ticket, _, texts = payload.partition("\n")
-    return Notice(ticket.encode("ascii", "replace"), texts.split("\n") if texts else [])
+    ticket, _, texts = payload.partition(b"\n")
+    return Notice(ticket, texts.decode("ascii").split("\n")) if texts and payload.isascii() else None

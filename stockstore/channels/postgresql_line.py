@@ -8,7 +8,7 @@ from typing import Any, Final, cast
 from psycopg import Connection, OperationalError, pq
 from sqlalchemy import Engine
 
-from stockstore.channels.base import Heard, Proof
+from stockstore.channels.base import Garbled, Heard, Proof
 from stockstore.channels.notices import read_payload
 from stockstore.channels.postgresql_telling import CHANNEL
 from stockstore.errors import ConfigurationError
@@ -70,7 +70,7 @@ class PostgresLine:
         while self._pg.flush():
             select.select((), (self,), (), 1.0)
 
-    def receive(self) -> Iterator[Heard | Proof]:
+    def receive(self) -> Iterator[Heard | Garbled | Proof]:
         """Give what was told, and then the proof of it where the server has answered.
 
         Raises:
@@ -79,8 +79,8 @@ class PostgresLine:
         self._pg.consume_input()
         answered = self._beats > 0 and self._is_answered()
         while (notify := self._pg.notifies()) is not None:
-            notice = read_payload(notify.extra.decode("ascii", "replace"))
-            yield Heard(notice.texts, notice.ticket)
+            notice = read_payload(notify.extra)
+            yield Garbled(notify.extra) if notice is None else Heard(notice.texts, notice.ticket)
         if answered:
             self._beats -= 1
             if self._beats:

@@ -49,6 +49,7 @@ class Receiver:
         self._pid = 0
         self._waker: Waker | None = None
         self._start_at = -math.inf
+        self._is_puzzled = False
         _receivers.add(self)
 
     def begin(self, contact: Contact) -> None:
@@ -134,6 +135,12 @@ class Receiver:
         """Flush all contacts."""
         for contact in self._all():
             contact.listener.flush(reason)
+
+    def puzzle(self, said: bytes) -> None:
+        """Flush all contacts for a message that means nothing, and say so once: anybody may publish here."""
+        level, self._is_puzzled = logging.DEBUG if self._is_puzzled else logging.WARNING, True
+        _log.log(level, "%r carried what no writer sends; process memory is emptied: %r", self.channel, said[:80])
+        self.flush("gap")
 
     def tell(self, message: Heard) -> None:
         """Tell all contacts of a message."""

@@ -11,7 +11,7 @@ from redis.retry import Retry
 
 from stockstore.backends.redis_clients import address_of, channel_name
 from stockstore.backends.redis_scripts import BEAT, LIFE
-from stockstore.channels.base import Channel, Heard, Proof
+from stockstore.channels.base import Channel, Garbled, Heard, Proof
 from stockstore.channels.redis_hearing import Hearing
 
 TIMEOUT: Final = 1.0
@@ -94,7 +94,7 @@ class RedisLine:
         self._numbers.append(self._look())
         self._hearing.ping()
 
-    def receive(self) -> "Iterator[Heard | Proof]":
+    def receive(self) -> "Iterator[Heard | Garbled | Proof]":
         """Give what has come."""
         for kind, *rest in self._hearing.receive():
             if kind == b"pong":
@@ -126,14 +126,17 @@ class RedisLine:
             return RedisLine._ask(connection, "EVAL", BEAT.text, *command[2:])
 
 
-def message_of(data: bytes) -> Heard:
+def message_of(data: bytes) -> Heard | Garbled:
     r"""Give what a message tells.
 
-    >>> message_of(b"7\nt1\nshop:User:id:i1 shop:User:id:i2")
-    Heard(texts=['shop:User:id:i1', 'shop:User:id:i2'], ticket=b't1', number=7)
+    >>> message_of(b"7\nt1\nshop:User:id:i1 shop:User:id:i2"), message_of(b"hello")
+    (Heard(texts=['shop:User:id:i1', 'shop:User:id:i2'], ticket=b't1', number=7), Garbled(said=b'hello'))
     """
-    number, ticket, texts = data.split(b"\n", 2)
-    return Heard(texts.decode("ascii").split(" "), ticket, int(number))
+    try:
+        number, ticket, texts = data.split(b"\n", 2)
+        return Heard(texts.decode("ascii").split(" "), ticket, int(number))
+    except ValueError:  # too few lines, no number, or no ASCII
+        return Garbled(data)
 
 
 def options_of(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,10 +7,10 @@ from typing import Any, Final, NamedTuple
 
 from stockstore.backends.redis_clients import AnyCluster, address_of, channel_name, nodes_of
 from stockstore.backends.redis_shards import without_tag
-from stockstore.channels.base import Channel, Heard, Proof
+from stockstore.channels.base import Channel, Garbled, Heard, Proof
 from stockstore.channels.redis import kind_of, message_of, options_of
 from stockstore.channels.redis_hearing import Hearing
-from stockstore.channels.redis_streams import Streams
+from stockstore.channels.redis_streams import Streams, is_name
 
 _GONE: Final = frozenset({"fail", "noaddr", "handshake"})
 
@@ -94,7 +94,7 @@ class ClusterLine:
         for hearing in self._hearing:
             hearing.ping()
 
-    def receive(self) -> "Iterator[Heard | Proof]":
+    def receive(self) -> "Iterator[Heard | Garbled | Proof]":
         """Give what has come; a proof once all nodes have answered."""
         for key, _ in self._readable.select(0):
             yield from self._received(key.data)
@@ -102,16 +102,22 @@ class ClusterLine:
             self._proven += 1
             yield Proof(missed=not self._streams.answered())
 
-    def _received(self, at: int) -> Iterator[Heard]:
+    def _received(self, at: int) -> "Iterator[Heard | Garbled]":
         for kind, *rest in self._hearing[at].receive():
             if kind == b"pong":
                 self._answers[at] += 1
             elif kind == b"message":
-                name, _, said = rest[1].partition(b"\n")
-                # What a script publishes itself has no number.
-                if name == b"0" or self._streams.is_new(name):
-                    message = message_of(b"0\n" + said)
-                    yield message._replace(texts=list(map(without_tag, message.texts)))
+                yield from self._said(rest[1])
+
+    def _said(self, data: bytes) -> "Iterator[Heard | Garbled]":
+        """Give what a message tells, unless it is a copy."""
+        name, _, said = data.partition(b"\n")
+        # What a script publishes itself has no number.
+        message = message_of(b"0\n" + said) if name == b"0" or is_name(name) else Garbled(data)
+        if isinstance(message, Garbled):
+            yield Garbled(data)
+        elif name == b"0" or self._streams.is_new(name):
+            yield message._replace(texts=list(map(without_tag, message.texts)))
 
     def close(self) -> None:
         """Hang up."""

@@ -1,9 +1,12 @@
 """The messages of a cluster's writers as they come from all nodes: which are copies, and which are missing."""
 
+import re
 from collections import OrderedDict, deque
 from typing import Final, TypeVar
 
 T = TypeVar("T")
+is_name: Final = re.compile(rb".+\.\d{1,18}").fullmatch
+"""Whether a message is named as writers name them; anybody may publish others."""
 _REMEMBERED: Final = 10_000
 """Messages, and writers; a copy of what was forgotten is told of once more."""
 _GAP: Final = 1000
@@ -21,7 +24,7 @@ class Streams:
         self._asked: deque[frozenset[tuple[bytes, int]]] = deque()
 
     def is_new(self, name: bytes) -> bool:
-        """Whether a message has not come before."""
+        """Whether a message has not come before; :func:`is_name` says whether it may be asked for."""
         if name in self._heard:
             return False
         _remember(self._heard, name, None)

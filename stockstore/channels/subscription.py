@@ -4,7 +4,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from stockstore.channels.base import Heard, Line, Proof
+from stockstore.channels.base import Garbled, Heard, Line, Proof
 
 if TYPE_CHECKING:
     from stockstore.channels.receiver import Receiver
@@ -52,6 +52,8 @@ class Subscription:
         for item in self._line.receive():
             if isinstance(item, Heard):
                 self._hear(receiver, item)
+            elif isinstance(item, Garbled):
+                receiver.puzzle(item.said)
             else:
                 self._prove(receiver, item)
 

@@ -15,8 +15,10 @@ from sqlalchemy import Engine
 from stockstore.backends import RedisBackend
 from stockstore.backends.redis_clients import CLUSTER_CHANNEL
 from stockstore.backends.redis_shards import by_shard
+from stockstore.channels.redis_cluster import ClusterChannel
 from stockstore.channels.redis_streams import Streams
 from stockstore.instrumentation import Event, hooked
+from tests.channels.garbled import LINES, TEXT, check_garbled
 from tests.channels.sides import Side, unseen
 from tests.servers.redis_cluster import ClusterNodeServer, ClusterServers, running_redis_nodes
 from tests.servers.redis_sentinel import SERVICE, SentinelServers, running_sentinels
@@ -171,6 +173,23 @@ def test_copies_late_ones_and_gaps() -> None:
     assert streams.is_new(b"b.2")
     assert streams.answered()
     assert streams.is_new(b"a.10")
+
+
+def test_messages_that_no_writer_has_sent(nodes: ClusterServers, caplog: pytest.LogCaptureFixture) -> None:
+    """Without a name, with one that has no number, or with a true one and nothing to read behind it."""
+    nodes.heal()
+    said = [
+        *LINES,
+        b"writer\n\nn:C:id:i1",
+        b"writer.\n\nn:C:id:i1",
+        b"writer.x\n\nn:C:id:i1",
+        b".1\n\nn:C:id:i1",
+        b"writer.1",
+        b"writer.1\n\n\xff\xfe",
+    ]
+    with nodes.client(socket_timeout=1) as client:
+        channel, publisher = ClusterChannel(client), nodes.nodes[0].client
+        check_garbled(channel, lambda one: publisher.publish(CLUSTER_CHANNEL, one), said, f"writer.1\n\n{TEXT}".encode(), caplog)
 
 
 def test_a_clear_is_heard(on_cluster: Sides) -> None:

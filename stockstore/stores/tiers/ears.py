@@ -58,6 +58,7 @@ class Ear:
         self._store = ref(store)
         self._own = own
         self.is_exact = is_exact
+        self._is_puzzled = False
 
     def __repr__(self) -> str:
         """Name the channel."""
@@ -73,7 +74,9 @@ class Ear:
             return
         keys = [key for key in read_texts(texts) if key is not None]
         if len(keys) < len(texts):
-            _log.warning("a channel named what is no key; process memory is emptied: %r", [*texts][:3])
+            # Once: anybody may publish there.
+            level, self._is_puzzled = logging.DEBUG if self._is_puzzled else logging.WARNING, True
+            _log.log(level, "a channel named what is no key; process memory is emptied: %r", [*texts][:3])
             self.flush("gap")
         records, classes = self._spaces.hear(keys, exact=self.is_exact)
         if listening and (store := self._store()) is not None:
