@@ -1,11 +1,9 @@
 """memcached as a backend."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, Union, cast
+from typing import TYPE_CHECKING, TypeAlias, TypeVar, Union
 
-from stockstore.aio.bridge import in_greenlet
-from stockstore.aio.threads import in_thread
 from stockstore.backends.base import PartlyUnreachable, checked_timeouts, target_of
 from stockstore.backends.coherent import CoherentBackend, Item, Leased
 from stockstore.errors import CacheUnreachable, ConfigurationError
@@ -15,14 +13,12 @@ try:
 except ModuleNotFoundError as exc:
     raise ConfigurationError('memcached needs its driver, which is missing: pip install "pymemcache>=4"') from exc
 
-from stockstore.backends.memcache_connection import Connection, Pool
-from stockstore.backends.memcache_exchange import Job, Steps, run
 from stockstore.backends.memcache_leases import Held, Leases, fill_steps, lease_steps, withdraw_steps
 from stockstore.backends.memcache_looks import get_steps
 from stockstore.backends.memcache_marks import invalidate_steps, loss_steps, mark_steps, release_steps
+from stockstore.backends.memcache_nodes import Node, Nodes, complaint
 from stockstore.backends.memcache_puts import clear_steps, put_steps, set_steps
-from stockstore.backends.memcache_servers import Server, servers_of, servers_of_client
-from stockstore.backends.rendezvous import router
+from stockstore.backends.memcache_servers import servers_of, servers_of_client
 from stockstore.cells import ALIAS, NO_GENERATION, VALUE, generation_of
 
 if TYPE_CHECKING:
@@ -30,17 +26,8 @@ if TYPE_CHECKING:
     from pymemcache.client.hash import HashClient
 
 _Result = TypeVar("_Result")
-_ByNode: TypeAlias = "Mapping[Node, Sequence[str]]"
-_Part = TypeVar("_Part")
+_ByNode: TypeAlias = Mapping[Node, Sequence[str]]
 _MANY_LEASES = 1000
-
-
-class Node:
-    """One server: its connections, and the tokens last seen on it."""
-
-    def __init__(self, server: Server) -> None:
-        self.pool = Pool(server)
-        self.tokens: dict[str, bytes] = {}
 
 
 class MemcacheBackend(CoherentBackend):
@@ -82,22 +69,11 @@ class MemcacheBackend(CoherentBackend):
         else:
             listed = servers_of_client(client, connect_timeout, timeout)
         others = [] if alongside is None else servers_of(alongside, connect_timeout, timeout)
-        self._nodes = [Node(server) for server in listed]
+        self._nodes = Nodes(listed, others)
         self._held: dict[bytes, dict[Node, Held]] = {}
-        self._route = router([server.name for server in listed])
-        self._all = self._nodes
-        self._beside = self._routed_beside(others) if others else None
-
-    def _routed_beside(self, others: Sequence[Server]) -> Callable[[str], Node]:
-        """Take the servers of another list along, and give the function from keys to their nodes by that list."""
-        known = {node.pool.server.name: node for node in self._nodes}
-        nodes = [known.get(server.name) or Node(server) for server in others]
-        self._all = [*self._nodes, *(node for node in nodes if node not in self._nodes)]
-        route = router([server.name for server in others])
-        return lambda key: nodes[route([key])[0]]
 
     def __repr__(self) -> str:
-        return f"MemcacheBackend({[node.pool.server.name for node in self._nodes]!r})"
+        return f"MemcacheBackend({[node.pool.server.name for node in self._nodes.listed]!r})"
 
     def get_many(self, keys: Sequence[str]) -> dict[str, bytes]:
         """Give the cells of those keys that are present; one round trip, to all nodes at once.
@@ -124,8 +100,8 @@ class MemcacheBackend(CoherentBackend):
 
     def _look(self, keys: Sequence[str]) -> tuple[dict[str, bytes], PartlyUnreachable | None]:
         """Give what the nodes have that answer, and the error that tells of the others."""
-        groups = self._by_node(keys, keys)
-        jobs = self._done({node: partial(get_steps, keys=group) for node, group in groups.items()}, whole=False)
+        groups = self._nodes.by_node(keys, keys)
+        jobs = self._nodes.done({node: partial(get_steps, keys=group) for node, group in groups.items()}, whole=False)
         found: dict[str, bytes] = {}
         for job in jobs:
             found |= job.result or {}
@@ -133,7 +109,7 @@ class MemcacheBackend(CoherentBackend):
         if not failed:
             return found, None
         lost = [key for job, group in zip(jobs, groups.values(), strict=True) if job.error for key in group]
-        error = PartlyUnreachable(_complaint(failed[0]), found, lost)
+        error = PartlyUnreachable(complaint(failed[0]), found, lost)
         error.__cause__ = failed[0].error
         return found, error
 
@@ -145,7 +121,7 @@ class MemcacheBackend(CoherentBackend):
         if not seen:
             return Leased({}, frozenset(), NO_GENERATION)
         asked = self._leases(seen, token, generation)
-        held = self._run({node: partial(lease_steps, leases=leases, known=node.tokens) for node, leases in asked.items()})
+        held = self._nodes.run({node: partial(lease_steps, leases=leases, known=node.tokens) for node, leases in asked.items()})
         cells = {key: cell for leases in asked.values() for key, cell in leases.cells.items()}
         granted = frozenset(key for leases in asked.values() for key in leases.grants)
         known = (
@@ -162,7 +138,7 @@ class MemcacheBackend(CoherentBackend):
     def fill_many(self, items: Sequence[Item], token: bytes, aliases: Sequence[Item] = ()) -> int:
         """Fill leases, to all nodes at once: one round trip where the connections that took them are free, else two."""
         held = self._held.pop(token, {})
-        values, pointers = self._items_by_node(items), self._items_by_node(aliases)
+        values, pointers = self._nodes.items_by_node(items), self._nodes.items_by_node(aliases)
         work = {
             node: partial(
                 fill_steps,
@@ -174,7 +150,7 @@ class MemcacheBackend(CoherentBackend):
             )
             for node in values | pointers
         }
-        return sum(self._run(work, {node: leases.connection for node, leases in held.items()}))
+        return sum(self._nodes.run(work, {node: leases.connection for node, leases in held.items()}))
 
     def put_many(self, items: Sequence[Item], aliases: Sequence[Item] = ()) -> None:
         """Put values in two round trips, aliases alone in one, to all nodes at once.
@@ -182,7 +158,7 @@ class MemcacheBackend(CoherentBackend):
         The first write to a class on a node takes one more, and so may the first one after :meth:`clear` by
         another process. A value that a server refuses, being too large, is an error, and its key is absent then.
         """
-        values, pointers = self._items_by_node(items), self._items_by_node(aliases)
+        values, pointers = self._nodes.items_by_node(items), self._nodes.items_by_node(aliases)
         work = {
             node: partial(put_steps, items=values[node], aliases=pointers.get(node, ()), known=node.tokens)
             if node in values
@@ -190,7 +166,7 @@ class MemcacheBackend(CoherentBackend):
             for node in values | pointers
         }
         # Those who go by the other list may overwrite it here and not there.
-        self._on_both(partial(self._run, work), [key for key, _, _ in items], self._invalidate)
+        self._on_both(partial(self._nodes.run, work), [key for key, _, _ in items], self._invalidate)
 
     def mark_many(
         self, keys: Sequence[str], ticket: bytes, shared: Sequence[str] = (), generations: Sequence[str] = ()
@@ -209,8 +185,8 @@ class MemcacheBackend(CoherentBackend):
         self._mark(ticket, own, joint, {})
 
     def _mark_own(self, keys: Sequence[str], ticket: bytes, shared: Sequence[str], generations: Sequence[str]) -> dict[str, bytes]:
-        own, joint = self._keys_by_node(keys), self._keys_by_node(shared)
-        homes, nodes = self._keys_by_node(generations), own | joint
+        own, joint = self._nodes.keys_by_node(keys), self._nodes.keys_by_node(shared)
+        homes, nodes = self._nodes.keys_by_node(generations), own | joint
         at_once = homes if nodes.keys() == homes.keys() and len(nodes) == 1 else {}
         found = self._mark(ticket, own, joint, at_once)
         return found if at_once else self._mark(ticket, {}, {}, homes)
@@ -227,17 +203,17 @@ class MemcacheBackend(CoherentBackend):
             )
             for node in {**own, **joint, **homes}
         }
-        return {key: token for part in self._run(work) for key, token in part.items()}
+        return {key: token for part in self._nodes.run(work) for key, token in part.items()}
 
     def release_many(
         self, keys: Sequence[str], ticket: bytes, *, committed: bool, values: Sequence[Item] = (), aliases: Sequence[Item] = ()
     ) -> int:
         """Release in two round trips, to all nodes at once; more where others change the same cells."""
-        release = partial(self._release, self._keys_by_node(keys), ticket, committed, values, aliases)
+        release = partial(self._release, self._nodes.keys_by_node(keys), ticket, committed, values, aliases)
         return self._on_both(release, keys, lambda groups: self._release(groups, ticket, committed, (), ()))
 
     def _release(self, own: _ByNode, ticket: bytes, committed: bool, values: Sequence[Item], aliases: Sequence[Item]) -> int:
-        bodies, pointers = self._items_by_node(values), self._items_by_node(aliases if committed else ())
+        bodies, pointers = self._nodes.items_by_node(values), self._nodes.items_by_node(aliases if committed else ())
         work = {
             node: partial(
                 release_steps,
@@ -249,33 +225,33 @@ class MemcacheBackend(CoherentBackend):
             )
             for node in {**own, **pointers}
         }
-        return sum(self._run(work))
+        return sum(self._nodes.run(work))
 
     def invalidate_many(self, keys: Sequence[str]) -> int:
         """Invalidate in two round trips, to all nodes at once; more where others change the same cells."""
-        return self._on_both(partial(self._invalidate, self._keys_by_node(keys)), keys, self._invalidate)
+        return self._on_both(partial(self._invalidate, self._nodes.keys_by_node(keys)), keys, self._invalidate)
 
     def _invalidate(self, groups: _ByNode) -> int:
-        return sum(self._run({node: partial(invalidate_steps, keys=group, known=node.tokens) for node, group in groups.items()}))
+        return sum(self._nodes.run({node: partial(invalidate_steps, keys=group, known=node.tokens) for node, group in groups.items()}))
 
     def clear(self, prefix: str) -> None:
         """Make every cell under ``"namespace:"`` or ``"namespace:class label:"`` absent, but markers, which no value follows.
 
         The servers drop the cells themselves when they need the room.
         """
-        self._run({node: partial(clear_steps, prefix=prefix, known=node.tokens) for node in self._all})
+        self._nodes.run({node: partial(clear_steps, prefix=prefix, known=node.tokens) for node in self._nodes.all})
 
     def marker_loss(self) -> str | None:
         """Say whether a server evicts markers, or may come back from a restart unnoticed; all are asked."""
         try:
-            losses = self._run(dict.fromkeys(self._all, loss_steps))
+            losses = self._nodes.run(dict.fromkeys(self._nodes.all, loss_steps))
         except CacheUnreachable:
             return None
         return next(filter(None, losses), None)
 
     def close(self) -> None:
         """Close the idle connections."""
-        for node in self._all:
+        for node in self._nodes.all:
             node.pool.close()
 
     def _on_both(self, own: Callable[[], _Result], keys: Sequence[str], beside: Callable[[_ByNode], object]) -> _Result:
@@ -283,80 +259,23 @@ class MemcacheBackend(CoherentBackend):
         try:
             return own()
         finally:
-            groups = self._by_node_beside(keys)
+            groups = self._nodes.by_node_beside(keys)
             if groups:
                 beside(groups)
 
-    def _by_node_beside(self, keys: Sequence[str]) -> dict[Node, list[str]]:
-        groups: dict[Node, list[str]] = {}
-        if self._beside is not None:
-            for key, position in zip(keys, self._route(keys), strict=True):
-                node = self._beside(key)
-                if node is not self._nodes[position]:
-                    groups.setdefault(node, []).append(key)
-        return groups
-
-    def _by_node(self, parts: Sequence[_Part], keys: Sequence[str]) -> dict[Node, Sequence[_Part]]:
-        """Split a batch of parts, which belong to the keys one by one."""
-        if len(self._nodes) == 1:
-            return {self._nodes[0]: parts} if parts else {}
-        groups: list[list[_Part]] = [[] for _ in self._nodes]
-        for part, position in zip(parts, self._route(keys), strict=True):
-            groups[position].append(part)
-        return {node: group for node, group in zip(self._nodes, groups, strict=True) if group}
-
-    def _keys_by_node(self, keys: Iterable[str]) -> dict[Node, Sequence[str]]:
-        once = list(dict.fromkeys(keys))
-        return self._by_node(once, once)
-
-    def _items_by_node(self, items: Sequence[Item]) -> dict[Node, Sequence[Item]]:
-        return self._by_node(items, [item[0] for item in items])
-
     def _leases(self, seen: Mapping[str, bytes | None], token: bytes, generation: str) -> dict[Node, Leases]:
-        groups = self._keys_by_node(seen)
-        homes = self._keys_by_node([generation] if generation else [])
+        groups = self._nodes.keys_by_node(seen)
+        homes = self._nodes.keys_by_node([generation] if generation else [])
         return {
             node: Leases({key: seen[key] for key in groups.get(node, ())}, token, generation if node in homes else "")
             for node in groups | homes
         }
 
     def _withdraw(self, keys: Collection[str], token: bytes) -> None:
-        groups = self._keys_by_node(keys)
-        self._run({node: partial(withdraw_steps, keys=group, token=token) for node, group in groups.items()})
+        groups = self._nodes.keys_by_node(keys)
+        self._nodes.run({node: partial(withdraw_steps, keys=group, token=token) for node, group in groups.items()})
 
     def _hold(self, token: bytes, held: dict[Node, Held]) -> None:
         if len(self._held) >= _MANY_LEASES:
             self._held.clear()  # to look again costs a fill one round trip
         self._held[token] = held
-
-    def _run(
-        self,
-        work: Mapping[Node, Callable[[Connection], Steps[_Result]]],
-        preferred: Mapping[Node, Connection] | None = None,
-        *,
-        whole: bool = True,
-    ) -> list[_Result]:
-        jobs = self._done(work, preferred, whole=whole)
-        for job in jobs:
-            if job.error:
-                raise CacheUnreachable(_complaint(job)) from job.error
-        return [cast("_Result", job.result) for job in jobs]
-
-    def _done(
-        self,
-        work: Mapping[Node, Callable[[Connection], Steps[_Result]]],
-        preferred: Mapping[Node, Connection] | None = None,
-        *,
-        whole: bool = True,
-    ) -> list[Job[_Result]]:
-        wanted = preferred or {}
-        jobs = [Job(node.pool, steps, wanted.get(node)) for node, steps in work.items()]
-        if in_greenlet():
-            in_thread(partial(run, jobs), whole=whole)
-        else:
-            run(jobs)
-        return jobs
-
-
-def _complaint(job: Job[Any]) -> str:
-    return f"memcached at {job.pool.server.name} did not do what was asked: {job.error}; check the server"

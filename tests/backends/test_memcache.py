@@ -144,7 +144,7 @@ def test_a_given_client_stays_open_and_its_serializer_is_not_asked(memcached_add
 def test_a_given_client_lends_its_timeouts(memcached_address: str) -> None:
     """Time-outs that the client has are used; where it would wait for ever, ours are."""
     clients = [Client(memcached_address, connect_timeout=0.25, timeout=0.5), Client(memcached_address)]
-    servers = [MemcacheBackend(client=client, connect_timeout=3, timeout=4)._nodes[0].pool.server for client in clients]
+    servers = [MemcacheBackend(client=client, connect_timeout=3, timeout=4)._nodes.listed[0].pool.server for client in clients]
     assert [(server.connect_timeout, server.timeout) for server in servers] == [(0.25, 0.5), (3, 4)]
 
 

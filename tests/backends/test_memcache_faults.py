@@ -82,7 +82,7 @@ class TestSeveral:
         with pytest.raises(CacheUnreachable, match=servers[2].address):
             backend.delete_many(KEYS)
         servers[2].thaw()
-        others = [key for key in KEYS if backend._by_node([key], [key]).keys().isdisjoint({backend._nodes[2]})]
+        others = [key for key in KEYS if backend._nodes.by_node([key], [key]).keys().isdisjoint({backend._nodes.listed[2]})]
         assert len(others) > 20
         assert backend.get_many(others) == {}
 

@@ -55,14 +55,14 @@ def homes(cache: MemcacheStore) -> dict[int, str]:
     backend = cache.backend
     assert isinstance(backend, MemcacheBackend)
     texts = [f"stockstore:tests.stores.shop.Customer:id:i{key}" for key in IDS]
-    return {key: backend._nodes[at].pool.server.name for key, at in zip(IDS, backend._route(texts), strict=True)}
+    return {key: backend._nodes.listed[at].pool.server.name for key, at in zip(IDS, backend._nodes.route(texts), strict=True)}
 
 
 def generation_home(cache: MemcacheStore) -> str:
     """Give the server of the class's generation."""
     backend = cache.backend
     assert isinstance(backend, MemcacheBackend)
-    return backend._nodes[backend._route(["stockstore:tests.stores.shop.Customer:"])[0]].pool.server.name
+    return backend._nodes.listed[backend._nodes.route(["stockstore:tests.stores.shop.Customer:"])[0]].pool.server.name
 
 
 def names(store: Store, keys: list[int]) -> list[str | None]:
@@ -188,7 +188,7 @@ def test_a_new_node_takes_its_share(memcached_cluster: Callable[[int], list[Memc
     four = memcached_cluster(4)
     backends = [MemcacheBackend([server.address for server in part]) for part in (four[:3], four)]
     texts = [f"n:C:id:i{number}" for number in range(1000)]
-    old, new = ([backend._nodes[at].pool.server.name for at in backend._route(texts)] for backend in backends)
+    old, new = ([backend._nodes.listed[at].pool.server.name for at in backend._nodes.route(texts)] for backend in backends)
     moved = [after for before, after in zip(old, new, strict=True) if before != after]
     assert set(moved) == {four[3].address}
     assert 180 < len(moved) < 320
