@@ -50,8 +50,9 @@ class Seat(Base):
 
 class Pet(Base):
     __tablename__ = "named_pets"
+    __indexes__ = ["sort"]
     id: Mapped[int] = mapped_column(primary_key=True)
-    sort: Mapped[str]
+    sort: Mapped[str | None]
     name: Mapped[str] = mapped_column(default="old")
     __mapper_args__ = {"polymorphic_on": "sort", "polymorphic_identity": "pet"}
 
@@ -80,6 +81,7 @@ LISTS: list[tuple[type[Any], dict[str, Any]]] = [
     *((Seat, {"row": n}) for n in (None, 0, 1, 7)),
     *((Seat, {"kind": n}) for n in (None, 0, 1, 7)),
     *((Bird, {"cage": n}) for n in (None, 5)),
+    *((Pet, {"sort": sort}) for sort in (None, "pet", "bird")),
 ]
 
 
@@ -131,6 +133,8 @@ WRITES: dict[str, Write] = {
     "update ordered synonym": lambda s: s.execute(update(Seat).where(Seat.id == 1).ordered_values((Seat.owned_by, 3))),
     "bulk mappings and a flush": bulk_and_flush,
     "insert of a subclass by its base": lambda s: s.execute(insert(Pet), [{"id": 2, "sort": "bird"}, {"id": 3, "sort": "bird"}]),
+    "insert of a subclass": lambda s: s.execute(insert(Bird), [{"id": 2}, {"id": 3}]),
+    "insert of a subclass with its sort left out": lambda s: s.execute(insert(Bird), [{"id": 2, "sort": None}, {"id": 3, "sort": None}]),
     "update of a subclass": lambda s: s.execute(update(Bird).where(Bird.id == 1).values(cage=5)),
     "update of the sort": lambda s: s.execute(update(Pet).where(Pet.id == 1).values(sort="pet")),
     "a row in place of another": replace,

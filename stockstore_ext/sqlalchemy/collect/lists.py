@@ -129,16 +129,21 @@ def note_rows(notes: Notes, root: type, cls: type, rows: Sequence[Mapping[str, A
     mapper: Mapper[Any] = inspect(cls)
     for plan in _indexes_of(cls):
         if keeps_lists(plan, dialect):
-            columns = [mapper.column_attrs[name].columns[0] for name in plan.names]
-            note_given(notes, root, plan, [_values(row, plan.names, columns) for row in rows], dialect)
+            unset = [_unset_in(mapper, name) for name in plan.names]
+            note_given(notes, root, plan, [_values(row, plan.names, unset) for row in rows], dialect)
 
 
-def _values(row: Mapping[str, Any], names: Sequence[str], columns: Sequence[Any]) -> list[Any]:
-    return [_value(row, name, column) for name, column in zip(names, columns, strict=True)]
+def _unset_in(mapper: Mapper[Any], name: str) -> object:
+    """Give what an attribute has that rows leave out: the ORM itself sets what tells their class."""
+    columns = mapper.column_attrs[name].columns
+    return mapper.polymorphic_identity if any(column is mapper.polymorphic_on for column in columns) else _unset(columns[0])
 
 
-def _value(row: Mapping[str, Any], name: str, column: Any) -> object:
-    unset = _unset(column)
+def _values(row: Mapping[str, Any], names: Sequence[str], unset: Sequence[object]) -> list[Any]:
+    return [_value(row, name, instead) for name, instead in zip(names, unset, strict=True)]
+
+
+def _value(row: Mapping[str, Any], name: str, unset: object) -> object:
     if row.get(name) is not None:
         return row[name]
     # Whether a given None is sent, or left to the default, is decided by an option.
