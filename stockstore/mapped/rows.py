@@ -61,6 +61,15 @@ def decode_documents(encoded: bytes, count: int) -> list[Any]:
     return documents
 
 
+class Parsed(State):
+    """The state of a row whose JSON documents have come out of ``json.loads``, so that they need not be looked through."""
+
+    __slots__ = ()
+
+
+_PARSED: Final = frozenset((Parsed,))
+
+
 def _untracked(value: object) -> object:
     """A value without the wrapper by which SQLAlchemy notices changes in place; loading puts it on again."""
     return next((plain(value) for tracked, plain in _TRACKED if isinstance(value, tracked)), value)
@@ -75,6 +84,9 @@ def pack(state):
 
 def pack_all(states):
     return [PREFIX + ENCODE(({stored},)) for {names}, in states if {fits}]
+
+def pack_parsed(states):
+    return [PREFIX + ENCODE(({stored},)) for {names}, in states if {parsed}]
 
 def decode(body):
     {names}, = DECODE(body)
@@ -98,6 +110,7 @@ class _Column:
         v, i = f"v{position}", position
         self.name, self.stored, self.restored = v, v, v
         self.wire: Any = object
+        self.parsed = ""
         self.space: dict[str, Any] = {}
         if isinstance(kind, Native):
             self.fits, self.wire, self.space = self._is_exactly(v, i, kind.python_type), kind.python_type, {f"T{i}": kind.python_type}
@@ -109,10 +122,11 @@ class _Column:
             self.fits, self.wire = f"({v} is None or type({v}) is DATETIME)", moments.Parts
             self.stored, self.restored = f"{v} if {v} is None else SPLIT({v})", f"{v} if {v} is None else JOIN(*{v})"
         elif isinstance(kind, Json):
-            self.fits, self.wire = f"IS_JSON({v})", Any
+            self.fits, self.wire, self.parsed = f"IS_JSON({v})", Any, f"{v} is not UNLOADED"
         else:
             self.fits, self.wire = f"{v} is not UNLOADED", bytes
             self.stored, self.restored = f"{v} if {v} is None else DUMPS({v})", f"{v} if {v} is None else LOADS({v})"
+        self.parsed = self.parsed or self.fits
         self.mended = f"OPEN({v}) if type({v}) is EXT else ({self.restored})"
         # A JSON document inside an extension is read by a decoder that lets no further extension through.
         self.patch_wire = Ext if self.wire is Any else self.wire | Ext
@@ -146,6 +160,7 @@ class Rows:
         space = self._generate(columns)
         self._pack_plain, self._store = space["pack"], space["STORE"]
         self._pack_all: Callable[[Sequence[State]], list[bytes]] = space["pack_all"]
+        self._pack_parsed: Callable[[Sequence[State]], list[bytes]] = space["pack_parsed"]
         self.prefix, self._unpack_patched = fingerprint + PLAIN, space["unpack_patched"]
         # Where nothing is to be restored, the decoder's tuple is the state.
         restores = any(column.restored != column.name for column in columns)
@@ -167,7 +182,7 @@ class Rows:
     def pack_all(self, states: Sequence[State]) -> list[bytes] | None:
         """Give the payloads of states that are all plain rows, ``None`` where one is something else."""
         try:
-            payloads = self._pack_all(states)
+            payloads = (self._pack_parsed if _PARSED.issuperset(map(type, states)) else self._pack_all)(states)
         except Exception:  # noqa: BLE001 - who packs them one by one is told what is wrong
             return None
         return payloads if len(payloads) == len(states) else None
@@ -199,11 +214,12 @@ class Rows:
             return None
 
     def _generate(self, columns: list[_Column]) -> dict[str, Any]:
-        parts = ("name", "fits", "stored", "restored", "mended", "store")
+        parts = ("name", "fits", "parsed", "stored", "restored", "mended", "store")
         joined = {part: [getattr(column, part) for column in columns] for part in parts}
         source = _SOURCE.format(
             names=", ".join(joined.pop("name")),
             fits=" and ".join(joined.pop("fits")),
+            parsed=" and ".join(joined.pop("parsed")),
             **{part: ", ".join(texts) for part, texts in joined.items()},
         )
         space = self._space()

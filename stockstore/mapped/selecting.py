@@ -26,10 +26,12 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapper
 
 from stockstore.keys import keys_of
-from stockstore.mapped.columns import UNLOADED
+from stockstore.mapped.columns import UNLOADED, Json, kind_of
+from stockstore.mapped.documents import Documents, are_known
 from stockstore.mapped.hydrate import identity_class
 from stockstore.mapped.parameters import chunks, parameter_limit
 from stockstore.mapped.plan import MappedPlan, plan_of
+from stockstore.mapped.rows import Parsed
 
 Row = tuple[MappedPlan, tuple[Any, ...]]
 """A row's class and column state, as ``RowSnapshot`` takes them."""
@@ -91,12 +93,12 @@ class Hierarchy:
             yield from self._read(connection, chunk, told)
 
     def _read(self, connection: Connection, keys: Sequence[tuple[object, ...]], told: set[str] | None) -> Iterator[Row | None]:
-        rows = self._top.execute(connection, keys, tells=told is not None)
+        documents = self._top.documents_on(connection)
+        rows = self._top.execute(connection, keys, documents, tells=told is not None)
         if told is not None and connection.dialect.name == "postgresql":
             told.update(row[-1].upper() for row in rows[:1] if row[-1] is not None)
         if not self._by_discriminator:
-            plan, state_of = self._top.shapes[self._mapper]
-            yield from zip(repeat(plan), map(state_of, rows))
+            yield from self._top.shaped(self._mapper, rows, documents)
             return
         joined: dict[Mapper[Any], list[tuple[object, ...]]] = {}
         for row in rows:
@@ -106,11 +108,11 @@ class Hierarchy:
             elif mapper in self._joined:
                 joined.setdefault(mapper, []).append(self._top.identity_of(row))
             elif mapper in self._top.shapes:
-                plan, state_of = self._top.shapes[mapper]
-                yield plan, state_of(row)
+                yield from self._top.shaped(mapper, [row], documents)
         for mapper, found in joined.items():
-            plan, state_of = self._joined[mapper].shapes[mapper]
-            yield from ((plan, state_of(row)) for row in self._joined[mapper].execute(connection, found))
+            selection = self._joined[mapper]
+            documents = selection.documents_on(connection)
+            yield from selection.shaped(mapper, selection.execute(connection, found, documents), documents)
 
     def _told(self, discriminator: object) -> Mapper[Any] | None:
         # SQLAlchemy refuses to load a row that does not tell its class.
@@ -136,33 +138,55 @@ class _Selection:
         self._selected = [*columns, *([] if discriminator is None else [discriminator])]
         self._told = _TRANSACTION if locked else _LEVEL
         given = [*self._selected, self._told]
-        self.shapes = {m: (plan_of(m.class_), _state_of(_columns(m), given)) for m in mappers}
+        self.shapes = {m: (plan_of(m.class_), _state_of(_columns(m), given), _places_of_json(m, given)) for m in mappers}
+        self._documents: dict[tuple[str, str], Documents] = {}
         self.identity_of = _state_of(identity, given)
         self._from, self._key, self._tables, self._locked = mapper.persist_selectable, key, list(mapper.tables), locked
-        self._statements: dict[tuple[str, _Way, bool], Select[Any]] = {}
+        self._statements: dict[tuple[str, _Way, bool, bool], Select[Any]] = {}
 
-    def execute(self, connection: Connection, keys: Sequence[tuple[object, ...]], *, tells: bool = False) -> Sequence[Any]:
-        """Give the rows of keys, locked where they are to be.
+    def documents_on(self, connection: Connection) -> Documents | None:
+        """Give the documents that are to be read as texts, if any."""
+        if not self._locked:
+            return None
+        dialect = connection.dialect
+        place = dialect.name, dialect.driver
+        documents = self._documents.get(place)
+        if documents is None:
+            documents = self._documents[place] = Documents(self._selected, dialect)
+        return documents if documents.places and are_known(connection) else None
+
+    def shaped(self, mapper: Mapper[Any], rows: Sequence[Any], documents: Documents | None) -> Iterator[Row]:
+        """Give rows of one class as such."""
+        plan, state_of, json = self.shapes[mapper]
+        states = map(state_of, rows)
+        return zip(repeat(plan), map(Parsed, states) if documents is not None and json <= documents.places else states)
+
+    def execute(
+        self, connection: Connection, keys: Sequence[tuple[object, ...]], documents: Documents | None, *, tells: bool = False
+    ) -> Sequence[Any]:
+        """Give the rows of keys, locked where they are to be, some of their documents having been read as texts.
 
         With ``tells`` each has as its last value what PostgreSQL tells of the transaction: for rows that are locked its id, if it has
         one yet, for others its isolation level.
         """
         if len(keys) == 1 and not self._locked:
             values: dict[str, Any] = {f"key{at}": value for at, value in enumerate(keys[0])}
-            return connection.execute(self._statement(connection.dialect, "one", tells), values).all()
+            return connection.execute(self._statement(connection.dialect, "one", tells, None), values).all()
         given: Any = [value for (value,) in keys] if len(self._key) == 1 else list(keys)
-        return connection.execute(self._statement(connection.dialect, "several", tells), {"keys": given}).all()
+        rows = connection.execute(self._statement(connection.dialect, "several", tells, documents), {"keys": given}).all()
+        return rows if documents is None else documents.decoded(rows)
 
-    def _statement(self, dialect: Dialect, way: _Way, tells: bool) -> Select[Any]:
-        place = dialect.name, way, tells
+    def _statement(self, dialect: Dialect, way: _Way, tells: bool, documents: Documents | None) -> Select[Any]:
+        place = dialect.name, way, tells, documents is not None
         statement = self._statements.get(place)
         if statement is None:
-            statement = self._statements[place] = self._make(*place)
+            statement = self._statements[place] = self._make(dialect.name, way, tells, documents)
         return statement
 
-    def _make(self, dialect: str, way: _Way, tells: bool) -> Select[Any]:
+    def _make(self, dialect: str, way: _Way, tells: bool, documents: Documents | None) -> Select[Any]:
         condition = self._is_one() if way == "one" else self._is_in(dialect)
-        statement = select(*self._selected).select_from(self._from).where(condition)
+        selected = self._selected if documents is None else documents.selected()
+        statement = select(*selected).select_from(self._from).where(condition)
         if tells and dialect == "postgresql":
             statement = statement.add_columns(self._told)
         if not self._locked:
@@ -199,14 +223,21 @@ def _columns(mapper: Mapper[Any]) -> list[Any]:
     return [UNLOADED if prop.deferred else prop.columns[0] for prop in props]
 
 
+def _places_of_json(mapper: Mapper[Any], columns: Sequence[Any]) -> frozenset[int]:
+    plan = plan_of(mapper.class_)
+    props = [mapper.column_attrs[name] for name in plan.attrs]
+    wanted = {prop.columns[0] for prop in props if isinstance(kind_of(prop), Json) and not prop.deferred}
+    return frozenset(place for place, column in enumerate(columns) if column in wanted)
+
+
 def _state_of(wanted: Sequence[Any], columns: Sequence[Any]) -> Callable[[Any], tuple[Any, ...]]:
     places = {column: position for position, column in reversed(list(enumerate(columns)))}
     positions = [None if column is UNLOADED else places[column] for column in wanted]
     loaded = [position for position in positions if position is not None]
     if len(loaded) < len(positions):
         return lambda row: tuple([UNLOADED if position is None else row[position] for position in positions])
-    if loaded == list(range(len(loaded))) and len(loaded) == len(columns):
-        return tuple
+    if loaded == list(range(len(loaded))):
+        return itemgetter(slice(len(loaded)))
     get = itemgetter(*loaded)
     return get if len(loaded) > 1 else lambda row: (get(row),)
 
