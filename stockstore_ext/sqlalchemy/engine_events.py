@@ -14,6 +14,7 @@ from stockstore_ext.sqlalchemy.collect.told import TOLD
 from stockstore_ext.sqlalchemy.drivers import is_over
 from stockstore_ext.sqlalchemy.frames import Frame, frame_on, frames_on
 from stockstore_ext.sqlalchemy.outcomes import finish_all, unwatch, watch
+from stockstore_ext.sqlalchemy.refusals import raise_as_commits
 from stockstore_ext.sqlalchemy.scope import forget_level
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ def _hear_commits(connection: Connection, frame: Frame) -> None:
 
 def _before_commit(connection: Connection, *_rest: object) -> None:
     for frame in frames_on(connection.info):
-        frame.prepare(connection)
+        raise_as_commits(connection, frame.prepare)
 
 
 def _finish_statement(frame: Frame, connection: Connection) -> None:

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import PoolProxiedConnection
 
 from stockstore.coherence.protocol import Outcome, Writes
+from stockstore_ext.sqlalchemy.refusals import raise_as_drivers, unheard
 
 Finish: TypeAlias = Callable[[Outcome], None]
 Scope: TypeAlias = Hashable
@@ -173,7 +174,7 @@ class Frame:
         """Do what comes before COMMIT, once."""
         if self._pending is None and self.written:
             self._pending = []
-            with self.silence():
+            with self.silence(), unheard(connection):
                 self._prepare(connection, self.all_writes(), self._pending)
 
     def prepare_on(self, driven: PoolProxiedConnection) -> None:
@@ -181,7 +182,7 @@ class Frame:
         connection = self.heard[0]() if self.touched and self.heard is not None else None
         if connection is None or connection.invalidated or not connection.in_transaction() or connection.connection is not driven:
             return
-        self.prepare(connection)
+        raise_as_drivers(connection, self.prepare)
 
     def _prepare(self, connection: Connection, writes: dict[Scope, Writes], pending: list[Finish]) -> None:
         try:

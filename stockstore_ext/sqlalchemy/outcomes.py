@@ -19,6 +19,7 @@ from stockstore.coherence.protocol import Outcome
 from stockstore.locks import fork_safe_lock
 from stockstore_ext.sqlalchemy.drivers import has_transaction, is_over
 from stockstore_ext.sqlalchemy.frames import Finish, Frame, frames_ending, frames_on
+from stockstore_ext.sqlalchemy.refusals import raise_as_commits
 
 _VERBS: Final = (
     "do_commit",
@@ -141,7 +142,7 @@ class Outcomes:
         frames = frames_on(connection.info)
         committing = [frame for frame in frames if frame.may_commit(name)] if self._lite else []
         for frame in committing:
-            frame.prepare(connection)
+            raise_as_commits(connection, frame.prepare)
         try:
             self._original["do_release_savepoint"](connection, name)
         except BaseException:

@@ -3,6 +3,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 import pytest
+from psycopg.errors import AdminShutdown
 from sqlalchemy import Connection, Engine, create_engine, make_url, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
@@ -36,6 +37,14 @@ def ticket_of(evidence: PostgresEvidence, connection: Connection, number: int) -
     return ticket
 
 
+def kill(engine: Engine, connection: Connection) -> None:
+    """Have the server end a connection, which does not know it yet."""
+    number = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
+    with engine.connect() as other:
+        # It waits until it is gone.
+        assert other.execute(text("SELECT pg_terminate_backend(:number, 20000)"), {"number": number}).scalar_one()
+
+
 def test_a_transaction_that_wrote_nothing_has_no_ticket(things: Engine, evidence: PostgresEvidence) -> None:
     """Reading, and a statement that matches no row, are no reason to mark anything."""
     with things.begin() as connection:
@@ -54,6 +63,17 @@ def test_a_ticket_names_the_transaction_in_a_markers_alphabet(things: Engine, ev
     assert ticket.decode().split(".")[:2] == [cluster, number]
     assert b"|" not in ticket
     assert ticket.isascii()
+
+
+def test_an_error_is_told_as_what_it_was(things: Engine, evidence: PostgresEvidence) -> None:
+    """Not as what the next statement would say, and by SQLAlchemy's class for it; the connection is given up."""
+    with things.connect() as connection:
+        connection.execute(text("INSERT INTO things (id) VALUES (1)"))
+        kill(things, connection)
+        with pytest.raises(OperationalError, match="terminating connection due to administrator command") as raised:
+            evidence.ticket(connection)
+        assert (type(raised.value.orig), raised.value.connection_invalidated) == (AdminShutdown, True)
+        assert connection.invalidated
 
 
 def test_open_transactions_are_not_decided_and_ended_ones_are(things: Engine, evidence: PostgresEvidence) -> None:
