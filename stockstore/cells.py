@@ -32,6 +32,7 @@ BODY_AT = 1 + ID_SIZE
 PAYLOAD_AT = BODY_AT + _BODY.size
 _STAMP_AT = PAYLOAD_AT - GENERATION_SIZE
 _EXPIRY = struct.Struct(">d")
+_STAMP = struct.Struct(">Bd")
 _EXPIRY_AT = slice(_STAMP_AT - _EXPIRY.size, _STAMP_AT)
 _ABOVE = bytes([FORMAT + 1])
 UNCOMPARED = VALUE + NO_ID
@@ -66,18 +67,18 @@ def fresh_payloads(cells: Sequence[bytes | None], stamp: bytes, *, drop: int = 0
         drop: The bytes of that beginning of payloads to leave out of what is given.
     """
     # Positive floats and infinity compare as their big-endian bytes do: format and expiry are one comparison.
-    expired = struct.pack(">Bd", FORMAT, time.time())
-    lifetime, begin = slice(BODY_AT, _STAMP_AT), slice(_STAMP_AT, _STAMP_AT + len(stamp))
-    rest = slice(PAYLOAD_AT + drop, None)
-
-    def is_fresh(cell: bytes | None) -> bool:
-        return cell is not None and expired < cell[lifetime] < _ABOVE and cell[begin] == stamp and cell.startswith(VALUE)
-
+    expired, rest = _STAMP.pack(FORMAT, time.time()), PAYLOAD_AT + drop
+    first = cells[0] if cells else None
     # What was put at one time, or without an end, begins alike.
-    present = [*filter(None, cells)]
-    if len(present) == len(cells) > 0 and is_fresh(present[0]) and all(map(bytes.startswith, present, repeat(present[0][: begin.stop]))):
-        return [cell[rest] for cell in present]
-    return [cell[rest] if is_fresh(cell) else None for cell in cells]  # type: ignore[index]
+    if first is not None and None not in cells and _is_fresh(first, expired, stamp):
+        head = first[: _STAMP_AT + len(stamp)]
+        if len(cells) == 1 or all(map(bytes.startswith, cells, repeat(head))):  # type: ignore[arg-type]
+            return [cell[rest:] for cell in cells]  # type: ignore[index]
+    return [cell[rest:] if cell is not None and _is_fresh(cell, expired, stamp) else None for cell in cells]
+
+
+def _is_fresh(cell: bytes, expired: bytes, stamp: bytes) -> bool:
+    return expired < cell[BODY_AT:_STAMP_AT] < _ABOVE and cell.startswith(stamp, _STAMP_AT) and cell.startswith(VALUE)
 
 
 def expiries(cells: Sequence[bytes]) -> list[float]:

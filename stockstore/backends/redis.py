@@ -1,14 +1,13 @@
 """Redis as a backend."""
 
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, Union, cast
 
 from stockstore.backends.base import checked_timeouts, target_of
 from stockstore.backends.coherent import LEASE_SECONDS, CoherentBackend, Followed, Item, Leased
 from stockstore.cells import ALIAS, GENERATION_SIZE, LEASE, NO_GENERATION, VALUE, generation_of
-from stockstore.errors import CacheUnreachable, ConfigurationError, StockstoreError
+from stockstore.errors import CacheUnreachable, ConfigurationError
 
 try:
     import redis
@@ -29,7 +28,8 @@ from stockstore.backends.redis_awaited import OnAwaitedServer
 from stockstore.backends.redis_awaited_cluster import OnAwaitedCluster
 from stockstore.backends.redis_clients import AnyCluster, address_of, channel_name, open_client, refuse_text
 from stockstore.backends.redis_cluster import OnCluster
-from stockstore.backends.redis_exchange import CHUNK, Arguments, Call, Part, checked_cells
+from stockstore.backends.redis_errors import Errors
+from stockstore.backends.redis_exchange import CHUNK, Arguments, Call, OnServer, Part, checked_cells
 from stockstore.backends.redis_kinds import exchange_of
 from stockstore.backends.redis_lists import FILL_LIST, FOLLOW_LIST
 from stockstore.backends.redis_replicas import Renewal, States, cell_of
@@ -88,6 +88,7 @@ class RedisBackend(CoherentBackend):
         self._client = cast("redis.Redis", ready)
         refuse_text(self._client)
         self._cluster = self._exchange if isinstance(self._exchange, OnCluster) else None
+        self._errors = Errors(self._client, self._exchange)
         self._teller = Teller(repr(self), channel_name(self._client), scattered=self._cluster is not None)
 
     @property
@@ -102,14 +103,21 @@ class RedisBackend(CoherentBackend):
         """Give the cells of those keys that are present: one MGET, on a cluster one for each slot, to all nodes at once."""
         if not keys:
             return {}
-        with self._errors():
+        with self._errors:
             return self._exchange.get(keys)
+
+    def look(self, keys: Sequence[str]) -> list[bytes | None]:
+        """Give the cells in the positions of the keys."""
+        if not isinstance(self._exchange, OnServer):
+            return super().look(keys)
+        with self._errors:
+            return self._exchange.look(keys)
 
     async def get_many_awaited(self, keys: Sequence[str]) -> dict[str, bytes]:
         """Give the cells of those keys that are present, in a coroutine of an asyncio client's loop."""
         if not isinstance(self._exchange, _AWAITED):
             return await super().get_many_awaited(keys)
-        with self._errors():
+        with self._errors:
             return await self._exchange.ask(keys) if keys else {}
 
     def follow_many(self, keys: Sequence[str]) -> dict[str, bytes]:
@@ -117,7 +125,7 @@ class RedisBackend(CoherentBackend):
         if self._cluster is not None:
             return self._follow_in_two(keys)
         found: dict[str, bytes] = {}
-        with self._errors():
+        with self._errors:
             for call, answer in self._run(FOLLOW, life_alone, bare_items(keys)):
                 cells = zip(call.keys, checked_cells(answer), strict=True)
                 found |= {key: cell for key, cell in cells if cell is not None}
@@ -135,7 +143,7 @@ class RedisBackend(CoherentBackend):
             fresh = secrets.token_bytes(GENERATION_SIZE)  # another one where the command is sent once more
             return [life, prefix.encode(), stamp, LEASE + life + token, fresh, GENERATION_SECONDS, _LEASE_SECONDS]
 
-        with self._errors():
+        with self._errors:
             ((_, answer),) = self._exchange.run([Call(FOLLOW_LIST, (generation, key), (), arguments)])
             first, *members = checked_cells(answer, _LEASED)
         if members[:1] == [1]:
@@ -155,20 +163,20 @@ class RedisBackend(CoherentBackend):
 
     def fill_many(self, items: Sequence[Item], token: bytes, aliases: Sequence[Item] = ()) -> int:
         """Fill leases in one round trip for each thousand."""
-        with self._errors():
+        with self._errors:
             return self._count(FILL, lambda part, life: [LEASE + life + token, *cell_arguments(part, life)], items, aliases)
 
     def fill_list(self, items: Sequence[Item], token: bytes, watch: bytes, aliases: Sequence[Item] = ()) -> tuple[int, int]:
         """Fill a list with its records in one round trip, where these are not too many for one; then the list alone."""
         given = (items, aliases) if len(items) + len(aliases) <= CHUNK else (items[:1], ())
-        with self._errors():
+        with self._errors:
             ((_, answer),) = self._run(FILL_LIST, lambda part, life: [LEASE + life + token, watch, *cell_arguments(part, life)], *given)
             lists, cells = answer
             return int(lists), int(cells)
 
     def put_many(self, items: Sequence[Item], aliases: Sequence[Item] = ()) -> None:
         """Put values in one round trip for each thousand."""
-        with self._errors():
+        with self._errors:
             message = self._teller.message([key for key, _, _ in items])
             for _, answer in self._run(
                 PUT, lambda part, life: [*cell_arguments(part, life), *self._teller.in_script], items, aliases, message=message
@@ -185,7 +193,7 @@ class RedisBackend(CoherentBackend):
 
         states: dict[str, States] = {}
         marked, message = bare_items([*keys, *shared]), self._teller.message([*keys, *shared], ticket)
-        with self._errors():
+        with self._errors:
             # On a cluster some may be looked at before others are marked: what matters is that the rows are locked by now.
             for call, answer in self._run(MARK, arguments, marked, looked_at(generations), message=message):
                 found = checked_cells(self._teller.untold(answer))
@@ -212,12 +220,12 @@ class RedisBackend(CoherentBackend):
         def arguments(part: Part, life: bytes) -> list[bytes]:
             return [*head, b"%d" % (len(part[0]) + len(part[1])), *cell_arguments((renewal.of(part), part[2]), life), self._teller.channel]
 
-        with self._errors():
+        with self._errors:
             return self._count(RELEASE, arguments, list(valued.values()), bare_items(rest), aliases if committed else ())
 
     def invalidate_many(self, keys: Sequence[str]) -> int:
         """Invalidate in one round trip for each thousand."""
-        with self._errors():
+        with self._errors:
             message = self._teller.message(keys)
             return self._count(INVALIDATE, lambda _, life: [life, *self._teller.in_script], bare_items(keys), message=message)
 
@@ -226,7 +234,7 @@ class RedisBackend(CoherentBackend):
 
         What is written while this runs may survive or not.
         """
-        with self._errors():
+        with self._errors:
             for batch in self._exchange.scan(literally(prefix) + "*"):
                 self._count(INVALIDATE, lambda _, life: [life, b"", b""], bare_items(batch))
             # After the last of them: whoever has just read one of them is told that it is gone.
@@ -241,7 +249,7 @@ class RedisBackend(CoherentBackend):
         Of the nodes of a cluster one that evicts markers is named first.
         """
         try:
-            with self._errors():
+            with self._errors:
                 return worst_policy(self._exchange.memory_facts())
         except CacheUnreachable:
             return None
@@ -262,7 +270,7 @@ class RedisBackend(CoherentBackend):
         """Do work of a thread of the library's own in the loop of an asyncio client."""
         if not isinstance(self._exchange, _AWAITED):
             return work()
-        with self._errors():
+        with self._errors:
             return self._exchange.at_home(work)
 
     def _follow_in_two(self, keys: Sequence[str]) -> dict[str, bytes]:
@@ -281,7 +289,7 @@ class RedisBackend(CoherentBackend):
         cells: dict[str, bytes] = {}
         granted: list[str] = []
         state: States = {}
-        with self._errors():
+        with self._errors:
             for call, answer in self._run(LEASE_STEP, arguments, looked_at([generation] if generation else []), wanted):
                 found = checked_cells(answer, _LEASED)
                 first = int(call.keys[0] == generation)
@@ -301,7 +309,7 @@ class RedisBackend(CoherentBackend):
     def telling_loss(self) -> str | None:
         """Say why the memory of other processes is not told of what is written here; the server is asked."""
         try:
-            with self._errors():
+            with self._errors:
                 self._exchange.publish(self._teller.channel, NOTHING)
         except CacheUnreachable as error:
             refusal = error.__cause__
@@ -325,24 +333,3 @@ class RedisBackend(CoherentBackend):
         """Do a step over batches, and give each call, whose keys are those of all batches in turn, with the answer."""
         calls = self._exchange.calls(step, arguments, *batches)
         return self._exchange.run(calls) if self._cluster is None else self._cluster.run(calls, message)
-
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        # RedisClusterException stands beside RedisError, not below it.
-        try:
-            yield
-        except StockstoreError:
-            raise
-        except (redis.RedisError, redis.exceptions.RedisClusterException, OSError) as exc:
-            raise self._unreachable(exc) from exc
-        except (TypeError, ValueError) as exc:  # an answer of another kind, on which redis-py or the checks fail
-            self._exchange.drop_idle()
-            raise self._unreachable(exc) from exc
-        except BaseException:
-            # A signal's exception. The pool of a client that we were given may have a connection back whose answer
-            # is still to come: it would be given to the next command.
-            self._exchange.drop_idle()
-            raise
-
-    def _unreachable(self, error: Exception) -> CacheUnreachable:
-        return CacheUnreachable(f"Redis at {address_of(self._client)} did not do what was asked: {error}; check the server and its log")

@@ -128,6 +128,10 @@ class OnServer(OnClient):
         """Read by one MGET."""
         return self._exchange(partial(self._get, keys))
 
+    def look(self, keys: Sequence[str]) -> list[bytes | None]:
+        """Give the same in the positions of the keys."""
+        return self._exchange(partial(self._look, keys))
+
     def calls(self, step: Script, make: Arguments, *batches: Sequence[Item]) -> list[Call]:
         """Part what is above a thousand keys."""
         return [Call.of(step, part, make) for part in by_thousands(*batches) if any(part)]
@@ -143,6 +147,16 @@ class OnServer(OnClient):
             life.doubt()
         return found
 
+    def _look(self, keys: Sequence[str], connection: Any, life: Life) -> list[bytes | None]:
+        cells = checked_cells(self._ask(connection, "MGET", *keys))
+        head = VALUE + (life.id or NO_ID)
+        if None not in cells and all(map(bytes.startswith, cells, repeat(head))):
+            return cells
+        found = usable_cells(keys, cells, life.id or NO_ID)
+        if len(found) + cells.count(None) < len(cells):
+            life.doubt()
+        return list(map(found.get, keys))
+
     def _call(self, call: Call, connection: Any, life: Life) -> Any:
         script = call.step
         rest = rest_of(call, life.id or NO_ID)
@@ -154,7 +168,7 @@ class OnServer(OnClient):
     def _ask(self, connection: Any, *command: str | bytes) -> Any:
         # Packed here, since what is to be packed may be answered from a cache of redis-py's own.
         connection.send_packed_command([packed(connection, command)])
-        return self._client.parse_response(connection, command[0])
+        return connection.read_response()
 
     def _exchange(self, work: Callable[[Any, Life], T]) -> T:
         pool = self._client.connection_pool

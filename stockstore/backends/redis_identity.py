@@ -2,7 +2,6 @@
 
 import time
 from typing import Any, TypeVar
-from weakref import WeakKeyDictionary
 
 from stockstore.backends.redis_scripts import LIFE
 from stockstore.cells import ID_SIZE
@@ -74,13 +73,11 @@ def _checked(answer: object) -> bytes:
     return answer
 
 
-_lives: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
-
-
 def life_of(connection: Any, kind: type[L]) -> L:
     """Give the life of a connection; it stays right when the connection is closed and made again, by whomever."""
-    life: L | None = _lives.get(connection)
-    if life is None:
-        life = _lives.setdefault(connection, kind())
-        connection.register_connect_callback(life.learn)
+    try:
+        return connection.stockstore_life  # type: ignore[no-any-return]
+    except AttributeError:
+        life = connection.stockstore_life = kind()
+    connection.register_connect_callback(life.learn)
     return life

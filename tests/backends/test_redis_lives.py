@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from redis import Redis
+from redis import Connection, Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -295,16 +295,17 @@ def test_a_connection_lost_in_the_middle_is_asked_again_for_its_life(start_redis
     server = start_redis("--appendonly", "yes", "--appendfsync", "always")
     with contextlib.closing(RedisBackend(server.url)) as backend:
         token = lease(backend, LEASED)
-        original: Any = Redis.parse_response
-        lives: list[bytes | None] = []
+        original: Any = Connection.read_response
+        lives: list[bytes] = []
 
-        def parse_response(client: Redis, connection: Any, *rest: Any, **options: Any) -> object:
-            lives.append(life_of(connection, Life).id)
-            if len(lives) == 1:
+        def read_response(connection: Any, *rest: Any, **options: Any) -> object:
+            life = life_of(connection, Life).id
+            lives.extend([life] if life is not None else [])
+            if len(lives) == 1 and life is not None:
                 server.restart()
-            return original(client, connection, *rest, **options)
+            return original(connection, *rest, **options)
 
-        monkeypatch.setattr(Redis, "parse_response", parse_response)
+        monkeypatch.setattr(Connection, "read_response", read_response)
         assert backend.fill_many([item(LEASED, b"once")], token) == 0
         assert len(set(lives)) == 2
         assert backend.get_many([LEASED]) == {}
@@ -340,7 +341,7 @@ def test_an_interrupted_connection_is_closed_before_another_thread_may_have_it(r
             original(connection)
 
         monkeypatch.setattr(client.connection_pool, "release", release)
-        monkeypatch.setattr(client, "parse_response", interrupt)
+        monkeypatch.setattr(Connection, "read_response", interrupt)
         with pytest.raises(KeyboardInterrupt):
             backend.get_many([VALUE])
         assert released == [None]

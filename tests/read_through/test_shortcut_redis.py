@@ -197,7 +197,7 @@ def test_server_that_does_not_answer(listed: Path, monkeypatch: pytest.MonkeyPat
         asked.append(arguments)
         raise CacheUnreachable("down")
 
-    for name in ("get_many", "follow_list", "lease_many"):
+    for name in ("look", "get_many", "follow_list", "lease_many"):
         monkeypatch.setattr(store.backend, name, refuse)
     for statement in (KEYS, LIST):
         assert shown(listed.maker, statement) == shown(lambda: Session(listed.other), statement)

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 import pytest
-from redis import Redis
+from redis import Connection, Redis
 
 from stockstore import CacheUnreachable, RedisStore
 from tests.regressions.answering import answering
@@ -34,13 +34,13 @@ def store(request: pytest.FixtureRequest, redis_url: str) -> Iterator[RedisStore
 
 def interrupt_once(monkeypatch: pytest.MonkeyPatch, error: type[BaseException]) -> None:
     """Let the next command end, sent and not answered yet, as a signal's handler may end it."""
-    original = Redis.parse_response
+    original = Connection.read_response
 
-    def parse_response(*_: object, **__: object) -> object:
-        monkeypatch.setattr(Redis, "parse_response", original)
+    def read_response(*_: object, **__: object) -> object:
+        monkeypatch.setattr(Connection, "read_response", original)
         raise error
 
-    monkeypatch.setattr(Redis, "parse_response", parse_response)
+    monkeypatch.setattr(Connection, "read_response", read_response)
 
 
 @pytest.mark.parametrize("error", [Interrupt, RuntimeError])

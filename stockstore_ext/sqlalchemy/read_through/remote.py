@@ -3,6 +3,7 @@
 
 import secrets
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Final, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -144,31 +145,36 @@ class RemoteRows:
         return seen
 
     def _looking(self, tier: BackendTier, shape: _Shape, texts: list[str], values: list[Any]) -> Seen:
-        cells = tier.asked(lambda: tier._backend.get_many([*texts, shape.generation]))
-        return self._judged(tier, shape, texts, values, cells)
+        asked = [*texts, shape.generation]
+        cells = tier.asked(partial(tier._backend.look, asked))
+        if cells is None:
+            return Seen(None, SeenTier(tier, None))
+        return self._judged(tier, shape, asked, cells, values)
 
     def _leasing(self, tier: BackendTier, shape: _Shape, text: str, values: list[Any]) -> Seen:
         token = secrets.token_bytes(TOKEN_SIZE)
         answer = tier.asked(lambda: tier._backend.follow_list(text, shape.generation, b"", "", token))
         if answer is None:
             return Seen(None, SeenTier(tier, None))
-        given, current = ((shape.generation, answer.generation), (text, answer.members[0])), generation_of(answer.generation)
+        current = generation_of(answer.generation)
         leases = {text: BackendLease(text, token, current)} if answer.granted and current is not None else _NONE
-        return self._judged(tier, shape, [text], values, {name: cell for name, cell in given if cell is not None}, leases)
+        return self._judged(tier, shape, [text, shape.generation], [answer.members[0], answer.generation], values, leases)
 
     @staticmethod
     def _judged(
         tier: BackendTier,
         shape: _Shape,
-        texts: list[str],
+        asked: list[str],
+        cells: list[bytes | None],
         values: list[Any],
-        cells: dict[str, bytes] | None,
         leases: Mapping[str, BackendLease] = _NONE,
     ) -> Seen:
-        rows = None if cells is None else _rows(shape, list(map(cells.get, texts)), generation_of(cells.get(shape.generation)), values)
-        if rows is not None:
-            tier._store._note("hit", shape.keys.identity, len(values))
-        return Seen(rows, SeenTier(tier, cells, leases))
+        """Judge rows, and their generation behind them."""
+        rows = _rows(shape, cells[:-1], generation_of(cells[-1]), values)
+        if rows is None:
+            return Seen(None, SeenTier(tier, _present(asked, cells), leases))
+        tier._store._note("hit", shape.keys.identity, len(values))
+        return Seen(rows, SeenTier(tier, {}))
 
     def read_list(self, session: Session, cls: type, lookup: Lookup) -> SeenList | None:
         """Read the list of one value of an index with its rows; ``None``: nothing was read, for who has to go the longer way."""
@@ -205,17 +211,18 @@ class RemoteRows:
         self, tier: BackendTier, shape: _Shape, lookup: ListLookup, texts: list[str], stamp: bytes, wanted: list[int]
     ) -> SeenList | None:
         """Read a list along with the rows that it held before; ``None`` where it does not hold the same now."""
-        cells = tier.asked(lambda: tier._backend.get_many([*texts, shape.generation]))
+        asked = [*texts, shape.generation]
+        cells = tier.asked(partial(tier._backend.look, asked))
         if cells is None:
             return SeenList(None, SeenTier(tier.lists, None), SeenTier(tier, None))
-        generation = generation_of(cells.get(shape.generation))
-        held = None if generation is None else _held(cells.get(texts[0]), generation + stamp, len(stamp))
+        generation = generation_of(cells[-1])
+        held = None if generation is None else _held(cells[0], generation + stamp, len(stamp))
         if _numbers(held) != wanted:
             self._guesses.forget(texts[0])
             return None
-        rows = _rows(shape, list(map(cells.get, texts[1:])), generation, wanted)
-        rows = self._carrying(tier, shape, lookup, rows, len(wanted))
-        return SeenList(rows, SeenTier(tier.lists, cells), SeenTier(tier, cells))
+        rows = self._carrying(tier, shape, lookup, _rows(shape, cells[1:-1], generation, wanted), len(wanted))
+        present = {} if rows is not None else _present(asked, cells)
+        return SeenList(rows, SeenTier(tier.lists, present), SeenTier(tier, present))
 
     @staticmethod
     def _carrying(tier: BackendTier, shape: _Shape, lookup: ListLookup, rows: Found | None, count: int) -> Found | None:
@@ -265,6 +272,10 @@ def _numbers(held: bytes | None) -> list[int] | None:
         return None if held is None else numbers_in(held)
     except CodecError:
         return None
+
+
+def _present(texts: list[str], cells: list[bytes | None]) -> dict[str, bytes]:
+    return {text: cell for text, cell in zip(texts, cells, strict=True) if cell is not None}
 
 
 def _texts(prefix: str, numbers: list[int]) -> list[str]:

@@ -1,0 +1,43 @@
+"""What redis-py raises, as the errors of a backend."""
+
+from types import TracebackType
+from typing import Any
+
+import redis
+
+from stockstore.backends.redis_clients import AnyCluster, address_of
+from stockstore.backends.redis_exchange import Exchange
+from stockstore.errors import CacheUnreachable, StockstoreError
+
+# RedisClusterException stands beside RedisError, not below it.
+_DRIVERS = redis.RedisError, redis.exceptions.RedisClusterException, OSError
+_ODD = TypeError, ValueError
+"""An answer of another kind, on which redis-py or the checks fail."""
+
+
+class Errors:
+    """A block of commands, of whose errors those of the driver become ``CacheUnreachable``. It keeps nothing of a block: any number may be within."""
+
+    __slots__ = ("_client", "_exchange")
+
+    def __init__(self, client: "redis.Redis | AnyCluster", exchange: Exchange) -> None:
+        """Name the client in what is raised."""
+        self._client: Any = client
+        self._exchange = exchange
+
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(self, _: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Turn what was raised into an error of the backend."""
+        if error is None or isinstance(error, StockstoreError):
+            return
+        if not isinstance(error, _DRIVERS):
+            # Or a signal's exception: the pool of a client that we were given may have a connection back whose answer is still to come,
+            # which would be given to the next command.
+            self._exchange.drop_idle()
+        if isinstance(error, (*_DRIVERS, *_ODD)):
+            raise self._unreachable(error) from error
+
+    def _unreachable(self, error: BaseException) -> CacheUnreachable:
+        return CacheUnreachable(f"Redis at {address_of(self._client)} did not do what was asked: {error}; check the server and its log")
