@@ -164,7 +164,7 @@ class LocalCells(Generic[K, V]):
 
     def _enqueue(self, node: Node[K, V]) -> None:
         self._size += 1
-        if self._ghost.pop(self._trace(node), self) is None:
+        if self._ghost and self._ghost.pop(self._trace(node), self) is None:
             self._main.append(node)
         else:
             self._small.append(node)

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
 from stockstore.keys import KeyPlan, Native
@@ -27,11 +27,11 @@ class Lease:
 
     __slots__ = ("key", "since", "space", "voucher")
 
-    def __init__(self, space: Space, key: Native) -> None:
-        """Begin now."""
+    def __init__(self, space: Space, key: Native, since: float) -> None:
+        """Begin at a moment."""
         self.space = space
         self.key = key
-        self.since = _now()
+        self.since = since
         self.voucher: object = None
 
 
@@ -54,6 +54,16 @@ class _Mark:
         self.tickets = {ticket}
         self.joined = False
         self.since = _now()
+
+
+class _All:
+    """Contains everything."""
+
+    def __contains__(self, _key: object) -> bool:
+        return True
+
+
+_ALL: Final = _All()
 
 
 class Claims:
@@ -81,8 +91,12 @@ class Claims:
 
     def marked(self, space: Space, key: Native) -> bool:
         """Whether a writer is at work on a place."""
+        return key in self._held(space)
+
+    def _held(self, space: Space) -> Container[Native]:
+        """Give the places of a space that writers are at work on."""
         self._here()
-        return space in self._wide or key in self._marks.get(space, ())
+        return _ALL if space in self._wide else self._marks.get(space, ())
 
     def wide(self, space: Space) -> bool:
         """Whether a writer is at work on any place of a space."""
@@ -91,19 +105,30 @@ class Claims:
 
     def lease(self, space: Space, key: Native) -> Lease | None:
         """Grant the one lease of a place, unless a writer is at work on it, or another reader has it."""
-        if self.marked(space, key):
-            return None
-        other = self._leases.pop((space, key), None)
-        lease = Lease(space, key) if other is None or other.since + LEASE_SECONDS <= _now() else other
-        self._leases[space, key] = lease
+        return self.lease_many(space, [key])[0]
+
+    def lease_many(self, space: Space, keys: Sequence[Native]) -> list[Lease | None]:
+        """Do as :meth:`lease` with places of a space."""
+        held, now = self._held(space), _now()
+        return [None if key in held else self._granted(space, key, now) for key in keys]
+
+    def _granted(self, space: Space, key: Native, now: float) -> Lease | None:
+        place = space, key
+        other = self._leases.pop(place, None)
+        lease = Lease(space, key, now) if other is None or other.since + LEASE_SECONDS <= now else other
+        self._leases[place] = lease
         if len(self._leases) > LEASES:
             del self._leases[next(iter(self._leases))]
         return None if lease is other else lease
 
     def stands(self, lease: Lease) -> bool:
         """Whether a lease still allows a fill."""
+        return bool(self.standing([lease]))
+
+    def standing(self, leases: Sequence[Lease]) -> set[Lease]:
+        """Give those that still allow a fill."""
         self._here()
-        return self._leases.get((lease.space, lease.key)) is lease
+        return {lease for lease in leases if self._leases.get((lease.space, lease.key)) is lease}
 
     def drop_lease(self, space: Space, key: Native) -> None:
         """Take a place's lease from its reader, whoever that is."""

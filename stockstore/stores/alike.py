@@ -137,7 +137,10 @@ def snapshots_in(cls: type, cells: Sequence[bytes | None], generation: bytes, na
     carried, lifetimes = [state[at] for state in states], _lifetimes(cast("Sequence[bytes]", cells))
     if lifetimes is None or carried != natives or set(map(type, carried)) != set(map(type, natives)):
         return None
-    return list(map(RowSnapshot, repeat(plan), states, lifetimes))
+    rows = list(map(RowSnapshot, repeat(plan), states, lifetimes))
+    for row, payload in zip(rows, whole, strict=True):
+        row.packed = payload
+    return rows
 
 
 def _lifetimes(cells: Sequence[bytes]) -> list[float | None] | None:

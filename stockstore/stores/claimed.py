@@ -73,12 +73,13 @@ class ClaimedSpaces(LocalSpaces):
         self.know(*space)
         cells = self.found(*space, alias=False)
         for native, unusable, value in wanted:
-            node = cells.get(native)
-            if node is not None and node is unusable and node.value is value:
+            if unusable is not None and cells.get(native) is unusable and unusable.value is value:
                 self.cells.take(dropped, cells, native)
-                node = None
-            lease = self.claims.lease(space, native) if node is None else None
-            claims.append(Claim(lease, self.claims.marked(space, native)))
+        absent = list(dict.fromkeys([native for native, _, _ in wanted if native not in cells]))
+        leases = dict(zip(absent, self.claims.lease_many(space, absent), strict=True))
+        for native, _, _ in wanted:
+            lease = leases.pop(native, None)
+            claims.append(Claim(lease, lease is None and self.claims.marked(space, native)))
         return 0
 
     def fill(self, filled: Sequence[tuple[Lease, Kept, float | None]]) -> tuple[int, int]:
@@ -93,8 +94,9 @@ class ClaimedSpaces(LocalSpaces):
 
     def _fill(self, dropped: list[object], filled: Sequence[tuple[Lease, Kept, float | None]], done: list[None]) -> int:
         evicted = 0
+        standing = self.claims.standing([lease for lease, _, _ in filled])
         for lease, kept, limit in filled:
-            if self.claims.stands(lease):
+            if lease in standing:
                 done.append(None)
                 evicted += self._keep(dropped, lease.space[0], kept, lease.since, limit)
         return evicted
@@ -106,7 +108,8 @@ class ClaimedSpaces(LocalSpaces):
         if expires is not None:
             if expires <= now:
                 return 0
-            self.cells.start_expiring()
+            if not self.cells.expiring:
+                self.cells.start_expiring()
         shelf = self.shelf(namespace, kept.cls, kept.plans)
         return self.cells.keep(dropped, shelf, kept.native, kept.value, expires, kept.alias_keys)
 

@@ -3,7 +3,7 @@
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -122,12 +122,12 @@ def test_threads_read_nothing_stale(kind: str) -> None:
         assert truth.leftovers() == []
 
 
-def _blind_fill(claims: Claims, lease: Lease) -> bool:
-    return True
+def _blind_fill(claims: Claims, leases: Sequence[Lease]) -> set[Lease]:
+    return set(leases)
 
 
-def _lease_beside_a_marker(claims: Claims, space: Any, key: Any) -> bool:
-    return False
+def _lease_beside_a_marker(claims: Claims, space: Any) -> tuple[()]:
+    return ()
 
 
 def _always_alone(claims: Claims, space: Any, mark: Any, ticket: bytes) -> float:
@@ -135,8 +135,8 @@ def _always_alone(claims: Claims, space: Any, mark: Any, ticket: bytes) -> float
 
 
 DEFENCES: dict[str, tuple[str, Any]] = {
-    "a fill needs its lease": ("stands", _blind_fill),
-    "a marked place is not leased": ("marked", _lease_beside_a_marker),
+    "a fill needs its lease": ("standing", _blind_fill),
+    "a marked place is not leased": ("_held", _lease_beside_a_marker),
     "a value follows a sole marker only": ("_since", _always_alone),
 }
 

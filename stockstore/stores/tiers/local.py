@@ -2,28 +2,29 @@
 
 import logging
 import math
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from functools import partial
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 from weakref import WeakKeyDictionary
 
 from stockstore.aio.bridge import in_greenlet
 from stockstore.aio.threads import in_thread
 from stockstore.backends.coherent import writing
+from stockstore.backends.local_nodes import Node
 from stockstore.channels.base import Channel
 from stockstore.coherence.claims import Lease
 from stockstore.coherence.protocol import Announcer, Answer, Record, Standing, Writes
 from stockstore.errors import StockstoreError
-from stockstore.keys import Key, KeyPlan, ListLookup, Lookup, keys_of
+from stockstore.keys import Key, Lookup, Native, keys_of
 from stockstore.stores.claimed import ClaimedSpaces, Kept, Wanted
-from stockstore.stores.generations import generation_text
 from stockstore.stores.hiding import hidden_from
 from stockstore.stores.local import LocalStore
 from stockstore.stores.snapshots import ObjectSnapshot, Snapshot
+from stockstore.stores.tiers.alike_rows import rows_alike
 from stockstore.stores.tiers.backed import BackendTier
 from stockstore.stores.tiers.ears import Ear, OwnTickets
 from stockstore.stores.tiers.local_lists import LocalLists
+from stockstore.stores.tiers.local_places import LocalPlaces
 from stockstore.stores.tiers.telling import tell_end, tell_places
 
 if TYPE_CHECKING:
@@ -39,51 +40,6 @@ class LocalLease(NamedTuple):
 
     spaces: ClaimedSpaces
     lease: Lease
-
-
-class _Places(NamedTuple):
-    """Where writes stand in the memory of who located them."""
-
-    spaces: ClaimedSpaces
-    namespace: str
-    records: tuple[Record, ...]
-    classes: tuple[KeyPlan, ...]
-
-    def forget(self) -> None:
-        """Remove what stands there."""
-        self.spaces.remove(self.namespace, self.records)
-        if self.classes:
-            self.spaces.clear(self.namespace, self.classes)
-
-
-class LocalPlaces(_Places):
-    """Places that let go of their markers when nobody has them any more.
-
-    A signal's exception may end a write between its commit and the release. Nobody else would ever take such a marker away.
-    """
-
-    ticket: bytes | None = None
-    voucher: object = None
-    lists: Mapping[Record, ListLookup] = MappingProxyType({})
-
-    def texts(self) -> list[str]:
-        """Give the key texts by which the memory of other processes knows them."""
-        keys = [(self.lists[record].plan, self.lists[record].native) if record in self.lists else record for record in self.records]
-        return [
-            *(plan.record_text(self.namespace, native) for plan, native in keys),
-            *(generation_text(self.namespace, plan) for plan in self.classes),
-        ]
-
-    def voucher_for(self, snapshots: Sequence[Snapshot]) -> object:
-        """Give the carrier that was told of a write of these objects."""
-        carrier = self.voucher
-        return carrier if isinstance(carrier, BackendTier) and all(carrier.holds(one.cls) for one in snapshots) else None
-
-    def __del__(self) -> None:
-        """Release what was not released."""
-        if self.ticket is not None:
-            self.forget()
-            self.spaces.release(self.namespace, self.records, self.classes, self.ticket, None, None)
 
 
 class LocalTier:
@@ -238,14 +194,14 @@ class LocalTier:
     def _lease_missing(self, cls: type, lookups: Sequence[Lookup]) -> list[Answer[Snapshot]]:
         spaces, space = self._store._spaces, (self._store._namespace(), keys_of(cls).identity)
         direct = [lookup for lookup in lookups if lookup.plan is space[1]]
-        claims = iter(spaces.lease(space, [self._wanted(cls, spaces, space[0], lookup) for lookup in direct]))
+        cells = spaces.found(*space, alias=False)
+        claims = iter(spaces.lease(space, [self._wanted(cls, cells.get(lookup.native), lookup) for lookup in direct]))
         # Nothing tells which record another key means: no lease could be the right one.
         other = Answer[Snapshot](None, marked=spaces.claims.wide(space))
         return [_answer(spaces, *next(claims)) if lookup.plan is space[1] else other for lookup in lookups]
 
-    def _wanted(self, cls: type, spaces: ClaimedSpaces, namespace: str, lookup: Lookup) -> Wanted:
+    def _wanted(self, cls: type, node: "Node[Native, Any] | None", lookup: Lookup) -> Wanted:
         """Give what is to be leased, with what stands there where nobody could use it."""
-        node = spaces.found(namespace, lookup.plan, alias=False).get(lookup.native)
         if node is None or (value := node.value) is None or self._usable(cls, lookup, value):
             return Wanted(lookup.native)
         return Wanted(lookup.native, node, value)
@@ -266,7 +222,7 @@ class LocalTier:
         """Keep what a lower tier gave, where the lease still stands; give how many were kept."""
         kept = 0
         for spaces, items in _by_spaces(filled):
-            ready = [
+            ready = self._ready_alike(items) or [
                 (lease, one, self.limit_by(lease.voucher))
                 for lease, snapshot in items
                 for one in self._kept(snapshot)
@@ -277,6 +233,14 @@ class LocalTier:
             self._note_filled([lease for lease, _, _ in ready], count)
             kept += count
         return kept
+
+    def _ready_alike(self, items: Sequence[tuple[Lease, Snapshot]]) -> list[tuple[Lease, Kept, float | None]] | None:
+        """Give rows that are alike with their leases, and for how long they are believed; ``None`` where each has to be looked at by itself."""
+        kept = rows_alike(self._store, [snapshot for _, snapshot in items])
+        if kept is None or any([lease.key != one.native for (lease, _), one in zip(items, kept, strict=True)]):  # noqa: C419 - twice as fast
+            return None
+        limits = {voucher: self.limit_by(voucher) for voucher in {lease.voucher for lease, _ in items}}
+        return [(lease, one, limits[lease.voucher]) for (lease, _), one in zip(items, kept, strict=True)]
 
     def _note_filled(self, leases: Sequence[Lease], count: int) -> None:
         if leases:

@@ -1,7 +1,9 @@
 # ruff: noqa: SLF001 - how a statement is executed has private names only
 """Answers the SELECT statements of a session that ask for rows by their keys."""
 
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
 
 from sqlalchemy import Result, Select, event
 from sqlalchemy.ext.horizontal_shard import set_shard_id
@@ -15,16 +17,38 @@ from stockstore_ext.sqlalchemy.read_through.answering import begin_as, identity_
 from stockstore_ext.sqlalchemy.read_through.batches import Batch
 from stockstore_ext.sqlalchemy.read_through.entities import entity_of
 from stockstore_ext.sqlalchemy.read_through.found import attached, attached_on_shard, found_in, in_order, keys_in_front
+from stockstore_ext.sqlalchemy.read_through.glance import Glance
 from stockstore_ext.sqlalchemy.read_through.lists import lists_of
-from stockstore_ext.sqlalchemy.read_through.options import REFRESH, is_bypassed, is_strict
+from stockstore_ext.sqlalchemy.read_through.options import REFRESH, is_any_strict, is_bypassed, is_strict
 from stockstore_ext.sqlalchemy.read_through.refresh import Row, has_all, refresh
 from stockstore_ext.sqlalchemy.read_through.remote import RemoteRows, Seen, SeenList
 from stockstore_ext.sqlalchemy.read_through.results import entity_result, paired_result
+from stockstore_ext.sqlalchemy.read_through.seams import Seam
 from stockstore_ext.sqlalchemy.read_through.serving import Serving
 from stockstore_ext.sqlalchemy.read_through.shapes import Question, recognise
 from stockstore_ext.sqlalchemy.read_through.shortcut import Shortcut
 from stockstore_ext.sqlalchemy.read_through.strictly import Strictly
 from stockstore_ext.sqlalchemy.shards import Token, is_sharded
+
+
+class _Way(NamedTuple):
+    """How a statement is answered.
+
+    Attributes:
+        serving: What reads its rows.
+        starts: Begins a transaction as the statement would.
+        token: The shard that it is sent to.
+        options: What loads from its instances follow.
+        anew: Whether the caches are to keep what the database has now.
+        goes_long: Whether there is no short way.
+    """
+
+    serving: Serving
+    starts: Callable[[], None]
+    token: Token = None
+    options: tuple[set_shard_id, ...] = ()
+    anew: bool = False
+    goes_long: bool = False
 
 
 class Statements:
@@ -35,8 +59,9 @@ class Statements:
     ``do_orm_execute`` is still to see is executed as it is, since that may change it.
     """
 
-    def __init__(self, strictly: Strictly, shortcut: Shortcut, remote: RemoteRows) -> None:
+    def __init__(self, strictly: Strictly, glance: Glance, shortcut: Shortcut, remote: RemoteRows) -> None:
         """Serve nobody yet."""
+        self._glance = glance
         self._strictly = strictly
         self._serving = strictly.servings(strict=False).plain
         self._shortcut = shortcut
@@ -72,25 +97,42 @@ class Statements:
             return None
         if question.paired and loading._sa_top_level_orm_context is None:
             return None
-        return self._found(execution, loading, question, token)
+        return self._asked(execution, loading, question, token)
+
+    def at_once(self, session: Session, statement: "Select[Any]", parameters: Any) -> Result[Any] | None:
+        """Give the result of a statement that is executed with no options, in a session that is certainly served.
+
+        ``None``: it is to be executed, of which listeners hear. SQLAlchemy prepares much for them, which only these need: where the glance
+        at a session is sure, no other than ours listen, and none of them has to do with what is recognised.
+        """
+        if statement._execution_options or is_any_strict():
+            return None
+        question = recognise(statement, parameters, self._serving.refuses_class)
+        if question is None or question.paired or not self._glance.is_sure(session, question.entity.cls):
+            return None
+        return self._found(session, question, _Way(self._serving, partial(begin, session, question.entity.mapper)))
 
     # -- rows -----------------------------------------------------------------------------------
 
-    def _found(self, execution: ORMExecuteState, loading: Any, question: Question, token: Token) -> Result[Any] | None:
+    def _asked(self, execution: ORMExecuteState, loading: Any, question: Question, token: Token) -> Result[Any] | None:
         session, anew = execution.session, bool(execution.execution_options.get(REFRESH))
         strict = is_strict(session, execution.execution_options)
-        goes_long = anew or strict or token is not None
-        seen = None if goes_long else self._seen(session, question)
-        rows = seen.rows if seen is not None else None if goes_long else self._shortcut.rows(session, question)
+        serving = self._strictly.servings(strict=strict).of(token)
+        starts = partial(begin_as, execution, question.entity.mapper, loading, token)
+        options = () if token is None else _passed_on(execution.statement)
+        return self._found(session, question, _Way(serving, starts, token, options, anew, goes_long=anew or strict or token is not None))
+
+    def _found(self, session: Session, question: Question, way: "_Way") -> Result[Any] | None:
+        seen = None if way.goes_long else self._seen(session, question)
+        rows = seen.rows if seen is not None else None if way.goes_long else self._shortcut.rows(session, question)
         if rows is None:
-            serving = self._strictly.servings(strict=strict).of(token)
-            rows = self._read(execution, loading, question, serving, token, anew, seen)
+            rows = self._read(session, question, way, seen)
         else:
             begin(session, question.entity.mapper)
         if rows is None:
             return None
         found = in_order(found_in(rows) if isinstance(rows, list) else rows, question)
-        instances = attached(session, found) if token is None else attached_on_shard(session, found, token, _passed_on(execution.statement))
+        instances = attached(session, found) if way.token is None else attached_on_shard(session, found, way.token, way.options)
         if not question.paired:
             return entity_result(question.entity, instances)
         pairs = list(zip(keys_in_front(found, question.listed), instances, strict=True))
@@ -106,24 +148,15 @@ class Statements:
             else None
         )
 
-    def _read(
-        self,
-        execution: ORMExecuteState,
-        loading: Any,
-        question: Question,
-        serving: Serving,
-        token: Token,
-        anew: bool,
-        seen: Seen | SeenList | None,
-    ) -> list[Row] | None:
-        session, cls = execution.session, question.entity.cls
+    def _read(self, session: Session, question: Question, way: "_Way", seen: Seen | SeenList | None) -> list[Row] | None:
+        serving, cls = way.serving, question.entity.cls
         if serving.refuses(session, cls, reads=len(question.lookups)):
             return None
-        begin_as(execution, question.entity.mapper, loading, token)
+        way.starts()
         if question.listed:
-            states = _listed(serving, session, question, anew, seen if isinstance(seen, SeenList) else None)
+            states = _listed(serving, session, question, way.anew, seen if isinstance(seen, SeenList) else None)
         else:
-            states = serving.states(session, cls, question.lookups, refresh=anew, seen=None if seen is None else seen.tier)
+            states = serving.states(session, cls, question.lookups, refresh=way.anew, seen=None if seen is None else seen.tier)
         if states is not None and serving is self._serving:
             self._shortcut.learn(session, cls)
             self._remote.learn(session, cls)
@@ -149,6 +182,19 @@ class Statements:
         if found[0] is not None:
             refresh(state, found[0], names)
         return entity_result(entity_of(state.mapper), [] if found[0] is None else [state.obj()])
+
+
+def statement_methods(seam: Seam[Statements]) -> dict[str, Any]:
+    """Give the method that a Session class gets, through which all that a session executes goes."""
+
+    def _execute_internal(self: Session, statement: Any, params: Any = None, **options: Any) -> Any:
+        if type(statement) is Select and len(seam.hooks) == 1 and not any(options.values()):
+            found = seam.hooks[0].at_once(self, statement, params)
+            if found is not None:
+                return found
+        return seam.original(self, "_execute_internal")(statement, params, **options)
+
+    return {"_execute_internal": _execute_internal}
 
 
 def _passed_on(statement: Any) -> tuple[set_shard_id, ...]:
