@@ -7,20 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from sybil import Sybil
 from sybil.document import PythonDocStringDocument
 from sybil.integration.pytest import SybilItem
 from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
 from sybil.parsers.rest import DocTestParser
 
-from stockstore.stores.tiers import local
+from tests.patience import be_patient
 
-# On a busy machine a subscription takes longer, and tests look at what is in memory after the first read.
-local.START = 10  # type: ignore[misc]
+be_patient()
 
 # No timed tests, and on a busy machine any example may take long.
-settings.register_profile("stockstore", deadline=None)
+settings.register_profile("stockstore", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("stockstore")
 
 pytest_plugins = ["tests.servers.plugin", "tests.servers.databases"]

@@ -20,6 +20,16 @@ can_apt() {
     is_root && command -v apt-get >/dev/null
 }
 
+# A network fails for a moment now and then.
+again() {
+    "$@" || { sleep 5 && "$@"; } || { sleep 20 && "$@"; }
+}
+
+apt_fetch() {
+    local patient=(-o Acquire::Retries=5 -o DPkg::Lock::Timeout=300)
+    apt-get "${patient[@]}" update -q && DEBIAN_FRONTEND=noninteractive apt-get "${patient[@]}" install -y -q --no-install-recommends "$@"
+}
+
 # A freshly installed server must not start, now or at the next boot: the tests start their own on free ports.
 apt_install() {
     local policy=/usr/sbin/policy-rc.d made=
@@ -27,7 +37,7 @@ apt_install() {
         printf '#!/bin/sh\nexit 101\n' >"$policy" && chmod +x "$policy" && made=$policy
     fi
     local status=0
-    { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@"; } >&2 || status=$?
+    again apt_fetch "$@" >&2 || status=$?
     [ -z "$made" ] || rm -f "$made"
     return "$status"
 }
@@ -73,7 +83,7 @@ install_library() {
 pip_install() {
     local name=$1
     shift
-    "$name/bin/python" -m pip install --quiet --disable-pip-version-check "$@"
+    again "$name/bin/python" -m pip install --quiet --disable-pip-version-check --retries 10 --timeout 60 "$@"
 }
 
 # A lock keeps two scripts that run side by side from making the same environment.

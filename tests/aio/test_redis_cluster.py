@@ -17,13 +17,14 @@ from stockstore.testing.coherent_generations import CoherentGenerations
 from stockstore.testing.coherent_markers import CoherentMarkers
 from stockstore.testing.samples import PlainUser
 from tests.aio.driven_backend import DrivenBackend, running
+from tests.patience import SECONDS
 
 pytestmark = pytest.mark.sa_agnostic
 
 
 async def client_of(url: str) -> "redis.asyncio.RedisCluster":
     """Give a client in the loop that it belongs to."""
-    return redis.asyncio.RedisCluster.from_url(url, socket_timeout=2, socket_connect_timeout=2)
+    return redis.asyncio.RedisCluster.from_url(url, socket_timeout=SECONDS, socket_connect_timeout=SECONDS)
 
 
 class TestAwaitedCluster(CoherentMarkers, CoherentGenerations):
@@ -139,7 +140,7 @@ async def test_memory_hears_of_it(client: "redis.asyncio.RedisCluster", namespac
         assert "ClusterChannel" in tier_of(memory).standing().reason
         assert memory.get(PlainUser, 1) is not None
         await other.put(PlainUser(id=1, email="new"))
-        await asyncio.wait_for(_until_new(chain), 5)
+        await asyncio.wait_for(_until_new(chain), 20)
 
 
 async def _until_new(store: AsyncStore) -> None:

@@ -1,8 +1,9 @@
 """What any networked backend must do when its server fails; a subclass gives the server and the backend."""
 
+import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
@@ -10,8 +11,9 @@ import pytest
 
 from stockstore.backends import Backend
 from stockstore.errors import CacheUnreachable
+from tests.patience import SHORT
 
-TIMEOUT = 0.3
+TIMEOUT = SHORT
 KEY = "n:C:id:i1"
 OTHER = "n:C:id:i2"
 ITEM = (KEY, b"value", 60)
@@ -25,6 +27,29 @@ OPERATIONS: dict[str, Operation] = {
     "follow": lambda backend: backend.follow_many([KEY]),
     "clear": lambda backend: backend.clear("n:"),
 }
+
+
+class Bound:
+    """Notes how long something takes."""
+
+    seconds = math.inf
+
+    def __enter__(self) -> None:
+        """Begin."""
+        self._began = time.monotonic()
+
+    def __exit__(self, *_error: object) -> None:
+        """End."""
+        self.seconds = time.monotonic() - self._began
+
+
+def in_time(seconds: float) -> Iterator[Bound]:
+    """Give what is to end in so many seconds: by itself it does so always, on a busy machine at least once in five times."""
+    for _ in range(5):
+        yield (bound := Bound())
+        if bound.seconds < seconds:
+            return
+    pytest.fail(f"it took {bound.seconds} s")
 
 
 class Stoppable(Protocol):
@@ -61,24 +86,22 @@ class Faults:
 
     def test_a_frozen_server_costs_no_more_than_the_time_out(self, server: Stoppable, backend: Backend, operation: Operation) -> None:
         """A server that accepts and never answers is unreachable, and its late answers are taken for nobody's."""
-        backend.set_many([ITEM, (OTHER, b"other", 60)])
-        server.freeze()
-        start = time.monotonic()
-        with pytest.raises(CacheUnreachable, match=server.address):
-            operation(backend)
-        assert time.monotonic() - start < 3 * TIMEOUT
-        server.thaw()
-        backend.set_many([(OTHER, b"new", 60)])
-        assert backend.get_many([OTHER]) == {OTHER: b"new"}
+        for bound in in_time(3 * TIMEOUT):
+            backend.set_many([ITEM, (OTHER, b"other", 60)])
+            server.freeze()
+            with bound, pytest.raises(CacheUnreachable, match=server.address):
+                operation(backend)
+            server.thaw()
+            backend.set_many([(OTHER, b"new", 60)])
+            assert backend.get_many([OTHER]) == {OTHER: b"new"}
 
     def test_a_server_not_connected_to_yet_may_be_frozen(self, server: Stoppable, backend: Backend, operation: Operation) -> None:
         """The first operation of all ends in time as well."""
-        server.freeze()
-        start = time.monotonic()
-        with pytest.raises(CacheUnreachable):
-            operation(backend)
-        assert time.monotonic() - start < 4 * TIMEOUT
-        server.thaw()
+        for bound in in_time(4 * TIMEOUT):
+            server.freeze()
+            with bound, pytest.raises(CacheUnreachable):
+                operation(backend)
+            server.thaw()
 
     def test_connections_that_a_restart_broke_are_no_error(self, server: Stoppable, backend: Backend, operation: Operation) -> None:
         """However many idle connections a restart broke, the next operations work at once."""

@@ -23,6 +23,7 @@ from stockstore.cells import generation_of
 from stockstore.errors import CacheUnreachable, ConfigurationError
 from stockstore.testing.coherent_basics import bodies, body, fresh_token, item, lease
 from tests.aio.driven_backend import DrivenBackend, running
+from tests.patience import SECONDS
 from tests.servers.redis_cluster import SLOTS, ClusterNodeServer, ClusterServers, running_redis_nodes, slots_of
 from tests.servers.server import wait_until
 
@@ -57,7 +58,7 @@ def connect(request: pytest.FixtureRequest, cluster: ClusterServers) -> Iterator
     """A function that gives a backend with a client of its own."""
     with contextlib.ExitStack() as stack:
         if request.param == "blocking":
-            yield lambda: RedisBackend(client=stack.enter_context(cluster.client(socket_timeout=2)))
+            yield lambda: RedisBackend(client=stack.enter_context(cluster.client(socket_timeout=SECONDS)))
         else:
             loop = stack.enter_context(running(asyncio.new_event_loop))
             yield lambda: stack.enter_context(awaited(cluster, loop))
@@ -68,7 +69,7 @@ def awaited(cluster: ClusterServers, loop: asyncio.AbstractEventLoop) -> Iterato
     """Give a backend on an asyncio client of a cluster."""
 
     async def make() -> redis.asyncio.RedisCluster:
-        return redis.asyncio.RedisCluster.from_url(cluster.url, socket_timeout=2, socket_connect_timeout=2)
+        return redis.asyncio.RedisCluster.from_url(cluster.url, socket_timeout=SECONDS, socket_connect_timeout=SECONDS)
 
     client = asyncio.run_coroutine_threadsafe(make(), loop).result()
     try:
@@ -231,10 +232,11 @@ def test_a_replica_that_takes_over_reads_as_empty(connect: Connect, cluster: Clu
     one, two, three, four, *_ = keys_of(cluster, primary)
     backend.put_many([item(key, b"old") for key in KEYS])
     backend.mark_many([one], ONE)
-    primary.client.wait(1, 4000)
+    assert primary.client.wait(1, 20_000) == 1
     primary.client.execute_command("CLIENT", "KILL", "TYPE", "replica")
     backend.mark_many([two], TWO)
     cluster.fail_over()
+    wait_until(cluster.is_whole, "the cluster")
     cells = late.get_many(KEYS)
     assert cells[one] == b"W-" + ONE
     assert {three, four}.isdisjoint(cells)
@@ -256,7 +258,7 @@ def test_an_idle_connection_does_not_outlive_its_primarys_office(
     key = keys_of(cluster, primary)[0]
     backend.put_many([item(key, b"old")])
     assert bodies(backend, key) == {key: body(b"old")}
-    primary.client.wait(1, 4000)
+    assert primary.client.wait(1, 20_000) == 1
     for taking in (replica, primary):
         cluster.take_over(taking)
         wait_until(cluster.is_whole, "the cluster")

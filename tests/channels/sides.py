@@ -1,5 +1,6 @@
 """Two sides of one database and one Redis, as two processes are: each with its own memory, chain and hook."""
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -8,7 +9,9 @@ from redis import Redis
 from sqlalchemy import Engine, text
 
 from stockstore import ChainedStore, ProcessMemoryStore, RedisStore
+from stockstore.channels.base import Channel
 from stockstore.channels.choice import channel_of
+from tests.servers.server import wait_until
 from tests.stores.halting import HaltingWrites
 from tests.stores.shop import Customer
 
@@ -28,7 +31,8 @@ class Side:
 
     def __init__(self, url: Any, engine: Engine, *, namespace: str = "stockstore", **options: Any) -> None:
         """By a URL, or a client."""
-        self.memory = ProcessMemoryStore(**{"namespace": namespace, **options})
+        # Long, as what is heard has to be told from what is too old.
+        self.memory = ProcessMemoryStore(**{"namespace": namespace, "max_staleness": 30.0, **options})
         where = {"url": url} if isinstance(url, str) else {"client": url}
         self.redis = RedisStore(**where, namespace=namespace)
         self.database = Halting(engine=engine)
@@ -68,9 +72,16 @@ def heard(redis: RedisStore) -> None:
     """Wait until this process has heard all that was published by now: a new listener has the thread beat at once."""
     channel = channel_of(redis.backend)
     assert channel is not None
-    contact = channel.join(Deaf(), 1.0)
+    hear_all(channel)
+
+
+def hear_all(channel: Channel) -> None:
+    """Wait until this process has heard all that was told by a channel by now."""
+    began, contact = time.monotonic(), channel.join(Deaf(), 1.0)
     contact.begin()
     assert contact.settled.wait(20)
+    # It is settled as well where the connection was lost.
+    wait_until(lambda: contact.fresh_until > began, "the channel")
     contact.leave()
 
 

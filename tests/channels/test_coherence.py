@@ -238,7 +238,7 @@ def test_other_keys_and_other_namespaces_stay(sides: Sides, redis_url: str, db: 
 def test_a_memory_of_another_namespace_than_its_redis(redis_url: str, db: Engine) -> None:
     """Where the names differ, what is named is dropped in whichever namespace of memory it stands."""
     sides = [Side(redis_url, db, namespace="shop") for _ in range(2)]
-    mine = ProcessMemoryStore(namespace="mine")
+    mine = ProcessMemoryStore(namespace="mine", max_staleness=30)
     with ChainedStore([mine, sides[0].redis, sides[0].database]) as chain, sides[1].chain:
         sides[1].write("old")
         assert (chain.get(Customer, 1).name, mine.get(Customer, 1).name) == ("old", "old")  # type: ignore[union-attr]
@@ -257,7 +257,7 @@ class Plain:
 @pytest.mark.parametrize("name", ["short", "a b:c\u00fc%", "long" * 100, "~" * 60])
 def test_a_chain_whose_origin_is_redis(redis_url: str, namespace: str, name: str) -> None:
     """Plain objects that Redis alone keeps: what another process puts or deletes is dropped, what oneself has put stays."""
-    memories = [ProcessMemoryStore(namespace=namespace) for _ in range(2)]
+    memories = [ProcessMemoryStore(namespace=namespace, max_staleness=30) for _ in range(2)]
     redis = [RedisStore(redis_url, namespace=namespace) for _ in range(2)]
     with ChainedStore([memories[0], redis[0]]) as mine, ChainedStore([memories[1], redis[1]]) as theirs:
         theirs.put(Plain(name, 1, "old"))

@@ -7,6 +7,7 @@ import socketserver
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 
 import psycopg
 import pytest
@@ -24,7 +25,7 @@ from tests.servers.postgres import PostgresServer
 from tests.servers.server import wait_until
 
 pytestmark = pytest.mark.sa_agnostic
-WAIT = 10.0
+WAIT = 20.0
 
 
 class Ear:
@@ -130,6 +131,10 @@ def test_what_could_not_be_told_is_told_later(heard: Heard, monkeypatch: pytest.
         patch.setattr(Telling, "connect", refuse)
         heard.channel.afterwards([f"n:C:id:i{number}" for number in range(TEXTS_LIMIT)], b"t3")
         heard.channel.afterwards(["n:D:id:i1"], b"t4")
+        # The thread may just have begun to tell of the first ones alone.
+        while refused.acquire(blocking=False):
+            pass
+        assert all(refused.acquire(timeout=20) for _ in range(2))
     assert heard.ear.next() == (["n:C:", "n:D:"], b"")
 
 
@@ -186,7 +191,7 @@ def test_a_frozen_database_makes_memory_stale_and_holds_up_nobody(start_postgres
         heard.contact.leave()
         left = time.monotonic()
         wait_until(lambda: len(listeners()) < before, "the end of the thread")
-        assert time.monotonic() - left < 1
+        assert time.monotonic() - left < 4
     finally:
         server.thaw()
 
@@ -231,9 +236,9 @@ def test_what_carries_no_channel_is_refused_at_once(database: str, why: str) -> 
 
 def test_one_address_is_one_thread_and_no_password_is_shown(heard: Heard, postgres_url: str) -> None:
     """Another store of the process on the same database joins the thread that is there."""
-    before = len(listeners())
+    before = listeners()
     other = Heard(PostgresChannel(make_url(postgres_url).set(drivername="postgresql+psycopg").render_as_string(hide_password=False)))
-    assert len(listeners()) == before
+    assert {*listeners()} <= {*before}
     heard.channel.afterwards(["n:C:id:i1"], b"")
     assert other.ear.next() == heard.ear.next()
     other.contact.leave()
@@ -267,14 +272,16 @@ class _Handler(socketserver.BaseRequestHandler):
 
     def handle(self) -> None:
         """Pass all on, the greeting with another process id."""
-        with socket.create_connection(self.target) as server:
+        with suppress(OSError), socket.create_connection(self.target) as server:
             threading.Thread(target=self._forth, args=[server], daemon=True).start()
             while data := server.recv(65536):
                 self.request.sendall(re.sub(rb"K\0\0\0\x0c....", b"K\0\0\0\x0c\0\0\0\x01", data, flags=re.DOTALL))
 
     def _forth(self, server: socket.socket) -> None:
-        while data := self.request.recv(65536):
-            server.sendall(data)
+        # Either end may have hung up.
+        with suppress(OSError):
+            while data := self.request.recv(65536):
+                server.sendall(data)
 
 
 def test_what_is_told_while_the_channel_is_closed_leaves_no_connection(engine: Engine) -> None:

@@ -17,7 +17,7 @@ from stockstore.stores.tiers import tier_of
 from stockstore.stores.tiers.local import LocalTier
 from stockstore_ext.sqlalchemy import SessionSync, triggers
 from stockstore_ext.sqlalchemy.janitor import Janitor
-from tests.channels.sides import Deaf, unseen
+from tests.channels.sides import Deaf, hear_all, unseen
 from tests.channels.test_postgresql import listeners
 from tests.stores.shop import Customer, Order, Place
 
@@ -52,10 +52,7 @@ class Side:
 
     def caught_up(self) -> None:
         """Wait until all that was committed by now has been heard."""
-        contact = PostgresChannel(self.engine).join(Deaf(), 1.0)
-        contact.begin()
-        assert contact.settled.wait(20)
-        contact.leave()
+        hear_all(PostgresChannel(self.engine))
 
 
 Sides = tuple[Side, Side]

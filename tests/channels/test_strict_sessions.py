@@ -109,7 +109,7 @@ def _ids(side: Side, **options: Any) -> list[int]:
 
 def test_without_a_shared_cache(db: Engine) -> None:
     """Where memory is all there is, the database answers."""
-    with ChainedStore([ProcessMemoryStore(channel=None), SqlAlchemyStore(engine=db)]) as chain:
+    with ChainedStore([ProcessMemoryStore(channel=None, max_staleness=60), SqlAlchemyStore(engine=db)]) as chain:
         sync = SessionSync(chain, read_through=True).attach(Session)
         try:
             chain.put(Customer(id=1, email="e1", name="old"))

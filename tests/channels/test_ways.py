@@ -62,7 +62,7 @@ def test_plain_objects(
     redis_url: str, namespace: str, monkeypatch: pytest.MonkeyPatch, way: Callable[..., Any], expiring: float | None, told: bool
 ) -> None:
     """What another process has put meanwhile is read past a memory that has not heard."""
-    memory = ProcessMemoryStore(namespace=namespace, lifetime=expiring)
+    memory = ProcessMemoryStore(namespace=namespace, lifetime=expiring, max_staleness=30)
     redis, theirs = RedisStore(redis_url, namespace=namespace), RedisStore(redis_url, namespace=namespace)
     with ChainedStore([memory, redis]) as mine, hooked(lambda _: None) if told else nullcontext():
         mine.put(Plain("n", 1, "old"))

@@ -21,6 +21,7 @@ from stockstore.evidence import Outbox, OutboxEvidence
 from stockstore.keys import keys_of, namespace_text
 from stockstore.stores.backed import BackendStore
 from stockstore_ext.sqlalchemy.janitor import Janitor
+from tests.patience import SHORT
 from tests.servers.memcached import MemcachedServer
 from tests.servers.redis import RedisServer
 from tests.subprocesses import ending
@@ -160,7 +161,7 @@ def test_rows_stay_while_a_cache_is_down(
 ) -> None:
     """One cache of two that does not accept a row keeps it; once it answers, everything is drained."""
     server = start_redis()
-    late = RedisStore(server.url, namespace=NAMESPACE, connect_timeout=0.2, read_timeout=0.2)
+    late = RedisStore(server.url, namespace=NAMESPACE, connect_timeout=SHORT, read_timeout=SHORT)
     late.put(Thing(1))
     noted(any_engine, outbox, (None, [record(1)]), (b"two", [record(2)]))
     janitor = Janitor(any_engine, [store, late], outbox=outbox)

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
-import port_for
 import psutil
 import pytest
 from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.pool import NullPool
 
 from examples.shop_api.models import Base, open_shop
+from tests.servers.server import own_port
 
 ROOT = Path(__file__).parents[2]
 FLASK = ["flask", "--app", "examples.shop_flask.app", "run", "--without-threads", "--port"]
@@ -80,7 +80,7 @@ def environment_of(running: Running, request: pytest.FixtureRequest) -> dict[str
 def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     """A shop of its own on a free port, in a folder of its own, where its SQLite file is by default."""
     running: Running = request.param
-    folder, port = tmp_path_factory.mktemp("shop"), port_for.select_random()
+    folder, port = tmp_path_factory.mktemp("shop"), own_port(request)
     environment = environment_of(running, request)
     with (folder / "log").open("w") as log:
         command = [sys.executable, "-m", *running.command, f"127.0.0.1:{port}" if running.command is GUNICORN else str(port)]

@@ -41,10 +41,16 @@ def load(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_workers_of_both_servers_are_measured(redis_url: str, postgres_url: str, tmp_path: Path) -> None:
     """A short run on each: answers without an error, hits of every tier, and nothing older than process memory's second."""
     told = tmp_path / "told.json"
-    short = ["--workers", "2", "--seconds", "1", "--rounds", "1", "--users", "3", "--connections", "4"]
-    result = load("--cache", "memory", "--redis", redis_url, "--database", postgres_url, "--json", str(told), *short)
-    assert (result.returncode, result.stderr) == (0, ""), result.stdout
-    servers = json.loads(told.read_text())["servers"]
+    short = ["--workers", "2", "--rounds", "1", "--users", "3", "--connections", "4"]
+    # A slow machine may come to no change in a second.
+    for seconds in ("1", "5"):
+        result = load(
+            "--cache", "memory", "--redis", redis_url, "--database", postgres_url, "--json", str(told), "--seconds", seconds, *short
+        )
+        assert (result.returncode, result.stderr) == (0, ""), result.stdout
+        servers = json.loads(told.read_text())["servers"]
+        if all(shops["memory"]["writes"] for shops in servers.values()):
+            break
     assert servers.keys() == {"gunicorn", "uvicorn"}
     for shops in servers.values():
         found = shops["memory"]
@@ -154,6 +160,7 @@ def found(request: pytest.FixtureRequest) -> Iterator[Result]:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         share = Share(number=0, processes=1, connections=1, port=server.server_address[1], users=1)
+        # By its number this caller writes first of all.
         yield Caller(share, 0, multiprocessing.get_context("spawn").Array("q", places(1))).run(0.5)
         server.shutdown()
         thread.join()

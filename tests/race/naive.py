@@ -36,7 +36,7 @@ class RedisDriver:
         """Connect at the first use."""
         from redis import Redis
 
-        self._client: Any = Redis.from_url(url, socket_timeout=1, socket_connect_timeout=1)
+        self._client: Any = Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5)
 
     def get_many(self, keys: Sequence[str]) -> dict[str, bytes]:
         """MGET."""
@@ -62,7 +62,7 @@ class MemcachedDriver:
         from pymemcache import HashClient
 
         servers = urlsplit(url).netloc.split(",")
-        self._client: Any = HashClient(servers, timeout=1, connect_timeout=1, use_pooling=True)
+        self._client: Any = HashClient(servers, timeout=5, connect_timeout=5, use_pooling=True)
 
     def get_many(self, keys: Sequence[str]) -> dict[str, bytes]:
         """Get."""

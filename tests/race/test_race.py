@@ -37,8 +37,8 @@ def figures(path: Path, *arguments: str) -> dict[str, Any]:
 
 
 def is_found(path: Path, *arguments: str) -> bool:
-    """Race until a stale read is found, for a busy machine at most five times."""
-    return any(figures(path, *arguments, "--seconds", "2")[STALE] for _ in range(5))
+    """Race until a stale read is found, for a busy machine at most ten times."""
+    return any(figures(path, *arguments, "--seconds", "2")[STALE] for _ in range(10))
 
 
 @pytest.mark.parametrize("reads", [pytest.param(reads, marks=() if reads == "sessions" else pytest.mark.sa_agnostic) for reads in READS])

@@ -139,7 +139,7 @@ async def test_a_read_that_waits_for_a_thread_is_cancelled_at_once(start_memcach
         await asyncio.sleep(0.1)
         for read in reads:
             read.cancel()
-        _, late = await asyncio.wait(reads, timeout=3)
+        _, late = await asyncio.wait(reads, timeout=PATIENCE / 2)
         server.thaw()
         assert not late
         found = await store.get(PlainUser, 1)
@@ -154,7 +154,7 @@ def test_memcached_is_asked_while_the_interpreter_ends(memcached_address: str, n
         from stockstore import AsyncStore, MemcacheStore
         from stockstore.testing.samples import PlainUser
 
-        store = AsyncStore(MemcacheStore({memcached_address!r}, namespace={namespace!r}))
+        store = AsyncStore(MemcacheStore({memcached_address!r}, namespace={namespace!r}, timeout={PATIENCE}))
         asyncio.run(store.put(PlainUser(id=1, email="a")))
         atexit.register(lambda: print(asyncio.run(store.get(PlainUser, 1)).email))
     """

@@ -6,9 +6,10 @@ from contextlib import AbstractContextManager
 import pytest
 
 from stockstore import CacheUnreachable, MemcacheStore
+from tests.patience import SHORT
 from tests.regressions import answering as servers
 
-TIMEOUT = 0.3
+TIMEOUT = SHORT
 BACKWARDS = b"VALUE k 0 -17\r\n"  # its size leads to its own beginning
 
 
@@ -47,7 +48,7 @@ def test_a_value_of_an_impossible_size_is_no_answer(answer: bytes) -> None:
 
 def test_a_value_under_a_key_of_other_bytes_is_passed_over() -> None:
     """A key that was not asked for, and is no text, belongs to no object."""
-    with answering(lambda _: b"VALUE \xff\xfe 0 1\r\na\r\nEND\r\n") as port, MemcacheStore(f"127.0.0.1:{port}", timeout=TIMEOUT) as store:
+    with answering(lambda _: b"VALUE \xff\xfe 0 1\r\na\r\nEND\r\n") as port, MemcacheStore(f"127.0.0.1:{port}") as store:
         assert store.get(Note, 1) is None
         assert store.stats().errors == 0
 

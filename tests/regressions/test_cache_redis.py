@@ -10,6 +10,7 @@ from redis import Connection, Redis
 
 from stockstore import CacheUnreachable, RedisStore
 from tests.regressions.answering import answering
+from tests.servers.redis import RedisServer
 
 
 class Note:
@@ -56,9 +57,10 @@ def test_an_interrupted_exchange_answers_no_other(
     assert [found and found.id for found in (store.get(Note, 2), store.get(Note, title="two"), store.get(Note, 1))] == [2, 2, 1]
 
 
-def test_a_caller_that_handles_an_error_keeps_its_connection(redis_url: str) -> None:
+def test_a_caller_that_handles_an_error_keeps_its_connection(start_redis: Callable[..., RedisServer]) -> None:
     """A read in an except block opens no new connection."""
-    with RedisStore(redis_url) as store, Redis.from_url(redis_url) as client:
+    url = start_redis().url
+    with RedisStore(url) as store, Redis.from_url(url) as client:
         store.put(Note(1))
         before = client.info()["total_connections_received"]
         try:

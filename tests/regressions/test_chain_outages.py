@@ -11,6 +11,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 import stockstore.coherence.recovery
 from stockstore import ChainedStore, MappingStore, OriginError, ProcessMemoryStore, RedisStore, SqlAlchemyStore
+from tests.patience import SHORT
 from tests.servers.postgres import PostgresServer
 from tests.servers.redis import RedisServer
 
@@ -93,7 +94,7 @@ def remote(
     monkeypatch.setattr(stockstore.coherence.recovery, "RETRY_SECONDS", 0.0)
     server = start_redis()
     with (
-        Redis.from_url(server.url, socket_timeout=0.1) as client,
+        Redis.from_url(server.url, socket_timeout=SHORT) as client,
         ChainedStore([RedisStore(client=client), SqlAlchemyStore(engine=db)]) as chain,
     ):
         yield chain, server

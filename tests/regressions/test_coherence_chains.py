@@ -15,6 +15,7 @@ from stockstore.backends.redis import RedisBackend
 from stockstore.coherence.protocol import Writes
 from stockstore.coherence.writer import WriteThrough
 from stockstore.stores.tiers import tier_of
+from tests.patience import SHORT
 from tests.regressions.cut import way_to
 from tests.servers.redis import RedisServer
 from tests.servers.server import wait_until
@@ -75,7 +76,7 @@ def name_of(chain: ChainedStore, tier: int | None = None) -> str | None:
 def test_one_connection_to_what_others_write(db: Engine, database_url: str, pool: type[Pool]) -> None:
     """A pool of one connection is no sign of a database in this process's memory: memory is bounded as over any other."""
     own = create_engine(database_url, poolclass=pool)
-    chain = ChainedStore([ProcessMemoryStore(max_staleness=0.3), SqlAlchemyStore(engine=own)])
+    chain = ChainedStore([ProcessMemoryStore(max_staleness=1.5), SqlAlchemyStore(engine=own)])
     chain.put(Item(id=1, code="x"))
     with db.begin() as connection:
         connection.execute(update(Item).values(name="new"))
@@ -113,7 +114,7 @@ def test_what_is_told_after_the_end_leaves_no_connection(request: pytest.Fixture
     server = request.getfixturevalue(f"start_{cache}")()
 
     def store() -> RedisStore | MemcacheStore:
-        return RedisStore(server.url, read_timeout=0.2) if cache == "redis" else MemcacheStore(server.address, timeout=0.2)
+        return RedisStore(server.url, read_timeout=SHORT) if cache == "redis" else MemcacheStore(server.address, timeout=SHORT)
 
     with store() as mine:
         mine.put(Animal(1))

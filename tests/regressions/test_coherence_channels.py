@@ -96,7 +96,7 @@ def test_a_process_without_files_or_threads_for_a_channel(
     redis_url: str, namespace: str, monkeypatch: pytest.MonkeyPatch, module: object, missing: str, fails: object
 ) -> None:
     """Neither reads nor writes fail for it; memory is passed by, and believed as soon as it can listen."""
-    memory = ProcessMemoryStore(namespace=namespace)
+    memory = ProcessMemoryStore(namespace=namespace, max_staleness=30)
     with ChainedStore([memory, RedisStore(redis_url, namespace=namespace)]) as chain:
         with monkeypatch.context() as patch:
             patch.setattr(module, missing, fails)
@@ -111,7 +111,7 @@ def test_a_process_without_files_or_threads_for_a_channel(
 
 def test_a_thread_that_has_no_files_to_connect_goes_on(redis_url: str, namespace: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that has no more files for a moment hears its channel again afterwards."""
-    memory, redis = ProcessMemoryStore(namespace=namespace), RedisStore(redis_url, namespace=namespace)
+    memory, redis = ProcessMemoryStore(namespace=namespace, max_staleness=30), RedisStore(redis_url, namespace=namespace)
     tried = threading.Event()
 
     def without_files(_channel: RedisChannel) -> object:

@@ -10,7 +10,7 @@ from tests.servers.redis import RedisServer
 from tests.servers.server import HOST, folder, own_port, wait_until
 
 SLOTS = 16384
-NODE_TIMEOUT_MS = 1000
+NODE_TIMEOUT_MS = 5000
 
 
 class ClusterNodeServer(RedisServer):
@@ -21,7 +21,7 @@ class ClusterNodeServer(RedisServer):
         cluster = ["--cluster-enabled", "yes", "--cluster-announce-ip", HOST, "--cluster-port", str(self.bus)]
         timing = ["--cluster-node-timeout", str(NODE_TIMEOUT_MS), "--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1"]
         super().__init__(directory, *cluster, *timing, *options)
-        self.client: Any = Redis(host=HOST, port=self.port, socket_timeout=5)
+        self.client: Any = Redis(host=HOST, port=self.port, socket_timeout=30)
 
     @property
     def id(self) -> str:

@@ -12,7 +12,7 @@ from tests.servers.redis import RedisServer, running_redis
 from tests.servers.server import folder, wait_until
 
 SERVICE = "caches"
-DOWN_AFTER_MS = 300
+DOWN_AFTER_MS = 1000
 
 
 class SentinelServer(RedisServer):

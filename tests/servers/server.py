@@ -17,7 +17,7 @@ from tests.servers.process import ContainerProcess, LocalProcess, Process
 from tests.servers.source import Source, own_source
 
 HOST = "127.0.0.1"
-START_SECONDS = 30.0
+START_SECONDS = 60.0
 
 
 class Server(ABC):
@@ -77,8 +77,9 @@ class Server(ABC):
         self._process.freeze()
 
     def thaw(self) -> None:
-        """Let a frozen one run on."""
+        """Let a frozen one run on, and return once it answers."""
         self._process.thaw()
+        wait_until(self.ready, f"{self.name} on {self.address}")
 
     @contextlib.contextmanager
     def running(self) -> Iterator[Self]:
@@ -128,7 +129,7 @@ def wait_until(ready: Callable[[], bool], what: str) -> None:
     """Ask every few milliseconds until `ready` says so; a server tells no other process when it is.
 
     Raises:
-        TimeoutError: it was not ready in thirty seconds.
+        TimeoutError: it was not ready in a minute.
     """
     deadline = time.monotonic() + START_SECONDS
     while not ready():

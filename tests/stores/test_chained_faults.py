@@ -11,6 +11,7 @@ from sqlalchemy import Engine, update
 
 from stockstore import CacheUnreachable, ChainedStore, MemcacheStore, ProcessMemoryStore, RedisStore, SqlAlchemyStore
 from stockstore.stores.backed import BackendStore
+from tests.patience import SHORT
 from tests.servers.memcached import MemcachedServer
 from tests.servers.redis import RedisServer
 from tests.servers.server import Server
@@ -37,12 +38,12 @@ class Case(NamedTuple):
 
 def redis_cache(server: Server) -> RedisStore:
     """Give a store on a server, impatient."""
-    return RedisStore(f"redis://{server.address}", connect_timeout=0.2, read_timeout=0.2)
+    return RedisStore(f"redis://{server.address}", connect_timeout=SHORT, read_timeout=SHORT)
 
 
 def memcache_cache(server: Server) -> MemcacheStore:
     """Give a store on a server, impatient."""
-    return MemcacheStore(server.address, connect_timeout=0.2, timeout=0.2)
+    return MemcacheStore(server.address, connect_timeout=SHORT, timeout=SHORT)
 
 
 @pytest.fixture(params=["redis", "memcached"])
@@ -145,7 +146,7 @@ def test_what_is_owed_stands_in_the_namespace_of_its_put(lite: Engine, start_red
     """A tenant's old value goes though another tenant reads first."""
     tenant = ContextVar("tenant", default="north")
     server = start_redis(*KEEPS)
-    cache = RedisStore(server.url, namespace=tenant.get, connect_timeout=0.2, read_timeout=0.2)
+    cache = RedisStore(server.url, namespace=tenant.get, connect_timeout=SHORT, read_timeout=SHORT)
     with ChainedStore([cache, SqlAlchemyStore(engine=lite)]) as chain:
         put(chain, "old")
         server.stop()
@@ -192,7 +193,7 @@ def test_a_cache_that_is_full_keeps_no_old_value(lite: Engine, start_redis: Call
 def test_memory_above_a_broken_cache_is_right(lite: Engine, start_redis: Callable[..., RedisServer]) -> None:
     """A tier above one that cannot be written has the new value, and loses what was deleted."""
     server = start_redis()
-    memory = ProcessMemoryStore(channel=None)  # with one it is passed by as long as Redis is away
+    memory = ProcessMemoryStore(channel=None, max_staleness=60)  # with one it is passed by as long as Redis is away
     with ChainedStore([memory, redis_cache(server), SqlAlchemyStore(engine=lite)]) as chain:
         put(chain, "old")
         server.stop()
@@ -217,7 +218,7 @@ def test_reads_fall_through_a_broken_cache(case: Case, caplog: pytest.LogCapture
 def test_a_delete_by_another_key_of_a_cache_origin_is_not_lost(start_redis: Callable[..., RedisServer]) -> None:
     """Where the origin is the cache itself, a delete that could not ask it what stands there is an error, not a miss."""
     server = start_redis()
-    memory = ProcessMemoryStore(channel=None)  # with one it is passed by as long as Redis is away
+    memory = ProcessMemoryStore(channel=None, max_staleness=60)  # with one it is passed by as long as Redis is away
     with ChainedStore([memory, redis_cache(server)]) as chain:
         put(chain, "old")
         server.freeze()
@@ -233,8 +234,8 @@ def test_reads_raise_where_asked_to(lite: Engine, start_redis: Callable[..., Red
     """With ``on_error="raise"`` a read of a dead server is an error that names it; a put still succeeds."""
     redis, memcached = start_redis(), start_memcached()
     stores = (
-        RedisStore(redis.url, on_error="raise", connect_timeout=0.2, read_timeout=0.2),
-        MemcacheStore(memcached.address, on_error="raise", connect_timeout=0.2, timeout=0.2),
+        RedisStore(redis.url, on_error="raise", connect_timeout=SHORT, read_timeout=SHORT),
+        MemcacheStore(memcached.address, on_error="raise", connect_timeout=SHORT, timeout=SHORT),
     )
     for server, cache in zip((redis, memcached), stores, strict=True):
         with ChainedStore([cache, SqlAlchemyStore(engine=lite)]) as chain:
@@ -274,7 +275,7 @@ def put_alone(cache: BackendStore) -> None:
 def test_one_of_three_memcacheds_dies(lite: Engine, memcached_cluster: Callable[[int], list[MemcachedServer]]) -> None:
     """Keys of the dead server are misses, those of the others hits, and no old value comes back with it."""
     servers = memcached_cluster(3)
-    cache = MemcacheStore([server.address for server in servers], connect_timeout=0.2, timeout=0.2)
+    cache = MemcacheStore([server.address for server in servers], connect_timeout=SHORT, timeout=SHORT)
     with ChainedStore([cache, SqlAlchemyStore(engine=lite)]) as chain:
         chain.batch_put([Customer(id=n, email=str(n), name="old") for n in range(20)])
         servers[0].stop()

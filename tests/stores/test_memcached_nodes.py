@@ -15,11 +15,13 @@ from stockstore.errors import ConfigurationError
 from stockstore.evidence import Outbox
 from stockstore_ext.sqlalchemy import SessionSync
 from tests.backends.memcache_relay import cut, relay_to
+from tests.patience import SHORT
 from tests.servers.memcached import MemcachedServer
 from tests.servers.server import wait_until
 from tests.stores.shop import Customer, create_tables
 
-IDS = list(range(1, 25))
+IDS = list(range(1, 61))
+"""So many that none of three servers, whose ports differ from run to run, is without any."""
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +49,7 @@ def servers(memcached_cluster: Callable[[int], list[MemcachedServer]]) -> list[M
 def cache_on(servers: list[MemcachedServer], others: list[MemcachedServer] | None = None) -> MemcacheStore:
     """Give a store on servers, impatient."""
     alongside = None if others is None else [server.address for server in others]
-    return MemcacheStore([server.address for server in servers], alongside=alongside, connect_timeout=0.3, timeout=0.3)
+    return MemcacheStore([server.address for server in servers], alongside=alongside, connect_timeout=SHORT, timeout=SHORT)
 
 
 def homes(cache: MemcacheStore) -> dict[int, str]:
@@ -133,7 +135,7 @@ def test_a_node_that_comes_back_with_old_data(nodes: Nodes, database: Engine, ho
 def test_a_network_that_was_cut(servers: list[MemcachedServer], database: Engine) -> None:
     """As a node that froze: it kept its values, and the one that was written meanwhile is gone before it is read."""
     with relay_to(servers[0].address) as relay, contextlib.ExitStack() as stack:
-        cache = MemcacheStore([relay.address, servers[1].address], connect_timeout=0.3, timeout=0.3)
+        cache = MemcacheStore([relay.address, servers[1].address], connect_timeout=SHORT, timeout=SHORT)
         chain = stack.enter_context(ChainedStore([cache, SqlAlchemyStore(engine=database)]))
         chain.batch_put([Customer(id=key, email=str(key), name="old") for key in IDS])
         key = next(key for key, home in homes(cache).items() if home == relay.address)
@@ -225,10 +227,10 @@ def test_two_releases_at_once(servers: list[MemcachedServer], database: Engine, 
             assert names(reader, IDS) == [f"name {number}"] * len(IDS)
             assert names(writer, IDS) == [f"name {number}"] * len(IDS)
         assert before.batch_delete(Customer, IDS[:12]) == 12
-        assert names(after, IDS) == [None] * 12 + ["name 3"] * 12
+        assert names(after, IDS) == [None] * 12 + ["name 3"] * (len(IDS) - 12)
         after.clear()
         change_unseen(database, "cleared")
-        assert names(before, IDS) == [None] * 12 + ["cleared"] * 12
+        assert names(before, IDS) == [None] * 12 + ["cleared"] * (len(IDS) - 12)
 
 
 def test_two_lists_at_once_are_seen_to_be_stale(servers: list[MemcachedServer], database: Engine) -> None:

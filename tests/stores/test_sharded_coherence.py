@@ -13,6 +13,7 @@ from sqlalchemy import Engine, delete, update
 from stockstore import AsyncStore, ChainedStore, OriginError, ProcessMemoryStore, RedisStore, ShardedStore, SqlAlchemyStore, Store
 from stockstore.stores.snapshots import snapshot_of
 from tests.aio.databases import async_engine
+from tests.patience import SHORT
 from tests.servers.redis import RedisServer
 from tests.servers.server import wait_until
 from tests.stores.shop import Customer, create_tables, two_files
@@ -138,7 +139,7 @@ def test_sharded_caches_of_which_one_is_out_of_reach(
     monkeypatch.setattr("stockstore.coherence.recovery.RETRY_SECONDS", 0.0)
     engine = files[0]
     servers = [start_redis(), start_redis()]
-    caches = ShardedStore([RedisStore(f"redis://{server.address}", connect_timeout=0.3, read_timeout=0.3) for server in servers])
+    caches = ShardedStore([RedisStore(f"redis://{server.address}", connect_timeout=SHORT, read_timeout=SHORT) for server in servers])
     with ChainedStore([caches, SqlAlchemyStore(engine=engine)]) as chain:
         fill(chain, [engine])
         near, far = ([key for key, home in homes(caches).items() if home == at] for at in (0, 1))

@@ -11,6 +11,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sess
 from stockstore import CacheUnreachable, ChainedStore, ProcessMemoryStore, RedisStore, SqlAlchemyStore, Store
 from stockstore.mapped.sessions import add_rule, remove_rule
 from stockstore_ext.sqlalchemy import SessionSync
+from tests.patience import SHORT
 from tests.servers.postgres import PostgresServer
 from tests.servers.redis import RedisServer
 from tests.stores.shop import Base, Customer, Place, create_tables
@@ -500,7 +501,7 @@ def test_abort(db: Engine, other: Engine, start_redis: Callable[..., RedisServer
 def test_cache_out_of_reach(db: Engine, other: Engine, start_redis: Callable[..., RedisServer], options: dict[str, Any]) -> None:
     """A commit goes on while a cache is frozen; nothing old is read from it afterwards."""
     server = start_redis()
-    store = ChainedStore([RedisStore(server.url, read_timeout=0.2), SqlAlchemyStore(engine=db)])
+    store = ChainedStore([RedisStore(server.url, read_timeout=SHORT), SqlAlchemyStore(engine=db)])
     maker = sessionmaker(db)
     sync = SessionSync(store, **options)
     sync.create_outbox(db)
