@@ -1,23 +1,27 @@
 """The statements by which rows are read as plain columns: no entity, no session, no event of one."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import repeat
 from operator import itemgetter
 from typing import Any, Final, Literal, TypeAlias
 
 from sqlalchemy import (
     ARRAY,
+    BigInteger,
     Column,
     ColumnElement,
     Connection,
     Dialect,
     Integer,
     Select,
+    SmallInteger,
     String,
     Table,
     and_,
     any_,
     bindparam,
+    cast,
+    func,
     inspect,
     literal_column,
     select,
@@ -37,7 +41,10 @@ Row = tuple[MappedPlan, tuple[Any, ...]]
 """A row's class and column state, as ``RowSnapshot`` takes them."""
 
 _SLOT: Final = "stockstore.hierarchy"
-_Way: TypeAlias = Literal["one", "several"]
+_Way: TypeAlias = Literal["one", "several", "numbers"]
+_NUMBERS: Final = Integer(), SmallInteger(), BigInteger()
+_HAS_JSON: Final = (3, 38)
+"""The first version of SQLite that reads JSON however it was compiled."""
 _LEVEL: Final = literal_column("current_setting('transaction_isolation')", String).label("stockstore_level")
 _TRANSACTION: Final = literal_column("CAST(txid_current_if_assigned() AS text)", String).label("stockstore_transaction")
 
@@ -78,7 +85,7 @@ class Hierarchy:
         """Whether nothing was added to the mapping since."""
         return self._size == _size(self._mapper) and all(plan_of(plan.cls) is plan for plan in self._plans)
 
-    def read(self, connection: Connection, keys: Sequence[tuple[object, ...]], told: set[str] | None = None) -> Iterator[Row | None]:
+    def read(self, connection: Connection, keys: Sequence[tuple[object, ...]], told: set[str] | None = None) -> Sequence[Row | None]:
         """Give the rows of keys, ``None`` for one that does not tell its class.
 
         By one SELECT, and one more for each class found that has a table of its own (each per some thousands of keys).
@@ -89,17 +96,20 @@ class Hierarchy:
             told: Takes the isolation level at which rows were read, or the id of the transaction in which they were locked, where the
                 database tells it.
         """
-        for chunk in chunks(keys, parameter_limit(connection.dialect) // self._width):
-            yield from self._read(connection, chunk, told)
+        parts = chunks(keys, parameter_limit(connection.dialect) // self._width)
+        return [row for part in parts for row in self._read(connection, part, told)]
 
-    def _read(self, connection: Connection, keys: Sequence[tuple[object, ...]], told: set[str] | None) -> Iterator[Row | None]:
+    def _read(self, connection: Connection, keys: Sequence[tuple[object, ...]], told: set[str] | None) -> Iterable[Row | None]:
         documents = self._top.documents_on(connection)
         rows = self._top.execute(connection, keys, documents, tells=told is not None)
         if told is not None and connection.dialect.name == "postgresql":
             told.update(row[-1].upper() for row in rows[:1] if row[-1] is not None)
         if not self._by_discriminator:
-            yield from self._top.shaped(self._mapper, rows, documents)
-            return
+            return self._top.shaped(self._mapper, rows, documents)
+        return self._told_apart(connection, rows, documents)
+
+    def _told_apart(self, connection: Connection, rows: Sequence[Any], documents: Documents | None) -> Iterator[Row | None]:
+        """Give the rows of several classes, those of subclasses with a table of their own last."""
         joined: dict[Mapper[Any], list[tuple[object, ...]]] = {}
         for row in rows:
             mapper = self._told(row[self._top.discriminator])
@@ -173,8 +183,22 @@ class _Selection:
             values: dict[str, Any] = {f"key{at}": value for at, value in enumerate(keys[0])}
             return connection.execute(self._statement(connection.dialect, "one", tells, None), values).all()
         given: Any = [value for (value,) in keys] if len(self._key) == 1 else list(keys)
-        rows = connection.execute(self._statement(connection.dialect, "several", tells, documents), {"keys": given}).all()
+        numbers = self._as_text(connection.dialect, given)
+        statement = self._statement(connection.dialect, "several" if numbers is None else "numbers", tells, documents)
+        rows = connection.execute(statement, {"keys": numbers or given}).all()
         return rows if documents is None else documents.decoded(rows)
+
+    def _as_text(self, dialect: Dialect, values: Sequence[object]) -> str | None:
+        """Give all keys as one text, where they are plain numbers to a database that takes it; ``None`` where each is a parameter.
+
+        SQLAlchemy, driver and server would take in each by itself. In an SQLite column that has numbers as texts no row is found so.
+        """
+        if not self._locked or len(self._key) > 1 or {*map(type, values)} != {int} or not _is_number(self._key[0], dialect):
+            return None
+        text = str(values)
+        if dialect.name == "postgresql":
+            return "{" + text[1:-1] + "}"
+        return text if dialect.name == "sqlite" and (dialect.server_version_info or ()) >= _HAS_JSON else None
 
     def _statement(self, dialect: Dialect, way: _Way, tells: bool, documents: Documents | None) -> Select[Any]:
         place = dialect.name, way, tells, documents is not None
@@ -184,7 +208,7 @@ class _Selection:
         return statement
 
     def _make(self, dialect: str, way: _Way, tells: bool, documents: Documents | None) -> Select[Any]:
-        condition = self._is_one() if way == "one" else self._is_in(dialect)
+        condition = self._is_one() if way == "one" else self._is_number_in(dialect) if way == "numbers" else self._is_in(dialect)
         selected = self._selected if documents is None else documents.selected()
         statement = select(*selected).select_from(self._from).where(condition)
         if tells and dialect == "postgresql":
@@ -202,6 +226,12 @@ class _Selection:
         """Give the condition for one key, which takes less time than that for any number."""
         return and_(*(column == bindparam(f"key{at}", type_=column.type) for at, column in enumerate(self._key)))
 
+    def _is_number_in(self, dialect: str) -> ColumnElement[bool]:
+        column, keys = self._key[0], bindparam("keys", type_=String)
+        if dialect == "postgresql":
+            return column == any_(cast(keys, ARRAY(column.type)))  # type: ignore[no-any-return]
+        return column.in_(select(func.json_each(keys).table_valued("value").c.value))  # type: ignore[no-any-return]
+
     def _is_in(self, dialect: str) -> ColumnElement[bool]:
         keys: Any = bindparam("keys", expanding=True)
         if len(self._key) > 1:
@@ -211,6 +241,11 @@ class _Selection:
             # One parameter instead of as many as there are rows, each of which driver and server would take in by itself.
             return column == any_(bindparam("keys", type_=ARRAY(column.type)))  # type: ignore[no-any-return]
         return column.in_(keys)  # type: ignore[no-any-return]
+
+
+def _is_number(column: Any, dialect: Dialect) -> bool:
+    kind = type(column.type.dialect_impl(dialect))
+    return any(kind is type(number.dialect_impl(dialect)) for number in _NUMBERS)
 
 
 def _columns_named(mapper: Mapper[Any], names: Sequence[str]) -> list[Any]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import (
+    BigInteger,
     Column,
     Connection,
     Dialect,
@@ -170,6 +171,41 @@ def test_keys_of_a_type_with_a_variant(sqlite_engine: Engine) -> None:
         connection.execute(text("INSERT INTO pieces VALUES (1001), (1002), (3)"))
         assert [state for _, state in reread(connection, Piece, [(1,), (2,), (3,)])] == [(1,), (2,)]
         connection.rollback()
+
+
+class NumberedBase(DeclarativeBase):
+    pass
+
+
+class Numbered(NumberedBase):
+    __tablename__ = "numbered"
+    id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
+
+
+def test_numbers_in_one_parameter(engine: Engine) -> None:
+    """Plain numbers are given to the database in one text."""
+    given: list[Any] = []
+    with engine.connect() as connection:
+        connection.execute(text("CREATE TEMPORARY TABLE numbered (id BIGINT PRIMARY KEY)"))
+        connection.execute(text("INSERT INTO numbered VALUES (1), (-2), (3), (9223372036854775807)"))
+        event.listen(connection, "before_cursor_execute", lambda _c, _cursor, _sql, parameters, *_: given.append(parameters))
+        numbers = (3, -2, 2**63 - 1, 8)
+        assert [state for _, state in reread(connection, Numbered, [(number,) for number in numbers])] == [(-2,), (3,), (2**63 - 1,)]
+        connection.rollback()
+    whole = "[3, -2, 9223372036854775807, 8]"
+    assert given == [(whole,) if engine.dialect.name == "sqlite" else {"keys": f"{{{whole[1:-1]}}}"}]
+
+
+def test_other_keys_of_a_number(sqlite_engine: Engine) -> None:
+    """Keys that are no plain numbers are given to the database each by itself."""
+    given: list[Any] = []
+    with sqlite_engine.connect() as connection:
+        connection.execute(text("CREATE TEMPORARY TABLE numbered (id BIGINT PRIMARY KEY)"))
+        connection.execute(text("INSERT INTO numbered VALUES (1), (2)"))
+        event.listen(connection, "before_cursor_execute", lambda _c, _cursor, _sql, parameters, *_: given.append(tuple(parameters)))
+        assert [state for _, state in reread(connection, Numbered, [(True,), ("2",)])] == [(1,), (2,)]
+        connection.rollback()
+    assert given == [(True, "2")]
 
 
 def test_one_statement(db: Engine) -> None:

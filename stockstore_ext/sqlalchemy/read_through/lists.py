@@ -169,7 +169,7 @@ def _by_native(connection: Connection, cls: type, lookups: Sequence[ListLookup],
     exact = [lookup.values for lookup in lookups]
     if any(None in values for values in exact):
         raise InexactError
-    rows = list(hierarchy_of(cls, plan.names, locked=False).read(connection, exact, levels))
+    rows = hierarchy_of(cls, plan.names, locked=False).read(connection, exact, levels)
     if (alone := _alone(rows, lookups)) is not None:
         return {lookups[0].native: alone}
     for row in rows:

@@ -26,7 +26,7 @@ def load(connection: Connection, cls: type, lookups: Sequence[Lookup], *, shared
         by_plan.setdefault(plan, {})[native] = values
     for plan, asked in by_plan.items():
         levels = set[str]()
-        for row in list(hierarchy_of(cls, plan.names, locked=False).read(connection, list(asked.values()), levels)):
+        for row in hierarchy_of(cls, plan.names, locked=False).read(connection, list(asked.values()), levels):
             snapshot = None if row is None else RowSnapshot(*row, shared=shared and levels.isdisjoint(PINNING))
             carried = None if snapshot is None else snapshot.native(plan)
             if snapshot is None or carried is None or carried not in asked or (plan, carried) in found:
