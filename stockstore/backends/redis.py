@@ -192,16 +192,16 @@ class RedisBackend(CoherentBackend):
             return [ticket, life, b"%d" % len(part[0]), GENERATION_SECONDS, *fresh_tokens(part[1]), self._teller.in_script[1]]
 
         states: dict[str, States] = {}
-        marked, message = bare_items([*keys, *shared]), self._teller.message([*keys, *shared], ticket)
+        own = [*keys, *shared]
         with self._errors:
             # On a cluster some may be looked at before others are marked: what matters is that the rows are locked by now.
-            for call, answer in self._run(MARK, arguments, marked, looked_at(generations), message=message):
+            message = self._teller.message(own, ticket)
+            for call, answer in self._run(MARK, arguments, bare_items(own), looked_at(generations), message=message):
                 found = checked_cells(self._teller.untold(answer))
                 for key, cell in zip(call.keys[len(call.keys) - len(found) :], found, strict=True):
                     states.setdefault(key, {})[call.shard] = cell
-            cells = {key: self._agreed(key, state) for key, state in states.items() if key not in {*keys, *shared}}
-        tokens = {key: generation_of(cell) for key, cell in cells.items()}
-        return {key: token for key, token in tokens.items() if token is not None}
+            cells = {key: self._agreed(key, states[key]) for key in states.keys() - own}
+        return {key: token for key, cell in cells.items() if (token := generation_of(cell)) is not None}
 
     def _agreed(self, generation: str, state: States) -> bytes | None:
         """Give the cell of a generation, which is made where it is absent, from what was found in slots."""
@@ -214,7 +214,7 @@ class RedisBackend(CoherentBackend):
         valued = {item[0]: item for item in values} if committed else {}
         renewal = Renewal(keys if committed and self._cluster is not None else ())
         valued |= renewal.items
-        rest = [key for key in dict.fromkeys(keys) if key not in valued]
+        rest = [key for key in keys if key not in valued] if valued else keys
         head = [ticket, b"1" if committed else b"0"]
 
         def arguments(part: Part, life: bytes) -> list[bytes]:

@@ -4,6 +4,7 @@ import re
 import secrets
 import struct
 from collections.abc import Iterable
+from itertools import repeat
 
 from stockstore.backends.coherent import Item
 from stockstore.backends.redis_exchange import Part
@@ -17,7 +18,7 @@ NEW, REPLICA = b"N", b"L"
 
 def bare_items(keys: Iterable[str]) -> list[Item]:
     """Give keys, each once, as items of which only the key is sent."""
-    return [(key, b"", 0) for key in dict.fromkeys(keys)]
+    return list(zip(dict.fromkeys(keys), repeat(b""), repeat(0)))
 
 
 def looked_at(generations: Iterable[str]) -> list[Item]:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from inspect import Parameter, signature
 from itertools import chain, islice, repeat
+from operator import itemgetter
 from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import redis
@@ -27,6 +28,7 @@ Part: TypeAlias = Sequence[Sequence[Item]]
 Arguments: TypeAlias = Callable[[Part, bytes], list[bytes]]
 CHUNK = 1000  # bounds how long one script holds the server, and stays far below Lua's limit for unpack
 _CELLS = frozenset({bytes, type(None)})
+_KEY: Callable[[Item], str] = itemgetter(0)
 
 
 class Call(NamedTuple):
@@ -41,7 +43,7 @@ class Call(NamedTuple):
     @classmethod
     def of(cls, step: Script, part: Part, make: Arguments, shard: Shard = NOWHERE) -> "Call":
         """Give the call for a part: its keys are those of all pieces in turn."""
-        return cls(step, [item[0] for item in chain(*part)], part, make, shard)
+        return cls(step, list(map(_KEY, chain(*part))), part, make, shard)
 
     def arguments(self, life: bytes) -> list[bytes]:
         """Give what follows the keys, by the id of the server's life."""

@@ -78,7 +78,7 @@ class Renewal:
     def __init__(self, keys: Sequence[str]) -> None:
         """Renew those of some keys that are generations."""
         self.items = {key: (key, b"", int(GENERATION_SECONDS)) for key in keys if is_generation(key)}
-        self._token = secrets.token_bytes(GENERATION_SIZE)
+        self._token = secrets.token_bytes(GENERATION_SIZE) if self.items else b""
         self._sent: set[int] = set()
 
     def of(self, part: Sequence[Sequence[Item]]) -> Sequence[Item]:

@@ -93,8 +93,12 @@ local function publish(ticket, count)
     if channel == '' or count < 1 then return end
     local number = string.find(channel, '~', 1, true) and redis.pcall('INCR', channel)
     if type(number) ~= 'number' then number = 0 end
-    local texts = table.concat(KEYS, ' ', 1, count)
-    local told = redis.pcall('PUBLISH', channel, string.format('%.0f', number) .. '\\n' .. ticket .. '\\n' .. texts)
+    -- In one piece: what is as long as all keys takes as long as they do to be made once more.
+    local first = KEYS[1]
+    KEYS[1] = string.format('%.0f', number) .. '\\n' .. ticket .. '\\n' .. first
+    local message = table.concat(KEYS, ' ', 1, count)
+    KEYS[1] = first
+    local told = redis.pcall('PUBLISH', channel, message)
     refused = type(told) == 'table' and told.err
 end
 """
@@ -235,12 +239,18 @@ local function delete_all()
         if failed(pcall('SET', key, joined(cell, ticket))) then pcall('DEL', key) end
     end
 end
-local mine, markers, keys = 'W-' .. ticket, {}, KEYS
-for i, cell in ipairs(marked > 0 and redis.call('MGET', unpack(keys, 1, marked)) or {}) do
-    markers[2 * i - 1], markers[2 * i] = keys[i], cell and byte(cell) == 87 and joined(cell, ticket) or mine
+local mine, markers, keys, done = 'W-' .. ticket, {}, KEYS, marked < 1
+-- By one command for all: each takes longer than what it does. New rows are absent, all of them where the first one is.
+if not done and pcall('EXISTS', keys[1]) == 0 then
+    for i = 1, marked do markers[2 * i - 1], markers[2 * i] = keys[i], mine end
+    done = pcall('MSETNX', unpack(markers)) == 1
 end
--- By one command for all: each takes longer than what it does.
-local done = marked > 0 and pcall('MSET', unpack(markers))
+if not done then
+    for i, cell in ipairs(redis.call('MGET', unpack(keys, 1, marked))) do
+        markers[2 * i - 1], markers[2 * i] = keys[i], cell and byte(cell) == 87 and joined(cell, ticket) or mine
+    end
+    done = pcall('MSET', unpack(markers))
+end
 if failed(done) then
     delete_all()
     stir(marked)
@@ -291,9 +301,13 @@ for i = 1, valued do
         take(key, old)
     end
 end
-for i, cell in ipairs(marked > valued and call('MGET', unpack(KEYS, valued + 1, marked)) or {}) do
-    take(KEYS[valued + i], cell)
+local cells, sole = marked > valued and call('MGET', unpack(KEYS, valued + 1, marked)) or {}, 0
+while sole < #cells and cells[sole + 1] == mine do sole = sole + 1 end
+if sole > 0 then
+    held = held + sole
+    call('DEL', unpack(KEYS, valued + 1, valued + sole))
 end
+for i = sole + 1, #cells do take(KEYS[valued + i], cells[i]) end
 if #gone > 0 then call('DEL', unpack(gone)) end
 for key, cell in pairs(rests) do call('SET', key, cell) end
 for i = marked + 1, #KEYS do
@@ -306,15 +320,18 @@ return refused and {{held}, refused} or held
 """
 
 _INVALIDATE = """
-local call, sub, id, gone = redis.call, string.sub, ARGV[1], 0
-for i, cell in ipairs(call('MGET', unpack(KEYS))) do
+local call, sub, id, gone, dead, kept = redis.call, string.sub, ARGV[1], 0, {}, {}
+-- To ask whether any is there takes less than to read them all: of new rows none is.
+for i, cell in ipairs(redis.pcall('EXISTS', unpack(KEYS)) ~= 0 and call('MGET', unpack(KEYS)) or {}) do
     if is_marker(cell) then
-        if sub(cell, 2, 2) ~= '+' then call('SET', KEYS[i], 'W+' .. sub(cell, 3)) end
+        if sub(cell, 2, 2) ~= '+' then kept[KEYS[i]] = 'W+' .. sub(cell, 3) end
     elseif cell then
         if string.byte(cell) == 86 and not is_foreign(cell, id) then gone = gone + 1 end
-        call('UNLINK', KEYS[i])
+        dead[#dead + 1] = KEYS[i]
     end
 end
+if #dead > 0 then call('UNLINK', unpack(dead)) end
+for key, cell in pairs(kept) do call('SET', key, cell) end
 stir(#KEYS)
 publish(ARGV[#ARGV - 1], #KEYS)
 return refused and {{gone}, refused} or gone

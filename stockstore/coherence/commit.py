@@ -120,10 +120,15 @@ class Commit(Generic[L, S]):
         """
         if not writes:
             return None
-        ticket = self._evidence.ticket(connection, transaction) if self._evidence else None
-        if self._evidence and ticket is None:
+        asked = self._evidence.ask(connection, transaction) if self._evidence else None
+        try:
+            located = self._through.locate(writes)
+        finally:
+            # Also where that has failed: no statement may come before the answer.
+            ticket = asked() if asked else None
+        if asked and ticket is None:
             return None
-        prepared = Prepared(ticket, self._through.locate(writes), snapshots)
+        prepared = Prepared(ticket, located, snapshots)
         if self._always:
             self._write_row(connection, prepared)
         with self._unmarked_on_error(prepared):

@@ -1,6 +1,6 @@
 """What the parts of the coherence protocol offer one another."""
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
@@ -256,6 +256,9 @@ class Evidence(Protocol):
 
     def ticket(self, connection: "Connection", transaction: str | None = None) -> bytes | None:
         """Name the open transaction of a connection, by the database's id of it if that is known; ``None`` where it has written nothing."""
+
+    def ask(self, connection: "Connection", transaction: str | None = None) -> "Callable[[], bytes | None]":
+        """Give what does as :meth:`ticket`, to be called before anything else is executed on the connection."""
 
     def statement_ticket(self, connection: "Connection") -> bytes | None:
         """Name the next statement of an AUTOCOMMIT connection; ``None`` where nothing can tell its end."""

@@ -1,10 +1,10 @@
 """The write of a chain: markers before the origin commits, released after it, from the origin outward."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 from uuid import uuid4
 
 from stockstore.aio.bridge import uncancelled
@@ -134,7 +134,7 @@ class WriteThrough(Generic[S]):
             outcome: How the transaction ended. Of an unknown end the markers of remote tiers stay, for the resolver.
             snapshots: Exactly what was committed, of some of the records.
         """
-        settle = {Outcome.COMMITTED: _committed, Outcome.ROLLED_BACK: _rolled_back, Outcome.UNKNOWN: _unknown}[outcome]
+        settle = _SETTLING[outcome]
         with uncancelled(), written_as(located.ticket or uuid4().hex.encode()):
             untold = [] if outcome is Outcome.ROLLED_BACK else located.announcements()
             steps: list[Callable[[], None]] = [partial(settle, place, snapshots) for place in located.places]
@@ -184,6 +184,13 @@ def _unknown(place: Place[S], snapshots: Sequence[S]) -> None:
         _release(place, place.ticket, True, ())
     elif place.ticket is None or place.failed:
         _try(place, None, lambda: place.tier.invalidate(place.at))
+
+
+_SETTLING: Final[Mapping[Outcome, Callable[[Place[Any], Sequence[Any]], None]]] = {
+    Outcome.COMMITTED: _committed,
+    Outcome.ROLLED_BACK: _rolled_back,
+    Outcome.UNKNOWN: _unknown,
+}
 
 
 def _release(place: Place[S], ticket: bytes, committed: bool, snapshots: Sequence[S]) -> None:

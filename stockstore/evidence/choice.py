@@ -23,7 +23,7 @@ class BothEvidences:
     def __init__(self, first: PostgresEvidence, second: OutboxEvidence) -> None:
         """Ask the one and the other."""
         self._parts = (first, second)
-        self.ticket = first.ticket
+        self.ticket, self.ask = first.ticket, first.ask
         self.statement_ticket = first.statement_ticket
 
     def __repr__(self) -> str:

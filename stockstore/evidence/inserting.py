@@ -6,7 +6,8 @@ knows of the end. That a janitor has deleted the row changes nothing: it saw the
 
 import re
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from functools import partial
 from typing import Final
 from uuid import uuid4
 
@@ -58,6 +59,10 @@ class OutboxEvidence:
     def ticket(self, connection: Connection, transaction: str | None = None) -> bytes | None:  # noqa: ARG002 - for other evidence
         """Name the open transaction, which has to insert the ticket into the outbox before it marks anything; no I/O."""
         return b"outbox.%b.%b.%d" % (self._id, uuid4().hex.encode(), time.time() * 1000)
+
+    def ask(self, connection: Connection, transaction: str | None = None) -> Callable[[], bytes | None]:
+        """Give what does as :meth:`ticket`."""
+        return partial(self.ticket, connection, transaction)
 
     def statement_ticket(self, connection: Connection) -> bytes | None:  # noqa: ARG002 - other evidence asks it
         """Give ``None``: on an AUTOCOMMIT connection the row would be committed before the statement."""

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Final
 from uuid import uuid4
 
@@ -10,10 +10,10 @@ from sqlalchemy import Connection, Engine, text
 
 from stockstore.errors import ConfigurationError
 from stockstore.evidence.aside import INTERNAL, aside, asking
+from stockstore.evidence.transaction_id import ask_transaction
 
 FIRST_VERSION: Final = (13,)
 _DATABASE: Final = text("SELECT CAST(system_identifier AS text) FROM pg_control_system()")
-_TRANSACTION: Final = "SELECT CAST(pg_current_xact_id_if_assigned() AS text)"
 _BACKEND: Final = text(
     "SELECT pid || '/' || to_char(backend_start AT TIME ZONE 'UTC', 'YYYYMMDDHH24MISSUS')"
     " FROM pg_stat_activity WHERE pid = pg_backend_pid()"
@@ -36,19 +36,6 @@ _DECIDED: Final = text(
     """
 )
 _TICKET: Final = re.compile(rb"(\d{1,20})\.(\d{1,19}|b\d{1,9}/\d{20})\.[0-9a-f]{32}\.\d{1,20}").fullmatch
-
-
-def _transaction_of(connection: Connection) -> str | None:
-    """Give the id of a connection's transaction, if it has one; by the driver itself, which takes less than half the time."""
-    driven, cursor = connection.connection, None
-    try:
-        cursor = driven.cursor()
-        cursor.execute(_TRANSACTION)
-        found: str | None = cursor.fetchone()[0]  # type: ignore[index]
-        cursor.close()
-    except Exception as error:  # noqa: BLE001 - of any driver; asked once more, it would tell what follows from this, and no longer what it was
-        connection._handle_dbapi_exception(error, _TRANSACTION, None, cursor, None)  # noqa: SLF001 - what SQLAlchemy's own statements call
-    return found
 
 
 class PostgresEvidence:
@@ -83,9 +70,17 @@ class PostgresEvidence:
 
     def ticket(self, connection: Connection, transaction: str | None = None) -> bytes | None:
         """Name the open transaction, by its id if that is known; ``None`` where it has written nothing. Otherwise one query."""
-        if transaction is None:
-            transaction = _transaction_of(connection)
-        return None if transaction is None else self._name(transaction)
+        return self.ask(connection, transaction)()
+
+    def ask(self, connection: Connection, transaction: str | None = None) -> Callable[[], bytes | None]:
+        """Give what does as :meth:`ticket`; the database is at work on it until then, where the driver can do that."""
+        asked = ask_transaction(connection) if transaction is None else lambda: transaction
+
+        def named() -> bytes | None:
+            found = asked()
+            return None if found is None else self._name(found)
+
+        return named
 
     def statement_ticket(self, connection: Connection) -> bytes | None:
         """Name the statement that an AUTOCOMMIT connection is to execute next, by its server process; one query per connection."""

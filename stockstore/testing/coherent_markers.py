@@ -157,6 +157,22 @@ class CoherentMarkers(CoherentBasics):
             backend.release_many([key(1)], ONE, committed=True, values=[item(key(1), b"new")])
         assert bodies(backend, key(1)) in ({}, {key(1): body(b"new")})
 
+    @pytest.mark.parametrize("turn", range(3))
+    def test_one_batch_has_cells_of_every_sort(self, backend: CoherentBackend, other: CoherentBackend, key: Key, turn: int) -> None:
+        """Absent ones, values and others' markers, in whatever order, are marked as each of them would be alone, released and invalidated."""
+        absent, valued, marked = key(1), key(2), key(3)
+        shared = [[absent, valued, marked], [valued, marked, absent], [marked, absent, valued]][turn]
+        other.put_many([item(valued, b"old")])
+        other.mark_many([], TWO, [marked])
+        backend.mark_many([], ONE, shared)
+        cells = other.get_many(shared)
+        assert {name: set(tickets_of(cell)) for name, cell in cells.items()} == {absent: {ONE}, valued: {ONE}, marked: {ONE, TWO}}
+        assert backend.release_many(shared, ONE, committed=True) == len(shared)
+        assert other.get_many(shared) == {marked: b"W+" + TWO}
+        other.put_many([item(valued, b"new")])
+        assert backend.invalidate_many(shared) == 1
+        assert other.get_many(shared) == {marked: b"W+" + TWO}
+
     def test_markers_outlive_the_lifetime_of_what_they_replaced(self, backend: CoherentBackend, key: Key) -> None:
         """A marker has no lifetime, and takes none over."""
         if not self.expires:

@@ -316,9 +316,10 @@ class BackendTier:
         mine = _mine(places)
         aliases: list[Item] = []
         generation_for = cache(mine.generation_for)
-        alike = released_alike(self._store, mine, snapshots, generation_for, self.limited(None)) if committed else None
+        snapshots = snapshots if committed else ()
+        alike = released_alike(self._store, mine, snapshots, generation_for, self.limited(None)) if snapshots else None
         values, kept = alike or ([], [])
-        for entry in self._entries(snapshots if committed and alike is None else ()):
+        for entry in self._entries(snapshots) if snapshots and alike is None else ():
             record = entry.plan, entry.native
             text, generation = mine.records.get(record), generation_for(entry.plan)
             if text is not None and generation is not None:

@@ -64,7 +64,7 @@ class BackendPlaces:
 
     def generations(self) -> dict[KeyPlan, str]:
         """Give the keys of the generations that values of the records have to carry."""
-        plans = dict.fromkeys([plan for plan, _ in self.records])
+        plans = dict.fromkeys(map(_PLAN, self.records))
         return {plan: generation_text(self.namespace, plan) for plan in plans if self.is_mapped(plan) and plan not in self.wide}
 
     def generation_for(self, plan: KeyPlan) -> bytes | None:
