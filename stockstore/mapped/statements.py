@@ -87,8 +87,10 @@ total_changes sqlite_version found_rows row_count last_insert_id connection_id g
 _SAFE_CALLS: Final = frozenset((_WORDS_BEFORE_BRACKETS + _FUNCTIONS).split())
 """What stands before a bracket and changes nothing."""
 _LOCKING: Final = re.compile(r"\bfor\s+(?:no\s+key\s+)?update\b")
-_QUIET: Final = re.compile(r"'(?:[^']|'')*'|/\*(?!!).*?\*/|--\s[^\n]*|\$(\w*)\$.*?\$\1\$", re.DOTALL)
-_ODD: Final = re.compile(r"""[\\#]|--\S|/\*(?:(?!\*/).)*/\*|u&"|"[^"]*['\-/$;][^"]*"|`[^`]*['\-/$;][^`]*`|\[[^\]]*'[^\]]*\]""", re.DOTALL)
+_QUIET: Final = re.compile(r"'(?:[^']|'')*'|/\*(?!!).*?\*/|--(?=\s)[^\n]*|(?<![\w$])\$((?:[^\W\d]\w*)?)\$.*?\$\1\$", re.DOTALL)
+_ODD: Final = re.compile(
+    r"""[\\#]|--\S|--[^\n]*\r(?!\n)|/\*(?:(?!\*/).)*/\*|u&"|"[^"]*['\-/$;][^"]*"|`[^`]*['\-/$;][^`]*`|\[[^\]]*'[^\]]*\]""", re.DOTALL
+)
 """Where it is not known where text, names and comments begin and end: databases differ, or names have signs in them that begin others."""
 _ROUTINE: Final = re.compile(r"\s*create\b[^;(]*\b(?:trigger|function|procedure)\b")
 _WORD: Final = re.compile(r"\w+")

@@ -11,9 +11,9 @@ _IDLE: Final = 0
 """libpq's PQTRANS_IDLE."""
 _IN_ERROR: Final = 3
 """libpq's PQTRANS_INERROR."""
-_COMMIT: Final = re.compile(r"\bcommit\b|(?:^|;)\s*(?:end|call|do)\b", re.IGNORECASE)
-"""Where a COMMIT may be; procedures may contain one."""
-_COMMIT_IN_MYSQL: Final = re.compile(r"(?:^|;)\s*(?:begin|start|lock|create|alter|drop|rename|truncate|grant|revoke)\b", re.IGNORECASE)
+_COMMIT: Final = re.compile(r"\bcommit\b|(?:^|[;/\n])\s*(?:end|call|do)\b", re.IGNORECASE)
+"""Where a COMMIT may be; procedures may contain one, and comments precede it."""
+_COMMIT_IN_MYSQL: Final = re.compile(r"(?:^|[;/\n])\s*(?:begin|start|lock|create|alter|drop|rename|truncate|grant|revoke)\b", re.IGNORECASE)
 """What MySQL and MariaDB put a COMMIT before."""
 _DML: Final = re.compile(r"\s*(insert|update|delete|replace)\b", re.IGNORECASE)
 _LEGACY: Final = -1

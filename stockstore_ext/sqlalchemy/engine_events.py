@@ -97,7 +97,7 @@ class EngineEvents:
         """Finish what has committed by itself."""
         connection = context.root_connection
         frame = frame_on(connection.info, self._recording)
-        if frame is not None and frame.statement and not frame.quiet:
+        if frame is not None and (frame.statement or frame.doubtful) and not frame.quiet:
             _finish_statement(frame, connection)
 
 
@@ -120,7 +120,9 @@ def _finish_statement(frame: Frame, connection: Connection) -> None:
     """Finish a statement that has committed by itself; had it failed, that would do no harm."""
     finishing, frame.statement = frame.statement, []
     doubtful, frame.doubtful = frame.doubtful, False
-    if not (doubtful and not is_over(connection.connection)) and not any(is_flushing(session) for session in frame.sessions):
+    if doubtful and not is_over(connection.connection):
+        frame.autocommitted = False
+    elif not any(is_flushing(session) for session in frame.sessions):
         finishing += frame.commit()
     finish_all(finishing, Outcome.COMMITTED)
 

@@ -192,6 +192,8 @@ class Recording:
         if commits_at_once(connection, sql):
             # What has written nothing may begin a transaction, as a SAVEPOINT does: what a flush writes then is not committed with it.
             frame.autocommitted = frame.noted
+            # Whether sqlite3 begins a transaction after a comment depends on its version.
+            frame.doubtful = connection.dialect.name == "sqlite"
             self._mark_statement(connection, frame)
         elif frame.written and may_commit(connection, sql, context):
             frame.doubtful = True

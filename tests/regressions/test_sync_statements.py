@@ -31,6 +31,10 @@ HIDDEN = {
     "comment without a space": "WITH gone AS (--don't\nDELETE FROM persons WHERE name = 'old' AND id = 1 RETURNING id) SELECT id FROM gone",
     "comment in a comment": "WITH gone AS (/* a /* b */ don't */ DELETE FROM persons WHERE name = 'old' AND id = 1 RETURNING id) SELECT id FROM gone",
     "quote in a name": """SELECT 1 AS "a'b"; UPDATE persons SET name = 'new' WHERE id = 1""",
+    "comment of a line without words": "SELECT 1;\n--\nUPDATE persons SET name = 'new' WHERE id = 1",
+    "comment of a line in a table expression": "WITH gone AS (\n--\nDELETE FROM persons WHERE id = 1\nRETURNING id) SELECT id FROM gone",
+    "comment that a carriage return ends": "-- what\rUPDATE persons SET name = 'new' WHERE id = 1",
+    "names with dollars": "SELECT 1 AS a$b$; UPDATE persons SET name = 'new' WHERE id = 1; SELECT 2 AS d$b$",
     "name by code points": "UPDATE U&\"\\0070ersons\" SET name = 'new' WHERE id = 1",
 }
 
@@ -48,12 +52,33 @@ def test_comment_before_a_write(hooked: Hooked) -> None:
     hooked.check(lambda session: session.execute(text("WITH a AS (SELECT 1 --don't\n) UPDATE persons SET name = 'new' WHERE name <> 'x'")))
 
 
+COMMENTS = ["--\n-- Give the new names\n--\n", "--\n", "/* what */ ", "-- what\n", "\n  "]
+
+
+@pytest.mark.parametrize("comment", COMMENTS)
+@pytest.mark.parametrize("flushes", [False, True])
+def test_comment_before_a_statement(hooked: Hooked, comment: str, flushes: bool) -> None:
+    """It hides no write. That is committed with the session, with what is flushed after it, where SQLite's driver begins a transaction."""
+
+    def write(session: Session) -> None:
+        session.connection().exec_driver_sql(f"{comment}UPDATE persons SET name = 'new' WHERE id = {2 if flushes else 1}")
+        assert hooked.name(2) == hooked.row(2)
+        if flushes:
+            session.get_one(Person, 1).name = "new"
+            session.flush()
+        assert hooked.name() == hooked.row()
+
+    hooked.check(write)
+
+
 @pytest.mark.parametrize(
     "sql",
     [
         "SELECT 'it''s; update persons' FROM persons",
         "SELECT a ->> 'x' FROM persons -- what else\n",
         "SELECT a - -1 FROM persons /* it's */",
+        "SELECT a FROM persons --\nWHERE a = 1 -- update persons\n",
+        "SELECT $$update persons$$, $a$; delete from persons$a$",
         """SELECT "a b" FROM persons WHERE name = 'f(x)'""",
     ],
 )

@@ -29,14 +29,15 @@ def _flush(session: Session) -> None:
     session.flush()
 
 
+@pytest.mark.parametrize("sql", ["COMMIT", "/* done */ END", "-- done\nEND"])
 @pytest.mark.parametrize("end", [Session.rollback, Session.close, Session.commit])
-def test_commit_as_text(hooked: Hooked, end: Callable[[Session], None]) -> None:
+def test_commit_as_text(hooked: Hooked, end: Callable[[Session], None], sql: str) -> None:
     """A COMMIT that is executed as text is a commit, at once, however the session ends afterwards."""
     hooked.prove_cached()
     with hooked.maker() as session:
         _flush(session)
         assert hooked.name() == "old"
-        session.execute(text("COMMIT"))
+        session.execute(text(sql))
         assert hooked.name() == hooked.row() == "new"
         end(session)
         assert hooked.name() == "new"
