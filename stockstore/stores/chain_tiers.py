@@ -8,11 +8,13 @@ from stockstore.keys import Lookup
 from stockstore.stores.base import Store
 from stockstore.stores.local import LocalStore
 from stockstore.stores.snapshots import Snapshot
-from stockstore.stores.tiers import tier_of
+from stockstore.stores.tiers import shards_of, tier_of
 
 
 def is_bounded(tier: Store) -> bool:
     """Whether a cache in this process may be old for a moment by what others write."""
+    if shards := shards_of(tier):
+        return any(map(is_bounded, shards))
     return isinstance(tier, LocalStore) and tier_of(tier).standing().level != "strict"
 
 

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, cast
 
@@ -79,8 +80,22 @@ class ShardedStore(Store):
 
     # -- reading --------------------------------------------------------------------------------
 
-    def batch_get(self, cls: type[T], keys: Iterable[Key], *, session: "Session | None" = None) -> list[T | None]:
-        """Give the objects of these keys, in their positions, ``None`` where no shard has one; one call to each shard."""
+    def strictly(self, cls: type) -> Store:
+        """Give a store of what the shards answer without caches in this process that may be old."""
+        kept = tuple(shard.strictly(cls) for shard in self._shards)
+        return self if kept == self._shards else self._over(kept)
+
+    def _over(self, shards: tuple[Store, ...]) -> "ShardedStore":
+        """Give the same store, counters included, with others in the places of its shards."""
+        found = copy(self)
+        reading = ShardReading(found, shards, self.sharding, are_origins=self._are_origins)
+        vars(found).update(_named=dict(zip(self._named, shards, strict=True)), _shards=shards, _reading=reading)
+        return found
+
+    def batch_get(self, cls: type[T], keys: Iterable[Key], *, session: "Session | None" = None, strict: bool = False) -> list[T | None]:
+        """Give the objects of these keys, in their positions, ``None`` where no shard has one; one call to each shard; ``strict`` as for ``get``."""
+        if strict:
+            return self.strictly(cls).batch_get(cls, keys, session=session)
         return cast("list[T | None]", restore_all(self._fetched(cls, keys_in(keys), session), session))
 
     def batch_fetch(self, cls: type, keys: Sequence[Key], *, session: "Session | None" = None) -> list[Snapshot | None]:
