@@ -93,18 +93,19 @@ class ClaimedSpaces(LocalSpaces):
         return len(kept), evicted
 
     def _fill(self, dropped: list[object], filled: Sequence[tuple[Lease, Kept, float | None]], done: list[None]) -> int:
-        evicted = 0
+        evicted, now = 0, _now()
         standing = self.claims.standing([lease for lease, _, _ in filled])
         for lease, kept, limit in filled:
             if lease in standing:
                 done.append(None)
-                evicted += self._keep(dropped, lease.space[0], kept, lease.since, limit)
+                evicted += self._keep(dropped, lease.space[0], kept, lease.since, limit, now)
         return evicted
 
-    def _keep(self, dropped: list[object], namespace: str, kept: Kept, since: float, limit: float | None) -> int:
+    def _keep(self, dropped: list[object], namespace: str, kept: Kept, since: float, limit: float | None, now: float) -> int:
         """Keep a value that was true at a moment."""
-        now = _now()
-        expires = shorter(None if kept.seconds is None else now + kept.seconds, None if limit is None else since + limit)
+        expires = None if kept.seconds is None else now + kept.seconds
+        if limit is not None:
+            expires = shorter(expires, since + limit)
         if expires is not None:
             if expires <= now:
                 return 0
@@ -188,7 +189,7 @@ class ClaimedSpaces(LocalSpaces):
                 self._lost(dropped, namespace, plan, native)
             kept = values.get((plan, native)) if values else None
             if released.since is not None and kept is not None:
-                self._keep(dropped, namespace, kept, released.since, limit)
+                self._keep(dropped, namespace, kept, released.since, limit, _now())
                 done.append((plan, native))
         return 0
 
@@ -290,5 +291,6 @@ class ClaimedSpaces(LocalSpaces):
 
 def _refuses(claims: Claims, shelf: Shelf[Native, Any], key: Native) -> bool:
     """Whether a put may not be seen; it takes the lease of a reader in any case."""
-    claims.drop_lease(shelf.space, key)
-    return claims.marked(shelf.space, key)
+    space = shelf.space
+    claims.drop_lease(space, key)
+    return claims.marked(space, key)

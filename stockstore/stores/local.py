@@ -88,6 +88,9 @@ class LocalStore(CacheStore):
         restore = self._reader(cls)
         kinds = {lookup.plan: lookup for lookup in lookups}
         places = {plan: tuple(self._places(cls, lookup, spaces, namespace)) for plan, lookup in kinds.items()}
+        natives = [lookup.native for lookup in lookups] if len(kinds) == 1 else None
+        if natives and all(cells.keys().isdisjoint(natives) for each in places.values() for cells in each):
+            return [None] * len(lookups)
         return [self._find(cls, lookup, places[lookup.plan], restore, now, uses) for lookup in lookups]
 
     def _find(self, cls: type, lookup: Lookup, places: Iterable[Cells], restore: _Restore, now: float, uses: int) -> Snapshot | None:

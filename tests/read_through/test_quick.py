@@ -187,7 +187,7 @@ def test_unheard(rows: Served, monkeypatch: pytest.MonkeyPatch) -> None:
 
     store: Any = rows.path.store.tiers[0]
     many = select(Customer).where(Customer.id.in_([1]))
-    monkeypatch.setattr(Serving, "refuses", fail)
+    monkeypatch.setattr(Serving, "states", fail)
     with rows.session() as session:
         assert is_short(session)
         assert session.scalars(many).one().id == 1

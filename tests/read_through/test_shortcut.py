@@ -83,7 +83,8 @@ def no_longer_way(listed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise LongerError
 
-    monkeypatch.setattr(Serving, "refuses", fail)
+    for entrance in ("refuses", "states", "lists"):
+        monkeypatch.setattr(Serving, entrance, fail)
 
 
 def is_short(session: Session, statement: Select[Any] = LIST) -> bool:

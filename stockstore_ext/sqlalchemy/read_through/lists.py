@@ -64,9 +64,12 @@ class ListReading:
     def rows(
         self, session: Session, cls: type, lookups: Sequence[ListLookup], *, refresh: bool = False, seen: SeenList | None = None
     ) -> list[list[Row]] | None:
-        """Give the rows of lists, in the positions of lookups of one index; ``None`` where the statement is to be executed as it is."""
+        """Give the rows of lists, in the positions of lookups of one index; ``None`` where the statement is to be executed as it is.
+
+        That the session does not bypass them, its caller has asked.
+        """
         lists = {_record(lookup): lookup for lookup in lookups}
-        if not lists or not self._may_serve(session, cls, lookups, is_sure=seen is not None):
+        if not lists or not self._may_serve(session, cls, lookups):
             return None
         if refresh:
             self._forget(session, cls, lists)
@@ -84,8 +87,8 @@ class ListReading:
         """Tell why a session reads all lists of a class from the database; ``""``: it need not."""
         return OWN_WRITE if wrote(session, plan_of(cls).root, None) else self._database.hides(session, cls)
 
-    def _may_serve(self, session: Session, cls: type, lookups: Sequence[ListLookup], *, is_sure: bool) -> bool:
-        if not self._tiers or has_other_identities_below(cls) or (not is_sure and self.bypasses(session, cls)):
+    def _may_serve(self, session: Session, cls: type, lookups: Sequence[ListLookup]) -> bool:
+        if not self._tiers or has_other_identities_below(cls):
             return False
         dialect = self._database.dialect(session, cls)
         return all(keeps_list(lookup.plan, lookup.values, dialect) for lookup in lookups)
