@@ -83,7 +83,11 @@ def are_known(connection: Connection) -> bool:
         return False
     if dialect.name == "sqlite":
         return True
-    return dialect.driver == "psycopg" and _loads_as_usual(connection.connection.driver_connection)
+    if dialect.driver != "psycopg":
+        return False
+    with suppress(Exception):  # a driver's connection may be anybody's class
+        return _loads_as_usual(connection.connection.driver_connection)
+    return False
 
 
 def _loads_as_usual(driver: Any) -> bool:

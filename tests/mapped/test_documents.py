@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -242,6 +243,12 @@ def test_encoding(connection: Connection, usual: type) -> None:
     check(connection, usual, changes=False)
     connection.execute(text("UPDATE papers SET plain = :doc"), {"doc": '"é"'})
     assert selected(connection, usual, 1) is read_again(connection, usual, 1) is UnicodeDecodeError
+
+
+def test_unknown_connection(postgres_engine: Engine) -> None:
+    """Of a connection that is none of psycopg's, such as one that somebody has wrapped, nothing is known."""
+    wrapped: Any = SimpleNamespace(dialect=postgres_engine.dialect, connection=SimpleNamespace(driver_connection=None))
+    assert not documents.are_known(wrapped)
 
 
 def test_column_that_is_no_json(postgres_engine: Engine, usual: type) -> None:
