@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 _now: Final = time.monotonic
 
 
-class _ListLease(NamedTuple):
+class ListLease(NamedTuple):
+    """A lease on a list, and the memory in which it stands."""
+
     spaces: ClaimedSpaces
     lease: Lease
 
@@ -37,7 +39,7 @@ class LocalLists(TierLists):
 
     def vouch(self, claim: object, carrier: object) -> None:
         """Note which carrier was asked under a lease."""
-        assert isinstance(claim, _ListLease)
+        assert isinstance(claim, ListLease)
         claim.lease.voucher = carrier
 
     def lease(self, cls: type, keys: Sequence[ListLookup], *, session: "Session | None" = None) -> list[Answer[Members]]:  # noqa: ARG002 - as for records
@@ -73,7 +75,7 @@ class LocalLists(TierLists):
     def give_back(self, leases: Iterable[object]) -> None:
         """Let others have them."""
         for given in leases:
-            assert isinstance(given, _ListLease)
+            assert isinstance(given, ListLease)
             given.spaces.give_back(given.lease)
 
     def fill(self, filled: Sequence[tuple[object, Members]]) -> int:
@@ -81,7 +83,7 @@ class LocalLists(TierLists):
         kept, store = 0, self._tier._store
         for given, members in filled:
             seconds = seconds_for_lists(store._rule)
-            assert isinstance(given, _ListLease)
+            assert isinstance(given, ListLease)
             if seconds is None or seconds > 0:
                 root = identity_class(members.cls)
                 record = Kept(root, store._shape(root)[1], members.lookup.place, members.keys, seconds, ())
@@ -93,4 +95,4 @@ class LocalLists(TierLists):
 
 
 def _answer(spaces: ClaimedSpaces, lease: Lease | None, marked: bool) -> Answer[Members]:
-    return Answer(None, None if lease is None else _ListLease(spaces, lease), marked)
+    return Answer(None, None if lease is None else ListLease(spaces, lease), marked)

@@ -57,15 +57,17 @@ class Identities:
         cls, seen = mapper.class_, None
         if is_sharded(session):
             return None
-        if not options and len(identity) == 1 and (seen := self._remote.read(session, cls, [*identity])) and isinstance(seen.rows, list):
-            plan, state = seen.rows[0]
-            return plan.attach(session, state)  # type: ignore[no-any-return]
+        strict = is_strict(session, options)
+        if not options and not strict and len(identity) == 1:
+            seen = self._remote.read(session, cls, [*identity])
+            if seen is not None and isinstance(seen.rows, list):
+                plan, state = seen.rows[0]
+                return plan.attach(session, state)  # type: ignore[no-any-return]
         if seen is None and _is_refused(session, options):
             return None
-        lookup, tier = _lookup(cls, identity), None if seen is None else seen.tier
-        strict = is_strict(session, options)
+        lookup, tiers = _lookup(cls, identity), () if seen is None else seen.tiers
         serving = self._strictly.servings(strict=True).plain if strict else self._serving
-        found = lookup and serving.find(session, cls, [lookup], refresh=is_refresh(session, options), counted=False, seen=tier)
+        found = lookup and serving.find(session, cls, [lookup], refresh=is_refresh(session, options), counted=False, seen=tiers)
         if not found:
             return None
         if seen is None and not strict:

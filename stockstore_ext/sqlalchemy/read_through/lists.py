@@ -23,7 +23,7 @@ from stockstore.stores.snapshots import RowSnapshot
 from stockstore.stores.tenants import reading_for_nobody
 from stockstore_ext.sqlalchemy.read_through.database import Database
 from stockstore_ext.sqlalchemy.read_through.loading import InexactError
-from stockstore_ext.sqlalchemy.read_through.remote import SeenList
+from stockstore_ext.sqlalchemy.read_through.seen import SeenList
 from stockstore_ext.sqlalchemy.scope import PINNING
 
 Row: TypeAlias = tuple[MappedPlan, tuple[Any, ...]]
@@ -97,13 +97,14 @@ class ListReading:
         """Give the rows of lists by their places; ``None`` where a list was overtaken by a writer."""
         fresh: Rows = {}
         keys: Mapping[Record, Key] = lists
-        tiers = self._tiers if seen is None else [seen.lists, *self._tiers[1:]]
+        first = () if seen is None else seen.lists
+        tiers = [*first, *self._tiers[len(first) :]]
         members = Reader(tiers, partial(self._fetch, session, fresh)).read(owner, keys)
         known = {record: kept for record, kept in members.items() if record not in fresh}
         wanted = list(dict.fromkeys(key for kept in known.values() for key in kept.keys))
         plan = keys_of(owner).identity
-        lookups, tier = [Lookup(plan, plan.native(key), key) for key in wanted], None if seen is None else seen.tier
-        rows = self._read(session, owner, lookups, seen=tier) if wanted else []
+        lookups = [Lookup(plan, plan.native(key), key) for key in wanted]
+        rows = self._read(session, owner, lookups, seen=() if seen is None else seen.tiers) if wanted else []
         if rows is None:
             return None
         by_key = dict(zip(wanted, rows, strict=True))

@@ -9,17 +9,17 @@ from weakref import WeakKeyDictionary
 
 from sqlalchemy.orm import Session
 
-from stockstore.backends.coherent import Followed
 from stockstore.cells import TOKEN_SIZE, fresh_payloads, generation_of
-from stockstore.coherence.protocol import Answer
 from stockstore.errors import CodecError
 from stockstore.keys import ClassKeys, IndexPlan, ListLookup, Lookup, has_other_identities_below, keys_of
 from stockstore.keys.prefixes import key_prefix
 from stockstore.mapped import MappedPlan, plan_of
 from stockstore.stores.generations import generation_text
-from stockstore.stores.members import numbers_in, stamp_of_numbers
+from stockstore.stores.members import Members, numbers_in, stamp_of_numbers
 from stockstore.stores.tenants import current as asking
 from stockstore.stores.tiers.backed import BackendTier
+from stockstore.stores.tiers.local import LocalTier
+from stockstore.stores.tiers.local_misses import LocalMisses, claim
 from stockstore.stores.tiers.looks import BackendLease
 from stockstore_ext.sqlalchemy.read_through.classes import Classes
 from stockstore_ext.sqlalchemy.read_through.exact import kinds_of
@@ -27,57 +27,12 @@ from stockstore_ext.sqlalchemy.read_through.found import Found, all_carry, carri
 from stockstore_ext.sqlalchemy.read_through.glance import Glance
 from stockstore_ext.sqlalchemy.read_through.guesses import Guesses
 from stockstore_ext.sqlalchemy.read_through.list_kinds import ListKinds
+from stockstore_ext.sqlalchemy.read_through.quick import memory_of
+from stockstore_ext.sqlalchemy.read_through.seen import NO_LEASES, Seen, SeenList, SeenTier, below, seen_list, told
 
 _QUICK: Final = (int, str)
 _HEEDED: Final = 32
 _OFTEN: Final = 0.1
-_NONE: Final[Mapping[str, BackendLease]] = {}
-
-
-class Seen(NamedTuple):
-    """What was read.
-
-    Attributes:
-        rows: The rows, where all were plain hits.
-        tier: The tier for who has to go on the longer way, which judges what was read, and reads nothing again.
-    """
-
-    rows: Found | None
-    tier: "SeenTier"
-
-
-class SeenList(NamedTuple):
-    """What was read of a list.
-
-    Attributes:
-        rows: Its rows, where all were plain hits.
-        lists: The lists of the tier for who has to go on the longer way.
-        tier: The tier itself, with the rows.
-    """
-
-    rows: Found | None
-    lists: "SeenTier"
-    tier: "SeenTier"
-
-
-class SeenTier:
-    """A tier, or its lists, of which the cells were read already."""
-
-    def __init__(self, tier: Any, cells: dict[str, bytes] | None, leases: Mapping[str, BackendLease] = _NONE) -> None:
-        """Keep the cells, ``None`` where there was no answer, and what was leased."""
-        self._tier = tier
-        self._cells = cells
-        self._leases = leases
-
-    def __getattr__(self, name: str) -> Any:
-        """Be the tier itself."""
-        return getattr(self._tier, name)
-
-    def lease(self, cls: type, keys: Sequence[Any], *, session: Session | None = None) -> list[Answer[Any]]:
-        """Judge what was read, and take the leases that are wanted and were not taken along."""
-        del session  # the session was found to be one that sees what the cache holds
-        answers: list[Answer[Any]] = self._tier.judge(cls, keys, self._cells, self._leases)
-        return answers
 
 
 class _Shape(NamedTuple):
@@ -105,7 +60,9 @@ class _Misses:
 
 
 class RemoteRows:
-    """Gives rows by primary keys of one value that are all plain hits of a shared cache, the first of the tiers, in one round trip.
+    """Gives rows by primary keys of one value that are all plain hits of a shared cache in one round trip.
+
+    It is the first of the tiers, or stands below process memory that lacks them, and is filled then.
 
     Args:
         tiers: The caches, from the top down.
@@ -115,10 +72,12 @@ class RemoteRows:
     """
 
     def __init__(self, tiers: Sequence[Any], classes: Classes, glance: Glance, kinds: ListKinds) -> None:
-        """Look for a shared cache in the first tier."""
-        tier = tiers[0] if tiers and type(tiers[0]) is BackendTier else None
+        """Look for a shared cache."""
+        memory = memory_of(tuple(tiers))
+        self._above: LocalTier | None = None if memory is None else tiers[0]
+        tier = next(iter(tiers[0 if memory is None else 1 :]), None)
         # Of several servers one may be out of reach alone, which takes a longer look.
-        known = tier is not None and tier._backend.follows_lists and not callable(tier._store._namespace_setting)
+        known = type(tier) is BackendTier and tier._backend.follows_lists and not callable(tier._store._namespace_setting)
         self._tier: BackendTier | None = tier if known else None
         self._classes = classes
         self._glance = glance
@@ -137,28 +96,31 @@ class RemoteRows:
         texts = shape.keys.identity.texts(tier._store._namespace_setting, values)  # type: ignore[arg-type]
         if texts is None:
             return None
+        misses = None if self._above is None else claim(self._above, shape.keys, cls, values)
+        if self._above is not None and misses is None:
+            return None
         if len(texts) > 1:
-            return self._looking(tier, shape, texts, values)
+            return self._looking(tier, shape, texts, values, misses)
         often = shape.misses.share > _OFTEN
-        seen = self._leasing(tier, shape, texts[0], values) if often else self._looking(tier, shape, texts, values)
+        seen = self._leasing(tier, shape, texts[0], values, misses) if often else self._looking(tier, shape, texts, values, misses)
         shape.misses.note(missed=seen.rows is None)
         return seen
 
-    def _looking(self, tier: BackendTier, shape: _Shape, texts: list[str], values: list[Any]) -> Seen:
+    def _looking(self, tier: BackendTier, shape: _Shape, texts: list[str], values: list[Any], misses: LocalMisses | None) -> Seen:
         asked = [*texts, shape.generation]
         cells = tier.asked(partial(tier._backend.look, asked))
         if cells is None:
-            return Seen(None, SeenTier(tier, None))
-        return self._judged(tier, shape, asked, cells, values)
+            return Seen(None, below(misses, SeenTier(tier, None)))
+        return self._judged(tier, shape, asked, cells, values, misses)
 
-    def _leasing(self, tier: BackendTier, shape: _Shape, text: str, values: list[Any]) -> Seen:
+    def _leasing(self, tier: BackendTier, shape: _Shape, text: str, values: list[Any], misses: LocalMisses | None) -> Seen:
         token = secrets.token_bytes(TOKEN_SIZE)
         answer = tier.asked(lambda: tier._backend.follow_list(text, shape.generation, b"", "", token))
         if answer is None:
-            return Seen(None, SeenTier(tier, None))
+            return Seen(None, below(misses, SeenTier(tier, None)))
         current = generation_of(answer.generation)
-        leases = {text: BackendLease(text, token, current)} if answer.granted and current is not None else _NONE
-        return self._judged(tier, shape, [text, shape.generation], [answer.members[0], answer.generation], values, leases)
+        leases = {text: BackendLease(text, token, current)} if answer.granted and current is not None else NO_LEASES
+        return self._judged(tier, shape, [text, shape.generation], [answer.members[0], answer.generation], values, misses, leases)
 
     @staticmethod
     def _judged(
@@ -167,14 +129,18 @@ class RemoteRows:
         asked: list[str],
         cells: list[bytes | None],
         values: list[Any],
-        leases: Mapping[str, BackendLease] = _NONE,
+        misses: LocalMisses | None,
+        leases: Mapping[str, BackendLease] = NO_LEASES,
     ) -> Seen:
         """Judge rows, and their generation behind them."""
-        rows = _rows(shape, cells[:-1], generation_of(cells[-1]), values)
+        payloads = _payloads(shape, cells[:-1], generation_of(cells[-1]))
+        rows = _rows(shape, payloads, values)
         if rows is None:
-            return Seen(None, SeenTier(tier, _present(asked, cells), leases))
+            return Seen(None, below(misses, SeenTier(tier, _present(asked, cells), leases)))
         tier._store._note("hit", shape.keys.identity, len(values))
-        return Seen(rows, SeenTier(tier, {}))
+        if misses is not None:
+            misses.fill_from(shape.plan.cls, tier, values, cells[:-1], payloads)  # type: ignore[arg-type]
+        return Seen(rows)
 
     def read_list(self, session: Session, cls: type, lookup: Lookup) -> SeenList | None:
         """Read the list of one value of an index with its rows; ``None``: nothing was read, for who has to go the longer way."""
@@ -186,43 +152,74 @@ class RemoteRows:
         shape = self._shape(cls, tier)
         if shape.kind is not int or not self._glance.is_sure(session, cls) or not tier.readable(cls):
             return None
-        return self._followed(tier, shape, ListLookup(plan, lookup.native, lookup.values))
+        return self._listed(tier, shape, ListLookup(plan, lookup.native, lookup.values))
 
-    def _followed(self, tier: BackendTier, shape: _Shape, lookup: ListLookup) -> SeenList:
+    def _listed(self, tier: BackendTier, shape: _Shape, lookup: ListLookup) -> SeenList | None:
         namespace: Any = tier._store._namespace_setting
         text, stamp = lookup.plan.record_text(namespace, lookup.native), stamp_of_numbers(lookup)
         prefix = f"{key_prefix(namespace, shape.keys.identity.record_space)}i"
-        guess = self._guesses.of(text)
-        if (wanted := _numbers(guess)) and (seen := self._guessed(tier, shape, lookup, [text, *_texts(prefix, wanted)], stamp, wanted)):
-            return seen
+        wanted = _numbers(self._guesses.of(text))
+        if not wanted:
+            return self._followed(tier, shape, lookup, text, stamp, prefix)
+        misses = None if self._above is None else claim(self._above, shape.keys, shape.plan.cls, [lookup.place, *wanted])
+        if self._above is not None and misses is None:
+            return None
+        seen = self._guessed(tier, shape, lookup, [text, *_texts(prefix, wanted)], stamp, wanted, misses)
+        if seen is None and misses is not None:
+            misses.give_back_all()
+        return self._followed(tier, shape, lookup, text, stamp, prefix) if seen is None else seen
+
+    def _followed(self, tier: BackendTier, shape: _Shape, lookup: ListLookup, text: str, stamp: bytes, prefix: str) -> SeenList | None:
+        """Read a list with the rows that it names."""
+        misses = None if self._above is None else claim(self._above, shape.keys, shape.plan.cls, [lookup.place])
+        if self._above is not None and misses is None:
+            return None
         token = secrets.token_bytes(TOKEN_SIZE)
         answer = tier.asked(lambda: tier._backend.follow_list(text, shape.generation, stamp, prefix, token))
         if answer is None:
-            return SeenList(None, SeenTier(tier.lists, None), SeenTier(tier, None))
+            return seen_list(tier, misses, None)
         generation, found = generation_of(answer.generation), answer.members[1:]
         held = None if generation is None else _held(answer.members[0], generation + stamp, len(stamp))
         numbers, rows = _numbers(held), None
         if held is not None and numbers is not None and len(numbers) == len(found):
             self._guesses.note(text, held)
-            rows = self._carrying(tier, shape, lookup, _rows(shape, found, generation, numbers) if numbers else [], len(numbers))
-        return self._told(tier, rows, [text, *_texts(prefix, numbers or [])], shape.generation, answer, token)
+            rows = _rows(shape, _payloads(shape, found, generation), numbers) if numbers else []
+            rows = self._carrying(tier, shape, lookup, rows, len(numbers))
+        if rows is None:
+            return told(tier, [text, *_texts(prefix, numbers or [])], shape.generation, answer, token, misses)
+        if misses is not None:
+            # A list without its rows would be of no use, and these were not leased before.
+            misses.give_back_all()
+        return SeenList(rows)
 
     def _guessed(
-        self, tier: BackendTier, shape: _Shape, lookup: ListLookup, texts: list[str], stamp: bytes, wanted: list[int]
+        self,
+        tier: BackendTier,
+        shape: _Shape,
+        lookup: ListLookup,
+        texts: list[str],
+        stamp: bytes,
+        wanted: list[int],
+        misses: LocalMisses | None,
     ) -> SeenList | None:
         """Read a list along with the rows that it held before; ``None`` where it does not hold the same now."""
         asked = [*texts, shape.generation]
         cells = tier.asked(partial(tier._backend.look, asked))
         if cells is None:
-            return SeenList(None, SeenTier(tier.lists, None), SeenTier(tier, None))
+            return seen_list(tier, misses, None)
         generation = generation_of(cells[-1])
         held = None if generation is None else _held(cells[0], generation + stamp, len(stamp))
         if _numbers(held) != wanted:
             self._guesses.forget(texts[0])
             return None
-        rows = self._carrying(tier, shape, lookup, _rows(shape, cells[1:-1], generation, wanted), len(wanted))
-        present = {} if rows is not None else _present(asked, cells)
-        return SeenList(rows, SeenTier(tier.lists, present), SeenTier(tier, present))
+        payloads = _payloads(shape, cells[1:-1], generation)
+        rows = self._carrying(tier, shape, lookup, _rows(shape, payloads, wanted), len(wanted))
+        if rows is None:
+            return seen_list(tier, misses, _present(asked, cells))
+        if misses is not None:
+            listed = Members(lookup, tuple([(number,) for number in wanted]))
+            misses.fill_from(shape.plan.cls, tier, wanted, cells[1:-1], payloads, listed)  # type: ignore[arg-type]
+        return SeenList(rows)
 
     @staticmethod
     def _carrying(tier: BackendTier, shape: _Shape, lookup: ListLookup, rows: Found | None, count: int) -> Found | None:
@@ -231,15 +228,6 @@ class RemoteRows:
             return None
         tier._store._note("hit", shape.keys.identity, 1 + count)
         return rows
-
-    @staticmethod
-    def _told(tier: BackendTier, rows: Found | None, texts: list[str], generation: str, answer: Followed, token: bytes) -> SeenList:
-        given = zip(texts, answer.members)  # noqa: B905 - of records that no list names nothing was read
-        cells = {text: cell for text, cell in [*given, (generation, answer.generation)] if cell is not None} if rows is None else {}
-        current = generation_of(answer.generation)
-        granted = [texts[at] for at in answer.granted if current is not None and at < len(texts)]
-        leases = {text: BackendLease(text, token, current, answer.watch) for text in granted}  # type: ignore[arg-type]
-        return SeenList(rows, SeenTier(tier.lists, cells, leases), SeenTier(tier, cells, leases))
 
     def learn(self, session: Session, cls: type) -> None:
         """Take a session that the longer way has just served for one of those that it serves."""
@@ -282,9 +270,12 @@ def _texts(prefix: str, numbers: list[int]) -> list[str]:
     return [f"{prefix}{number}" for number in numbers]
 
 
-def _rows(shape: _Shape, cells: list[bytes | None], generation: bytes | None, values: list[Any]) -> Found | None:
+def _payloads(shape: _Shape, cells: list[bytes | None], generation: bytes | None) -> list[Any]:
+    return [] if generation is None else fresh_payloads(cells, generation + shape.plan.fingerprint)
+
+
+def _rows(shape: _Shape, payloads: list[Any], values: list[Any]) -> Found | None:
     plan = shape.plan
-    payloads: list[Any] = [] if generation is None else fresh_payloads(cells, generation + plan.fingerprint)
     if None in payloads or not payloads:
         return None
     try:

@@ -23,7 +23,7 @@ from stockstore_ext.sqlalchemy.read_through.glance import Glance
 from stockstore_ext.sqlalchemy.read_through.lists import ListReading
 from stockstore_ext.sqlalchemy.read_through.loading import InexactError, load
 from stockstore_ext.sqlalchemy.read_through.quick import Hit, compile_hit, memory_of
-from stockstore_ext.sqlalchemy.read_through.remote import SeenList, SeenTier
+from stockstore_ext.sqlalchemy.read_through.seen import SeenList, Tiers
 from stockstore_ext.sqlalchemy.shards import is_sharded
 
 Invalidate: TypeAlias = Callable[[Writes], None]
@@ -81,7 +81,7 @@ class Serving:
         *,
         refresh: bool = False,
         counted: bool = True,
-        seen: SeenTier | None = None,
+        seen: Tiers = (),
     ) -> list[object | None] | None:
         """Give persistent instances of a session, in the positions of lookups, ``None`` where there is no such row.
 
@@ -91,7 +91,7 @@ class Serving:
             lookups: What ``keys_of(cls).lookup`` gives, of any of its keys, in any number.
             refresh: Whether to read the database and have the caches keep what is there.
             counted: Whether what is to go past the caches is counted, with its reason; not where the statement will ask again.
-            seen: The first tier, where these very rows were just read from it.
+            seen: The first tiers, where these very rows were just read from them.
 
         Returns:
             ``None`` as a whole where the statement is to be executed as it is: a row may be one that the session has written, the class
@@ -108,10 +108,10 @@ class Serving:
         *,
         refresh: bool = False,
         counted: bool = True,
-        seen: SeenTier | None = None,
+        seen: Tiers = (),
     ) -> list[tuple[MappedPlan, tuple[Any, ...]] | None] | None:
         """Do as :meth:`find`, but give each row's plan and column state, ``UNLOADED`` where a column is deferred."""
-        quick = None if refresh or self._classes.refuses(cls) or is_sharded(session) else self._batches.rows(session, cls, lookups)
+        quick = None if refresh or seen or self._classes.refuses(cls) or is_sharded(session) else self._batches.rows(session, cls, lookups)
         if quick is not None:
             return [*quick]
         found = self._read(session, cls, list(lookups), refresh, counted=counted, seen=seen)
@@ -156,12 +156,12 @@ class Serving:
         refresh: bool,
         *,
         counted: bool = True,
-        seen: SeenTier | None = None,
+        seen: Tiers = (),
     ) -> list[RowSnapshot | None] | None:
         if self._classes.refuses(cls) or not are_exact(cls, lookups):
             return None
         # Of a session for which something was just read its glance was sure.
-        reason = self._bypasses(session, cls, lookups) if seen is None else ""
+        reason = "" if seen else self._bypasses(session, cls, lookups)
         tenant = self._database.tenant(session, reason)
         if tenant is None and self._counted(reason, cls, len(lookups) if counted else 0):
             return None
@@ -169,7 +169,7 @@ class Serving:
             with reading_for(self._database.reader(session, tenant)):
                 if refresh:
                     self._forget(session, cls, lookups, tenant)
-                tiers = self._tiers if seen is None else (seen, *self._tiers[1:])
+                tiers = (*seen, *self._tiers[len(seen) :])
                 found = Reader(tiers, partial(self._fetch, session)).read(cls, {lookup[:2]: lookup for lookup in lookups})
         except InexactError:
             return None

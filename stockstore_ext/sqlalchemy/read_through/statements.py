@@ -21,9 +21,10 @@ from stockstore_ext.sqlalchemy.read_through.glance import Glance
 from stockstore_ext.sqlalchemy.read_through.lists import lists_of
 from stockstore_ext.sqlalchemy.read_through.options import REFRESH, is_any_strict, is_bypassed, is_strict
 from stockstore_ext.sqlalchemy.read_through.refresh import Row, has_all, refresh
-from stockstore_ext.sqlalchemy.read_through.remote import RemoteRows, Seen, SeenList
+from stockstore_ext.sqlalchemy.read_through.remote import RemoteRows
 from stockstore_ext.sqlalchemy.read_through.results import entity_result, paired_result
 from stockstore_ext.sqlalchemy.read_through.seams import Seam
+from stockstore_ext.sqlalchemy.read_through.seen import Seen, SeenList
 from stockstore_ext.sqlalchemy.read_through.serving import Serving
 from stockstore_ext.sqlalchemy.read_through.shapes import Question, recognise
 from stockstore_ext.sqlalchemy.read_through.shortcut import Shortcut
@@ -125,8 +126,9 @@ class Statements:
         return self._found(session, question, _Way(serving, starts, token, options, anew, goes_long=anew or strict or token is not None))
 
     def _found(self, session: Session, question: Question, way: "_Way") -> Result[Any] | None:
-        seen = None if way.goes_long else self._seen(session, question)
-        rows = seen.rows if seen is not None else None if way.goes_long else self._shortcut.rows(session, question)
+        rows = None if way.goes_long else self._shortcut.rows(session, question)
+        seen = self._seen(session, question) if rows is None and not way.goes_long else None
+        rows = rows if seen is None else seen.rows
         if rows is None:
             rows = self._read(session, question, way, seen)
         else:
@@ -158,7 +160,7 @@ class Statements:
         if question.listed:
             states = _listed(serving, session, question, way.anew, seen if isinstance(seen, SeenList) else None)
         else:
-            states = serving.states(session, cls, question.lookups, refresh=way.anew, seen=None if seen is None else seen.tier)
+            states = serving.states(session, cls, question.lookups, refresh=way.anew, seen=() if seen is None else seen.tiers)
         if states is not None and serving is self._serving:
             self._shortcut.learn(session, cls)
             self._remote.learn(session, cls)

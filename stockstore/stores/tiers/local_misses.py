@@ -1,0 +1,145 @@
+"""What process memory lacks, leased and filled in few passes by who reads it from the shared cache below."""
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from stockstore.cells import expiries
+from stockstore.coherence.protocol import Answer
+from stockstore.instrumentation import listening
+from stockstore.keys import ClassKeys, Key, ListLookup, Native, keys_of
+from stockstore.keys.declared import identity_class
+from stockstore.lifetimes import LifetimeRule, remaining, shorter
+from stockstore.stores.claimed import Claim, ClaimedSpaces, Kept, Wanted
+from stockstore.stores.members import Members, seconds_for_lists
+from stockstore.stores.snapshots import Snapshot
+from stockstore.stores.tiers.backed import BackendTier
+from stockstore.stores.tiers.local import LocalLease, LocalTier
+from stockstore.stores.tiers.local_lists import ListLease
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from stockstore.backends.local_nodes import Node
+    from stockstore.stores.local import LocalStore
+
+_now: Final = time.monotonic
+
+
+class LocalMisses:
+    """Places of one class that a reader has leased in memory before he asks the shared cache below for them.
+
+    To who goes on reading by the longer way it is the tier itself, where these leases were taken.
+    """
+
+    def __init__(self, tier: LocalTier, spaces: ClaimedSpaces, claims: dict[Native, Claim]) -> None:
+        """Keep what was leased."""
+        self._tier = tier
+        self._spaces = spaces
+        self._claims = claims
+        self.lists = _Lists(self)
+
+    def __getattr__(self, name: str) -> Any:
+        """Be the tier itself."""
+        return getattr(self._tier, name)
+
+    def lease(self, cls: type, keys: Sequence[Key], *, session: "Session | None" = None) -> list[Answer[Snapshot]]:
+        """Give the leases; what was not leased in time is not to be filled."""
+        del session
+        claims = [self._claims.get(keys_of(cls).lookup(key).native, _UNCLAIMED) for key in keys]
+        return [Answer(None, claim.lease and LocalLease(self._spaces, claim.lease), claim.marked) for claim in claims]
+
+    def lease_lists(self, keys: Sequence[ListLookup]) -> list[Answer[Members]]:
+        """Do the same with lists."""
+        claims = [self._claims.get(key.place, _UNCLAIMED) for key in keys]
+        return [Answer(None, claim.lease and ListLease(self._spaces, claim.lease), claim.marked) for claim in claims]
+
+    def give_back_all(self) -> None:
+        """Let others have the leases."""
+        for claim in self._claims.values():
+            if claim.lease is not None:
+                self._spaces.give_back(claim.lease)
+
+    def fill_from(
+        self,
+        cls: type,
+        below: BackendTier,
+        natives: Sequence[Native],
+        cells: Sequence[bytes],
+        payloads: Sequence[bytes],
+        listed: Members | None = None,
+    ) -> None:
+        """Keep rows that the tier below gave, and their list, where the leases still stand.
+
+        Args:
+            cls: The exact class of the rows.
+            below: Which tier that is.
+            natives: The primary keys of the rows.
+            cells: The cells of the rows, which tell how long they live.
+            payloads: What these hold.
+            listed: The list.
+        """
+        store = self._tier._store
+        lasting = _lifetimes(store._rule, expiries(cells))
+        given = zip(natives, payloads, lasting, strict=True)
+        rows = [Kept(cls, (), native, payload, seconds, ()) for native, payload, seconds in given if seconds is None or seconds > 0]
+        if listed is not None and (lasts := seconds_for_lists(store._rule)) != 0:
+            root = identity_class(cls)
+            rows.append(Kept(root, store._shape(root)[1], listed.lookup.place, listed.keys, lasts, ()))
+        limit = self._tier.limit_by(below.carrier)
+        ready = [(lease, row, limit) for row in rows if (lease := self._claims[row.native].lease) is not None]
+        count, evicted = self._spaces.fill(ready)
+        store._counters.add(puts=count, evictions=evicted)
+        self._tier._note_filled([lease for lease, _, _ in ready], count)
+
+
+class _Lists:
+    """The lists of memory, where these leases were taken."""
+
+    def __init__(self, misses: LocalMisses) -> None:
+        self._misses = misses
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._misses._tier.lists, name)
+
+    def lease(self, cls: type, keys: Sequence[ListLookup], *, session: "Session | None" = None) -> list[Answer[Members]]:
+        del cls, session
+        return self._misses.lease_lists(keys)
+
+
+_UNCLAIMED: Final = Claim(None, marked=False)
+
+
+def claim(tier: LocalTier, keys: ClassKeys, cls: type, natives: Iterable[Native]) -> LocalMisses | None:
+    """Lease places in memory; ``None`` where something stands at each of them, or whatever else takes the longer way."""
+    store = tier._store
+    if listening or store.tenant_rules or store._rule.needs_object or store._shape(cls)[1] or not store.is_fresh():
+        return None
+    spaces, space = store._spaces, (store._namespace(), keys.identity)
+    wanted = [*natives]
+    missing = len(wanted) - _present(store, list(map(spaces.found(*space, alias=False).get, wanted)))
+    if not missing:
+        return None
+    claims = spaces.lease(space, [Wanted(native) for native in wanted])
+    marked = sum([one.marked for one in claims])
+    store._note_reads(cls, 0, missing - marked)
+    store._note("bypass", keys.identity, marked, "generation" if marked and spaces.claims.wide(space) else "marked")
+    return LocalMisses(tier, spaces, dict(zip(wanted, claims, strict=True)))
+
+
+def _lifetimes(rule: LifetimeRule, ends: Sequence[float]) -> list[float | None]:
+    """Give how long rows may live that end at moments (Unix time) below."""
+    if not rule.varies and len(set(ends)) == 1:
+        return [shorter(rule.seconds(None), remaining(ends[0]))] * len(ends)
+    return [shorter(rule.seconds(None), remaining(end)) for end in ends]
+
+
+def _present(store: "LocalStore", nodes: Sequence["Node[Native, Any] | None"]) -> int:
+    """Drop what has expired, and give how many are left."""
+    left = 0
+    for node in filter(None, nodes):
+        if node.expires > _now():
+            left += 1
+        else:
+            store._expire(node)
+    return left

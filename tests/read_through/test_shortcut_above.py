@@ -1,0 +1,175 @@
+"""Where process memory stands above Redis and lacks what is asked for, the short way to Redis is taken, and fills it."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, select, text
+from sqlalchemy.orm import Session, sessionmaker
+
+from stockstore import ChainedStore, ProcessMemoryStore, RedisStore, SqlAlchemyStore
+from stockstore.stores import claimed
+from stockstore_ext.sqlalchemy import SessionSync
+from stockstore_ext.sqlalchemy.read_through.serving import Serving
+from tests.stores.listed import Mark, Owner, create_tables, empty
+from tests.sync.conftest import ON_SQLITE
+from tests.sync.paths import Path
+
+pytestmark = ON_SQLITE
+LIST = select(Mark).where(Mark.owner_id == 1).order_by(Mark.id)
+KEYS = select(Mark).where(Mark.id.in_([1, 2])).order_by(Mark.id)
+Reads = Callable[[Session], list[str]]
+READS: dict[str, Reads] = {
+    "key": lambda session: [session.get_one(Mark, 1).text],
+    "keys": lambda session: [mark.text for mark in session.scalars(KEYS)],
+    "list": lambda session: [mark.text for mark in session.scalars(LIST)],
+}
+
+
+@pytest.fixture
+def memory() -> ProcessMemoryStore:
+    """Memory that believes as long as the test may take, and hears of nothing."""
+    return ProcessMemoryStore(maxsize=100, max_staleness=3600.0, channel=None)
+
+
+@pytest.fixture
+def above(db: Engine, other: Engine, redis_url: str, namespace: str, memory: ProcessMemoryStore) -> Iterator[Path]:
+    """Rows that Redis and memory have, which the short way was taught to find."""
+    create_tables(db)
+    empty(db)
+    maker: sessionmaker[Session] = sessionmaker(db, class_=type("Above", (Session,), {}))
+    with ChainedStore([memory, RedisStore(redis_url, namespace=namespace), SqlAlchemyStore(engine=db)]) as store:
+        sync = SessionSync(store, read_through=True)
+        sync.attach(maker)
+        path = Path(db, other, store, maker, sync)
+        path.seed(*(Owner(id=number) for number in (1, 2)), *(Mark(id=number, owner_id=1) for number in (1, 2)), Mark(id=3, owner_id=2))
+        for _ in range(3):
+            memory.clear()
+            for read in READS.values():
+                seen(path, read)
+        write(path, "unseen")
+        yield path
+        sync.detach()
+
+
+def seen(path: Path, read: Reads) -> list[str]:
+    """Read in a session of its own."""
+    with path.maker() as session:
+        return read(session)
+
+
+def write(path: Path, title: str) -> None:
+    """Write past everything."""
+    with path.other.begin() as connection:
+        connection.execute(text("UPDATE listed_marks SET text = :title"), {"title": title})
+
+
+@pytest.fixture
+def asked(above: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What Redis is asked from now on."""
+    commands: list[str] = []
+    exchange: Any = above.store.tiers[1].backend._exchange  # type: ignore[attr-defined]
+    ask = exchange._ask
+
+    def asking(connection: object, *command: Any) -> Any:
+        if command[0] != "EVAL":  # of a script that the server does not have yet
+            commands.append(str(command[0]))
+        return ask(connection, *command)
+
+    monkeypatch.setattr(exchange, "_ask", asking)
+    return commands
+
+
+@pytest.mark.parametrize("name", READS)
+def test_takes_one_round_trip_and_fills_memory(
+    above: Path, memory: ProcessMemoryStore, asked: list[str], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """What memory lacks is read by one command without the longer way, and is in memory afterwards."""
+    memory.clear()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("the longer way was taken")
+
+    monkeypatch.setattr(Serving, "_read", refuse)
+    monkeypatch.setattr(Serving, "lists", refuse)
+    before = memory.stats()
+    found = [seen(above, READS[name]) for _ in range(3)]
+    assert found == [["old"] * len(found[0])] * 3
+    assert asked == ["MGET"]
+    after, places = memory.stats(), len(found[0]) + (name == "list")
+    assert (after.misses - before.misses, after.fills - before.fills) == (places, places)
+    assert after.hits - before.hits >= 2 * len(found[0])
+
+
+@pytest.mark.parametrize("name", READS)
+def test_a_writer_who_overtakes_the_read_is_not_overwritten(
+    above: Path, memory: ProcessMemoryStore, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """What was written between the answer of Redis and the fill of memory is not covered by the older value."""
+    memory.clear()
+    backend: Any = above.store.tiers[1].backend  # type: ignore[attr-defined]
+    look, written = backend.look, list[str]()
+
+    def late(keys: Any) -> Any:
+        cells = look(keys)
+        if not written:
+            written.append("new")
+            with above.maker() as session:
+                session.get_one(Mark, 1, with_for_update=True).text = "new"
+                session.commit()
+        return cells
+
+    monkeypatch.setattr(backend, "look", late)
+    assert seen(above, READS[name])[0] == "old"
+    assert written
+    for _ in range(2):
+        assert seen(above, READS["key"]) == ["new"]
+        assert seen(above, READS["list"])[0] == "new"
+
+
+@pytest.mark.parametrize("name", READS)
+def test_what_redis_lacks_fills_both(above: Path, memory: ProcessMemoryStore, asked: list[str], name: str) -> None:
+    """A miss of all goes the longer way with what was read and leased, so that nothing is read twice."""
+    redis: Any = above.store.tiers[1]
+    write(above, "old")
+    redis.clear()
+    memory.clear()
+    asked.clear()
+    assert set(seen(above, READS[name])) == {"old"}
+    assert asked == ["MGET", "EVALSHA", "EVALSHA"]
+    write(above, "unseen")
+    assert set(seen(above, READS[name])) == {"old"}
+    memory.clear()
+    assert set(seen(above, READS[name])) == {"old"}
+
+
+def test_a_list_that_others_have_changed(above: Path, memory: ProcessMemoryStore, asked: list[str]) -> None:
+    """Where Redis' list is another by now, that one's rows are given, and in memory with the next read."""
+    write(above, "old")
+    with above.maker() as session:
+        session.add(Mark(id=9, owner_id=1))
+        session.commit()
+    write(above, "unseen")
+    for _ in range(2):
+        memory.clear()
+        seen(above, READS["list"])
+    asked.clear()
+    assert [len(seen(above, READS["list"])) for _ in range(2)] == [3, 3]
+    # What a list holds is known from the second look on.
+    assert asked == ["MGET"]
+
+
+@pytest.mark.parametrize("name", READS)
+def test_nothing_lives_longer_than_in_redis(above: Path, memory: ProcessMemoryStore, name: str) -> None:
+    """A row in memory ends with the one that it was read from."""
+    redis: Any = above.store.tiers[1]
+    write(above, "old")
+    redis.clear()
+    memory.clear()
+    object.__setattr__(redis._rule, "lifetime", 100.0)
+    for _ in range(3):
+        memory.clear()
+        seen(above, READS[name])
+    nodes = [node for cells in memory._shelves._dicts.values() for node in cells.values() if type(node.value) is bytes]
+    assert len(nodes) in (1, 2)
+    assert all(node.expires <= claimed._now() + 100.0 for node in nodes)
