@@ -94,6 +94,8 @@ _ODD: Final = re.compile(
 """Where it is not known where text, names and comments begin and end: databases differ, or names have signs in them that begin others."""
 _ROUTINE: Final = re.compile(r"\s*create\b[^;(]*\b(?:trigger|function|procedure)\b")
 _WORD: Final = re.compile(r"\w+")
+_QUOTED: Final = re.compile(r"(?:\b(?:into|update|from|table|exists|or\s+\w+)|\.)\s*'((?:[^']|'')*)'")
+"""A text where a table is named, as which SQLite takes it."""
 _CALL: Final = re.compile(r"(\w+)[\"`\]]?\s*\(")
 _COLUMNS: Final = re.compile(r"\binto\s+[\w.\"`\[\]]+(?=\s*\()|\b\w+\s*\([^()]*\)(?=\s+as\s*(?:not\s+)?(?:materialized\s*)?\()")
 """A table before its list of columns, and a common table expression with its own."""
@@ -114,7 +116,7 @@ def reading_of(sql: str) -> Reading:
     judged = {_judged(piece) for piece in pieces}
     if 'u&"' in text:  # PostgreSQL's names by code points
         judged.add("opaque")
-    words = frozenset(_WORD.findall(bare))
+    words = frozenset(_WORD.findall(" ".join((bare, *_QUOTED.findall(text)))))
     return Reading(judged <= {"harmless"}, "opaque" in judged, words)
 
 

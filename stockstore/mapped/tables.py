@@ -47,17 +47,22 @@ class _Index:
                     self.metadatas.add(table.metadata)
 
     def _add(self, table: Any, mapper: Mapper[Any]) -> None:
-        name, schema = str(getattr(table, "name", "")).lower(), getattr(table, "schema", None)
-        self.places.setdefault(name, []).append(_Place(schema and schema.lower(), weakref.ref(mapper)))
+        name, schema = _lower(getattr(table, "name", "")), getattr(table, "schema", None)
+        self.places.setdefault(name, []).append(_Place(schema and _lower(schema), weakref.ref(mapper)))
 
     def mappers(self, name: str, schema: str | None) -> list[Mapper[Any]]:
-        places, wanted = self.places.get(name.lower(), ()), schema and schema.lower()
+        places, wanted = self.places.get(_lower(name), ()), schema and _lower(schema)
         mappers = (place.mapper() for place in places if wanted is None or place.schema is None or place.schema == wanted)
         # One whose mapping was taken back goes when nobody holds it any more.
         return [mapper for mapper in mappers if mapper is not None and plan_slot(mapper.class_) is not None]
 
     def roots(self, name: str, schema: str | None) -> Roots:
         return frozenset(map(identity_class, self.mappers(name, schema)))
+
+
+def _lower(name: str) -> str:
+    """Give a name in lower case: SQLAlchemy's own that are to be quoted give themselves."""
+    return str(name).lower()
 
 
 _version = 0
@@ -143,10 +148,10 @@ def roots_in_text(sql: str, words: AbstractSet[str]) -> Roots:
         words: The words in it, in lower case.
     """
     index, text = _current(), sql.lower()
-    odd = (name for name in index.places if not _PLAIN.fullmatch(name) and name in text)
+    odd = (name for name in index.places if not _PLAIN.fullmatch(name) and (name in text or name.replace('"', '""') in text))
     names = {*words, *odd}
     tables = [table for metadata in list(index.metadatas) for table in list(metadata.tables.values())]
-    along = (_changed_along(table, words) for table in tables if table.name.lower() in names)
+    along = (_changed_along(table, words) for table in tables if _lower(table.name) in names)
     if "cascade" in words:
         names |= _referrers(names, tables)
     return roots_named(names.union(*along))
@@ -154,7 +159,7 @@ def roots_in_text(sql: str, words: AbstractSet[str]) -> Roots:
 
 def _changed_along(table: Table, words: AbstractSet[str]) -> frozenset[str]:
     deleted = dependents(table, "ondelete") if not words.isdisjoint(_DELETING) else frozenset[str]()
-    referred = {key.column.name.lower() for key in acting_keys(table, "onupdate")}
+    referred = {_lower(key.column.name) for key in acting_keys(table, "onupdate")}
     changes = not words.isdisjoint(_CHANGING) and not referred.isdisjoint(words)
     return deleted | dependents(table, "onupdate") if changes else deleted
 
@@ -164,7 +169,7 @@ def _referrers(names: AbstractSet[str], tables: Iterable[Table]) -> set[str]:
     referrers: dict[str, set[str]] = {}
     for table in tables:
         for key in table.foreign_keys:
-            referrers.setdefault(target_name(key).lower(), set()).add(table.name.lower())
+            referrers.setdefault(_lower(target_name(key)), set()).add(_lower(table.name))
     found, waiting = set(names), list(names)
     while waiting:
         fresh = referrers.get(waiting.pop(), set()) - found

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from sqlalchemy import Engine, UniqueConstraint, create_engine, update
+from sqlalchemy import Engine, ForeignKey, UniqueConstraint, create_engine, update
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 
 from stockstore import ChainedStore, SqlAlchemyStore, Store
@@ -31,6 +31,24 @@ class Seat(Base):
     __keys__ = ["id"]
     id: Mapped[int] = mapped_column(primary_key=True)
     number: Mapped[int]
+
+
+class Chair(Base):
+    """Of a table whose name is always quoted."""
+
+    __tablename__ = "Chairs"
+    __table_args__ = {"quote": True}
+    __keys__ = ["id"]
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(default="old")
+
+
+class Leg(Base):
+    __tablename__ = "legs"
+    __keys__ = ["id"]
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    chair: Mapped[int] = mapped_column(ForeignKey("Chairs.id", ondelete="CASCADE"))
 
 
 @dataclass

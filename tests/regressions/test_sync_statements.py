@@ -4,15 +4,31 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, ForeignKey, Integer, bindparam, create_engine, delete, event, insert, text, update
+from sqlalchemy import (
+    Column,
+    Engine,
+    ForeignKey,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    bindparam,
+    create_engine,
+    delete,
+    event,
+    insert,
+    text,
+    update,
+)
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase, Session, mapped_column, sessionmaker
+from sqlalchemy.sql.elements import quoted_name
 from sqlalchemy.sql.expression import ClauseElement, Executable
 
 from stockstore import ChainedStore, ProcessMemoryStore, RedisStore, SqlAlchemyStore
 from stockstore.mapped.statements import reading_of
 from stockstore_ext.sqlalchemy import SessionSync
-from tests.regressions.hooked import Hooked, Person, Seat, hook
+from tests.regressions.hooked import Chair, Hooked, Leg, Person, Seat, hook
 
 
 @pytest.fixture
@@ -130,6 +146,47 @@ def test_bulk_method_in_a_flush(hooked: Hooked) -> None:
         session.flush()
 
     hooked.check(write)
+
+
+_CHAIRS: Any = Chair.__table__
+QUOTED: dict[str, Executable] = {
+    "core": update(_CHAIRS).values(name="new"),
+    "core, of the table of another name space": update(Table(quoted_name("Chairs", True), MetaData(), Column("name", String))).values(
+        name="new"
+    ),
+    "text": text("""UPDATE "Chairs" SET name = 'new'"""),
+    "cascade of text": text("""DELETE FROM "Chairs" """),
+}
+
+
+@pytest.mark.parametrize("write", QUOTED.values(), ids=QUOTED)
+def test_table_whose_name_is_quoted(hooked: Hooked, write: Executable) -> None:
+    """It has capitals, which SQLAlchemy does not take away."""
+    with Session(hooked.other) as session:
+        session.add(Chair(id=1))
+        session.flush()
+        session.add(Leg(id=1, chair=1, name="leg"))
+        session.commit()
+    for cls in (Chair, Leg):
+        assert hooked.store.get(cls, 1) is not None
+        assert hooked.store.tiers[0].contains(cls, 1)
+    with hooked.maker() as session:
+        if hooked.engine.dialect.name == "sqlite":
+            session.execute(text("PRAGMA foreign_keys = on"))
+        session.execute(write)
+        session.commit()
+    with Session(hooked.other) as session:
+        classes: tuple[type[Any], ...] = (Chair, Leg)
+        for cls in classes:
+            row, cached = session.get(cls, 1), hooked.store.get(cls, 1)
+            assert (row and row.name) == (cached and cached.name) != "old"
+
+
+@ON_SQLITE
+@pytest.mark.parametrize("table", ["'persons'", "main.'persons'", "or ignore 'persons'"])
+def test_table_in_the_quotes_of_texts(hooked: Hooked, table: str) -> None:
+    """SQLite takes a text for a name where it stands for one."""
+    hooked.check(lambda session: session.execute(text(f"UPDATE {table} SET name = 'new' WHERE id = 1")))
 
 
 @ON_SQLITE
