@@ -160,7 +160,14 @@ class CoherentBackend(Backend):
 
     @abstractmethod
     def release_many(
-        self, keys: Sequence[str], ticket: bytes, *, committed: bool, values: Sequence[Item] = (), aliases: Sequence[Item] = ()
+        self,
+        keys: Sequence[str],
+        ticket: bytes,
+        *,
+        committed: bool,
+        values: Sequence[Item] = (),
+        aliases: Sequence[Item] = (),
+        renews: bool = True,
     ) -> int:
         """Take a writer's marker from keys; a value (body) stands there afterwards only where it was the sole marker.
 
@@ -170,6 +177,7 @@ class CoherentBackend(Backend):
             committed: Whether the transaction committed: then what stands where the marker was lost is removed; otherwise it stays.
             values: Exactly what was committed, of some of the keys; the other keys are absent afterwards.
             aliases: Whole cells to be put along with the values.
+            renews: Whether a new generation may follow on a marker; not where the marks were sent twice, and the first may come late.
 
         Returns:
             How many of the keys held the marker.

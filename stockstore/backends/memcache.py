@@ -206,7 +206,14 @@ class MemcacheBackend(CoherentBackend):
         return {key: token for part in self._nodes.run(work) for key, token in part.items()}
 
     def release_many(
-        self, keys: Sequence[str], ticket: bytes, *, committed: bool, values: Sequence[Item] = (), aliases: Sequence[Item] = ()
+        self,
+        keys: Sequence[str],
+        ticket: bytes,
+        *,
+        committed: bool,
+        values: Sequence[Item] = (),
+        aliases: Sequence[Item] = (),
+        renews: bool = True,  # noqa: ARG002 - none is left here
     ) -> int:
         """Release in two round trips, to all nodes at once; more where others change the same cells."""
         release = partial(self._release, self._nodes.keys_by_node(keys), ticket, committed, values, aliases)

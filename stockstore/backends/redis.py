@@ -208,11 +208,18 @@ class RedisBackend(CoherentBackend):
         return next(iter(state.values())) if self._cluster is None else self._cluster.replicas.agreed(generation, state, make=True)
 
     def release_many(
-        self, keys: Sequence[str], ticket: bytes, *, committed: bool, values: Sequence[Item] = (), aliases: Sequence[Item] = ()
+        self,
+        keys: Sequence[str],
+        ticket: bytes,
+        *,
+        committed: bool,
+        values: Sequence[Item] = (),
+        aliases: Sequence[Item] = (),
+        renews: bool = True,
     ) -> int:
         """Release in one round trip for each thousand."""
         valued = {item[0]: item for item in values} if committed else {}
-        renewal = Renewal(keys if committed and self._cluster is not None else ())
+        renewal = Renewal(keys if committed and renews and self._cluster is not None else ())
         valued |= renewal.items
         rest = [key for key in keys if key not in valued] if valued else keys
         head = [ticket, b"1" if committed else b"0"]

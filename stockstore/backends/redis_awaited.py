@@ -14,7 +14,18 @@ from stockstore.aio.bridge import await_only, await_whole, in_greenlet, run_apar
 from stockstore.aio.gathering import Found, Gathering
 from stockstore.backends.coherent import Item
 from stockstore.backends.redis_clients import CONNECTIONS
-from stockstore.backends.redis_exchange import CHUNK, Arguments, Call, by_thousands, checked_cells, packed, rest_of, usable_cells
+from stockstore.backends.redis_exchange import (
+    CHUNK,
+    LOST,
+    Arguments,
+    Call,
+    by_thousands,
+    checked_cells,
+    packed,
+    rest_of,
+    unanswered,
+    usable_cells,
+)
 from stockstore.backends.redis_identity import AwaitedLife, life_of
 from stockstore.backends.redis_of_loop import OfLoop
 from stockstore.backends.redis_scripts import Script
@@ -108,12 +119,11 @@ class OnAwaitedServer(OfLoop):
             return answer
 
     async def _call(self, call: Call, connection: Any, life: AwaitedLife) -> Any:
-        script = call.step
         rest = rest_of(call, life.id or NO_ID)
         try:
-            return await _ask(connection, "EVALSHA", script.digest, *rest)
-        except redis.exceptions.NoScriptError:
-            return await _ask(connection, "EVAL", script.text, *rest)
+            return await _evaluate(call.step, rest, connection)
+        except LOST as error:
+            raise unanswered(call.step, error) from error
 
     async def _ask_apart(self, *command: str | bytes) -> Any:
         pool: Any = self._client.connection_pool
@@ -140,6 +150,13 @@ async def _scan(command: Sequence[str], connection: Any, _life: AwaitedLife) -> 
 async def _ask(connection: Any, *command: str | bytes) -> Any:
     await connection.send_packed_command([packed(connection, command)])
     return await connection.read_response()
+
+
+async def _evaluate(script: Script, rest: Sequence[str | bytes], connection: Any) -> Any:
+    try:
+        return await _ask(connection, "EVALSHA", script.digest, *rest)
+    except redis.exceptions.NoScriptError:
+        return await _ask(connection, "EVAL", script.text, *rest)
 
 
 async def _once(connection: Any, life: AwaitedLife, work: Callable[[Any, AwaitedLife], Awaitable[T]]) -> T:

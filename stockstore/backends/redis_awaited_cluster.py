@@ -16,7 +16,7 @@ from stockstore.aio.gathering import Gathering
 from stockstore.backends.redis_clients import CONNECTIONS, nodes_of
 from stockstore.backends.redis_cluster import ASKING, OnCluster, doubt_idle
 from stockstore.backends.redis_errands import Errand
-from stockstore.backends.redis_exchange import CHUNK, Call, packed
+from stockstore.backends.redis_exchange import CHUNK, LOST, Call, packed
 from stockstore.backends.redis_identity import AwaitedLife, life_of
 from stockstore.backends.redis_of_loop import OfLoop
 from stockstore.backends.redis_shards import pattern_on_cluster, without_tag
@@ -25,7 +25,6 @@ from stockstore.cells import NO_ID
 
 T = TypeVar("T")
 _POLICY: Final = re.compile(rb"maxmemory_policy:(\S+)")
-_LOST: Final = (redis.ConnectionError, redis.TimeoutError, OSError)
 
 
 class OnAwaitedCluster(OfLoop, OnCluster):
@@ -109,16 +108,19 @@ async def _trip(node: Any, errands: list[Errand]) -> None:
     try:
         connection = node.acquire_connection()
     except redis.ConnectionError as error:  # there are no more
-        _fail(errands, error)
+        _fail(errands, error, sent=False)
         return
+    sent = False
     try:
-        await _exchange(connection, errands)
-    except _LOST as error:
+        life, commands = await _commands(connection, errands)
+        sent = True
+        await _exchange(connection, life, commands, errands)
+    except LOST as error:
         await connection.disconnect(nowait=True)
         # What else is idle there is as old.
         for idle in list(node._free):  # noqa: SLF001 - its public name is not in older versions of redis-py
             await idle.disconnect(nowait=True)
-        _fail(errands, error)
+        _fail(errands, error, sent=sent)
     except BaseException:
         # What is still to come would be the answer to another command.
         await connection.disconnect(nowait=True)
@@ -127,10 +129,16 @@ async def _trip(node: Any, errands: list[Errand]) -> None:
         _release(node, connection)
 
 
-async def _exchange(connection: Any, errands: list[Errand]) -> None:
+async def _commands(connection: Any, errands: list[Errand]) -> tuple[AwaitedLife, list[bytes]]:
     life = life_of(connection, AwaitedLife)
+    if any(errand.is_sent_once for errand in errands) and connection.is_connected and await _has_hung_up(connection):
+        await connection.disconnect(nowait=True)
+        life.id = None
     known = await _known(life, connection)
-    commands = [ASKING * errand.asking + packed(connection, errand.command(known)) for errand in errands]
+    return life, [ASKING * errand.asking + packed(connection, errand.command(known)) for errand in errands]
+
+
+async def _exchange(connection: Any, life: AwaitedLife, commands: list[bytes], errands: list[Errand]) -> None:
     await connection.send_packed_command([b"".join(commands)])
     moved = False
     for errand in errands:
@@ -144,6 +152,13 @@ async def _exchange(connection: Any, errands: list[Errand]) -> None:
     life.heard = time.monotonic()
     if moved:
         life.id = None
+
+
+async def _has_hung_up(connection: Any) -> bool:
+    """Whether there is anything to be read from an idle connection, if but its end; redis-py's other clients look themselves."""
+    # Older versions of redis-py have another name for it.
+    found: bool = await getattr(connection, "can_read", connection.can_read_destructive)()
+    return found
 
 
 async def _known(life: AwaitedLife, connection: Any) -> bytes:
@@ -164,9 +179,9 @@ def _release(node: Any, connection: Any) -> None:
         node._free.append(connection)  # noqa: SLF001 - see above
 
 
-def _fail(errands: Sequence[Errand], error: Exception) -> None:
+def _fail(errands: Sequence[Errand], error: Exception, *, sent: bool) -> None:
     for errand in errands:
-        errand.answer = error
+        errand.lose(error, sent=sent)
 
 
 async def _told(node: Any, command: Sequence[str | bytes]) -> Any:

@@ -10,7 +10,18 @@ from redis.exceptions import AskError, MovedError, TryAgainError
 from stockstore.backends.coherent import Item
 from stockstore.backends.redis_clients import AnyCluster
 from stockstore.backends.redis_errands import Errand, Telling
-from stockstore.backends.redis_exchange import CHUNK, Arguments, Call, OnClient, by_thousands, checked_cells, packed, usable_cells
+from stockstore.backends.redis_exchange import (
+    CHUNK,
+    LOST,
+    Arguments,
+    Call,
+    OnClient,
+    Unanswered,
+    by_thousands,
+    checked_cells,
+    packed,
+    usable_cells,
+)
 from stockstore.backends.redis_identity import AnyLife, Life, life_of
 from stockstore.backends.redis_replicas import Replicas, States, counts, placed_items, usable_cell
 from stockstore.backends.redis_scripts import MARK, Script
@@ -49,7 +60,7 @@ class Trip:
                     commands[at] = ASKING + commands[at]
             self._is_owed = True
             connection.send_packed_command([b"".join(commands)])
-        except (redis.ConnectionError, redis.TimeoutError, OSError) as error:
+        except LOST as error:
             self._fail(error)
 
     def receive(self) -> None:
@@ -67,7 +78,7 @@ class Trip:
                     errand.answer = error
                     moved = moved or isinstance(error, (MovedError, redis.exceptions.ReadOnlyError))
             self._is_owed = False
-        except (redis.ConnectionError, redis.TimeoutError, OSError) as error:
+        except LOST as error:
             self._fail(error)
         self._life.heard = time.monotonic()
         if moved:
@@ -84,7 +95,7 @@ class Trip:
         # What else is idle there is as old.
         self._pool.disconnect(inuse_connections=False)
         for errand in self._errands:
-            errand.answer = error
+            errand.lose(error, sent=self._is_owed)
 
 
 def doubt_idle(life: AnyLife) -> None:
@@ -135,7 +146,10 @@ class OnCluster(OnClient):
     def _agreed(self, found: dict[str, bytes], states: Mapping[str, States]) -> dict[str, bytes]:
         """Give what was found with one cell for each generation."""
         for key, state in states.items():
-            cell = self.replicas.agreed(key, state, make=False)
+            try:
+                cell = self.replicas.agreed(key, state, make=False)
+            except Unanswered:  # of a replica's lease; without the generation rows are as if they were absent
+                cell = None
             if cell is not None:
                 found[key] = cell
             else:
@@ -214,6 +228,9 @@ class OnCluster(OnClient):
                 errand.to, errand.asking = None, False
                 wait = refresh = True
             else:
+                if isinstance(error, Unanswered):
+                    # Whoever marks once more does not have to find out who has taken the node's place.
+                    self._refresh(soon=True)
                 raise error
             again.append(errand)
         if refresh:

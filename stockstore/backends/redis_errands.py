@@ -5,7 +5,7 @@ from typing import Any
 
 from redis.exceptions import NoPermissionError
 
-from stockstore.backends.redis_exchange import Call, rest_of
+from stockstore.backends.redis_exchange import ONCE, Call, rest_of, unanswered
 from stockstore.backends.redis_shards import Shard
 from stockstore.backends.redis_telling import Message
 from stockstore.cells import NO_ID
@@ -28,6 +28,15 @@ class Errand:
     def has_failed(self) -> bool:
         """Whether it is to be done again, if that is possible."""
         return isinstance(self.answer, Exception)
+
+    @property
+    def is_sent_once(self) -> bool:
+        """Whether it is not sent again where its connection is lost."""
+        return self.call is not None and self.call.step in ONCE
+
+    def lose(self, error: Exception, *, sent: bool) -> None:
+        """Note that the connection was lost before there was an answer."""
+        self.answer = error if self.call is None or not sent else unanswered(self.call.step, error)
 
     @property
     def is_done_at_once(self) -> bool:

@@ -6,11 +6,11 @@ from typing import Any
 import redis
 
 from stockstore.backends.redis_clients import AnyCluster, address_of
-from stockstore.backends.redis_exchange import Exchange
+from stockstore.backends.redis_exchange import Exchange, Unanswered
 from stockstore.errors import CacheUnreachable, StockstoreError
 
 # RedisClusterException stands beside RedisError, not below it.
-_DRIVERS = redis.RedisError, redis.exceptions.RedisClusterException, OSError
+_DRIVERS = redis.RedisError, redis.exceptions.RedisClusterException, OSError, Unanswered
 _ODD = TypeError, ValueError
 """An answer of another kind, on which redis-py or the checks fail."""
 

@@ -12,7 +12,9 @@ import redis
 from stockstore.backends.coherent import Item
 from stockstore.backends.redis_clients import AnyCluster, drop_idle_connections
 from stockstore.backends.redis_identity import Life, life_of
-from stockstore.backends.redis_scripts import Script
+from stockstore.backends.redis_lists import FOLLOW_LIST
+from stockstore.backends.redis_scripts import LEASE as LEASE_STEP
+from stockstore.backends.redis_scripts import MARK, Script
 from stockstore.backends.redis_shards import NOWHERE, Shard
 from stockstore.cells import LEASE, NO_ID, VALUE
 
@@ -29,6 +31,21 @@ Arguments: TypeAlias = Callable[[Part, bytes], list[bytes]]
 CHUNK = 1000  # bounds how long one script holds the server, and stays far below Lua's limit for unpack
 _CELLS = frozenset({bytes, type(None)})
 _KEY: Callable[[Item], str] = itemgetter(0)
+LOST = (redis.ConnectionError, redis.TimeoutError, OSError)
+ONCE = frozenset({MARK, LEASE_STEP, FOLLOW_LIST})
+
+
+class Unanswered(Exception):  # noqa: N818 - no error is to be told by it
+    """A mark or a lease that was sent, and of which nobody knows whether it is done, or will be.
+
+    It is not sent again unseen, by us or by a client's own retries: the first one may come late, after others have written, and what was to follow
+    on it as well; then a release would put an old value, or a fill. Who has marked knows by this that no value may follow.
+    """
+
+
+def unanswered(step: Script, error: Exception) -> Exception:
+    """Give the error of a step that was sent, when its connection was lost."""
+    return Unanswered(str(error)) if step in ONCE else error
 
 
 class Call(NamedTuple):
@@ -160,8 +177,13 @@ class OnServer(OnClient):
         return list(map(found.get, keys))
 
     def _call(self, call: Call, connection: Any, life: Life) -> Any:
-        script = call.step
         rest = rest_of(call, life.id or NO_ID)
+        try:
+            return self._evaluate(call.step, rest, connection)
+        except LOST as error:
+            raise unanswered(call.step, error) from error
+
+    def _evaluate(self, script: Script, rest: Sequence[str | bytes], connection: Any) -> Any:
         try:
             return self._ask(connection, "EVALSHA", script.digest, *rest)
         except redis.exceptions.NoScriptError:

@@ -405,6 +405,68 @@ def test_replicas_that_disagree_are_made_one(connect: Connect, cluster: ClusterS
     assert {generation_of(cell) for cell in generations_in(cluster).values()} == {made}
 
 
+def behind(cluster: ClusterServers, change: Callable[[], object]) -> ClusterNodeServer:
+    """Change something while a replica is frozen and cut off, put that in its primary's place, and give it."""
+    replica = cluster.replica()
+    fallen = cluster.primary_by(replica)
+    assert fallen.client.wait(1, 4000) == 1
+    replica.freeze()
+    try:
+        # What is in the replica's socket would be done when it goes on.
+        fallen.client.execute_command("CLIENT", "KILL", "TYPE", "replica")
+        change()
+        assert fallen.client.wait(1, 50) == 0
+        fallen.stop()
+    finally:
+        replica.thaw()
+    try:
+        cluster.take_over(replica)
+    finally:
+        fallen.start()
+    return replica
+
+
+def from_an_old_file(cluster: ClusterServers, change: Callable[[], object]) -> ClusterNodeServer:
+    """Change something after a node without a replica has saved what it has, start that again, and give it."""
+    others = {cluster.replica(), cluster.primary_by(cluster.replica())}
+    node = next(node for node in cluster.nodes if node not in others)
+    node.client.save()
+    change()
+    node.stop()
+    node.start()
+    return node
+
+
+@pytest.mark.parametrize("come_back", [behind, from_an_old_file])
+def test_a_node_that_comes_back_with_an_old_generation(
+    connect: Connect, cluster: ClusterServers, come_back: Callable[..., ClusterNodeServer]
+) -> None:
+    """Rows and generation go together there, and none of both is believed: not by who was connected, nor by who comes, row by row or in a batch."""
+    writer, reader = connect(), connect()
+    token = fresh_token()
+    old = writer.lease_many(dict.fromkeys(KEYS), token, GENERATION).generation
+    assert writer.fill_many([item(key, b"old") for key in KEYS], token) == len(KEYS)
+    kept = reader.get_many([*KEYS, GENERATION])
+    assert (len(kept), generation_of(kept[GENERATION])) == (len(KEYS) + 1, old)
+
+    def write_all() -> None:
+        writer.mark_many([], ONE, [GENERATION])
+        writer.release_many([GENERATION], ONE, committed=True)
+
+    node = come_back(cluster, write_all)
+    wait_until(cluster.is_whole, "the cluster")
+    there = keys_of(cluster, node)
+    assert {generation_of(node.client.get(shard_of(key).tag + GENERATION)) for key in there} == {old}
+    assert all(node.client.exists(shard_of(key).tag + key) for key in there)
+    for backend in (reader, connect()):
+        for asked in ([*KEYS, GENERATION], *([key, GENERATION] for key in there)):
+            cells = backend.get_many(asked)
+            assert not cells.keys() & set(there)
+            assert generation_of(cells.get(GENERATION)) != old
+    assert warm(writer) not in (None, old)
+    assert {generation_of(cell) for cell in generations_in(cluster).values()} == {warm(reader)}
+
+
 def test_a_class_cannot_be_marked_without_one_of_its_nodes(connect: Connect, cluster: ClusterServers) -> None:
     """Then its writer is told so, and what the others have is marked still."""
     backend, node = connect(), cluster.nodes[1]

@@ -113,7 +113,14 @@ class DictBackend(CoherentBackend):
             return {key: token for key, token in tokens.items() if token is not None}
 
     def release_many(
-        self, keys: Sequence[str], ticket: bytes, *, committed: bool, values: Sequence[Item] = (), aliases: Sequence[Item] = ()
+        self,
+        keys: Sequence[str],
+        ticket: bytes,
+        *,
+        committed: bool,
+        values: Sequence[Item] = (),
+        aliases: Sequence[Item] = (),
+        renews: bool = True,
     ) -> int:
         """Take markers, and put values where they were alone."""
         self._asked("release")

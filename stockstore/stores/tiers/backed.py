@@ -327,7 +327,7 @@ class BackendTier:
                 aliases.extend(self._aliases(text, entry, mine.namespace))
                 kept.append(record)
         release = partial(self._backend.release_many, mine.texts, ticket, committed=committed, values=values, aliases=aliases)
-        self._store._twice(release)
+        self._store._twice(partial(release, renews=not mine.repeated))
         self._clear(mine.prefixes.values() if committed else ())
         self._store._counters.add(puts=len(values))
         tell_end(self._store, committed, mine.places, mine.wide, kept)
@@ -392,7 +392,7 @@ class BackendTier:
         self._backend.invalidate_many(list(dict.fromkeys(text for text, _ in items)))
         for ticket, texts in by_ticket.items():
             if ticket is not None:
-                self._backend.release_many(texts, ticket, committed=True)
+                self._backend.release_many(texts, ticket, committed=True, renews=False)
 
     def report(self, what: str, error: Exception) -> None:
         """Count an error and log it."""
