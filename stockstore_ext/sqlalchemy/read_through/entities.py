@@ -54,6 +54,7 @@ class Entity:
         mapper: Its mapper.
         names: The attributes that keys are made of, by each of their columns.
         forms: The keys that the database keeps unique, and the indexes, by their names.
+        alone: Those of one name.
         by_key: The order by the primary key.
         metadata: What results of it have in common, once one was made.
         orders: All column attributes, by each of their columns, with whether Python orders their values as the database does.
@@ -64,6 +65,7 @@ class Entity:
         self.cls: type = mapper.class_
         self.mapper = mapper
         self.forms = {frozenset(form.plan.names): form for form in (*_indexes(mapper), *_forms(mapper))}
+        self.alone = {form.plan.names[0]: form for form in self.forms.values() if len(form.plan.names) == 1}
         keyed = frozenset[str]().union(*self.forms)
         columns = [(column, prop.key) for prop in mapper.column_attrs for column in prop.columns if isinstance(column, Column)]
         self.names: dict[Any, str] = {column: name for column, name in columns if name in keyed}

@@ -128,7 +128,8 @@ def _familiar_in_order(rows: list[FamiliarRow], question: Question) -> list[Fami
     if not question.order:
         return _by(lambda row: row.key[1], rows)
     for name, descending in reversed(question.order):
-        rows.sort(key=lambda row: row.values[name], reverse=descending)
+        if descending or not _are_sorted([row.values[name] for row in rows]):
+            rows.sort(key=lambda row: row.values[name], reverse=descending)
     return rows
 
 
@@ -139,6 +140,11 @@ def _states_in_order(found: Alike, question: Question) -> list[State]:
     for name, descending in reversed(question.order):
         states.sort(key=itemgetter(plan.attrs.index(name)), reverse=descending)
     return states
+
+
+def _are_sorted(values: list[Any]) -> bool:
+    """Whether there is nothing to be done, as with most lists, which are kept in the order of their keys."""
+    return values == sorted(values)
 
 
 def _by(key: Callable[[Any], Any], rows: list[Any]) -> list[Any]:

@@ -86,9 +86,23 @@ def _condition(entity: Entity, criteria: Sequence[Any]) -> _Condition | None:
     if len(criteria) == 1:
         if first.__visit_name__ == "expression_clauselist" and first.operator is and_:
             criteria = first.clauses
-        elif first.__visit_name__ == "binary" and first.operator is in_op:
-            return _membership(entity, first)
+        elif first.__visit_name__ == "binary":
+            return _membership(entity, first) if first.operator is in_op else _equality(entity, first)
     return _equalities(entity, criteria)
+
+
+def _equality(entity: Entity, criterion: Any) -> _Condition | None:
+    """Do as :func:`_equalities` for one of them, which most statements have."""
+    if criterion.operator is not eq:
+        return None
+    column, value = criterion.left, criterion.right
+    if column.__visit_name__ == "bindparam":  # as a lazy load of a collection has it
+        column, value = value, column
+    name = _name(entity, column)
+    form = None if name is None else entity.alone.get(name)
+    if form is None or not _is_value(value, form.types[0]):
+        return None
+    return _Condition(form, (value,), form.plan.names, many=False)
 
 
 def _equalities(entity: Entity, criteria: Sequence[Any]) -> _Condition | None:

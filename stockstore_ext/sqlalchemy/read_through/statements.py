@@ -126,7 +126,7 @@ class Statements:
         return self._found(session, question, _Way(serving, starts, token, options, anew, goes_long=anew or strict or token is not None))
 
     def _found(self, session: Session, question: Question, way: "_Way") -> Result[Any] | None:
-        rows = None if way.goes_long else self._shortcut.rows(session, question)
+        rows = None if way.goes_long else self._shortcut.rows(session, question, is_sure=way.is_sure)
         seen = self._seen(session, question) if rows is None and not way.goes_long else None
         rows = rows if seen is None else seen.rows
         if rows is None:
