@@ -1,5 +1,6 @@
 """One server of a test's own, which it may stop, freeze and restart: a container or a local process."""
 
+import atexit
 import contextlib
 import signal
 import time
@@ -9,9 +10,14 @@ from pathlib import Path
 
 import psutil
 from mirakuru import SimpleExecutor
+from mirakuru.base import cleanup_subprocesses
 from testcontainers.core.container import DockerContainer
 
 from tests.servers.images import image
+
+# At the end of a process it kills whatever has the digits of its number in a name, which holds the starter's number and a random one:
+# servers of another process, too. Ours are removed by who has started them.
+atexit.unregister(cleanup_subprocesses)
 
 
 class Process(ABC):

@@ -1,6 +1,10 @@
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import port_for
+import psutil
 import pytest
 from pymemcache.client.base import Client
 from redis import Redis, RedisCluster
@@ -141,6 +145,22 @@ def test_postgres_freezes_and_restarts_with_its_data(start_postgres: Callable[[]
     server.restart()
     engine.connect().close()
     engine.dispose()
+
+
+_ENDING = """
+import os, subprocess, sys
+import tests.servers.process
+other = subprocess.Popen(["sleep", "60"], env={**os.environ, "mirakuru_uuid": f"1{os.getpid()}:0"}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+print(other.pid)
+"""
+
+
+def test_the_end_of_a_process_leaves_the_servers_of_others_alone() -> None:
+    """Also of one whose number has its own in it."""
+    done = subprocess.run([sys.executable, "-c", _ENDING], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
+    other = psutil.Process(int(done.stdout))
+    assert other.status() != psutil.STATUS_ZOMBIE
+    other.kill()
 
 
 def test_a_server_that_does_not_start_is_told_at_once(start_redis: Callable[..., RedisServer]) -> None:
