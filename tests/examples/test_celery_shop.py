@@ -89,6 +89,7 @@ def test_each_task_has_a_scope_of_its_own(tasks: Celery) -> None:
         assert time.monotonic() < deadline
         seen = [tasks.send_task("examples.shop_celery.app.look", [4]) for _ in range(4)]
         told = [task.get(timeout=PATIENCE, interval=0.01) for task in seen]
-        assert {each["hits"] for each in told} == {1}
+        # While its process has not heard its channel yet, or another holds the lease, a task keeps nothing.
+        assert {each["hits"] for each in told} <= {0, 1}
         assert {each["item"]["stock"] for each in told} == {5}
-        processes |= {each["process"] for each in told}
+        processes |= {each["process"] for each in told if each["hits"]}
