@@ -102,6 +102,9 @@ def test_column_types(engine: Engine, kinds: type) -> None:
         rows = reread(connection, kinds, keys)
     assert len(rows) == len(keys)
     assert payloads(rows) == as_read(engine, kinds, keys)
+    together = [plan.pack_all([state]) for plan, state in rows]
+    assert all(found in (None, [plan.pack(tuple(state))]) for found, (plan, state) in zip(together, rows, strict=True))
+    assert any(together)
 
 
 def test_uncommitted_values(db: Engine) -> None:
