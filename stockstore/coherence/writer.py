@@ -220,6 +220,9 @@ def _report(place: Place[S], error: Exception) -> None:
 
 def _all(steps: Sequence[Callable[[], None]]) -> None:
     """Do every step; what interrupts one of them is raised after the last."""
+    if len(steps) == 1:
+        steps[0]()
+        return
     with ExitStack() as stack:
         for step in reversed(steps):
             stack.callback(step)

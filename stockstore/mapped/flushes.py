@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
+from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy.orm import InstanceState, Mapper, UOWTransaction
 
 from stockstore.mapped.hydrate import flushed_states
 
+_KEY: Final[Any] = attrgetter("key")
 _SLOT: Final = "stockstore.flushed"
 Identity = tuple[Any, ...]
 
@@ -19,15 +21,18 @@ class Flushed(NamedTuple):
         changed: The states of new and changed rows.
         identities: What their primary keys are by now, in the same order; ``None`` where that is not loaded.
         deleted: The states of deleted rows.
+        former: The primary keys by which the session knew rows before; of new rows it knew none.
     """
 
     changed: list[InstanceState[Any]]
     identities: Sequence[Identity | None]
     deleted: list[InstanceState[Any]]
+    former: list[Identity]
 
-    def former(self) -> list[Identity]:
-        """Give the primary keys by which the session knew rows before; of new rows it knew none."""
-        return [state.key[1] for states in (self.changed, self.deleted) for state in states if state.key is not None]
+    @classmethod
+    def of(cls, changed: list[InstanceState[Any]], identities: Sequence[Identity | None], deleted: list[InstanceState[Any]]) -> "Flushed":
+        """Find out how the session knew the rows."""
+        return cls(changed, identities, deleted, [key[1] for key in map(_KEY, (*changed, *deleted)) if key is not None])
 
 
 def flushed_of(context: UOWTransaction) -> dict[Mapper[Any], Flushed]:
@@ -46,7 +51,7 @@ def _find(context: UOWTransaction) -> dict[Mapper[Any], Flushed]:
         if group is None:
             group = groups[mapper] = [], []
         group[deleted].append(state)
-    return {mapper: Flushed(changed, _identities(mapper, changed), deleted) for mapper, (changed, deleted) in groups.items()}
+    return {mapper: Flushed.of(changed, _identities(mapper, changed), deleted) for mapper, (changed, deleted) in groups.items()}
 
 
 def _identities(mapper: Mapper[Any], states: Sequence[InstanceState[Any]]) -> Sequence[Identity | None]:

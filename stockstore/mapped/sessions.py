@@ -178,7 +178,7 @@ def _after_flush(session: Session, context: UOWTransaction) -> None:
 
 
 def _identities(mapper: Mapper[Any], flushed: Flushed) -> list[tuple[Any, ...]]:
-    known = [*flushed.former(), *filter(None, flushed.identities)]
+    known = [*flushed.former, *filter(None, flushed.identities)]
     unknown = [state for state, identity in zip(flushed.changed, flushed.identities, strict=True) if identity is None]
     objects = [obj for state in unknown if (obj := state.obj()) is not None]
     return known + [mapper.identity_key_from_instance(obj)[1] for obj in objects]

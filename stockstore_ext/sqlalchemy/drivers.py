@@ -36,8 +36,10 @@ def has_open_cursor(connection: Connection) -> bool:
 
 def is_aborted(connection: Connection) -> bool:
     """Whether PostgreSQL will answer a COMMIT by a ROLLBACK, since a statement has failed."""
-    info = getattr(_driver(connection), "info", None)
-    return getattr(info, "transaction_status", None) == _IN_ERROR
+    driver = _driver(connection)
+    # What psycopg's ``info`` asks is at hand.
+    known = getattr(driver, "pgconn", None) or getattr(driver, "info", None)
+    return getattr(known, "transaction_status", None) == _IN_ERROR
 
 
 def commits_at_once(connection: Connection, sql: str) -> bool:

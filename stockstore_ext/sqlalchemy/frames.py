@@ -267,6 +267,18 @@ def frames_ending(info: MutableMapping[Any, Any]) -> list[Frame]:
     return found
 
 
+def end_untouched(info: MutableMapping[Any, Any]) -> bool:
+    """Whether no frame on a connection has anything to do with the transaction that ends; then nobody's goes on in any of them."""
+    frames: dict[object, Frame] | None = info.get(_KEY)
+    if frames is not None:
+        for frame in frames.values():
+            if frame.touched:
+                return False
+        for frame in frames.values():
+            frame.joined = False
+    return True
+
+
 def frame_on(info: MutableMapping[Any, Any], committing: Committing) -> Frame | None:
     """Give a hook's frame on a connection, if one of its sessions has ever used it."""
     frames: dict[object, Frame] | None = info.get(_KEY)

@@ -18,7 +18,7 @@ from stockstore.aio.bridge import uncancelled
 from stockstore.coherence.protocol import Outcome
 from stockstore.locks import fork_safe_lock
 from stockstore_ext.sqlalchemy.drivers import has_transaction, is_over
-from stockstore_ext.sqlalchemy.frames import Finish, Frame, frames_ending, frames_on
+from stockstore_ext.sqlalchemy.frames import Finish, Frame, end_untouched, frames_ending, frames_on
 from stockstore_ext.sqlalchemy.refusals import raise_as_commits
 
 _VERBS: Final = (
@@ -60,10 +60,13 @@ class Outcomes:
 
     def do_commit(self, connection: PoolProxiedConnection) -> None:
         """COMMIT, and tell before and after."""
+        if end_untouched(connection.info):  # as after most transactions, which only read
+            self._original["do_commit"](connection)
+            return
         for frame in frames_on(connection.info):
             frame.prepare_on(connection)
         pending = [finish for frame in frames_ending(connection.info) for finish in frame.commit()]
-        if not pending:  # as after most transactions, which only read
+        if not pending:
             self._original["do_commit"](connection)
             return
         try:
@@ -84,10 +87,10 @@ class Outcomes:
 
     def do_rollback(self, connection: PoolProxiedConnection) -> None:
         """ROLLBACK, and tell."""
-        frames = frames_ending(connection.info)
-        if not frames:  # as where the pool resets a connection
+        if end_untouched(connection.info):  # as where the pool resets a connection
             self._original["do_rollback"](connection)
             return
+        frames = frames_ending(connection.info)
         # Somebody has ended the transaction past SQLAlchemy, by the driver's own commit for instance.
         lost = any(frame.written for frame in frames) and is_over(connection)
         pending = [finish for frame in frames for finish in (frame.commit() if lost else frame.end())]
@@ -162,6 +165,10 @@ def finish_all(pending: Iterable[Finish], outcome: Outcome) -> None:
     """Do what follows the end of a transaction; raises what interrupts the thread or the task alone, after the last."""
     steps = list(pending)
     if not steps:
+        return
+    if len(steps) == 1:
+        with uncancelled():
+            _finish(steps[0], outcome)
         return
     with uncancelled(), ExitStack() as stack:
         for step in reversed(steps):

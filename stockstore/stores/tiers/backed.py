@@ -297,7 +297,7 @@ class BackendTier:
     def mark(self, places: object, ticket: bytes) -> None:
         """Put markers; raises CacheUnreachable."""
         mine = _mine(places)
-        records, shared, generations = list(mine.records.values()), [*mine.wide.values(), *mine.lists.values()], mine.generations()
+        records, shared, generations = mine.record_texts, [*mine.wide.values(), *mine.lists.values()], mine.generations()
         attempts = 0
 
         def mark() -> dict[str, bytes]:

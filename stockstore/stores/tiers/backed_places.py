@@ -1,11 +1,12 @@
 """Where writes stand in a shared cache."""
 
+from functools import cached_property
 from operator import itemgetter
 from typing import Any, Final
 
 from stockstore.cells import NO_GENERATION
 from stockstore.coherence.protocol import Record, Writes
-from stockstore.keys import KeyPlan, keys_of
+from stockstore.keys import KeyPlan, Native, keys_of
 from stockstore.stores.backed import BackendStore
 from stockstore.stores.cache import subclasses_of
 from stockstore.stores.generations import generation_text
@@ -19,7 +20,7 @@ class BackendPlaces:
 
     Attributes:
         namespace: In which they stand.
-        records: The keys of records.
+        record_texts: The keys of records.
         lists: The keys of lists, which writers of other rows mark at the same time.
         wide: The keys of the generations of whole mapped hierarchies.
         prefixes: What the keys of whole plain classes begin with.
@@ -33,9 +34,8 @@ class BackendPlaces:
         self.namespace = namespace
         self.roots = {plan: cls for plan, cls in writes.roots.items() if store.holds(cls)}
         alone = len(self.roots) == len(writes.roots)
-        self.records: dict[Record, str] = _texts_of(
-            namespace, list(writes.records) if alone else [record for record in writes.records if record[0] in self.roots]
-        )
+        self._written = list(writes.records) if alone else [record for record in writes.records if record[0] in self.roots]
+        self.record_texts: list[str] = _texts_of(namespace, self._written)
         whole = [plan for plan in writes.classes if plan in self.roots]
         # A list of a class that is written as a whole goes with its generation.
         listed = [(record, at) for record, at in writes.lists.items() if record[0] in self.roots and record[0] not in whole]
@@ -48,6 +48,11 @@ class BackendPlaces:
         self.tokens: dict[KeyPlan, bytes] = {}
         self.repeated = False
 
+    @cached_property
+    def records(self) -> dict[Record, str]:
+        """The records with their keys; of use where values follow."""
+        return dict(zip(self._written, self.record_texts, strict=True))
+
     def is_mapped(self, plan: KeyPlan) -> bool:
         """Whether records under an identity are rows."""
         return keys_of(self.roots[plan]).mapped
@@ -55,16 +60,16 @@ class BackendPlaces:
     @property
     def texts(self) -> list[str]:
         """The keys of records, lists and generations."""
-        return [*self.records.values(), *self.lists.values(), *self.wide.values()]
+        return [*self.record_texts, *self.lists.values(), *self.wide.values()]
 
     @property
     def places(self) -> list[Record]:
         """The records and lists."""
-        return [*self.records, *self.lists]
+        return [*self._written, *self.lists]
 
     def generations(self) -> dict[KeyPlan, str]:
         """Give the keys of the generations that values of the records have to carry."""
-        plans = dict.fromkeys(map(_PLAN, self.records))
+        plans = dict.fromkeys(map(_PLAN, self._written))
         return {plan: generation_text(self.namespace, plan) for plan in plans if self.is_mapped(plan) and plan not in self.wide}
 
     def generation_for(self, plan: KeyPlan) -> bytes | None:
@@ -74,16 +79,18 @@ class BackendPlaces:
         return self.tokens.get(plan) if self.is_mapped(plan) else NO_GENERATION
 
 
-def _texts_of(namespace: str, records: list[Record]) -> dict[Record, str]:
-    groups: dict[KeyPlan, list[Record]] = {}
+def _texts_of(namespace: str, records: list[Record]) -> list[str]:
     plans = set(map(_PLAN, records))
     if len(plans) == 1:
-        groups = {plans.pop(): records}
-    for record in () if groups else records:
+        return _texts_of_one(namespace, plans.pop(), list(map(_NATIVE, records)))
+    groups: dict[KeyPlan, list[Record]] = {}
+    for record in records:
         groups.setdefault(record[0], []).append(record)
     found: dict[Record, str] = {}
     for plan, group in groups.items():
-        natives = list(map(_NATIVE, group))
-        texts = plan.texts(namespace, natives) or [plan.record_text(namespace, native) for native in natives]
-        found.update(zip(group, texts, strict=True))
-    return found
+        found.update(zip(group, _texts_of_one(namespace, plan, list(map(_NATIVE, group))), strict=True))
+    return [found[record] for record in records]
+
+
+def _texts_of_one(namespace: str, plan: KeyPlan, natives: list[Native]) -> list[str]:
+    return plan.texts(namespace, natives) or [plan.record_text(namespace, native) for native in natives]

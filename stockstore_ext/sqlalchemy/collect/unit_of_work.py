@@ -13,8 +13,9 @@ from stockstore.mapped import plan_of
 from stockstore.mapped.flushes import Flushed, flushed_of
 from stockstore.mapped.foreign_keys import Action, dependents
 from stockstore.mapped.hydrate import identity_class
-from stockstore.mapped.tables import replaces, roots_named, roots_of
+from stockstore.mapped.tables import Roots, replaces, roots_named, roots_of
 from stockstore_ext.sqlalchemy.collect.cascades import note_deleted_along, roots_changed_along, roots_deleted_along
+from stockstore_ext.sqlalchemy.collect.known import Concern
 from stockstore_ext.sqlalchemy.collect.lists import note_moves
 from stockstore_ext.sqlalchemy.collect.notes import Notes, wants
 from stockstore_ext.sqlalchemy.collect.settings import DEFAULT, Collecting, WritesOf
@@ -58,45 +59,55 @@ def flushed(
     for mapper in written:
         writes_of(mapper).drop_tentative()
     followed = _followed.pop(session, frozenset[InstanceState[Any]]())
-    for mapper, rows in written.items():
+    for mapper, (rows, concern) in written.items():
         notes = Notes(writes_of(mapper), collecting)
-        _note_rows(session, mapper, rows, notes)
-        notes.whole(roots_changed_along(mapper, [state for state in rows.changed if state.key is not None]))
+        _note_rows(session, mapper, rows, notes, concern)
+        if rows.former:
+            notes.whole(roots_changed_along(mapper, [state for state in rows.changed if state.key is not None]))
         if any(state not in followed for state in rows.deleted):
             notes.whole(roots_deleted_along(mapper))
 
 
-def _written(flush_context: UOWTransaction, collecting: Collecting, only: Only | None) -> dict[Mapper[Any], Flushed]:
+def _written(flush_context: UOWTransaction, collecting: Collecting, only: Only | None) -> dict[Mapper[Any], tuple[Flushed, Concern]]:
     """Give what a flush has changed and deleted, of those mappers whose rows any cache has to do with."""
     found = {}
     for mapper, flushed in flushed_of(flush_context).items():
-        if _concerns(mapper, collecting):
+        concern = _concern_of(mapper, collecting)
+        if concern.any:
             written = _really_written(mapper, flushed, only)
             if written.changed or written.deleted:
-                found[mapper] = written
+                found[mapper] = written, concern
     return found
 
 
 def _really_written(mapper: Mapper[Any], flushed: Flushed, only: Only | None) -> Flushed:
-    if only is None and all(state.key is None for state in flushed.changed):
+    if only is None and not flushed.former:
         return flushed
     names, deleted = plan_of(mapper.class_).attrs, flushed.deleted
     rows = [row for row in zip(flushed.changed, flushed.identities, strict=True) if row[0].key is None or _may_be_written(row[0], names)]
     if only is not None:
         rows, deleted = [row for row in rows if only(row[0])], [state for state in deleted if only(state)]
-    return Flushed([state for state, _ in rows], [identity for _, identity in rows], deleted)
+    return Flushed.of([state for state, _ in rows], [identity for _, identity in rows], deleted)
 
 
-def _concerns(mapper: Mapper[Any], collecting: Collecting) -> bool:
-    """Whether a cache keeps the rows of a mapper, or others that stand in its tables or that the database changes along."""
+def _concern_of(mapper: Mapper[Any], collecting: Collecting) -> Concern:
     tables = sum(len(table.metadata.tables) for table in mapper.tables if isinstance(table, Table))
-    return collecting.concerned.answer(mapper, lambda: _find_concerned(mapper, collecting), tables)
+    return collecting.concerned.answer(mapper, lambda: _find_concern(mapper, collecting), tables)
 
 
-def _find_concerned(mapper: Mapper[Any], collecting: Collecting) -> bool:
+def _find_concern(mapper: Mapper[Any], collecting: Collecting) -> Concern:
     names = {name for table in mapper.tables for action in _ACTIONS for name in dependents(table, action)}
-    roots = {identity_class(mapper)}.union(roots_named(names), *(roots_of(table) for table in mapper.tables))
-    return any(wants(root, collecting) for root in roots)
+    root, beside = identity_class(mapper), _roots_beside(mapper)
+    return Concern(
+        any=any(wants(each, collecting) for each in {root, *roots_named(names), *beside}),
+        kept=wants(root, collecting),
+        beside=bool(beside),
+        replacing=any(replaces(table) for table in mapper.tables),
+    )
+
+
+def _roots_beside(mapper: Mapper[Any]) -> Roots:
+    return Roots().union(*(roots_of(table) for table in mapper.tables)) - {identity_class(mapper)}
 
 
 def _may_be_written(state: InstanceState[Any], names: Sequence[str]) -> bool:
@@ -120,17 +131,18 @@ def _is_changed(state: InstanceState[Any], name: str) -> bool:
     return name not in state.dict or column_type.compare_values(state.dict[name], committed[name]) is not True
 
 
-def _note_rows(session: Session, mapper: Mapper[Any], rows: Flushed, notes: Notes) -> None:
-    root, (changed, identities, deleted) = identity_class(mapper), rows
-    beside = frozenset[type]().union(*(roots_of(table) for table in mapper.tables)) - {root}
-    notes.whole(beside)
-    if changed and any(replaces(table) for table in mapper.tables):
+def _note_rows(session: Session, mapper: Mapper[Any], rows: Flushed, notes: Notes, concern: Concern) -> None:
+    root, (changed, identities, deleted, former) = identity_class(mapper), rows
+    if concern.beside:
+        notes.whole(_roots_beside(mapper))
+    if concern.replacing and changed:
         notes.whole({root, *roots_deleted_along(mapper)})
-    if notes.wants(root):
-        if None in identities and any(state.key is None and identity is None for state, identity in zip(changed, identities, strict=True)):
+    if concern.kept:
+        now = [*filter(None, identities)]
+        unknown = zip(changed, identities, strict=True) if len(now) < len(identities) else ()
+        if any(state.key is None and identity is None for state, identity in unknown):
             notes.inserted([root])
         dialect_of = cache(lambda: _bind_of(session, mapper, (*changed, *deleted)).dialect)
-        former, now = rows.former(), [*filter(None, identities)]
         notes.given(root, dict.fromkeys((*former, *now)) if former else now, dialect_of)
         if keys_of(mapper.class_).indexes and not notes.is_whole(root):
             note_moves(notes, root, changed, dialect_of, deleted=False)
