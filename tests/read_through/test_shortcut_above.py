@@ -11,7 +11,7 @@ from stockstore import ChainedStore, ProcessMemoryStore, RedisStore, SqlAlchemyS
 from stockstore.stores import claimed
 from stockstore_ext.sqlalchemy import SessionSync
 from stockstore_ext.sqlalchemy.read_through.serving import Serving
-from tests.stores.listed import Mark, Owner, create_tables, empty
+from tests.stores.listed import Item, Mark, Owner, create_tables, empty
 from tests.sync.conftest import ON_SQLITE
 from tests.sync.paths import Path
 
@@ -173,3 +173,19 @@ def test_nothing_lives_longer_than_in_redis(above: Path, memory: ProcessMemorySt
     nodes = [node for cells in memory._shelves._dicts.values() for node in cells.values() if type(node.value) is bytes]
     assert len(nodes) in (1, 2)
     assert all(node.expires <= claimed._now() + 100.0 for node in nodes)
+
+
+def test_other_keys_find_what_was_filled(above: Path, memory: ProcessMemoryStore, asked: list[str]) -> None:
+    """Rows in memory are found by their other keys too, but for such as are NULL."""
+    statement = select(Item).where(Item.id.in_([1, 2])).order_by(Item.id)
+    above.seed(Item(id=1, code="one"), Item(id=2))
+    for _ in range(3):
+        memory.clear()
+        asked.clear()
+        with above.maker() as session:
+            assert [item.code for item in session.scalars(statement)] == ["one", None]
+    assert asked == ["MGET"]
+    found = above.store.get(Item, {"code": "one"})
+    assert found is not None
+    assert found.id == 1
+    assert asked == ["MGET"]

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any, Final
 from stockstore.cells import expiries
 from stockstore.coherence.protocol import Answer
 from stockstore.instrumentation import listening
-from stockstore.keys import ClassKeys, Key, ListLookup, Native, keys_of
+from stockstore.keys import ClassKeys, Key, KeyPlan, ListLookup, Native, keys_of
 from stockstore.keys.declared import identity_class
 from stockstore.lifetimes import LifetimeRule, remaining, shorter
 from stockstore.stores.claimed import Claim, ClaimedSpaces, Kept, Wanted
 from stockstore.stores.members import Members, seconds_for_lists
 from stockstore.stores.snapshots import Snapshot
+from stockstore.stores.spaces import AliasKeys
 from stockstore.stores.tiers.backed import BackendTier
 from stockstore.stores.tiers.local import LocalLease, LocalTier
 from stockstore.stores.tiers.local_lists import ListLease
@@ -60,6 +61,10 @@ class LocalMisses:
             if claim.lease is not None:
                 self._spaces.give_back(claim.lease)
 
+    def alias_plans(self, cls: type) -> tuple[KeyPlan, ...]:
+        """Give the other keys by which memory finds rows of a class."""
+        return self._tier._store._shape(cls)[1]
+
     def fill_from(
         self,
         cls: type,
@@ -67,6 +72,7 @@ class LocalMisses:
         natives: Sequence[Native],
         cells: Sequence[bytes],
         payloads: Sequence[bytes],
+        aliases: Sequence[AliasKeys],
         listed: Members | None = None,
     ) -> None:
         """Keep rows that the tier below gave, and their list, where the leases still stand.
@@ -77,12 +83,13 @@ class LocalMisses:
             natives: The primary keys of the rows.
             cells: The cells of the rows, which tell how long they live.
             payloads: What these hold.
+            aliases: What the rows have of each of :meth:`alias_plans`.
             listed: The list.
         """
         store = self._tier._store
         lasting = _lifetimes(store._rule, expiries(cells))
-        given = zip(natives, payloads, lasting, strict=True)
-        rows = [Kept(cls, (), native, payload, seconds, ()) for native, payload, seconds in given if seconds is None or seconds > 0]
+        plans, given = self.alias_plans(cls), zip(natives, payloads, lasting, aliases, strict=True)
+        rows = [Kept(cls, plans, *row) for row in given if (seconds := row[2]) is None or seconds > 0]
         if listed is not None and (lasts := seconds_for_lists(store._rule)) != 0:
             root = identity_class(cls)
             rows.append(Kept(root, store._shape(root)[1], listed.lookup.place, listed.keys, lasts, ()))
@@ -113,7 +120,7 @@ _UNCLAIMED: Final = Claim(None, marked=False)
 def claim(tier: LocalTier, keys: ClassKeys, cls: type, natives: Iterable[Native]) -> LocalMisses | None:
     """Lease places in memory; ``None`` where something stands at each of them, or whatever else takes the longer way."""
     store = tier._store
-    if listening or store.tenant_rules or store._rule.needs_object or store._shape(cls)[1] or not store.is_fresh():
+    if listening or store.tenant_rules or store._rule.needs_object or not store.is_fresh():
         return None
     spaces, space = store._spaces, (store._namespace(), keys.identity)
     wanted = [*natives]

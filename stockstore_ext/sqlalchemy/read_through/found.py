@@ -8,6 +8,7 @@ from sqlalchemy.ext.horizontal_shard import set_shard_id
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import instance_state
 
+from stockstore.keys import KeyPlan, Native
 from stockstore.mapped import FamiliarRow, MappedPlan, State
 from stockstore_ext.sqlalchemy.read_through.refresh import Row, completing
 from stockstore_ext.sqlalchemy.read_through.shapes import Question
@@ -122,6 +123,17 @@ def carried_by(found: Found, name: str) -> list[Any]:
         at = found.plan.attrs.index(name)
         return [state[at] for state in found.states]
     return [state[plan.attrs.index(name)] for plan, state in found]
+
+
+def alias_keys(found: Found, plans: Sequence[KeyPlan]) -> list[tuple[Native | None, ...]]:
+    """Give what rows have of keys, for each row in the order of these; ``None`` where a part of one is NULL."""
+    count = len(found.rows) if isinstance(found, Repeated) else len(found.states) if isinstance(found, Alike) else len(found)
+    return list(zip(*[_natives(found, plan) for plan in plans], strict=True)) if plans else [()] * count
+
+
+def _natives(found: Found, plan: KeyPlan) -> list[Native | None]:
+    natives = map(plan.native, zip(*[carried_by(found, name) for name in plan.names], strict=True))
+    return [None if plan.has_none(native) else native for native in natives]
 
 
 def _familiar_in_order(rows: list[FamiliarRow], question: Question) -> list[FamiliarRow]:

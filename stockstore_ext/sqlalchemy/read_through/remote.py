@@ -3,6 +3,7 @@
 
 import secrets
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final, NamedTuple
 from weakref import WeakKeyDictionary
@@ -23,12 +24,12 @@ from stockstore.stores.tiers.local_misses import LocalMisses, claim
 from stockstore.stores.tiers.looks import BackendLease
 from stockstore_ext.sqlalchemy.read_through.classes import Classes
 from stockstore_ext.sqlalchemy.read_through.exact import kinds_of
-from stockstore_ext.sqlalchemy.read_through.found import Found, all_carry, carried_by, found_alike
+from stockstore_ext.sqlalchemy.read_through.found import Found, alias_keys, all_carry, carried_by, found_alike
 from stockstore_ext.sqlalchemy.read_through.glance import Glance
 from stockstore_ext.sqlalchemy.read_through.guesses import Guesses
 from stockstore_ext.sqlalchemy.read_through.list_kinds import ListKinds
 from stockstore_ext.sqlalchemy.read_through.quick import memory_of
-from stockstore_ext.sqlalchemy.read_through.seen import NO_LEASES, Seen, SeenList, SeenTier, below, seen_list, told
+from stockstore_ext.sqlalchemy.read_through.seen import NO_LEASES, Seen, SeenList, SeenTier, below, present, seen_list, told
 
 _QUICK: Final = (int, str)
 _HEEDED: Final = 32
@@ -136,10 +137,10 @@ class RemoteRows:
         payloads = _payloads(shape, cells[:-1], generation_of(cells[-1]))
         rows = _rows(shape, payloads, values)
         if rows is None:
-            return Seen(None, below(misses, SeenTier(tier, _present(asked, cells), leases)))
+            return Seen(None, below(misses, SeenTier(tier, present(asked, cells), leases)))
         tier._store._note("hit", shape.keys.identity, len(values))
         if misses is not None:
-            misses.fill_from(shape.plan.cls, tier, values, cells[:-1], payloads)  # type: ignore[arg-type]
+            _fill(misses, shape, tier, values, cells[:-1], payloads, rows)
         return Seen(rows)
 
     def read_list(self, session: Session, cls: type, lookup: Lookup) -> SeenList | None:
@@ -215,10 +216,10 @@ class RemoteRows:
         payloads = _payloads(shape, cells[1:-1], generation)
         rows = self._carrying(tier, shape, lookup, _rows(shape, payloads, wanted), len(wanted))
         if rows is None:
-            return seen_list(tier, misses, _present(asked, cells))
+            return seen_list(tier, misses, present(asked, cells))
         if misses is not None:
             listed = Members(lookup, tuple([(number,) for number in wanted]))
-            misses.fill_from(shape.plan.cls, tier, wanted, cells[1:-1], payloads, listed)  # type: ignore[arg-type]
+            _fill(misses, shape, tier, wanted, cells[1:-1], payloads, rows, listed)
         return SeenList(rows)
 
     @staticmethod
@@ -262,10 +263,6 @@ def _numbers(held: bytes | None) -> list[int] | None:
         return None
 
 
-def _present(texts: list[str], cells: list[bytes | None]) -> dict[str, bytes]:
-    return {text: cell for text, cell in zip(texts, cells, strict=True) if cell is not None}
-
-
 def _texts(prefix: str, numbers: list[int]) -> list[str]:
     return [f"{prefix}{number}" for number in numbers]
 
@@ -284,3 +281,20 @@ def _rows(shape: _Shape, payloads: list[Any], values: list[Any]) -> Found | None
         return None
     carried = carried_by(rows, shape.name)
     return rows if carried == values and set(map(type, carried)) == {shape.kind} else None
+
+
+def _fill(
+    misses: LocalMisses,
+    shape: _Shape,
+    tier: BackendTier,
+    values: list[Any],
+    cells: list[Any],
+    payloads: list[Any],
+    rows: Found,
+    listed: Members | None = None,
+) -> None:
+    """Keep in memory rows that a server gave; not such as have a key that is none."""
+    cls = shape.plan.cls
+    with suppress(CodecError):
+        aliases = alias_keys(rows, misses.alias_plans(cls))
+        misses.fill_from(cls, tier, values, cells, payloads, aliases, listed)

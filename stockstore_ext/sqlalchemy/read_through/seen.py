@@ -64,6 +64,11 @@ class SeenTier:
         return answers
 
 
+def present(texts: Sequence[str], cells: Sequence[bytes | None]) -> dict[str, bytes]:
+    """Give the cells that are there, by their keys."""
+    return {text: cell for text, cell in zip(texts, cells, strict=True) if cell is not None}
+
+
 def below(misses: LocalMisses | None, seen: SeenTier) -> Tiers:
     """Give a tier that was read, below the memory that lacked what was asked for."""
     return (seen,) if misses is None else (misses, seen)
