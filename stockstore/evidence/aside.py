@@ -14,6 +14,9 @@ T = TypeVar("T")
 INTERNAL: Final = {"stockstore_internal": True, "schema_translate_map": None}
 """Execution options of every statement that the protocol itself sends on an application's connection; its table is one, whoever's it is."""
 
+UNHEARD: Final = {"skip_user_error_events": True}
+"""SQLAlchemy's own option for its own questions: an error is none of the application's ``handle_error`` listeners' business."""
+
 
 @contextmanager
 def aside(engine: Engine, level: IsolationLevel = "AUTOCOMMIT") -> Iterator[Connection]:
@@ -24,7 +27,7 @@ def aside(engine: Engine, level: IsolationLevel = "AUTOCOMMIT") -> Iterator[Conn
     """
     own = Engine(engine.pool.recreate(), engine.dialect, engine.url, hide_parameters=engine.hide_parameters)
     try:
-        options = {**engine.get_execution_options(), "isolation_level": level}
+        options = {**engine.get_execution_options(), **UNHEARD, "isolation_level": level}
         with own.execution_options(**options).connect() as connection:
             yield connection
     finally:

@@ -5,20 +5,18 @@ What it was asked is nothing that the application has sent, and nothing that its
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-_UNHEARD: Final = {"skip_user_error_events": True}
-"""SQLAlchemy's own option for its own questions."""
+from stockstore.evidence.aside import UNHEARD
 
 
 @contextmanager
 def unheard(connection: Connection) -> Iterator[None]:
     """Keep the errors of statements from the application's ``handle_error`` listeners; the COMMIT's is told them."""
     options = connection._execution_options  # noqa: SLF001 - its public setter tells listeners
-    connection._execution_options = options.union(_UNHEARD)  # noqa: SLF001 - as above
+    connection._execution_options = options.union(UNHEARD)  # noqa: SLF001 - as above
     try:
         yield
     finally:

@@ -5,7 +5,8 @@ import sys
 from collections.abc import Callable
 
 import pytest
-from sqlalchemy import Engine, MetaData, create_engine, delete, select, text
+from sqlalchemy import Engine, MetaData, create_engine, delete, event, select, text
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.pool import NullPool, StaticPool
 
 from stockstore.errors import ConfigurationError
@@ -90,6 +91,23 @@ def test_open_transactions_are_not_decided_and_ended_ones_are(any_engine: Engine
         connection.execute(delete(outbox.definition).where(outbox.definition.c.ticket == committed.decode()))
         connection.commit()
     assert evidence.decided([committed, lost]) == {committed, lost}
+
+
+def test_asking_is_no_error_of_the_applications(any_engine: Engine, outbox: Outbox) -> None:
+    """The answer is an error of the database: a lock that is held, or a row that is there."""
+    evidence, heard = OutboxEvidence(any_engine, outbox), list[ExceptionContext]()
+    note = heard.append
+    event.listen(any_engine, "handle_error", note)
+    try:
+        with any_engine.connect() as connection:
+            ticket = begun(evidence, connection)
+            outbox.write(connection, ticket, ["a:b:"])
+            assert evidence.decided([ticket]) == set()
+            connection.commit()
+        assert evidence.decided([ticket]) == {ticket}
+    finally:
+        event.remove(any_engine, "handle_error", note)
+    assert heard == []
 
 
 def test_asking_leaves_no_row_and_no_lock(any_engine: Engine, outbox: Outbox) -> None:
