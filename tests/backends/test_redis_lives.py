@@ -261,8 +261,8 @@ def test_a_sentinels_failover(start_redis: START) -> None:
         assert client.wait(1, 20_000) == 1
         with Redis(port=sentinel.port) as chief:
             wait_until(lambda: len(_replicas(chief)) == 1, "the replica to be known")
-            wait_until(lambda: _ok(lambda: chief.execute_command("SENTINEL", "FAILOVER", "caches")), "the failover to start")
-            wait_until(lambda: _address(chief) == replica.port, "the failover")
+            # One that takes too long is given up by the Sentinel, which does not begin another by itself.
+            wait_until(lambda: _address(chief) == replica.port or _begin_failover(chief), "the failover")
         wait_until(lambda: _ok(lambda: backend.get_many(ALL) == believed(backend)), "the new primary")
         assert client.info("server")["tcp_port"] == replica.port
         assert backend.fill_many([item(LEASED, b"old")], token) == 0
@@ -343,6 +343,12 @@ def test_no_policy_is_told_by_a_server_that_is_gone(start_redis: START) -> None:
 
 def _replicas(sentinel: Redis) -> list[object]:
     return list(sentinel.execute_command("SENTINEL", "REPLICAS", "caches"))  # type: ignore[no-untyped-call]
+
+
+def _begin_failover(sentinel: Redis) -> bool:
+    """Tell that the end is still to come, of this one or of the one that goes on."""
+    _ok(lambda: sentinel.execute_command("SENTINEL", "FAILOVER", "caches"))
+    return False
 
 
 def _address(sentinel: Redis) -> int:

@@ -2,6 +2,7 @@
 
 import gc
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import psutil
@@ -90,9 +91,11 @@ def test_what_is_owed_is_told_though_nobody_here_asks(
     pg: Engine, redis_url: str, namespace: str, then: Callable[[ChainedStore], object]
 ) -> None:
     """A process that could not tell Redis of a write tells it when it is back, also if it never reads that class again."""
-    theirs = ChainedStore([RedisStore(redis_url, namespace=namespace), SqlAlchemyStore(engine=pg)])
-    with way_to(redis_url) as way:
-        mine = ChainedStore([RedisStore(way.url, namespace=namespace), SqlAlchemyStore(engine=pg)])
+    with way_to(redis_url) as way, ExitStack() as stack:
+        mine, theirs = (
+            stack.enter_context(ChainedStore([RedisStore(url, namespace=namespace), SqlAlchemyStore(engine=pg)]))
+            for url in (way.url, redis_url)
+        )
         mine.put(Item(id=1, code="x"))
         assert name_of(theirs, 0) == "old"
         way.cut()
@@ -135,8 +138,11 @@ def test_what_is_told_after_the_end_leaves_no_connection(request: pytest.Fixture
 def test_what_is_owed_for_a_class_is_owed_for_those_below_it(start_redis: Callable[..., RedisServer]) -> None:
     """A whole plain class that could not be dropped is dropped later with its subclasses, each under its own keys."""
     server = start_redis()
-    with way_to(server.url) as way:
-        cache, theirs = RedisStore(way.url, polymorphic=True), RedisStore(server.url, polymorphic=True)
+    with (
+        way_to(server.url) as way,
+        RedisStore(way.url, polymorphic=True) as cache,
+        RedisStore(server.url, polymorphic=True) as theirs,
+    ):
         theirs.batch_put([Animal(1), Dog(2)])
         way.cut()
         writes = Writes()

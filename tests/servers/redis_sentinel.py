@@ -28,7 +28,7 @@ class SentinelServer(RedisServer):
         watch = [
             f"sentinel monitor {SERVICE} 127.0.0.1 {self.primary.port} {self.quorum}",
             f"sentinel down-after-milliseconds {SERVICE} {DOWN_AFTER_MS}",
-            f"sentinel failover-timeout {SERVICE} 1000",
+            f"sentinel failover-timeout {SERVICE} 3000",
         ]
         lines = [f"bind {listen}", f"port {self.port}", "protected-mode no", f"dir {self.directory}", *watch]
         config.write_text("\n".join([*lines, ""]))

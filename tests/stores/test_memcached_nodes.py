@@ -135,7 +135,7 @@ def test_a_node_that_comes_back_with_old_data(nodes: Nodes, database: Engine, ho
 def test_a_network_that_was_cut(servers: list[MemcachedServer], database: Engine) -> None:
     """As a node that froze: it kept its values, and the one that was written meanwhile is gone before it is read."""
     with relay_to(servers[0].address) as relay, contextlib.ExitStack() as stack:
-        cache = MemcacheStore([relay.address, servers[1].address], connect_timeout=SHORT, timeout=SHORT)
+        cache = MemcacheStore([relay.address, servers[1].address])
         chain = stack.enter_context(ChainedStore([cache, SqlAlchemyStore(engine=database)]))
         chain.batch_put([Customer(id=key, email=str(key), name="old") for key in IDS])
         key = next(key for key, home in homes(cache).items() if home == relay.address)
