@@ -347,7 +347,7 @@ def _replicas(sentinel: Redis) -> list[object]:
 
 def _begin_failover(sentinel: Redis) -> bool:
     """Tell that the end is still to come, of this one or of the one that goes on."""
-    _ok(lambda: sentinel.execute_command("SENTINEL", "FAILOVER", "caches"))
+    _ok(lambda: sentinel.execute_command("SENTINEL", "FAILOVER", "caches"))  # type: ignore[no-untyped-call]
     return False
 
 
