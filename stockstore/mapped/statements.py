@@ -2,8 +2,9 @@
 
 import re
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
+from sqlalchemy.engine import Compiled
 from sqlalchemy.orm import FromStatement
 from sqlalchemy.sql.expression import Alias, TableClause, TextClause, TextualSelect, UpdateBase
 from sqlalchemy.sql.visitors import iterate
@@ -32,6 +33,13 @@ def plain_table(selectable: object) -> TableClause | None:
     """Give the table that a statement is aimed at, ``None`` where it is something else."""
     element = selectable.element if isinstance(selectable, Alias) else selectable
     return element if isinstance(element, TableClause) else None
+
+
+def table_written(compiled: Compiled, dml: UpdateBase) -> TableClause | None:
+    """Give the table that a compiled statement, or one inside of it, writes to; of the ORM one is compiled anew for each table of a class."""
+    state: Any = compiled.compile_state if dml is compiled.statement else None
+    table = getattr(state, "dml_table", None)
+    return plain_table(dml.table if table is None else table)
 
 
 class Reading(NamedTuple):

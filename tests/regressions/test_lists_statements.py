@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, String, func, insert, inspect, literal, select, update
+from sqlalchemy import Engine, ForeignKey, String, func, insert, inspect, literal, select, update
 from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, composite, mapped_column, synonym
 
@@ -63,6 +63,35 @@ class Bird(Pet):
     __mapper_args__ = {"polymorphic_identity": "bird"}
 
 
+class Tool(Base):
+    __tablename__ = "named_tools"
+    __indexes__ = ["box"]
+    id: Mapped[int] = mapped_column(primary_key=True)
+    sort: Mapped[str]
+    box: Mapped[int | None]
+    code: Mapped[str | None] = mapped_column(unique=True)
+    __mapper_args__ = {"polymorphic_on": "sort", "polymorphic_identity": "tool"}
+
+
+class Saw(Tool):
+    __tablename__ = "named_saws"
+    id: Mapped[int] = mapped_column(ForeignKey("named_tools.id"), primary_key=True)
+    teeth: Mapped[int | None]
+    __mapper_args__ = {"polymorphic_identity": "saw"}
+
+
+class Axe(Tool):
+    __indexes__ = ["edges"]
+    edges: Mapped[int | None]
+    __mapper_args__ = {"polymorphic_identity": "axe"}
+
+
+class Label(Base):
+    __tablename__ = "named_labels"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    code: Mapped[str | None] = mapped_column(ForeignKey("named_tools.code", onupdate="CASCADE"))
+
+
 Write = Callable[[Session], object]
 
 
@@ -81,6 +110,7 @@ LISTS: list[tuple[type[Any], dict[str, Any]]] = [
     *((Seat, {"row": n}) for n in (None, 0, 1, 7)),
     *((Seat, {"kind": n}) for n in (None, 0, 1, 7)),
     *((Bird, {"cage": n}) for n in (None, 5)),
+    *((Tool, {"box": n}) for n in (None, 1, 2)),
     *((Pet, {"sort": sort}) for sort in (None, "pet", "bird")),
 ]
 
@@ -135,6 +165,8 @@ WRITES: dict[str, Write] = {
     "insert of a subclass by its base": lambda s: s.execute(insert(Pet), [{"id": 2, "sort": "bird"}, {"id": 3, "sort": "bird"}]),
     "insert of a subclass": lambda s: s.execute(insert(Bird), [{"id": 2}, {"id": 3}]),
     "insert of a subclass with its sort left out": lambda s: s.execute(insert(Bird), [{"id": 2, "sort": None}, {"id": 3, "sort": None}]),
+    "insert of a subclass in two tables": lambda s: s.execute(insert(Saw), [{"id": 2, "box": 1}, {"id": 3, "box": 2}]),
+    "insert of a subclass in two tables, with RETURNING": lambda s: s.scalars(insert(Saw).returning(Saw), [{"box": 1}, {"box": 2}]).all(),
     "update of a subclass": lambda s: s.execute(update(Bird).where(Bird.id == 1).values(cage=5)),
     "update of the sort": lambda s: s.execute(update(Pet).where(Pet.id == 1).values(sort="pet")),
     "a row in place of another": replace,
@@ -163,3 +195,18 @@ def test_two_inserts_in_one_statement(theatre: Path) -> None:
     rows: list[dict[str, Any]] = [{"id": n, "holder_id": n - 6, "kind": 7, "row": None, "seat": n, "title": "new"} for n in (9, 10)]
     more = insert(table).from_select([*rows[1]], select(*map(literal, rows[1].values()))).cte("more")
     check(theatre, lambda session: session.execute(insert(table).values(rows[0]).add_cte(more)))
+
+
+@ON_POSTGRES
+def test_rows_that_change_along_with_a_list_of_rows(theatre: Path) -> None:
+    """A list of rows of a subclass changes the table of its base too, and the database those that refer to that."""
+    theatre.seed(Saw(id=1, box=1, code="old"))
+    theatre.seed(Label(id=1, code="old"))
+    assert theatre.store.get(Label, 1) is not None
+    assert theatre.store.tiers[0].contains(Label, 1)
+    with theatre.maker() as session:
+        session.execute(update(Saw), [{"id": 1, "code": "new"}])
+        session.commit()
+    label = theatre.store.get(Label, 1)
+    assert label is not None
+    assert label.code == "new"

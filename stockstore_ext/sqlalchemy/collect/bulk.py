@@ -175,7 +175,9 @@ def _changes_others(work: _Work, table: Any) -> bool:
     if isinstance(work.dml, Delete):
         _note_whole(work, roots_named(dependents(table, "ondelete")))
         return False
-    _note_whole(work, roots_named(changed_along(work.dml, table, _given_names(work))))
+    # Each table of the class has a statement of its own for a list of rows.
+    names = _given_names(work)
+    _note_whole(work, roots_named({name for each in work.mapper.tables for name in changed_along(work.dml, each, names)}))
     return any(getattr(column, "table", table) is not table for column in _set_columns(work))
 
 

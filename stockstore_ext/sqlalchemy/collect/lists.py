@@ -12,7 +12,7 @@ from stockstore.errors import CodecError, StockstoreError
 from stockstore.keys import IndexPlan, ListLookup, keys_of
 from stockstore.mapped.hydrate import identity_class
 from stockstore.mapped.moves import moves_of, places_of
-from stockstore.mapped.statements import plain_table
+from stockstore.mapped.statements import table_written
 from stockstore.mapped.stored import keeps_lists, stored_in_list
 from stockstore.mapped.tables import mapping_version
 from stockstore_ext.sqlalchemy.collect.notes import Notes
@@ -169,7 +169,7 @@ def note_inserted(notes: Notes, root: type, table: TableClause, context: Any, li
     dml = context.compiled.statement
     for plan, columns in found.items():
         if keeps_lists(plan, context.dialect):
-            rows = _inserted(dml, parameters, table, columns)
+            rows = _inserted(dml, parameters, table, columns) if table_written(context.compiled, dml) is table else None
             if rows is None or len(rows) > limit:
                 return False
             note_given(notes, root, plan, rows, context.dialect)
@@ -177,7 +177,7 @@ def note_inserted(notes: Notes, root: type, table: TableClause, context: Any, li
 
 
 def _inserted(dml: Any, parameters: Sequence[Mapping[str, Any]], table: TableClause, columns: Sequence[Any]) -> list[list[Any]] | None:
-    if not isinstance(dml, Insert) or plain_table(dml.table) is not table or dml.select is not None:
+    if not isinstance(dml, Insert) or dml.select is not None:
         return None
     keys = [column.key if isinstance(table, Table) else column.name for column in columns]
     single: Any = dml._values or {}  # noqa: SLF001 - there is no other way to ask

@@ -13,7 +13,7 @@ from sqlalchemy.sql.expression import SelectBase, TableClause, TextClause, Textu
 from stockstore.coherence.protocol import Writes
 from stockstore.errors import StockstoreError
 from stockstore.mapped.foreign_keys import dependents
-from stockstore.mapped.statements import dml_in, plain_table, reading_of
+from stockstore.mapped.statements import dml_in, reading_of, table_written
 from stockstore.mapped.tables import all_roots, mappers_in, mapping_version, replaces, roots_in_text, roots_named, roots_of
 from stockstore_ext.sqlalchemy.collect.cascades import changed_along
 from stockstore_ext.sqlalchemy.collect.lists import indexes_below, note_inserted
@@ -141,17 +141,17 @@ def _targets_of(context: Any) -> list[_Target] | None:
     # A class that is mapped later may be one that the database changes along.
     stamp, known = mapping_version(), _targets.get(compiled)
     if known is None or known[0] != stamp:
-        known = _targets[compiled] = stamp, _find_targets(compiled.statement, compiled.column_keys)
+        known = _targets[compiled] = stamp, _find_targets(compiled)
     return known[1]
 
 
-def _find_targets(statement: object, column_keys: Sequence[str] | None) -> list[_Target] | None:
-    parts = dml_in(statement)
-    if not parts and _is_text(statement):
+def _find_targets(compiled: Any) -> list[_Target] | None:
+    parts = dml_in(compiled.statement)
+    if not parts and _is_text(compiled.statement):
         return None
-    tables = [(part, plain_table(part.table)) for part in parts]
+    tables = [(part, table_written(compiled, part)) for part in parts]
     return (
-        [_target(part, table, column_keys) for part, table in tables if table is not None]
+        [_target(part, table, compiled.column_keys) for part, table in tables if table is not None]
         if all(table is not None for _, table in tables)
         else None
     )
