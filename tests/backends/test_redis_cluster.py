@@ -409,7 +409,7 @@ def behind(cluster: ClusterServers, change: Callable[[], object]) -> ClusterNode
     """Change something while a replica is frozen and cut off, put that in its primary's place, and give it."""
     replica = cluster.replica()
     fallen = cluster.primary_by(replica)
-    assert fallen.client.wait(1, 4000) == 1
+    assert fallen.client.wait(1, 20_000) == 1
     replica.freeze()
     try:
         # What is in the replica's socket would be done when it goes on.
