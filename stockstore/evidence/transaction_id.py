@@ -36,6 +36,9 @@ def _psycopg_of(connection: Connection) -> Any | None:
 
 def _is_sent(driver: Any) -> bool:
     try:
+        # What is no public part of psycopg may go: a cursor asks then.
+        from psycopg.generators import execute  # noqa: F401
+
         server = driver.pgconn
         if server.transaction_status != _IN_TRANSACTION or server.pipeline_status:
             return False

@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 from psycopg.pq import TransactionStatus
 from sqlalchemy import Connection, Engine, text
@@ -35,6 +37,17 @@ def test_a_driver_that_cannot_be_asked_at_once_is_asked_later(postgres_engine: E
         with driver.pipeline():
             assert ask_transaction(connection)() == begun
         assert ask_transaction(connection)() == begun
+
+
+def test_a_psycopg_without_the_parts_that_are_not_public_is_asked_by_a_cursor(
+    postgres_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of the question stays on the connection."""
+    with postgres_engine.connect() as connection:
+        begun = begin(connection)
+        monkeypatch.setitem(sys.modules, "psycopg.generators", None)
+        assert ask_transaction(connection)() == begun
+        assert connection.execute(text("SELECT 2")).scalar_one() == 2
 
 
 def test_what_the_server_refuses_is_sqlalchemys_error(postgres_engine: Engine) -> None:
