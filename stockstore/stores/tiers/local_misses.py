@@ -134,6 +134,13 @@ def claim(tier: LocalTier, keys: ClassKeys, cls: type, natives: Iterable[Native]
     return LocalMisses(tier, spaces, dict(zip(wanted, claims, strict=True)))
 
 
+def numbers_of(tier: LocalTier, keys: ClassKeys, place: Native) -> list[Any]:
+    """Give the primary keys of one value that a list in memory has, old or not; none where there is no list."""
+    node = tier._store._spaces.found(tier._store._namespace(), keys.identity, alias=False).get(place)
+    held = None if node is None else node.value
+    return [] if held is None else [number for (number,) in held]
+
+
 def _lifetimes(rule: LifetimeRule, ends: Sequence[float]) -> list[float | None]:
     """Give how long rows may live that end at moments (Unix time) below."""
     if not rule.varies and len(set(ends)) == 1:

@@ -20,7 +20,7 @@ from stockstore.stores.members import Members, numbers_in, stamp_of_numbers
 from stockstore.stores.tenants import current as asking
 from stockstore.stores.tiers.backed import BackendTier
 from stockstore.stores.tiers.local import LocalTier
-from stockstore.stores.tiers.local_misses import LocalMisses, claim
+from stockstore.stores.tiers.local_misses import LocalMisses, claim, numbers_of
 from stockstore.stores.tiers.looks import BackendLease
 from stockstore_ext.sqlalchemy.read_through.classes import Classes
 from stockstore_ext.sqlalchemy.read_through.exact import kinds_of
@@ -159,7 +159,7 @@ class RemoteRows:
         namespace: Any = tier._store._namespace_setting
         text, stamp = lookup.plan.record_text(namespace, lookup.native), stamp_of_numbers(lookup)
         prefix = f"{key_prefix(namespace, shape.keys.identity.record_space)}i"
-        wanted = _numbers(self._guesses.of(text))
+        wanted = _numbers(self._guesses.of(text)) or (self._above and numbers_of(self._above, shape.keys, lookup.place))
         if not wanted:
             return self._followed(tier, shape, lookup, text, stamp, prefix)
         misses = None if self._above is None else claim(self._above, shape.keys, shape.plan.cls, [lookup.place, *wanted])
