@@ -258,7 +258,8 @@ def test_a_sentinels_failover(start_redis: START) -> None:
     with folder() as directory, SentinelServer(directory, primary).running() as sentinel, sentinel.client() as client:
         backend = RedisBackend(client=client)
         token = furnish(backend)
-        assert client.wait(1, 20_000) == 1
+        with Redis.from_url(primary.url) as one, Redis.from_url(replica.url) as two:
+            replicate(one, two)
         with Redis(port=sentinel.port) as chief:
             wait_until(lambda: len(_replicas(chief)) == 1, "the replica to be known")
             # One that takes too long is given up by the Sentinel, which does not begin another by itself.
