@@ -6,7 +6,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import sqlalchemy.orm.session
 from sqlalchemy import Engine, Select, create_engine, event, select, text
 from sqlalchemy.orm import Session, selectinload, sessionmaker
 from sqlalchemy.util import immutabledict
@@ -118,37 +117,6 @@ def test_same(listed: Path, name: str) -> None:
     with listed.other.begin() as connection:
         connection.execute(text("UPDATE listed_items SET title = 'unseen'"))
     assert shown(listed.maker, STATEMENTS[name]) == expected
-
-
-OPTIONS: dict[str, dict[str, Any]] = {
-    "execution options": {"execution_options": {"logging_token": "a"}},
-    "bind arguments": {"bind_arguments": {"mapper": Item.__mapper__}},
-    "event": {"_add_event": lambda _: None},
-}
-
-
-@pytest.mark.usefixtures("no_longer_way")
-def test_at_once(listed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """SQLAlchemy prepares nothing for listeners where a statement has no options; of one that has some they hear."""
-    monkeypatch.setattr(sqlalchemy.orm.session, "ORMExecuteState", None)
-    with listed.maker() as session:
-        assert len(session.scalars(LIST).all()) == len(session.execute(LIST).all()) > 0
-        for options in OPTIONS.values():
-            with pytest.raises(TypeError):
-                session.scalars(LIST, **options)
-        for statement in (LIST.execution_options(logging_token="a"), LIST.limit(1)):
-            with pytest.raises(TypeError):
-                session.scalars(statement)
-        event.listen(session, "do_orm_execute", lambda _: None)
-        with pytest.raises(TypeError):
-            session.scalars(LIST)
-
-
-def test_as_it_was_found(listed: Path) -> None:
-    """A Session class is left with the methods that it had."""
-    (attached,) = [cls for cls in listed.maker.class_.__mro__ if "_execute_internal" in vars(cls) and cls is not Session]
-    listed.sync.detach()
-    assert not {"_execute_internal", "_identity_lookup", "get"} & vars(attached).keys()
 
 
 @pytest.mark.usefixtures("no_longer_way")

@@ -99,7 +99,7 @@ class Identities:
         self._remote.learn(session, cls)
 
 
-def identity_methods(seam: Seam[Identities]) -> dict[str, Any]:
+def methods(seam: Seam[Identities]) -> dict[str, Any]:
     """Give the methods that a Session class gets."""
 
     def _hit(session: Session, cls: Any, key: Any) -> Any:

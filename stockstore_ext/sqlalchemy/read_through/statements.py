@@ -17,13 +17,11 @@ from stockstore_ext.sqlalchemy.read_through.answering import begin_as, identity_
 from stockstore_ext.sqlalchemy.read_through.batches import Batch
 from stockstore_ext.sqlalchemy.read_through.entities import entity_of
 from stockstore_ext.sqlalchemy.read_through.found import attached, attached_on_shard, found_in, in_order, keys_in_front
-from stockstore_ext.sqlalchemy.read_through.glance import Glance
 from stockstore_ext.sqlalchemy.read_through.lists import lists_of
-from stockstore_ext.sqlalchemy.read_through.options import REFRESH, is_any_strict, is_bypassed, is_strict
+from stockstore_ext.sqlalchemy.read_through.options import REFRESH, is_bypassed, is_strict
 from stockstore_ext.sqlalchemy.read_through.refresh import Row, has_all, refresh
 from stockstore_ext.sqlalchemy.read_through.remote import RemoteRows
 from stockstore_ext.sqlalchemy.read_through.results import entity_result, paired_result
-from stockstore_ext.sqlalchemy.read_through.seams import Seam
 from stockstore_ext.sqlalchemy.read_through.seen import Seen, SeenList
 from stockstore_ext.sqlalchemy.read_through.serving import Serving
 from stockstore_ext.sqlalchemy.read_through.shapes import Question, recognise
@@ -42,7 +40,6 @@ class _Way(NamedTuple):
         options: What loads from its instances follow.
         anew: Whether the caches are to keep what the database has now.
         goes_long: Whether there is no short way.
-        is_sure: Whether it is known that no reason keeps the session from being served, before a transaction begins.
     """
 
     serving: Serving
@@ -51,7 +48,6 @@ class _Way(NamedTuple):
     options: tuple[set_shard_id, ...] = ()
     anew: bool = False
     goes_long: bool = False
-    is_sure: bool = False
 
 
 class Statements:
@@ -62,9 +58,8 @@ class Statements:
     ``do_orm_execute`` is still to see is executed as it is, since that may change it.
     """
 
-    def __init__(self, strictly: Strictly, glance: Glance, shortcut: Shortcut, remote: RemoteRows) -> None:
+    def __init__(self, strictly: Strictly, shortcut: Shortcut, remote: RemoteRows) -> None:
         """Serve nobody yet."""
-        self._glance = glance
         self._strictly = strictly
         self._serving = strictly.servings(strict=False).plain
         self._shortcut = shortcut
@@ -102,31 +97,18 @@ class Statements:
             return None
         return self._asked(execution, loading, question, token)
 
-    def at_once(self, session: Session, statement: "Select[Any]", parameters: Any) -> Result[Any] | None:
-        """Give the result of a statement that is executed with no options, in a session that is certainly served.
-
-        ``None``: it is to be executed, of which listeners hear. SQLAlchemy prepares much for them, which only these need: where the glance
-        at a session is sure, no other than ours listen, and none of them has to do with what is recognised.
-        """
-        if statement._execution_options or is_any_strict():
-            return None
-        question = recognise(statement, parameters, self._serving.refuses_class)
-        if question is None or question.paired or not self._glance.is_sure(session, question.entity.cls):
-            return None
-        return self._found(session, question, _Way(self._serving, partial(begin, session, question.entity.mapper), is_sure=True))
-
     # -- rows -----------------------------------------------------------------------------------
 
     def _asked(self, execution: ORMExecuteState, loading: Any, question: Question, token: Token) -> Result[Any] | None:
         session, anew = execution.session, bool(execution.execution_options.get(REFRESH))
         strict = is_strict(session, execution.execution_options)
-        serving = self._strictly.servings(strict=strict).of(token)
+        serving = self._strictly.servings(strict=strict).of(token) if strict or token is not None else self._serving
         starts = partial(begin_as, execution, question.entity.mapper, loading, token)
         options = () if token is None else _passed_on(execution.statement)
         return self._found(session, question, _Way(serving, starts, token, options, anew, goes_long=anew or strict or token is not None))
 
     def _found(self, session: Session, question: Question, way: "_Way") -> Result[Any] | None:
-        rows = None if way.goes_long else self._shortcut.rows(session, question, is_sure=way.is_sure)
+        rows = None if way.goes_long else self._shortcut.rows(session, question)
         seen = self._seen(session, question) if rows is None and not way.goes_long else None
         rows = rows if seen is None else seen.rows
         if rows is None:
@@ -154,7 +136,7 @@ class Statements:
 
     def _read(self, session: Session, question: Question, way: "_Way", seen: Seen | SeenList | None) -> list[Row] | None:
         serving, cls = way.serving, question.entity.cls
-        if not way.is_sure and serving.refuses(session, cls, reads=len(question.lookups)):
+        if serving.refuses(session, cls, reads=len(question.lookups)):
             return None
         way.starts()
         if question.listed:
@@ -186,19 +168,6 @@ class Statements:
         if found[0] is not None:
             refresh(state, found[0], names)
         return entity_result(entity_of(state.mapper), [] if found[0] is None else [state.obj()])
-
-
-def statement_methods(seam: Seam[Statements]) -> dict[str, Any]:
-    """Give the method that a Session class gets, through which all that a session executes goes."""
-
-    def _execute_internal(self: Session, statement: Any, params: Any = None, **options: Any) -> Any:
-        if type(statement) is Select and len(seam.hooks) == 1 and not any(options.values()):
-            found = seam.hooks[0].at_once(self, statement, params)
-            if found is not None:
-                return found
-        return seam.original(self, "_execute_internal")(statement, params, **options)
-
-    return {"_execute_internal": _execute_internal}
 
 
 def _passed_on(statement: Any) -> tuple[set_shard_id, ...]:
