@@ -59,7 +59,7 @@ class Reading(NamedTuple):
 _WRITING: Final = frozenset(("insert", "update", "delete", "merge"))
 _TELLING: Final = _WRITING | {"replace", "truncate", "drop", "alter", "copy", "load"}
 """Verbs that name the table they write to."""
-_CALLING: Final = _WRITING | {"replace", "select", "with", "values", "explain", "declare"}
+_CALLING: Final = _WRITING | {"replace", "select", "with", "values", "explain", "declare", "set"}
 """Verbs of statements that may call functions."""
 _QUESTIONS: Final = """
 select with values show table explain describe desc set reset use pragma begin start savepoint release rollback abort lock analyze vacuum
@@ -95,12 +95,18 @@ total_changes sqlite_version found_rows row_count last_insert_id connection_id g
 _SAFE_CALLS: Final = frozenset((_WORDS_BEFORE_BRACKETS + _FUNCTIONS).split())
 """What stands before a bracket and changes nothing."""
 _LOCKING: Final = re.compile(r"\bfor\s+(?:no\s+key\s+)?update\b")
-_QUIET: Final = re.compile(r"'(?:[^']|'')*'|/\*(?!!).*?\*/|--(?=\s)[^\n]*|(?<![\w$])\$((?:[^\W\d]\w*)?)\$.*?\$\1\$", re.DOTALL)
+_QUIET: Final = re.compile(r"'(?:[^']|'')*'|/\*(?!m?!).*?\*/|--(?=\s)[^\n]*|(?<![\w$])\$((?:[^\W\d]\w*)?)\$.*?\$\1\$", re.DOTALL)
 _ODD: Final = re.compile(
     r"""[\\#]|--\S|--[^\n]*\r(?!\n)|/\*(?:(?!\*/).)*/\*|u&"|"[^"]*['\-/$;][^"]*"|`[^`]*['\-/$;][^`]*`|\[[^\]]*'[^\]]*\]""", re.DOTALL
 )
 """Where it is not known where text, names and comments begin and end: databases differ, or names have signs in them that begin others."""
 _ROUTINE: Final = re.compile(r"\s*create\b[^;(]*\b(?:trigger|function|procedure)\b")
+_COMPOUND: Final = re.compile(_ROUTINE.pattern + r"[^;]*\bbegin\b")
+"""A routine in whose statements are semicolons; after those of others comes another statement."""
+_FILLED: Final = re.compile(
+    r"\s*create\b[^;]*?\b(?:table|materialized)\b.*?(?:\bas\s*\(*\s*(?=(?:with|values|table|execute)\b)|(?=\bselect\b))(.*)", re.DOTALL
+)
+"""A table that is made of what a query gives."""
 _WORD: Final = re.compile(r"\w+")
 _QUOTED: Final = re.compile(r"(?:\b(?:into|update|from|table|exists|or\s+\w+)|\.)\s*'((?:[^']|'')*)'")
 """A text where a table is named, as which SQLite takes it."""
@@ -119,8 +125,9 @@ def reading_of(sql: str) -> Reading:
     True
     """
     text = sql.lower()
-    bare = text if _ODD.search(text) else _QUIET.sub(" ", text)
-    pieces = [bare] if _ROUTINE.match(bare) else [piece for piece in bare.split(";") if piece.strip()]
+    odd = _ODD.search(text)
+    bare = text if odd else _QUIET.sub(" ", text)
+    pieces = [bare] if (_ROUTINE if odd else _COMPOUND).match(bare) else [piece for piece in bare.split(";") if piece.strip()]
     judged = {_judged(piece) for piece in pieces}
     if 'u&"' in text:  # PostgreSQL's names by code points
         judged.add("opaque")
@@ -132,7 +139,8 @@ def _judged(piece: str) -> str:
     words = _WORD.findall(_LOCKING.sub(" ", piece))
     first = words[0] if words else ""
     if first in _DEFINING:
-        return "harmless"
+        filled = None if _ROUTINE.match(piece) else _FILLED.match(piece)
+        return _judged(filled[1]) if filled else "harmless"
     if first not in _ASKING and first not in _TELLING:
         return "opaque"
     if first in _CALLING and not _SAFE_CALLS.issuperset(_CALL.findall(_COLUMNS.sub(" , ", piece))):

@@ -51,6 +51,12 @@ HIDDEN = {
     "comment of a line in a table expression": "WITH gone AS (\n--\nDELETE FROM persons WHERE id = 1\nRETURNING id) SELECT id FROM gone",
     "comment that a carriage return ends": "-- what\rUPDATE persons SET name = 'new' WHERE id = 1",
     "names with dollars": "SELECT 1 AS a$b$; UPDATE persons SET name = 'new' WHERE id = 1; SELECT 2 AS d$b$",
+    "statement after a function": (
+        "CREATE OR REPLACE FUNCTION pg_temp.one() RETURNS int LANGUAGE sql AS $$SELECT 1; SELECT 2$$; UPDATE persons SET name = 'new' WHERE id = 1"
+    ),
+    "rows of a new table": (
+        "CREATE TEMPORARY TABLE gone ON COMMIT DROP AS WITH gone AS (DELETE FROM persons WHERE name = 'old' AND id = 1 RETURNING id) TABLE gone"
+    ),
     "name by code points": "UPDATE U&\"\\0070ersons\" SET name = 'new' WHERE id = 1",
 }
 
@@ -100,6 +106,41 @@ def test_comment_before_a_statement(hooked: Hooked, comment: str, flushes: bool)
 )
 def test_text_that_only_looks_like_a_write(sql: str) -> None:
     """What stands in texts and comments is no write."""
+    assert reading_of(sql).harmless
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "/*M! DELETE FROM persons */",
+        "SELECT 1 /*M!100100 INTO OUTFILE 'x' */",
+        "SET @x = archive()",
+        "CREATE TABLE x AS SELECT archive()",
+        "CREATE TABLE x SELECT archive()",
+        "CREATE TEMPORARY TABLE x AS EXECUTE archive",
+        "CREATE MATERIALIZED VIEW x AS SELECT archive()",
+        "CREATE TRIGGER x AFTER UPDATE ON y FOR EACH ROW EXECUTE FUNCTION z(); DELETE FROM persons",
+    ],
+)
+def test_text_that_may_write(sql: str) -> None:
+    """What MariaDB executes of a comment, functions that are called for a value or the rows of a new table, and what follows a routine."""
+    assert not reading_of(sql).harmless
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "CREATE TABLE x AS (SELECT count(*) FROM persons)",
+        "CREATE VIEW x AS SELECT archive()",
+        "SET SESSION sql_mode = (SELECT REPLACE(@@sql_mode, 'ONLY_FULL_GROUP_BY', ''))",
+        "SET LOCAL search_path TO one, two",
+        "CREATE TABLE x (a int, b int GENERATED ALWAYS AS (a + f(1)) STORED) WITH (fillfactor = 70)",
+        "CREATE FUNCTION x() RETURNS TABLE (a int) LANGUAGE sql AS $$SELECT archive(); DELETE FROM persons$$",
+        "CREATE TRIGGER x AFTER UPDATE ON y BEGIN UPDATE persons SET name = 'new'; DELETE FROM persons; END",
+    ],
+)
+def test_text_that_only_defines(sql: str) -> None:
+    """What is executed later is none of this transaction's."""
     assert reading_of(sql).harmless
 
 
