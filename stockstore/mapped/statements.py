@@ -104,7 +104,7 @@ _ROUTINE: Final = re.compile(r"\s*create\b[^;(]*\b(?:trigger|function|procedure)
 _COMPOUND: Final = re.compile(_ROUTINE.pattern + r"[^;]*\bbegin\b")
 """A routine in whose statements are semicolons; after those of others comes another statement."""
 _FILLED: Final = re.compile(
-    r"\s*create\b[^;]*?\b(?:table|materialized)\b.*?(?:\bas\s*\(*\s*(?=(?:with|values|table|execute)\b)|(?=\bselect\b))(.*)", re.DOTALL
+    r"\s*create\b[^;(]*?\b(?:table|materialized)\b.*?(?:\bas\s*\(*\s*(?=(?:with|values|table|execute)\b)|(?=\bselect\b))(.*)", re.DOTALL
 )
 """A table that is made of what a query gives."""
 _WORD: Final = re.compile(r"\w+")
