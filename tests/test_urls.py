@@ -101,7 +101,7 @@ def test_no_lifetime_and_no_bound(scheme: str) -> None:
 
 def test_memcacheds_that_join() -> None:
     """A URL can name the list of servers that is used alongside."""
-    nodes = only_tier("memcached://one:1,two:2?alongside=one:1,three:3")._backend._all
+    nodes = only_tier("memcached://one:1,two:2?alongside=one:1,three:3")._backend._nodes.all
     assert [node.pool.server.name for node in nodes] == ["one:1", "two:2", "three:3"]
 
 

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 from sqlalchemy.orm import Session
 
 from stockstore import AsyncStore, ChainedStore, SqlAlchemyStore, Store
+from stockstore.aio.bridge import _background
 from stockstore.coherence.resolver import Resolver
 from stockstore_ext.sqlalchemy import SessionSync
 from tests.aio.cancelling import cancelled_at
@@ -49,6 +50,8 @@ class Shop:
         # Nothing is marked then, and nothing is owed; who was cancelled between lease and fill has left the lease, for ten seconds.
         assert after.bypasses == before.bypasses
         assert not filled or after.hits - before.hits == len(rows)
+        # What a cancelled task had begun comes to its end beside it.
+        await asyncio.wait_for(asyncio.gather(*_background, return_exceptions=True), 20)
         assert self.db.pool.checkedout() == 0  # type: ignore[attr-defined]
 
 
