@@ -278,10 +278,6 @@ def _locking(work: _Work, keys: Sequence[Any], listed: dict[IndexPlan, list[Any]
     return result
 
 
-def _note_stored(work: _Work, identities: Sequence[Sequence[object]]) -> None:
-    work.told.note(lambda notes, _dialect: notes.stored(work.root, identities))
-
-
 def _note_whole(work: _Work, roots: Iterable[type]) -> None:
     work.told.note(lambda notes, _dialect: notes.whole(roots))
 
