@@ -59,7 +59,9 @@ class Reading(NamedTuple):
 _WRITING: Final = frozenset(("insert", "update", "delete", "merge"))
 _TELLING: Final = _WRITING | {"replace", "truncate", "drop", "alter", "copy", "load"}
 """Verbs that name the table they write to."""
-_CALLING: Final = _WRITING | {"replace", "select", "with", "values", "explain", "declare", "set"}
+_EXPLAINING: Final = frozenset(("explain", "describe", "desc", "analyze"))
+"""Verbs that may execute what follows them."""
+_CALLING: Final = _WRITING | _EXPLAINING | {"replace", "select", "with", "values", "declare", "set"}
 """Verbs of statements that may call functions."""
 _QUESTIONS: Final = """
 select with values show table explain describe desc set reset use pragma begin start savepoint release rollback abort lock analyze vacuum
@@ -103,6 +105,14 @@ _ODD: Final = re.compile(
 _ROUTINE: Final = re.compile(r"\s*create\b[^;(]*\b(?:trigger|function|procedure)\b")
 _COMPOUND: Final = re.compile(_ROUTINE.pattern + r"[^;]*\bbegin\b")
 """A routine in whose statements are semicolons; after those of others comes another statement."""
+_ATOMIC: Final = re.compile(r"\bbegin\s+atomic\b.*?;\s*end\s*;(.*)", re.DOTALL)
+"""What follows a routine of standard SQL."""
+_BODY: Final = re.compile(_ROUTINE.pattern + r"[^;']*?(\$\w*\$).*?\1", re.DOTALL)
+"""A routine up to the end of its text in PostgreSQL's quotes, in which any sign may stand."""
+_REPLACED: Final = re.compile(r"\s*create\s+or\s+replace\b[^;(]*\b(?:table|view)\b")
+"""What takes the place of a table and its rows, on MariaDB, or of a view."""
+_COPIED: Final = re.compile(r"\s*copy\s*\((.*)", re.DOTALL)
+"""A query whose rows are copied."""
 _FILLED: Final = re.compile(
     r"\s*create\b[^;(]*?\b(?:table|materialized)\b.*?(?:\bas\s*\(*\s*(?=(?:with|values|table|execute)\b)|(?=\bselect\b))(.*)", re.DOTALL
 )
@@ -125,24 +135,58 @@ def reading_of(sql: str) -> Reading:
     True
     """
     text = sql.lower()
+    body = _BODY.match(text)
+    if body:
+        text = f"create function {text[body.end() :]}"
     odd = _ODD.search(text)
     bare = text if odd else _QUIET.sub(" ", text)
-    pieces = [bare] if (_ROUTINE if odd else _COMPOUND).match(bare) else [piece for piece in bare.split(";") if piece.strip()]
-    judged = {_judged(piece) for piece in pieces}
+    pieces = _parts(bare, _ROUTINE if odd else _COMPOUND)
+    judged = {_judged(piece) for piece in pieces[: 1 if odd else None]} | {_judged_part(piece) for piece in pieces[1:] if odd}
     if 'u&"' in text:  # PostgreSQL's names by code points
         judged.add("opaque")
     words = frozenset(_WORD.findall(" ".join((bare, *_QUOTED.findall(text)))))
     return Reading(judged <= {"harmless"}, "opaque" in judged, words)
 
 
+def _parts(bare: str, compound: "re.Pattern[str]") -> list[str]:
+    """Give the statements of a text, a routine with all that are in it as one."""
+    if not compound.match(bare):
+        return [piece for piece in bare.split(";") if piece.strip()]
+    followed = _ATOMIC.search(bare)
+    return [bare, *_parts(followed[1], compound)] if followed else [bare]
+
+
 def _judged(piece: str) -> str:
     words = _WORD.findall(_LOCKING.sub(" ", piece))
     first = words[0] if words else ""
     if first in _DEFINING:
-        filled = None if _ROUTINE.match(piece) else _FILLED.match(piece)
-        return _judged(filled[1]) if filled else "harmless"
+        return _judged_definition(piece)
     if first not in _ASKING and first not in _TELLING:
         return "opaque"
-    if first in _CALLING and not _SAFE_CALLS.issuperset(_CALL.findall(_COLUMNS.sub(" , ", piece))):
+    if first in _EXPLAINING and "execute" in words:
         return "opaque"
+    if first in _CALLING and _calls(piece):
+        return "opaque"
+    if copied := _COPIED.match(piece):
+        return _judged(copied[1])
     return "telling" if first in _TELLING or "into" in words or not _WRITING.isdisjoint(words) else "harmless"
+
+
+def _judged_definition(piece: str) -> str:
+    if _ROUTINE.match(piece):
+        return "harmless"
+    if filled := _FILLED.match(piece):
+        return _judged(filled[1])
+    return "telling" if _REPLACED.match(piece) else "harmless"
+
+
+def _judged_part(piece: str) -> str:
+    """Judge what may as well be the rest of a text with a semicolon, and of whatever the statement does around that."""
+    judged = _judged(piece)
+    doubtful = judged == "harmless" and (_calls(piece) or not _WRITING.isdisjoint(_WORD.findall(piece)))
+    return "opaque" if doubtful else judged
+
+
+def _calls(piece: str) -> bool:
+    """Whether a function is called of which it is not known that it changes nothing."""
+    return not _SAFE_CALLS.issuperset(_CALL.findall(_COLUMNS.sub(" , ", piece)))

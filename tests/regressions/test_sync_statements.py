@@ -120,10 +120,20 @@ def test_text_that_only_looks_like_a_write(sql: str) -> None:
         "CREATE TEMPORARY TABLE x AS EXECUTE archive",
         "CREATE MATERIALIZED VIEW x AS SELECT archive()",
         "CREATE TRIGGER x AFTER UPDATE ON y FOR EACH ROW EXECUTE FUNCTION z(); DELETE FROM persons",
+        "CREATE FUNCTION x() RETURNS int LANGUAGE sql AS $$SELECT '\\d'$$; DELETE FROM persons",
+        "CREATE FUNCTION x() RETURNS int LANGUAGE sql BEGIN ATOMIC SELECT 1; END; DELETE FROM persons",
+        "CREATE OR REPLACE TABLE persons (id int)",
+        "CREATE OR REPLACE VIEW persons AS SELECT 1 AS id",
+        "EXPLAIN ANALYZE EXECUTE archive",
+        "EXPLAIN (ANALYZE) CREATE TABLE x AS EXECUTE archive",
+        "ANALYZE SELECT archive()",
+        "COPY (SELECT archive()) TO STDOUT",
+        r"SELECT 'it\'s; create ', archive()",
+        r"WITH x AS (SELECT E'it\'s; create '), y AS (DELETE FROM persons) SELECT 1",
     ],
 )
 def test_text_that_may_write(sql: str) -> None:
-    """What MariaDB executes of a comment, functions that are called for a value or the rows of a new table, and what follows a routine."""
+    """What is executed of a comment or an explained statement, called for a value or new rows, or stands behind a routine or an odd text."""
     assert not reading_of(sql).harmless
 
 
@@ -134,6 +144,10 @@ def test_text_that_may_write(sql: str) -> None:
         "CREATE VIEW x AS SELECT archive()",
         "SET SESSION sql_mode = (SELECT REPLACE(@@sql_mode, 'ONLY_FULL_GROUP_BY', ''))",
         "SET LOCAL search_path TO one, two",
+        "COPY (SELECT count(*) FROM persons) TO STDOUT",
+        "EXPLAIN ANALYZE SELECT count(*) FROM persons",
+        "CREATE FUNCTION x() RETURNS text LANGUAGE sql AS $a$SELECT '\\d'; DELETE FROM persons$a$",
+        "CREATE FUNCTION x() RETURNS int LANGUAGE sql BEGIN ATOMIC DELETE FROM persons; SELECT 1; END",
         "CREATE TABLE x (a int, b int GENERATED ALWAYS AS (a + f(1)) STORED) WITH (fillfactor = 70)",
         "CREATE FUNCTION x() RETURNS TABLE (a int) LANGUAGE sql AS $$SELECT archive(); DELETE FROM persons$$",
         "CREATE TRIGGER x AFTER UPDATE ON y BEGIN UPDATE persons SET name = 'new'; DELETE FROM persons; END",
