@@ -25,7 +25,10 @@ DAY = 24 * HOUR
 KEY_LIMIT = 250
 MANY = 2000
 THREADS = 8
-PATIENCE = 10.0
+PATIENCE = 60.0
+TRIES = 5
+OFF_BEAT = 0.3
+"""Seconds to the next try: right behind the tick of a clock of whole seconds a value that is a second short would live for one."""
 ONE, TWO = b"db.1", b"db.2"
 
 Key = Callable[..., str]
@@ -129,22 +132,31 @@ class CoherentBasics:
         assert bodies(backend, key(1), key(2)) == {key(1): body(b"value"), key(2): pack_alias(key(1))}
 
     @pytest.mark.parametrize("step", ["put", "fill", "release"])
-    def test_a_value_lives_at_least_as_long_as_asked_and_then_goes(self, backend: CoherentBackend, key: Key, step: str) -> None:
-        """A value of one second is there for one second, and then the storage drops it; so is an alias."""
-        if not self.expires:
-            return
-        token = lease(backend, key(1))
-        values, aliases = [(key(1), body(b"value"), 1)], [(key(2), pack_alias(key(1)), 1)]
+    def test_a_value_lives_as_long_as_asked_and_then_goes(self, backend: CoherentBackend, key: Key, step: str) -> None:
+        """A value of one second is there for one second, and then the storage drops it; so is an alias.
+
+        That is so by the storage's own clock: where that is behind, as memcached's is on a machine that stood still, another value is tried.
+        """
+        if self.expires:
+            assert any(self._lives(backend, key(number), key(number, "Name"), step) for number in range(TRIES))
+
+    def _lives(self, backend: CoherentBackend, record: str, name: str, step: str) -> bool:
+        token = lease(backend, record)
+        values, aliases = [(record, body(b"value"), 1)], [(name, pack_alias(record), 1)]
         start = time.monotonic()
         if step == "put":
             backend.put_many(values, aliases)
         elif step == "fill":
             assert backend.fill_many(values, token, aliases) == 1
         else:
-            backend.mark_many([key(1)], ONE)
-            backend.release_many([key(1)], ONE, committed=True, values=values, aliases=aliases)
-        self.wait_until_absent(backend, key(1), key(2))
-        assert time.monotonic() >= start + 1
+            backend.mark_many([record], ONE)
+            backend.release_many([record], ONE, committed=True, values=values, aliases=aliases)
+        _wait_until(lambda: len(backend.get_many([record, name])) < len((record, name)), (record, name))
+        ended = time.monotonic()
+        self.wait_until_absent(backend, record, name)
+        if ended < start + 1:
+            time.sleep(OFF_BEAT)
+        return ended >= start + 1
 
     def test_each_value_has_its_own_lifetime(self, backend: CoherentBackend, key: Key) -> None:
         """Values of different lifetimes may share a batch."""
