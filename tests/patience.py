@@ -1,8 +1,8 @@
-"""What the library gives up soon, and tests do not: on a busy machine a server that is well may take a second to answer."""
+"""What the library gives up soon, and tests do not: on a busy machine a server, or the test itself, may stand still for a second."""
 
 from typing import Any
 
-from stockstore import MemcacheStore, RedisStore
+from stockstore import MemcacheStore, ProcessMemoryStore, RedisStore, ThreadLocalStore
 from stockstore.backends import MemcacheBackend, RedisBackend
 from stockstore.channels import redis, subscription
 from stockstore.stores.tiers import local
@@ -10,15 +10,18 @@ from stockstore.stores.tiers import local
 SECONDS = 10.0
 SHORT = 0.5
 """Seconds that a test waits for a server that it has frozen itself."""
-_WAITS = {"connect_timeout", "read_timeout", "timeout"}
+OWN: dict[type, dict[str, Any]] = {}
+"""What the library's constructors take by default where no test runs."""
+_WAITS = {"connect_timeout", "read_timeout", "timeout", "max_staleness"}
 
 
 def be_patient() -> None:
-    """Wait for servers, where a test does not say for how long, and for a channel's first subscription."""
+    """Wait for servers, and believe memory, where a test does not say for how long, and wait for a channel's first subscription."""
     patient: Any = local, redis, subscription
     for module, name in zip(patient, ("START", "TIMEOUT", "SILENCE"), strict=True):
         setattr(module, name, SECONDS)
-    for maker in (RedisStore, RedisBackend, MemcacheStore, MemcacheBackend):
+    for maker in (RedisStore, RedisBackend, MemcacheStore, MemcacheBackend, ProcessMemoryStore, ThreadLocalStore):
         defaults = maker.__init__.__kwdefaults__
         assert defaults is not None
+        OWN[maker] = dict(defaults)
         defaults.update(dict.fromkeys(_WAITS & defaults.keys(), SECONDS))

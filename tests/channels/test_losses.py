@@ -255,5 +255,5 @@ def test_the_guarantee(sides: Sides) -> None:
     guarantee = SessionSync(mine.chain).guarantee.tiers[0]
     assert guarantee.level == "bounded 30 s"
     assert "RedisChannel" in guarantee.reasons[0]
-    silent = SessionSync(ChainedStore([ProcessMemoryStore(channel=None), mine.redis, mine.database])).guarantee.tiers[0]
+    silent = SessionSync(ChainedStore([ProcessMemoryStore(max_staleness=1, channel=None), mine.redis, mine.database])).guarantee.tiers[0]
     assert (silent.level, "channel" in silent.reasons[0]) == ("bounded 1 s", False)

@@ -274,7 +274,7 @@ def test_processes_with_different_rights_resolve_each_others_tickets(postgres_en
 def test_a_frozen_database_is_an_error_and_no_answer(start_postgres: Callable[..., PostgresServer]) -> None:
     """What cannot be asked is not decided."""
     server = start_postgres()
-    engine = create_engine(server.url, poolclass=NullPool, connect_args={"connect_timeout": 2})
+    engine = create_engine(server.url, poolclass=NullPool)
     evidence = PostgresEvidence(engine)
     with engine.begin() as connection:
         connection.execute(text("CREATE TABLE things (id integer)"))

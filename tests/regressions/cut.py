@@ -15,14 +15,16 @@ class Way:
         self.url = ""
         self._whole = True
         self._ends: list[socket.socket] = []
+        self._lock = threading.Lock()
 
     def cut(self) -> None:
         """Break all connections, and take no more."""
-        self._whole = False
-        for end in self._ends:
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-        self._ends.clear()
+        with self._lock:
+            self._whole = False
+            for end in self._ends:
+                with contextlib.suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)
+            self._ends.clear()
 
     def mend(self) -> None:
         """Take connections again."""
@@ -30,13 +32,15 @@ class Way:
 
     def join(self, client: socket.socket, target: tuple[str, int]) -> None:
         """Serve one connection to its end."""
-        if self._whole:
-            with socket.create_connection(target) as server:
+        with socket.create_connection(target) as server:
+            with self._lock:
+                if not self._whole:
+                    return
                 self._ends += [client, server]
-                back = threading.Thread(target=_pass_on, args=(server, client), daemon=True)
-                back.start()
-                _pass_on(client, server)
-                back.join()
+            back = threading.Thread(target=_pass_on, args=(server, client), daemon=True)
+            back.start()
+            _pass_on(client, server)
+            back.join()
 
 
 def _pass_on(source: socket.socket, sink: socket.socket) -> None:

@@ -87,7 +87,7 @@ def test_a_process_forked_while_a_thread_uses_the_pool_reads(redis_url: str) -> 
         held.wait(10)
         child = os.fork()
         if child == 0:
-            signal.alarm(5)
+            signal.alarm(30)
             os._exit(0 if store.get(Note, 1) is not None else 1)
         forked.set()
         thread.join()

@@ -15,7 +15,10 @@ from stockstore import ConfigurationError, ProcessMemoryStore, ThreadLocalStore
 from stockstore.coherence.protocol import Writes
 from stockstore.stores.snapshots import ObjectSnapshot, snapshot_of
 from stockstore.stores.tiers import tier_of
+from tests.patience import OWN
 from tests.stores.shop import Car, Circle, Shape, Van, Vehicle
+
+BOUND = OWN[ProcessMemoryStore]["max_staleness"]
 
 
 @dataclass
@@ -64,7 +67,7 @@ def put_through(tier: Any, obj: Row, meanwhile: Callable[[], object] = lambda: N
 
 def test_fills_of_an_origin_that_others_write_live_one_second(clock: Traveller) -> None:
     """Until it is told otherwise, a tier believes what it was filled with for a second from the lease."""
-    store = ProcessMemoryStore()
+    store = ProcessMemoryStore(max_staleness=BOUND)
     tier: Any = tier_of(store)
     assert tier.standing().level == "bounded 1 s"
     lease = leased(tier)
@@ -78,7 +81,7 @@ def test_fills_of_an_origin_that_others_write_live_one_second(clock: Traveller) 
 
 def test_a_fill_that_came_too_late_is_not_kept(clock: Traveller) -> None:
     """What was read more than a second ago is no hit any more."""
-    store = ProcessMemoryStore()
+    store = ProcessMemoryStore(max_staleness=BOUND)
     lease = leased(tier_of(store))
     clock.shift(1.5)
     tier_of(store).fill([(lease, ObjectSnapshot(row(1)))])
@@ -121,7 +124,7 @@ def test_without_other_writers_there_is_no_bound(clock: Traveller, unbounded: st
 
 def test_one_shared_origin_decides(clock: Traveller) -> None:
     """A store above two origins is bounded by the one that others write, also for what it had before."""
-    store = ProcessMemoryStore()
+    store = ProcessMemoryStore(max_staleness=BOUND)
     tier: Any = tier_of(store)
     tier.bound_to(shared=False)
     fill(tier, row(1))
@@ -307,7 +310,7 @@ def test_a_store_that_was_let_go_of_is_gone() -> None:
 
 def test_the_end_of_a_threads_writing_transaction_drops_all_it_has_read(clock: Traveller) -> None:
     """A commit drops everything of its thread, a value is not kept; other threads keep theirs, for a second."""
-    store = ThreadLocalStore()
+    store = ThreadLocalStore(max_staleness=BOUND)
     tier = tier_of(store)
 
     def elsewhere() -> None:

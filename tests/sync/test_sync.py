@@ -391,9 +391,9 @@ def test_fast_by_choice(attach: Attach) -> None:
 
 def test_bounded_memory(postgres_engine: Engine) -> None:
     """Process memory over a database that others write is bounded."""
-    store = ChainedStore([ProcessMemoryStore(), SqlAlchemyStore(engine=postgres_engine)])
+    store = ChainedStore([ProcessMemoryStore(max_staleness=1.5), SqlAlchemyStore(engine=postgres_engine)])
     (tier,) = SessionSync(store).guarantee.tiers
-    assert tier.level == "bounded 1 s"
+    assert tier.level == "bounded 1.5 s"
 
 
 def test_weak_custom_store(postgres_engine: Engine) -> None:
