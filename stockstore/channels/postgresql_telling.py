@@ -19,6 +19,7 @@ from stockstore.aio.bridge import in_greenlet
 from stockstore.aio.threads import in_thread
 from stockstore.channels.notices import TEXTS_LIMIT, class_of, payloads_of
 from stockstore.evidence.aside import INTERNAL
+from stockstore.evidence.direct import receive, send
 from stockstore.locks import fork_safe_lock
 from stockstore.mapped.shown import shown
 
@@ -181,7 +182,15 @@ def notify(connection: Connection, texts: Sequence[str]) -> None:
 
 def _tell(connection: Connection, payloads: Sequence[str]) -> None:
     if len(payloads) == 1 and _is_literal(payloads[0]):
-        # Every commit waits for it, and by the one below for twice as long.
-        connection.exec_driver_sql(f"NOTIFY {CHANNEL}, '{payloads[0]}'", execution_options=_AS_IT_IS)
+        # Every commit waits for it, and by the one below for three times as long.
+        _execute(connection, f"NOTIFY {CHANNEL}, '{payloads[0]}'")
     else:
         connection.execute(_TELL, {"channel": CHANNEL, "told": " ".join(payloads)}, execution_options=INTERNAL)
+
+
+def _execute(connection: Connection, statement: str) -> None:
+    driver = send(connection, statement)
+    if driver is None:
+        connection.exec_driver_sql(statement, execution_options=_AS_IT_IS)
+    else:
+        receive(connection, driver, statement)
