@@ -28,6 +28,8 @@ ELSEWHERE: Final = "scope"
 """The reason of sessions that work on other rows than the caches hold."""
 TENANT: Final = "tenant"
 """The reason of sessions with a tenant, for all caches but those that keep its rows apart."""
+TURNED: Final = "stockstore.foreign"
+"""In the ``info`` of a connection: names may mean other tables there than the mapped ones, also in transactions to come."""
 _NOTHING: Final = frozenset[str]()
 
 

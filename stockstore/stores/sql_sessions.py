@@ -5,13 +5,14 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import TypeVar
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
-from sqlalchemy.pool import StaticPool
+from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
 from stockstore.aio.bridge import TaskLock, in_greenlet, in_own_task
 from stockstore.errors import ConfigurationError, OriginError, StockstoreError
+from stockstore.mapped import TURNED
 from stockstore.stores.outcome import UnconfirmedError
 from stockstore.stores.sql_engines import first_line
 
@@ -67,6 +68,8 @@ class OwnSessions:
                 self._refuse_shared(self._engine.pool.connection.driver_connection)
             connection = self._engine.connect()
         try:
+            with self._mapped_errors():
+                self._leave_turned(connection)
             self._refuse_shared(connection.connection.driver_connection)
             session = Session(connection, expire_on_commit=False, autoflush=False, info={ORIGIN_MARK: True})
             try:
@@ -79,6 +82,18 @@ class OwnSessions:
                 session.close()
         finally:
             connection.close()
+
+    def _leave_turned(self, connection: Connection) -> None:
+        """Take another connection of the pool, or a new one, where a session has left this one with other tables than the mapped ones."""
+        if TURNED not in connection.info:
+            return
+        if isinstance(self._engine.pool, (StaticPool, SingletonThreadPool)):
+            raise OriginError(
+                f"on the only connection of {self!r} a session has made a temporary table of a mapped one's name, or had names mean other "
+                "tables; use a database in a file"
+            )
+        while TURNED in connection.info:
+            connection.invalidate()
 
     def _refuse_shared(self, connection: object) -> None:
         """An in-memory database has one connection: what another session has not committed must not be seen, nor ended here."""

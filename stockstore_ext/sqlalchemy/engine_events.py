@@ -15,7 +15,7 @@ from stockstore_ext.sqlalchemy.drivers import is_over
 from stockstore_ext.sqlalchemy.frames import Frame, frame_on, frames_on
 from stockstore_ext.sqlalchemy.outcomes import finish_all, unwatch, watch
 from stockstore_ext.sqlalchemy.refusals import raise_as_commits
-from stockstore_ext.sqlalchemy.scope import forget_level
+from stockstore_ext.sqlalchemy.scope import heed
 
 if TYPE_CHECKING:
     from stockstore_ext.sqlalchemy.recording import Recording
@@ -72,7 +72,7 @@ class EngineEvents:
         connection = context.root_connection
         frame = frame_on(connection.info, self._recording)
         if frame is None or not (frame.joined or frame.users):
-            forget_level(connection, context.statement or "")
+            heed(connection, context.statement or "")
             return
         if frame.quiet or frame.is_prepared:
             return

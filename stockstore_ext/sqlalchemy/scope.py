@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from stockstore.errors import ConfigurationError
 from stockstore.evidence.aside import aside, asking, is_private
-from stockstore.mapped import ELSEWHERE, OWN_WRITE, TENANT
+from stockstore.mapped import ELSEWHERE, OWN_WRITE, TENANT, TURNED
 from stockstore.mapped.hydrate import is_flushing, open_connection
 from stockstore.mapped.tables import roots_named
 from stockstore_ext.sqlalchemy.drivers import has_open_cursor, has_transaction
@@ -24,15 +24,18 @@ from stockstore_ext.sqlalchemy.shards import NO_SHARDS, Shards, Token, is_sharde
 ScopeOf: TypeAlias = Callable[[Session], str | None]
 SnapshotRule: TypeAlias = Literal["respect", "latest"]
 
-_KEY: Final = "stockstore.foreign"
 _TURNS: Final = re.compile(
     r"\b(?:re)?set\s+(?:(local|session)\s+)?(?:search_path|role|schema|session\s+authorization)\b"
     r"|\bset_config\s*\(\s*'(?:search_path|role)'"
     r"|^\s*use\s+\w",
     re.IGNORECASE,
 )
+_NAME: Final = r"[\"`\[]?(\w+)"
+_MADE: Final = r"create\b[^;(]{0,80}?\b(?:table|view)\s+(?:if\s+not\s+exists\s+)?"
 _HIDES: Final = re.compile(
-    r"\b(?:create\s+(?:(?:global|local)\s+)?|into\s+)temp(?:orary)?\s+(?:table|view)?\s*(?:if\s+not\s+exists\s+)?\W?(\w+)", re.IGNORECASE
+    rf"\b(?:(?=create\b[^;(]{{0,40}}?\btemp(?:orary)?\b){_MADE}(?:[\"`\[]?\w+[\"`\]]?\s*\.\s*)?|into\s+temp(?:orary)?\s+(?:table\s+)?"
+    rf"|{_MADE}[\"`\[]?temp[\"`\]]?\s*\.\s*|(?:{_MADE}|into\s+(?:table\s+)?)[\"]?pg_temp\w*[\"]?\s*\.\s*){_NAME}",
+    re.IGNORECASE,
 )
 """A table of the connection's own, which may stand before another of its name."""
 _ISOLATES: Final = re.compile(
@@ -117,7 +120,7 @@ class Scopes:
         if name is not None:
             return name
         options = connection.get_execution_options() if context is None else context.execution_options
-        elsewhere = frame.foreign or _KEY in connection.info or bool(options.get("schema_translate_map"))
+        elsewhere = frame.foreign or TURNED in connection.info or bool(options.get("schema_translate_map"))
         return FOREIGN if elsewhere or not self._is_origin(connection.engine) else None
 
     def named(self, session: Session) -> str | None:
@@ -156,7 +159,7 @@ class Scopes:
     def _is_elsewhere(self, connection: Connection, frames: list[Frame], named: bool) -> str:
         if told := _told(connection, named):
             return told
-        if not named and (_KEY in connection.info or any(frame.foreign for frame in frames)):
+        if not named and (TURNED in connection.info or any(frame.foreign for frame in frames)):
             return ELSEWHERE
         pinned = self._snapshot == "respect" and any(_is_pinned(connection, frame) for frame in frames)
         return "snapshot" if pinned else ""
@@ -171,7 +174,7 @@ class Scopes:
         if len(frames) != 1 or frames[0].foreign:
             return False
         pooled: Any = connection._dbapi_connection  # noqa: SLF001 - for each hit; its public name takes as long as all the rest here
-        if pooled is None or _KEY in pooled.info:
+        if pooled is None or TURNED in pooled.info:
             return False
         if self._snapshot == "latest" or frames[0].pinned is False:
             return True
@@ -217,7 +220,7 @@ def _told(bind: Engine | Connection, named: bool) -> str:
 
 def _given(connection: Connection, named: bool) -> str:
     """Tell why a session must not be given what caches have that was given a connection: in its caller's transaction anything may be written."""
-    if _KEY in connection.info and not named:
+    if TURNED in connection.info and not named:
         return ELSEWHERE
     return OWN_WRITE if connection.in_transaction() else ""
 
@@ -229,11 +232,9 @@ def turns_foreign(connection: Connection, frame: Frame, sql: str) -> None:
         frame.foreign = True
         if turns != "local":
             # It may outlive the transaction, and go with the connection through the pool.
-            connection.info[_KEY] = True
-    if hidden and roots_named(hidden):
+            connection.info[TURNED] = True
+    if hidden and _note_hidden(connection, hidden, sql):
         frame.foreign = True
-        if "on commit drop" not in " ".join(sql.lower().split()):
-            connection.info[_KEY] = True
     if isolates:
         frame.pin(True)
         connection.info.pop(_LEVEL, None)
@@ -246,10 +247,25 @@ def _reading_of(sql: str) -> tuple[str | None, tuple[str, ...], bool]:
     return None if turns is None else (turns[1] or "").lower(), tuple(_HIDES.findall(sql)), _ISOLATES.search(sql) is not None
 
 
-def forget_level(connection: Connection, sql: str) -> None:
-    """Heed a statement of somebody who has no session, and may set a connection to another isolation level."""
-    if _LEVEL in connection.info and _ISOLATES.search(sql):
-        del connection.info[_LEVEL]
+def heed(connection: Connection, sql: str) -> None:
+    """Heed a statement of somebody who has no session, and may leave a connection with other tables or another isolation level.
+
+    What sets the names' meaning there is the engine's own way, such as a listener that does so for each transaction.
+    """
+    _, hidden, isolates = _reading_of(sql)
+    if hidden:
+        _note_hidden(connection, hidden, sql)
+    if isolates:
+        connection.info.pop(_LEVEL, None)
+
+
+def _note_hidden(connection: Connection, tables: tuple[str, ...], sql: str) -> bool:
+    """Note on a connection that tables of its own stand before mapped ones, if they do."""
+    if not roots_named(tables):
+        return False
+    if "on commit drop" not in " ".join(sql.lower().split()):
+        connection.info[TURNED] = True
+    return True
 
 
 def _is_pinned(connection: Connection, frame: Frame) -> bool:

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 from sqlalchemy import Engine, create_engine, event, text, update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, sessionmaker
 
 from stockstore import ChainedStore, ConfigurationError, OriginError, ProcessMemoryStore, SqlAlchemyStore
 from stockstore_ext.sqlalchemy import SessionSync
-from tests.regressions.hooked import Hooked, Person, hook
+from tests.regressions.hooked import Base, Hooked, Person, hook
 
 
 @pytest.fixture
@@ -62,6 +62,53 @@ def test_temporary_table_of_the_same_name(hooked: Hooked, kept: bool) -> None:
             session.execute(text("DROP TABLE pg_temp.persons"))
         session.commit()
     assert hooked.name() == hooked.row() == "old"
+
+
+TURNS = {
+    "temporary table": "CREATE TEMPORARY TABLE persons AS SELECT 1 AS id, 'of its own' AS name",
+    "in its schema": "CREATE TABLE IF NOT EXISTS pg_temp.persons AS SELECT 1 AS id, 'of its own' AS name",
+    "temporary view": "CREATE OR REPLACE TEMP VIEW persons AS SELECT 1 AS id, 'of its own' AS name",
+    "new table": "SELECT 1 AS id, 'of its own' AS name INTO TEMP persons",
+    "new table in its schema": "SELECT 1 AS id, 'of its own' AS name INTO pg_temp.persons",
+    "search_path": "SET search_path TO {tenant}",
+}
+
+
+@pytest.mark.parametrize("sql", TURNS.values(), ids=TURNS)
+def test_store_on_a_connection_that_means_other_tables(hooked: Hooked, tenant: str, sql: str) -> None:
+    """What a session has left to the pool is neither read nor written by the store."""
+    hooked.engine.dispose()
+    with hooked.maker() as session:
+        session.execute(text(sql.format(tenant=tenant)))
+        assert session.scalar(text("SELECT name FROM persons WHERE id = 1")) != "old"
+        session.commit()
+    assert hooked.name() == hooked.name() == "old"
+    hooked.store.put(Person(id=1, name="put"))
+    assert hooked.name() == hooked.row() == "put"
+
+
+def test_temporary_table_of_nobodys(hooked: Hooked) -> None:
+    """The same of a table that is made past any session."""
+    with hooked.maker() as session:
+        assert session.scalar(text("SELECT name FROM persons WHERE id = 1")) == "old"
+    with hooked.engine.begin() as connection:
+        connection.execute(text("CREATE TEMPORARY TABLE persons AS SELECT 1 AS id, 'of its own' AS name"))
+    assert hooked.name() == "old"
+
+
+def test_only_connection_that_means_another_table(namespace: str) -> None:
+    """In memory there is no other."""
+    with ChainedStore([ProcessMemoryStore(namespace=namespace), SqlAlchemyStore("sqlite://")]) as store:
+        engine = store.tiers[-1].engine  # type: ignore[attr-defined]
+        Base.metadata.create_all(engine)
+        maker: sessionmaker[Session] = sessionmaker(engine, class_=type("Watched", (Session,), {}))
+        sync = SessionSync(store).attach(maker)
+        with maker() as session:
+            session.execute(text("CREATE TEMPORARY TABLE persons (id integer PRIMARY KEY, name text)"))
+            session.commit()
+        with pytest.raises(OriginError, match="has made a temporary table"):
+            store.get(Person, 1)
+        sync.detach()
 
 
 def test_outbox_of_something_else(hooked: Hooked) -> None:
