@@ -6,8 +6,10 @@ from stockstore import MemcacheStore, ProcessMemoryStore, RedisStore, ThreadLoca
 from stockstore.backends import MemcacheBackend, RedisBackend
 from stockstore.channels import redis, subscription
 from stockstore.stores.tiers import local
+from tests.servers import frozen
+from tests.servers.clients import be_patient_with_what_runs
 
-SECONDS = 10.0
+SECONDS = frozen.PATIENCE
 SHORT = 0.5
 """Seconds that a test waits for a server that it has frozen itself."""
 OWN: dict[type, dict[str, Any]] = {}
@@ -25,3 +27,4 @@ def be_patient() -> None:
         assert defaults is not None
         OWN[maker] = dict(defaults)
         defaults.update(dict.fromkeys(_WAITS & defaults.keys(), SECONDS))
+    be_patient_with_what_runs()

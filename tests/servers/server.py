@@ -13,6 +13,7 @@ from pathlib import Path
 import port_for
 from typing_extensions import Self
 
+from tests.servers import frozen
 from tests.servers.process import ContainerProcess, LocalProcess, Process
 from tests.servers.source import Source, own_source
 
@@ -29,6 +30,7 @@ class Server(ABC):
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.port = own_port(self)
+        frozen.know(self.port)
         self._process = self._launch()
 
     @property
@@ -66,6 +68,7 @@ class Server(ABC):
     def stop(self) -> None:
         """Kill it, frozen or not; connections are refused from then on."""
         self._process.stop()
+        frozen.freeze(self.port, frozen=False)
 
     def restart(self) -> None:
         """Stop it and start it on the same port; what it held in memory only is gone."""
@@ -75,10 +78,12 @@ class Server(ABC):
     def freeze(self) -> None:
         """Halt it: the kernel still accepts connections, nothing is answered."""
         self._process.freeze()
+        frozen.freeze(self.port, frozen=True)
 
     def thaw(self) -> None:
         """Let a frozen one run on, and return once it answers."""
         self._process.thaw()
+        frozen.freeze(self.port, frozen=False)
         wait_until(self.ready, f"{self.name} on {self.address}")
 
     @contextlib.contextmanager
@@ -142,7 +147,7 @@ def answer(question: bytes, *, port: int = 0, path: Path | None = None) -> bytes
     """Ask a server one question by its unix socket, or else its port; empty when it does not answer."""
     try:
         with socket.socket(socket.AF_UNIX if path else socket.AF_INET) as connection:
-            connection.settimeout(1)
+            connection.settimeout(frozen.PATIENCE)
             connection.connect(str(path) if path else (HOST, port))
             connection.sendall(question)
             return connection.recv(4096)
