@@ -14,6 +14,7 @@ from sqlalchemy.pool import NullPool
 
 from examples.shop_api.models import Base, Item, open_shop
 from stockstore import ChainedStore, RedisStore, SqlAlchemyStore, Store
+from tests.patience import SECONDS
 
 pytestmark = pytest.mark.sa_agnostic
 
@@ -39,7 +40,8 @@ def tasks(engine: Engine, redis_url: str, postgres_schema_url: str, tmp_path_fac
     given = {
         "SHOP_BROKER": redis_url,
         "SHOP_DATABASE": postgres_schema_url,
-        "SHOP_CACHE": f"thread:// memory:// {redis_url}",
+        # A read that gave a busy server up would ask the database.
+        "SHOP_CACHE": f"thread:// memory:// {redis_url}?connect_timeout={SECONDS}&read_timeout={SECONDS}",
         "PYTHONPATH": str(ROOT),
     }
     command = [sys.executable, "-m", "celery", "--app", "examples.shop_celery.app", "worker", "--pool", "prefork", "--concurrency", "2"]

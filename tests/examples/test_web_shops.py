@@ -17,6 +17,7 @@ from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.pool import NullPool
 
 from examples.shop_api.models import Base, open_shop
+from tests.patience import SECONDS
 from tests.servers.server import own_port
 
 ROOT = Path(__file__).parents[2]
@@ -24,7 +25,8 @@ FLASK = ["flask", "--app", "examples.shop_flask.app", "run", "--without-threads"
 FASTAPI = ["uvicorn", "--factory", "examples.shop_fastapi.app:create_app", "--port"]
 GUNICORN = ["gunicorn", "examples.shop_flask.app:create_app()", "--preload", "--workers", "2", "--max-requests", "20", "--bind"]
 ANN, BOB = {"X-User": "ann@example.org"}, {"X-User": "bob@example.org"}
-PATIENCE = 30.0
+PATIENCE = 60.0
+"""Seconds; gunicorn itself waits for half a minute for a worker that was told to end before it could hear that."""
 
 
 class Shop(NamedTuple):
@@ -59,6 +61,11 @@ class Running(NamedTuple):
     own_tiers: str = "thread:// memory://"
 
 
+def patient(url: str) -> str:
+    """Give the URL of a Redis that may take long to answer on a busy machine: a read that gave it up would ask the database."""
+    return f"{url}?connect_timeout={SECONDS}&read_timeout={SECONDS}"
+
+
 DEFAULTS = [Running(FLASK), Running(FASTAPI)]
 SHOPS = [Running(FLASK, "redis_url"), Running(FASTAPI, "redis_url", "postgres_schema_url")]
 
@@ -67,7 +74,7 @@ def environment_of(running: Running, request: pytest.FixtureRequest) -> dict[str
     """Give the variables that a shop reads."""
     given = {**os.environ, "PYTHONPATH": str(ROOT)}
     if running.cache is not None:
-        url = str(request.getfixturevalue(running.cache))
+        url = patient(str(request.getfixturevalue(running.cache)))
         given["SHOP_CACHE"] = (
             f"{running.own_tiers} {url if running.command is not FASTAPI else url.replace('redis://', 'redis+asyncio://')}"
         )

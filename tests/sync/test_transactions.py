@@ -11,7 +11,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sess
 from stockstore import CacheUnreachable, ChainedStore, ProcessMemoryStore, RedisStore, SqlAlchemyStore, Store
 from stockstore.mapped.sessions import add_rule, remove_rule
 from stockstore_ext.sqlalchemy import SessionSync
-from tests.patience import SHORT
+from tests.patience import SECONDS, SHORT
 from tests.servers.postgres import PostgresServer
 from tests.servers.redis import RedisServer
 from tests.stores.shop import Base, Customer, Place, create_tables
@@ -501,12 +501,15 @@ def test_abort(db: Engine, other: Engine, start_redis: Callable[..., RedisServer
 def test_cache_out_of_reach(db: Engine, other: Engine, start_redis: Callable[..., RedisServer], options: dict[str, Any]) -> None:
     """A commit goes on while a cache is frozen; nothing old is read from it afterwards."""
     server = start_redis()
-    store = ChainedStore([RedisStore(server.url, read_timeout=SHORT), SqlAlchemyStore(engine=db)])
+    patient, store = (
+        ChainedStore([RedisStore(server.url, read_timeout=seconds), SqlAlchemyStore(engine=db)]) for seconds in (SECONDS, SHORT)
+    )
     maker = sessionmaker(db)
     sync = SessionSync(store, **options)
     sync.create_outbox(db)
     sync.attach(maker)
-    path = seed(Path(db, other, store, maker, sync))
+    seed(Path(db, other, patient, maker, sync))
+    path = Path(db, other, store, maker, sync)
     server.freeze()
     with maker() as session:
         rename(session, "changed")
@@ -517,6 +520,7 @@ def test_cache_out_of_reach(db: Engine, other: Engine, start_redis: Callable[...
     path.compare((Customer, 1))
     sync.detach()
     store.close()
+    patient.close()
 
 
 def test_memory_needs_no_evidence(db: Engine, other: Engine) -> None:
