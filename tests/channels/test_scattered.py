@@ -98,7 +98,7 @@ def published(nodes: ClusterServers, at: int) -> Iterator[list[tuple[str, list[s
     found: list[tuple[str, list[str]]] = []
     with nodes.nodes[at].client.pubsub() as line:
         line.subscribe(CLUSTER_CHANNEL)
-        assert line.get_message(timeout=5)
+        assert line.get_message(timeout=30)
         until_now(nodes, line)
         yield found
         for message in until_now(nodes, line):
@@ -115,7 +115,7 @@ def until_now(nodes: ClusterServers, line: PubSub) -> list[bytes]:
         node.client.publish(CLUSTER_CHANNEL, mark)
     found: list[bytes] = []
     while not marks <= set(found):
-        message = line.get_message(timeout=5)
+        message = line.get_message(timeout=30)
         assert message, "A node was not heard."
         found.append(message["data"])
     return [message for message in found if not message.startswith(MARK)]

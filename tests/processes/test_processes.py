@@ -32,7 +32,7 @@ UWSGI = (
     # Each worker has a socket of its own: the test says whom it asks.
     "--http-socket 127.0.0.1:{0} --http-socket 127.0.0.1:{1} --http-socket 127.0.0.1:{2} --map-socket 0:1 --map-socket 1:2 --map-socket 2:3"
 )
-SOON = 4.0
+SOON = 9.0
 """Seconds that a busy machine may take to end a process; who waited for a server's answer would take longer."""
 
 

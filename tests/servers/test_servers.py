@@ -1,3 +1,4 @@
+import contextlib
 import subprocess
 import sys
 from collections.abc import Callable
@@ -102,12 +103,11 @@ def test_memcached_freezes(start_memcached: Callable[..., MemcachedServer]) -> N
     """A frozen memcached lets a read time out."""
     server = start_memcached("-m", "8")
     server.freeze()
-    client = Client(server.address, timeout=0.1)
-    with pytest.raises(TimeoutError):
+    with contextlib.closing(Client(server.address, timeout=0.1)) as client, pytest.raises(TimeoutError):
         client.get("key")
     server.thaw()
-    assert client.get("key") is None
-    client.close()
+    with contextlib.closing(Client(server.address)) as client:
+        assert client.get("key") is None
 
 
 def test_engine_works_in_an_empty_database(engine: Engine) -> None:
