@@ -18,6 +18,7 @@ from sqlalchemy.pool import Pool
 from stockstore.aio.bridge import in_greenlet
 from stockstore.aio.threads import in_thread
 from stockstore.channels.notices import TEXTS_LIMIT, class_of, payloads_of
+from stockstore.evidence.along import goes_along
 from stockstore.evidence.aside import INTERNAL
 from stockstore.evidence.direct import receive, send
 from stockstore.locks import fork_safe_lock
@@ -189,6 +190,8 @@ def _tell(connection: Connection, payloads: Sequence[str]) -> None:
 
 
 def _execute(connection: Connection, statement: str) -> None:
+    if goes_along(connection, statement):
+        return
     driver = send(connection, statement)
     if driver is None:
         connection.exec_driver_sql(statement, execution_options=_AS_IT_IS)

@@ -38,14 +38,21 @@ def _is_sent(driver: Any, statement: str) -> bool:
 
 def receive(connection: Connection, driver: Any, statement: str) -> Any:
     """Give libpq's answer. Waits as a cursor of psycopg's does, without what it does for parameters and rows: that takes several times as long."""
-    from psycopg.errors import error_from_result
     from psycopg.generators import execute
 
     try:
         with driver.lock:
-            (answer,) = driver.wait(execute(driver.pgconn))
-        if answer.status not in _DONE:
-            raise error_from_result(answer)  # noqa: TRY301 - it is the driver's, as of its own cursors
+            (answer,) = checked(driver.wait(execute(driver.pgconn)))
     except Exception as error:  # noqa: BLE001 - as below
         connection._handle_dbapi_exception(error, statement, None, None, None)  # noqa: SLF001 - what SQLAlchemy's own statements call
     return answer
+
+
+def checked(answers: list[Any]) -> list[Any]:
+    """Give libpq's answers; raises psycopg's error, as its own cursors, where one of them is none."""
+    from psycopg.errors import error_from_result
+
+    for answer in answers:
+        if answer.status not in _DONE:
+            raise error_from_result(answer)
+    return answers

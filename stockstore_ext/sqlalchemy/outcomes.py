@@ -16,6 +16,7 @@ from sqlalchemy.pool import PoolProxiedConnection
 
 from stockstore.aio.bridge import uncancelled
 from stockstore.coherence.protocol import Outcome
+from stockstore.evidence.along import Along
 from stockstore.locks import fork_safe_lock
 from stockstore_ext.sqlalchemy.drivers import has_transaction, is_over
 from stockstore_ext.sqlalchemy.frames import Finish, Frame, end_untouched, frames_ending, frames_on
@@ -63,14 +64,15 @@ class Outcomes:
         if end_untouched(connection.info):  # as after most transactions, which only read
             self._original["do_commit"](connection)
             return
-        for frame in frames_on(connection.info):
-            frame.prepare_on(connection)
+        with Along(connection, self._original["do_commit"]) as along:
+            for frame in frames_on(connection.info):
+                frame.prepare_on(connection)
         pending = [finish for frame in frames_ending(connection.info) for finish in frame.commit()]
         if not pending:
-            self._original["do_commit"](connection)
+            along.commit()
             return
         try:
-            self._original["do_commit"](connection)
+            along.commit()
         except BaseException as error:
             refused = self._is_refusal(error, connection)
             finish_all(pending, self._rolled_back(connection) if refused else Outcome.UNKNOWN)
