@@ -1,7 +1,7 @@
 """The read of a chain: from the top down with a lease on what each tier lacks, then filled from the origin outward."""
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
 from stockstore.coherence.protocol import Portable, Record, Tier
@@ -25,6 +25,7 @@ class Found(Portable, Protocol):
         """Give its value of a key."""
 
 
+T = TypeVar("T")
 F = TypeVar("F", bound=Found)
 F_co = TypeVar("F_co", bound=Found, covariant=True)
 
@@ -157,11 +158,17 @@ def _record(found: Found) -> Record | None:
 
 def _fill(tier: Tier[F], filled: Sequence[tuple[object, F]]) -> bool:
     """Fill a tier, and say whether it kept everything."""
+    kept = filling(tier, lambda: tier.fill(filled))
+    return kept is None or kept == len(filled)
+
+
+def filling(tier: object, fill: Callable[[], T]) -> T | None:
+    """Give what the fill of a tier gives, ``None`` where it fails, which is logged: what is to be kept was found, and is right without it."""
     try:
-        return tier.fill(filled) == len(filled)
+        return fill()
     except Exception as error:  # noqa: BLE001 - a tier may be anybody's class
         _report(f"{tier!r} could not be filled", error)
-        return True
+        return None
 
 
 def _report(what: str, error: Exception) -> None:

@@ -4,13 +4,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, select, text
+from sqlalchemy import Engine, event, select, text
 from sqlalchemy.orm import Session, sessionmaker
 
 from stockstore import ChainedStore, ProcessMemoryStore, RedisStore, SqlAlchemyStore
 from stockstore.stores import claimed
 from stockstore_ext.sqlalchemy import SessionSync
 from stockstore_ext.sqlalchemy.read_through.serving import Serving
+from stockstore_ext.sqlalchemy.recording import Recording
 from tests.stores.listed import Item, Mark, Owner, create_tables, empty
 from tests.sync.conftest import ON_SQLITE
 from tests.sync.paths import Path
@@ -136,7 +137,7 @@ def test_a_writer_who_overtakes_the_read_is_not_overwritten(
 def test_what_redis_lacks_fills_both(
     above: Path, memory: ProcessMemoryStore, asked: list[str], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """A miss of all goes the longer way with what was read and leased, so that nothing is read twice."""
+    """A miss of all asks the database with what was read and leased, so that nothing is read twice, and both keep all of it."""
     redis: Any = above.store.tiers[1]
     write(above, "old")
     redis.clear()
@@ -148,10 +149,119 @@ def test_what_redis_lacks_fills_both(
     asked.clear()
     refuse_the_longer_way(monkeypatch)
     assert [set(seen(above, READS[name])) for _ in range(2)] == [{"old"}] * 2
-    # Of a list that was read from the database memory has the list, and the rows with the next read.
-    assert asked == (["MGET"] if name == "list" else [])
+    assert asked == []
     memory.clear()
     assert set(seen(above, READS[name])) == {"old"}
+
+
+def lease_along(path: Path) -> None:
+    """Have single rows leased along with the read, as where they are missing again and again."""
+    path.seed(*(Mark(id=number, owner_id=3) for number in range(100, 120)))
+    for number in range(100, 120):
+        with path.maker() as session:
+            session.get(Mark, number)
+
+
+@pytest.fixture
+def elsewhere(above: Path, other: Engine, redis_url: str, namespace: str) -> Iterator[Callable[[], None]]:
+    """A writer of another process, which memory does not hear."""
+    maker: sessionmaker[Session] = sessionmaker(other, class_=type("Elsewhere", (Session,), {}))
+    with ChainedStore([RedisStore(redis_url, namespace=namespace), SqlAlchemyStore(engine=other)]) as store:
+        sync = SessionSync(store)
+        sync.attach(maker)
+
+        def write_new() -> None:
+            with maker() as session:
+                session.get_one(Mark, 1, with_for_update=True).text = "new"
+                session.commit()
+
+        yield write_new
+        sync.detach()
+
+
+@pytest.mark.parametrize(
+    ("name", "when"),
+    [
+        ("key", "before Redis is filled"),
+        ("key", "before memory is filled"),
+        ("list", "before Redis is filled"),
+        ("list", "elsewhere before Redis is filled"),
+        ("list", "before memory is filled"),
+    ],
+)
+def test_a_row_that_was_written_since_is_not_kept(
+    above: Path, memory: ProcessMemoryStore, monkeypatch: pytest.MonkeyPatch, elsewhere: Callable[[], None], name: str, when: str
+) -> None:
+    """Memory keeps what the database gave only where nobody here has written it since; rows of a list only where Redis took all of them."""
+    redis: Any = above.store.tiers[1]
+    lease_along(above)
+    write(above, "old")
+    redis.clear()
+    memory.clear()
+    step = "fill_list" if name == "list" else "fill_many"
+    backend, fill = redis.backend, getattr(redis.backend, step)
+
+    def here() -> None:
+        with above.maker() as session:
+            session.get_one(Mark, 1, with_for_update=True).text = "new"
+            session.commit()
+
+    def late(*given: Any) -> Any:
+        if when != "before memory is filled":
+            (elsewhere if when.startswith("elsewhere") else here)()
+        answer = fill(*given)
+        if when == "before memory is filled":
+            write(above, "new")
+            above.sync.invalidate(Mark, [1])
+        return answer
+
+    monkeypatch.setattr(backend, step, late)
+    assert set(seen(above, READS[name])) == {"old"}
+    monkeypatch.undo()
+    assert seen(above, READS["key"]) == ["new"]
+    assert seen(above, READS["list"])[0] == "new"
+
+
+def test_memory_that_hears_nothing_any_more_keeps_no_row_of_a_list(
+    above: Path, memory: ProcessMemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was not leased while all that others write was heard is not kept."""
+    redis: Any = above.store.tiers[1]
+    write(above, "old")
+    redis.clear()
+    memory.clear()
+
+    def deaf(*_: object) -> None:
+        monkeypatch.setattr(memory, "is_fresh", lambda: False)
+
+    event.listen(above.engine, "before_cursor_execute", deaf)
+    assert set(seen(above, READS["list"])) == {"old"}
+    event.remove(above.engine, "before_cursor_execute", deaf)
+    monkeypatch.undo()
+    assert _rows_in(memory) == []
+    assert set(seen(above, READS["list"])) == {"old"}
+    assert len(_rows_in(memory)) == 2
+
+
+def _rows_in(memory: ProcessMemoryStore) -> list[Any]:
+    return [node for cells in memory._shelves._dicts.values() for node in cells.values() if type(node.value) is bytes]
+
+
+@pytest.mark.parametrize("name", ["key", "list"])
+def test_what_others_may_not_see_is_kept_nowhere(
+    above: Path, memory: ProcessMemoryStore, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """What a transaction reads of which nobody knows how old it is answers it alone."""
+    redis: Any = above.store.tiers[1]
+    lease_along(above)
+    write(above, "old")
+    redis.clear()
+    memory.clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(Recording, "may_fill", lambda *_: False)
+        assert set(seen(above, READS[name])) == {"old"}
+    write(above, "unseen")
+    assert set(seen(above, READS[name])) == {"unseen"}
 
 
 def test_a_list_that_others_have_changed(above: Path, memory: ProcessMemoryStore, asked: list[str]) -> None:
@@ -181,7 +291,7 @@ def test_nothing_lives_longer_than_in_redis(above: Path, memory: ProcessMemorySt
     for _ in range(3):
         memory.clear()
         seen(above, READS[name])
-    nodes = [node for cells in memory._shelves._dicts.values() for node in cells.values() if type(node.value) is bytes]
+    nodes = _rows_in(memory)
     assert len(nodes) in (1, 2)
     assert all(node.expires <= claimed._now() + 100.0 for node in nodes)
 

@@ -15,6 +15,7 @@ from stockstore.stores.cache import CacheStore
 from stockstore.stores.claimed import Kept
 from stockstore.stores.snapshots import RowSnapshot, Snapshot, payloads_of
 from stockstore.stores.tiers.backed_places import BackendPlaces
+from stockstore.stores.tiers.looks import BackendLease
 
 _KINDS = ({int}, {str})
 
@@ -59,6 +60,18 @@ def read_alike(
     alike = _alike(store, snapshots, limit)
     texts = None if alike is None else alike.plan.texts(namespace, alike.natives)
     return None if alike is None or texts is None else alike.items(texts, generation)
+
+
+def filled_alike(
+    store: BackendStore, namespace: str, group: Sequence[tuple[BackendLease, Snapshot]], limit: float | None
+) -> tuple[KeyPlan, list[Item]] | None:
+    """Give the identity and the values of rows that were read under leases of one generation; ``None`` where each has to be looked at by itself."""
+    rows = [row for _, row in group]
+    alike = _alike(store, rows, limit) if all([row.shared for row in rows]) else None  # noqa: C419 - twice as fast as a generator
+    texts = None if alike is None else alike.plan.texts(namespace, alike.natives)
+    if alike is None or texts != [lease.text for lease, _ in group]:
+        return None
+    return alike.plan, alike.items(texts, group[0][0].generation)
 
 
 def rows_alike(store: CacheStore, snapshots: Sequence[Snapshot]) -> list[Kept] | None:

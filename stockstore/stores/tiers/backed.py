@@ -22,10 +22,10 @@ from stockstore.stores.cache import Entry
 from stockstore.stores.generations import generation_text
 from stockstore.stores.hiding import hidden_from
 from stockstore.stores.snapshots import Snapshot
-from stockstore.stores.tiers.alike_rows import read_alike, released_alike
+from stockstore.stores.tiers.alike_rows import filled_alike, read_alike, released_alike
 from stockstore.stores.tiers.backed_lists import BackendLists
 from stockstore.stores.tiers.backed_places import BackendPlaces
-from stockstore.stores.tiers.looks import BackendLease, Leasing, Look, Replaced
+from stockstore.stores.tiers.looks import BackendLease, Leasing, Look, Replaced, by_token
 from stockstore.stores.tiers.telling import tell_end, tell_places
 
 if TYPE_CHECKING:
@@ -199,7 +199,11 @@ class BackendTier:
         """Keep what a lower tier gave, where the lease still stands; give how many were kept."""
         kept = 0
         namespace = self._store._namespace()
-        for token, group in _by_token(filled).items():
+        for token, group in by_token(filled).items():
+            alike = filled_alike(self._store, namespace, group, self.limited(None))
+            if alike is not None:
+                kept += self.fill_items(*alike, token)
+                continue
             items: list[Item] = []
             aliases: list[Item] = []
             plans: list[KeyPlan] = []
@@ -403,11 +407,3 @@ class BackendTier:
 def _mine(places: object) -> BackendPlaces:
     assert isinstance(places, BackendPlaces)
     return places
-
-
-def _by_token(filled: Sequence[tuple[object, Snapshot]]) -> dict[bytes, list[tuple[BackendLease, Snapshot]]]:
-    groups: dict[bytes, list[tuple[BackendLease, Snapshot]]] = {}
-    for lease, snapshot in filled:
-        assert isinstance(lease, BackendLease)
-        groups.setdefault(lease.token, []).append((lease, snapshot))
-    return groups

@@ -86,37 +86,55 @@ class BackendLists(TierLists):
     def fill(self, filled: Sequence[tuple[object, Members]]) -> int:
         """Keep lists where the lease still stands, with the rows that were read along; give how many lists were kept."""
         seconds = self._tier.limited(seconds_for_lists(self._tier._store._rule))
-        if seconds is not None and seconds <= 0:
-            return 0
         by_token: dict[bytes, list[tuple[BackendLease, Members, Item]]] = {}
         for lease, members in filled:
             assert isinstance(lease, BackendLease)
-            try:
-                body = pack_body(members.payload(), expiry(seconds), lease.generation)
-            except CodecError as error:
-                self._tier.report(f"cannot keep a list of {members.cls.__qualname__}", error)
-            else:
-                by_token.setdefault(lease.token, []).append((lease, members, (lease.text, body, server_seconds(seconds))))
+            item = self._item(lease, members, seconds)
+            if item is not None:
+                by_token.setdefault(lease.token, []).append((lease, members, item))
         plan = keys_of(filled[0][1].cls).identity
         kept = sum(self._fill(plan, token, lists) for token, lists in by_token.items())
         self._tier._store._counters.add(puts=kept)
         return kept
 
+    def fill_with_rows(self, lease: BackendLease, members: Members) -> bool:
+        """Do as :meth:`fill` with one list, and say whether all the rows that were read along were put, which nobody has written since then."""
+        item = self._item(lease, members, self._tier.limited(seconds_for_lists(self._tier._store._rule)))
+        if item is None:
+            return False
+        lists, cells = self._fill_both(keys_of(members.cls).identity, lease, members, item)
+        self._tier._store._counters.add(puts=lists)
+        return cells == lists + len(members.rows)
+
+    def _item(self, lease: BackendLease, members: Members, seconds: float | None) -> Item | None:
+        """Give a list as what is to stand in the cache, ``None`` where it may not or cannot be kept."""
+        if seconds is not None and seconds <= 0:
+            return None
+        try:
+            return lease.text, pack_body(members.payload(), expiry(seconds), lease.generation), server_seconds(seconds)
+        except CodecError as error:
+            self._tier.report(f"cannot keep a list of {members.cls.__qualname__}", error)
+            return None
+
     def _fill(self, plan: KeyPlan, token: bytes, lists: list[tuple[BackendLease, Members, Item]]) -> int:
         (lease, members, item), *others = lists
         if others or not lease.watch or not members.rows:
             return self._tier.fill_items(plan, [item for _, _, item in lists], token)
+        return self._fill_both(plan, lease, members, item)[0]
+
+    def _fill_both(self, plan: KeyPlan, lease: BackendLease, members: Members, item: Item) -> tuple[int, int]:
+        """Fill a list and its rows, and give how many lists were put, and how many cells in all."""
         rows, aliases = self._tier.items_of(members.rows, lease.generation)
         kept, refusal = (0, 0), "lease"
         try:
-            kept = self._tier._backend.fill_list([item, *rows], token, lease.watch, aliases)
+            kept = self._tier._backend.fill_list([item, *rows], lease.token, lease.watch, aliases)
         except CacheUnreachable as error:
             refusal = "unreachable"
             self._tier.report("was not filled", error)
         self._tier._store._note("fill", plan, kept[1])
         self._tier._store._note("refused fill", plan, 1 - kept[0], refusal)
         self._tier._store._counters.add(puts=kept[1] - kept[0])
-        return kept[0]
+        return kept
 
 
 class _Look:

@@ -5,14 +5,16 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from stockstore.cells import expiries
+from stockstore.coherence.claims import Lease, Space
 from stockstore.coherence.protocol import Answer
+from stockstore.coherence.reader import filling
 from stockstore.instrumentation import listening
 from stockstore.keys import ClassKeys, Key, KeyPlan, ListLookup, Native, keys_of
 from stockstore.keys.declared import identity_class
 from stockstore.lifetimes import LifetimeRule, remaining, shorter
 from stockstore.stores.claimed import Claim, ClaimedSpaces, Kept, Wanted
 from stockstore.stores.members import Members, seconds_for_lists
-from stockstore.stores.snapshots import Snapshot
+from stockstore.stores.snapshots import RowSnapshot, Snapshot
 from stockstore.stores.spaces import AliasKeys
 from stockstore.stores.tiers.backed import BackendTier
 from stockstore.stores.tiers.local import LocalLease, LocalTier
@@ -33,10 +35,11 @@ class LocalMisses:
     To who goes on reading by the longer way it is the tier itself, where these leases were taken.
     """
 
-    def __init__(self, tier: LocalTier, spaces: ClaimedSpaces, claims: dict[Native, Claim]) -> None:
+    def __init__(self, tier: LocalTier, spaces: ClaimedSpaces, space: Space, claims: dict[Native, Claim]) -> None:
         """Keep what was leased."""
         self._tier = tier
         self._spaces = spaces
+        self._space = space
         self._claims = claims
         self.lists = _Lists(self)
 
@@ -60,6 +63,35 @@ class LocalMisses:
         for claim in self._claims.values():
             if claim.lease is not None:
                 self._spaces.give_back(claim.lease)
+
+    def lease_rows(self, natives: Sequence[Native]) -> bool:
+        """Lease rows too of which a list has told only now, before the tier below says whether it has them; ``False``: they are not to be filled."""
+        if not self._tier._store.is_fresh():
+            return False
+        claims = self._spaces.lease(self._space, [Wanted(native) for native in natives])
+        self._claims |= zip(natives, claims, strict=True)
+        return True
+
+    def fill_rows(self, below: BackendTier, rows: Sequence[RowSnapshot]) -> None:
+        """Keep rows that the database gave, after the tier below was asked for them, where the leases still stand."""
+        natives = [row.native(self._space[1]) for row in rows]
+        leased = [(self._claims[native].lease, row) for native, row in zip(natives, rows, strict=True) if native is not None]
+        given = [(LocalLease(self._spaces, self._vouched(lease, below)), row) for lease, row in leased if lease is not None]
+        if given:
+            filling(self._tier, lambda: self._tier.fill(given))
+
+    def fill_list(self, below: BackendTier, members: Members) -> None:
+        """Do the same with a list."""
+        lease = self._claims[members.lookup.place].lease
+        if lease is not None:
+            given = [(ListLease(self._spaces, self._vouched(lease, below)), members)]
+            filling(self._tier, lambda: self._tier.lists.fill(given))
+
+    @staticmethod
+    def _vouched(lease: Lease, below: BackendTier) -> Lease:
+        if below.carrier is not None:
+            lease.voucher = below.carrier
+        return lease
 
     def alias_plans(self, cls: type) -> tuple[KeyPlan, ...]:
         """Give the other keys by which memory finds rows of a class."""
@@ -131,7 +163,7 @@ def claim(tier: LocalTier, keys: ClassKeys, cls: type, natives: Iterable[Native]
     marked = sum([one.marked for one in claims])
     store._note_reads(cls, 0, missing - marked)
     store._note("bypass", keys.identity, marked, "generation" if marked and spaces.claims.wide(space) else "marked")
-    return LocalMisses(tier, spaces, dict(zip(wanted, claims, strict=True)))
+    return LocalMisses(tier, spaces, space, dict(zip(wanted, claims, strict=True)))
 
 
 def numbers_of(tier: LocalTier, keys: ClassKeys, place: Native) -> list[Any]:

@@ -61,6 +61,15 @@ class BackendLease(NamedTuple):
     watch: bytes = b""
 
 
+def by_token(filled: Sequence[tuple[object, Snapshot]]) -> dict[bytes, list[tuple[BackendLease, Snapshot]]]:
+    """Give what is to be filled by the tokens of the leases, each of which has one generation."""
+    groups: dict[bytes, list[tuple[BackendLease, Snapshot]]] = {}
+    for lease, snapshot in filled:
+        assert isinstance(lease, BackendLease)
+        groups.setdefault(lease.token, []).append((lease, snapshot))
+    return groups
+
+
 class _One:
     """One look-up, and what came of it."""
 

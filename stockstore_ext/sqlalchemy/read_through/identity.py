@@ -23,6 +23,7 @@ from stockstore_ext.sqlalchemy.read_through.options import ASIDE, BYPASS, STRICT
 from stockstore_ext.sqlalchemy.read_through.quick import Hit
 from stockstore_ext.sqlalchemy.read_through.remote import RemoteRows
 from stockstore_ext.sqlalchemy.read_through.seams import Seam
+from stockstore_ext.sqlalchemy.read_through.seen import UNSEEN
 from stockstore_ext.sqlalchemy.read_through.strictly import Strictly
 from stockstore_ext.sqlalchemy.session_events import is_origin
 from stockstore_ext.sqlalchemy.shards import Token, is_sharded
@@ -65,9 +66,9 @@ class Identities:
                 return plan.attach(session, state)  # type: ignore[no-any-return]
         if seen is None and _is_refused(session, options):
             return None
-        lookup, tiers = _lookup(cls, identity), () if seen is None else seen.tiers
+        lookup = _lookup(cls, identity)
         serving = self._strictly.servings(strict=True).plain if strict else self._serving
-        found = lookup and serving.find(session, cls, [lookup], refresh=is_refresh(session, options), counted=False, seen=tiers)
+        found = lookup and serving.find(session, cls, [lookup], refresh=is_refresh(session, options), counted=False, seen=seen or UNSEEN)
         if not found:
             return None
         if seen is None and not strict:

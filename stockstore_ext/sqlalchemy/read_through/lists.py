@@ -21,9 +21,10 @@ from stockstore.stores.lists import all_carry
 from stockstore.stores.members import Members
 from stockstore.stores.snapshots import RowSnapshot
 from stockstore.stores.tenants import reading_for_nobody
+from stockstore_ext.sqlalchemy.read_through.absent import Absent
 from stockstore_ext.sqlalchemy.read_through.database import Database
 from stockstore_ext.sqlalchemy.read_through.loading import InexactError
-from stockstore_ext.sqlalchemy.read_through.seen import SeenList
+from stockstore_ext.sqlalchemy.read_through.seen import UNSEEN, Seen, SeenList
 from stockstore_ext.sqlalchemy.scope import PINNING
 
 Row: TypeAlias = tuple[MappedPlan, tuple[Any, ...]]
@@ -38,8 +39,8 @@ _LEVEL: Final = text("SELECT upper(current_setting('transaction_isolation'))")
 class ListReading:
     """Reads lists for sessions, as :class:`Serving` reads rows, of which it is a part.
 
-    A list that no cache has takes the one SELECT that the statement itself would, and is kept then; its rows along with it by one Redis server, by other caches with
-    the next read.
+    A list that no cache has takes the one SELECT that the statement itself would, and is kept then; its rows along with it by one Redis server and by
+    memory above that, by other caches with the next read.
 
     Args:
         tiers: The caches, from the top down.
@@ -83,6 +84,17 @@ class ListReading:
             return [found[_record(lookup)] for lookup in lookups]
         return [[row for row in found[_record(lookup)] if issubclass(row[0].cls, cls)] for lookup in lookups]
 
+    def absent(self, session: Session, lookup: ListLookup, absent: Absent) -> list[list[Row]] | None:
+        """Give the rows of the one list that the caches lack, and have them keep both; ``None`` as for :meth:`rows`."""
+        fresh: Rows = {}
+        try:
+            (members,) = self._fetch(session, fresh, lookup.plan.owner, [lookup])
+        except (InexactError, CodecError):
+            return None
+        if members is not None:
+            absent.keep_list(members)
+        return [*fresh.values()]
+
     def bypasses(self, session: Session, cls: type) -> str:
         """Tell why a session reads all lists of a class from the database; ``""``: it need not."""
         return OWN_WRITE if wrote(session, plan_of(cls).root, None) else self._database.hides(session, cls)
@@ -104,7 +116,7 @@ class ListReading:
         wanted = list(dict.fromkeys(key for kept in known.values() for key in kept.keys))
         plan = keys_of(owner).identity
         lookups = [Lookup(plan, plan.native(key), key) for key in wanted]
-        rows = self._read(session, owner, lookups, seen=() if seen is None else seen.tiers) if wanted else []
+        rows = self._read(session, owner, lookups, seen=UNSEEN if seen is None else Seen(None, seen.tiers)) if wanted else []
         if rows is None:
             return None
         by_key = dict(zip(wanted, rows, strict=True))

@@ -2,7 +2,7 @@
 """The short way to rows that a shared cache has, where it is the first one."""
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final, NamedTuple
@@ -22,6 +22,7 @@ from stockstore.stores.tiers.backed import BackendTier
 from stockstore.stores.tiers.local import LocalTier
 from stockstore.stores.tiers.local_misses import LocalMisses, claim, numbers_of
 from stockstore.stores.tiers.looks import BackendLease
+from stockstore_ext.sqlalchemy.read_through.absent import Absent
 from stockstore_ext.sqlalchemy.read_through.classes import Classes
 from stockstore_ext.sqlalchemy.read_through.exact import kinds_of
 from stockstore_ext.sqlalchemy.read_through.found import Found, alias_keys, all_carry, carried_by, found_alike
@@ -29,7 +30,7 @@ from stockstore_ext.sqlalchemy.read_through.glance import Glance
 from stockstore_ext.sqlalchemy.read_through.guesses import Guesses
 from stockstore_ext.sqlalchemy.read_through.list_kinds import ListKinds
 from stockstore_ext.sqlalchemy.read_through.quick import memory_of
-from stockstore_ext.sqlalchemy.read_through.seen import NO_LEASES, Seen, SeenList, SeenTier, below, present, seen_list, told
+from stockstore_ext.sqlalchemy.read_through.seen import Seen, SeenList, SeenTier, below, present, seen_list, told
 
 _QUICK: Final = (int, str)
 _HEEDED: Final = 32
@@ -120,8 +121,10 @@ class RemoteRows:
         if answer is None:
             return Seen(None, below(misses, SeenTier(tier, None)))
         current = generation_of(answer.generation)
-        leases = {text: BackendLease(text, token, current)} if answer.granted and current is not None else NO_LEASES
-        return self._judged(tier, shape, [text, shape.generation], [answer.members[0], answer.generation], values, misses, leases)
+        if answer.granted and current is not None:
+            tier._store._note("miss", shape.keys.identity, 1)
+            return Seen(None, absent=Absent(tier, BackendLease(text, token, current), misses))
+        return self._judged(tier, shape, [text, shape.generation], [answer.members[0], answer.generation], values, misses)
 
     @staticmethod
     def _judged(
@@ -131,13 +134,12 @@ class RemoteRows:
         cells: list[bytes | None],
         values: list[Any],
         misses: LocalMisses | None,
-        leases: Mapping[str, BackendLease] = NO_LEASES,
     ) -> Seen:
         """Judge rows, and their generation behind them."""
         payloads = _payloads(shape, cells[:-1], generation_of(cells[-1]))
         rows = _rows(shape, payloads, values)
         if rows is None:
-            return Seen(None, below(misses, SeenTier(tier, present(asked, cells), leases)))
+            return Seen(None, below(misses, SeenTier(tier, present(asked, cells))))
         tier._store._note("hit", shape.keys.identity, len(values))
         if misses is not None:
             _fill(misses, shape, tier, values, cells[:-1], payloads, rows)
@@ -187,7 +189,9 @@ class RemoteRows:
             rows = _rows(shape, _payloads(shape, found, generation), numbers) if numbers else []
             rows = self._carrying(tier, shape, lookup, rows, len(numbers))
         if rows is None:
-            return told(tier, [text, *_texts(prefix, numbers or [])], shape.generation, answer, token, misses)
+            seen = told(tier, [text, *_texts(prefix, numbers or [])], shape.generation, answer, token, misses)
+            tier._store._note("miss", shape.keys.identity, int(seen.absent is not None))
+            return seen
         if misses is not None:
             # A list without its rows would be of no use, and these were not leased before.
             misses.give_back_all()

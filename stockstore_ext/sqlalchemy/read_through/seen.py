@@ -9,6 +9,7 @@ from stockstore.coherence.protocol import Answer
 from stockstore.stores.tiers.backed import BackendTier
 from stockstore.stores.tiers.local_misses import LocalMisses
 from stockstore.stores.tiers.looks import BackendLease
+from stockstore_ext.sqlalchemy.read_through.absent import Absent
 from stockstore_ext.sqlalchemy.read_through.found import Found
 
 if TYPE_CHECKING:
@@ -24,10 +25,16 @@ class Seen(NamedTuple):
     Attributes:
         rows: The rows, where all were plain hits.
         tiers: The first tiers for who has to go on the longer way, which judge what was read, and read nothing again.
+        absent: The one row that was asked for, where the caches are known to lack it, and only the database is left to be asked.
     """
 
     rows: Found | None
     tiers: Tiers = ()
+    absent: Absent | None = None
+
+
+UNSEEN: Final = Seen(None)
+"""Nothing was read."""
 
 
 class SeenList(NamedTuple):
@@ -37,11 +44,13 @@ class SeenList(NamedTuple):
         rows: Its rows, where all were plain hits.
         lists: The lists of the first tiers for who has to go on the longer way.
         tiers: The tiers themselves, with the rows.
+        absent: The list, where the caches are known to lack it.
     """
 
     rows: Found | None
     lists: Tiers = ()
     tiers: Tiers = ()
+    absent: Absent | None = None
 
 
 class SeenTier:
@@ -89,4 +98,6 @@ def told(tier: BackendTier, texts: list[str], generation: str, answer: Followed,
     current = generation_of(answer.generation)
     granted = [texts[at] for at in answer.granted if current is not None and at < len(texts)]
     leases = {text: BackendLease(text, token, current, answer.watch) for text in granted}  # type: ignore[arg-type]
+    if texts[0] in leases:
+        return SeenList(None, absent=Absent(tier, leases[texts[0]], misses))
     return seen_list(tier, misses, cells, leases)

@@ -15,6 +15,7 @@ from stockstore.stores.hiding import identity_in
 from stockstore.stores.restoring import restore_all
 from stockstore.stores.snapshots import RowSnapshot, Snapshot
 from stockstore.stores.tenants import reading_for, reading_for_nobody
+from stockstore_ext.sqlalchemy.read_through.absent import Absent
 from stockstore_ext.sqlalchemy.read_through.batches import MemoryBatches
 from stockstore_ext.sqlalchemy.read_through.classes import Classes
 from stockstore_ext.sqlalchemy.read_through.database import Database
@@ -23,7 +24,7 @@ from stockstore_ext.sqlalchemy.read_through.glance import Glance
 from stockstore_ext.sqlalchemy.read_through.lists import ListReading
 from stockstore_ext.sqlalchemy.read_through.loading import InexactError, load
 from stockstore_ext.sqlalchemy.read_through.quick import Hit, compile_hit, memory_of
-from stockstore_ext.sqlalchemy.read_through.seen import SeenList, Tiers
+from stockstore_ext.sqlalchemy.read_through.seen import UNSEEN, Seen, SeenList
 from stockstore_ext.sqlalchemy.shards import is_sharded
 
 Invalidate: TypeAlias = Callable[[Writes], None]
@@ -81,7 +82,7 @@ class Serving:
         *,
         refresh: bool = False,
         counted: bool = True,
-        seen: Tiers = (),
+        seen: Seen = UNSEEN,
     ) -> list[object | None] | None:
         """Give persistent instances of a session, in the positions of lookups, ``None`` where there is no such row.
 
@@ -91,7 +92,7 @@ class Serving:
             lookups: What ``keys_of(cls).lookup`` gives, of any of its keys, in any number.
             refresh: Whether to read the database and have the caches keep what is there.
             counted: Whether what is to go past the caches is counted, with its reason; not where the statement will ask again.
-            seen: The first tiers, where these very rows were just read from them.
+            seen: What was just read of these very rows in the first tiers.
 
         Returns:
             ``None`` as a whole where the statement is to be executed as it is: a row may be one that the session has written, the class
@@ -108,10 +109,11 @@ class Serving:
         *,
         refresh: bool = False,
         counted: bool = True,
-        seen: Tiers = (),
+        seen: Seen = UNSEEN,
     ) -> list[tuple[MappedPlan, tuple[Any, ...]] | None] | None:
         """Do as :meth:`find`, but give each row's plan and column state, ``UNLOADED`` where a column is deferred."""
-        quick = None if refresh or seen or self._classes.refuses(cls) or is_sharded(session) else self._batches.rows(session, cls, lookups)
+        goes_long = refresh or seen is not UNSEEN or self._classes.refuses(cls) or is_sharded(session)
+        quick = None if goes_long else self._batches.rows(session, cls, lookups)
         if quick is not None:
             return [*quick]
         found = self._read(session, cls, list(lookups), refresh, counted=counted, seen=seen)
@@ -133,7 +135,11 @@ class Serving:
         if self._classes.refuses(cls) or self._counted(reason, cls, len(lookups)):
             return None
         with reading_for(self._database.reader(session, self._database.tenant(session, ""))):
-            found = self._lists.rows(session, cls, lookups, refresh=refresh, seen=seen)
+            absent = None if seen is None else seen.absent
+            if absent is None:
+                found = self._lists.rows(session, cls, lookups, refresh=refresh, seen=seen)
+            else:
+                found = self._lists.absent(session, lookups[0], absent)
         plans = {plan for rows in found or () for plan, _ in rows}
         if found is None or any(self._classes.refuses(plan.cls) for plan in plans):
             return None
@@ -156,12 +162,14 @@ class Serving:
         refresh: bool,
         *,
         counted: bool = True,
-        seen: Tiers = (),
+        seen: Seen = UNSEEN,
     ) -> list[RowSnapshot | None] | None:
+        if seen.absent is not None:
+            return self._read_absent(session, cls, lookups, seen.absent)
         if self._classes.refuses(cls) or not are_exact(cls, lookups):
             return None
         # Of a session for which something was just read its glance was sure.
-        reason = "" if seen else self._bypasses(session, cls, lookups)
+        reason = "" if seen is not UNSEEN else self._bypasses(session, cls, lookups)
         tenant = self._database.tenant(session, reason)
         if tenant is None and self._counted(reason, cls, len(lookups) if counted else 0):
             return None
@@ -169,14 +177,25 @@ class Serving:
             with reading_for(self._database.reader(session, tenant)):
                 if refresh:
                     self._forget(session, cls, lookups, tenant)
-                tiers = (*seen, *self._tiers[len(seen) :])
+                tiers = (*seen.tiers, *self._tiers[len(seen.tiers) :])
                 found = Reader(tiers, partial(self._fetch, session)).read(cls, {lookup[:2]: lookup for lookup in lookups})
         except InexactError:
             return None
         rows = [_row(found.get(lookup[:2])) for lookup in lookups]
-        if any(map(self._classes.refuses, {row.plan.cls for row in rows if row is not None})):
+        return None if self._refuses_any(rows) or _is_torn(cls, lookups, rows) else rows
+
+    def _read_absent(self, session: Session, cls: type, lookups: Sequence[Lookup], absent: Absent) -> list[RowSnapshot | None] | None:
+        """Read the one row that the caches lack, and have them keep it; of class, session and key the short way was sure when it leased."""
+        try:
+            found = self._fetch(session, cls, lookups)
+        except InexactError:
             return None
-        return None if _is_torn(cls, lookups, rows) else rows
+        absent.keep(found[0])
+        rows = [_row(found[0])]
+        return None if self._refuses_any(rows) else rows
+
+    def _refuses_any(self, rows: Sequence[RowSnapshot | None]) -> bool:
+        return any(map(self._classes.refuses, {row.plan.cls for row in rows if row is not None}))
 
     def _counted(self, reason: str, cls: type, reads: int) -> str:
         if reason:

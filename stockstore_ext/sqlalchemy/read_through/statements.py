@@ -22,7 +22,7 @@ from stockstore_ext.sqlalchemy.read_through.options import REFRESH, is_bypassed,
 from stockstore_ext.sqlalchemy.read_through.refresh import Row, has_all, refresh
 from stockstore_ext.sqlalchemy.read_through.remote import RemoteRows
 from stockstore_ext.sqlalchemy.read_through.results import entity_result, paired_result
-from stockstore_ext.sqlalchemy.read_through.seen import Seen, SeenList
+from stockstore_ext.sqlalchemy.read_through.seen import UNSEEN, Seen, SeenList
 from stockstore_ext.sqlalchemy.read_through.serving import Serving
 from stockstore_ext.sqlalchemy.read_through.shapes import Question, recognise
 from stockstore_ext.sqlalchemy.read_through.shortcut import Shortcut
@@ -136,13 +136,14 @@ class Statements:
 
     def _read(self, session: Session, question: Question, way: "_Way", seen: Seen | SeenList | None) -> list[Row] | None:
         serving, cls = way.serving, question.entity.cls
-        if serving.refuses(session, cls, reads=len(question.lookups)):
+        # Of what is absent the short way was just sure that the session may be served.
+        if (seen is None or seen.absent is None) and serving.refuses(session, cls, reads=len(question.lookups)):
             return None
         way.starts()
         if question.listed:
             states = _listed(serving, session, question, way.anew, seen if isinstance(seen, SeenList) else None)
         else:
-            states = serving.states(session, cls, question.lookups, refresh=way.anew, seen=() if seen is None else seen.tiers)
+            states = serving.states(session, cls, question.lookups, refresh=way.anew, seen=seen if isinstance(seen, Seen) else UNSEEN)
         if states is not None and serving is self._serving:
             self._shortcut.learn(session, cls)
             self._remote.learn(session, cls)
