@@ -208,21 +208,41 @@ def _listen(asked: "weakref.ref[Receiver]", waker: Waker, channel: Channel, reas
     with closing(line), selectors.DefaultSelector() as selector:
         for one in (waker, line):
             selector.register(one, selectors.EVENT_READ)
-        subscription, woken_at = Subscription(line, reason), -math.inf
+        subscription, pace = Subscription(line, reason), _Pace()
         if (receiver := asked()) is not None:
             receiver.subscribed()
         while receiver is not None and receiver.wants(waker):
             wait = subscription.tend(receiver)
             # Not held while it waits: a store that nobody else has goes.
             del receiver
+            pace.before(wait)
             ready = [key.fileobj for key, _ in selector.select(wait)]
             if waker in ready:
                 waker.clear()
             elif ready:
-                time.sleep(max(0.0, woken_at + GATHER - _clock()))
-                woken_at = _clock()
+                pace.after()
             if (receiver := asked()) is not None and line in ready:
                 subscription.receive(receiver)
+
+
+class _Pace:
+    """Has messages that come one after another wait for each other."""
+
+    def __init__(self) -> None:
+        self._woken_at, self._often = -math.inf, False
+
+    def before(self, wait: float) -> None:
+        """Wait before the look for messages, where they come often: who waits when the first one is there is woken twice."""
+        if self._often:
+            time.sleep(min(wait, GATHER))
+
+    def after(self) -> None:
+        """Wait for others, where one has just come before this one."""
+        since = _clock() - self._woken_at
+        self._often = since < 2 * GATHER
+        if since < GATHER:
+            time.sleep(GATHER - since)
+        self._woken_at = _clock()
 
 
 def _report(asked: "weakref.ref[Receiver]", channel: Channel, error: Exception) -> None:
