@@ -187,7 +187,7 @@ from stockstore import ChainedStore, ProcessMemoryStore, RedisStore
 class Row:
     __keys__ = ["id"]
     def __init__(self, id): self.id = id
-chain = ChainedStore([ProcessMemoryStore(), RedisStore(sys.argv[1])])
+chain = ChainedStore([ProcessMemoryStore(), RedisStore(sys.argv[1], read_timeout=30)])
 chain.put(Row(1))
 assert chain.get(Row, 1).id == 1
 deadline = time.monotonic() + 20

@@ -7,7 +7,10 @@ from typing import Any
 from sqlalchemy import create_engine
 
 from stockstore import ChainedStore, MemcacheStore, RedisStore, SqlAlchemyStore, Store
+from tests.patience import be_patient
 from tests.stores.shop import Customer
+
+be_patient()
 
 
 class Halting(SqlAlchemyStore):

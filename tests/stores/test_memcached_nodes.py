@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import pytest
 from sqlalchemy import Engine, create_engine, update
@@ -13,13 +13,12 @@ from stockstore import CacheUnreachable, ChainedStore, MemcacheStore, SqlAlchemy
 from stockstore.backends import MemcacheBackend
 from stockstore.errors import ConfigurationError
 from stockstore.evidence import Outbox
-from stockstore.stores.tiers import tier_of
-from stockstore.stores.tiers.backed import BackendTier
 from stockstore_ext.sqlalchemy import SessionSync
 from tests.backends.memcache_relay import cut, relay_to
 from tests.patience import SHORT
 from tests.servers.memcached import MemcachedServer
 from tests.servers.server import wait_until
+from tests.stores.owed import be_told
 from tests.stores.shop import Customer, create_tables
 
 IDS = list(range(1, 61))
@@ -78,12 +77,6 @@ def change_unseen(engine: Engine, name: str) -> None:
     """Write past every cache."""
     with engine.begin() as connection:
         connection.execute(update(Customer).values(name=name))
-
-
-def be_told(cache: MemcacheStore) -> None:
-    """Wait until a cache is owed nothing, and the thread has ended that tells it: what is read after that stays."""
-    recovery = cast("BackendTier", tier_of(cache))._recovery
-    wait_until(lambda: not (recovery.owes() or recovery._payer), "the nodes to be told")
 
 
 def comes_to_be_cached(chain: ChainedStore, engine: Engine, key: int) -> bool:
