@@ -15,6 +15,7 @@ from tests.patience import SHORT
 from tests.servers.memcached import MemcachedServer
 from tests.servers.redis import RedisServer
 from tests.servers.server import Server
+from tests.stores.owed import be_told
 from tests.stores.shop import Car, Customer, Note, Tag, Vehicle
 
 Start = Callable[..., Server]
@@ -186,6 +187,7 @@ def test_a_cache_that_is_full_keeps_no_old_value(lite: Engine, start_redis: Call
         assert names(cache) == {None}
         assert names(chain) == {"new", None}
         admin.config_set("maxmemory", "0")
+        be_told(cache)
         assert names(chain) == {"new", None}
         assert names(cache) == {"new", None}
 
