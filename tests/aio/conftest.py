@@ -10,8 +10,9 @@ from stockstore import MemcacheStore, ProcessMemoryStore, RedisStore, Store
 from stockstore.evidence import Outbox
 from tests.aio.databases import async_engine
 from tests.stores.shop import Customer, create_tables, empty
+from tests.sync.conftest import MEMCACHED
 
-CACHES = ["memory", "redis", "memcached"]
+CACHES = ["memory", "redis", MEMCACHED]
 
 
 @pytest.fixture(params=["aiosqlite", "asyncpg", "psycopg_async"])

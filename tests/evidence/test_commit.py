@@ -26,6 +26,7 @@ from stockstore.stores.tiers import tier_of
 from stockstore.stores.tiers.backed import BackendTier
 from tests.coherence.dict_tier import DOWN, DictTier, Marker
 from tests.subprocesses import ending
+from tests.sync.conftest import MEMCACHED
 
 
 class Base(DeclarativeBase):
@@ -272,7 +273,7 @@ sys.stdin.read()
 """
 
 
-@pytest.fixture(params=["redis", "memcached"])
+@pytest.fixture(params=["redis", MEMCACHED])
 def cache_url(request: pytest.FixtureRequest, namespace: str) -> str:
     """The URL of a shared cache, in a namespace of the test's own."""
     if request.param == "redis":

@@ -26,6 +26,7 @@ from tests.patience import SHORT
 from tests.servers.memcached import MemcachedServer
 from tests.servers.redis import RedisServer
 from tests.subprocesses import ending
+from tests.sync.conftest import MEMCACHED
 
 NAMESPACE = uuid.uuid4().hex
 
@@ -44,7 +45,7 @@ def record(number: int) -> str:
 WHOLE_CLASS = f"{namespace_text(NAMESPACE)}:{keys_of(Thing).identity.label}:"
 
 
-@pytest.fixture(params=["redis", "memcached"])
+@pytest.fixture(params=["redis", MEMCACHED])
 def store(request: pytest.FixtureRequest) -> Iterator[BackendStore]:
     """A shared cache with two things in it."""
     store: BackendStore

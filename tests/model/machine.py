@@ -109,6 +109,8 @@ class Machine:
         yield from getattr(self, f"_writer_{at}")(s, place, *rest)
 
     def _writer_start(self, s: State, place: int, kind: str) -> Iterator[Step]:
+        if s.processes[place] in s.processes[:place]:
+            return  # Of writers of one kind, which differ in their numbers only, the first begins first.
         if kind == WIDE_ELSEWHERE:
             yield f"w{place} updates another row", s.at(place, ("writer", "mark", kind, None)), None
         elif kind in (LISTED, INVISIBLY_LISTED):
