@@ -44,8 +44,8 @@ class Bound:
 
 
 def in_time(seconds: float) -> Iterator[Bound]:
-    """Give what is to end in so many seconds: by itself it does so always, on a busy machine at least once in five times."""
-    for _ in range(5):
+    """Give what is to end in so many seconds: by itself it does so always, on a busy machine at least once in ten times."""
+    for _ in range(10):
         yield (bound := Bound())
         if bound.seconds < seconds:
             return

@@ -236,7 +236,7 @@ def test_nonsense_for_an_answer_is_unreachable(answer: bytes, before: tuple[byte
 def test_a_connection_that_timed_out_is_not_used_again() -> None:
     """Its answer may still come, and must not be taken for that of the next request."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.settimeout(5)
+        listener.settimeout(30)
         backend = MemcacheBackend(f"127.0.0.1:{listener.getsockname()[1]}", timeout=TIMEOUT)
         with pytest.raises(CacheUnreachable):
             backend.get_many([KEY])

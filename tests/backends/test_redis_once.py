@@ -64,7 +64,7 @@ class Proxy:
     def deliver(self) -> None:
         """Send what was held back, each on a connection of its own, and wait until it is done."""
         for address, data in self.held:
-            with socket.create_connection(address, timeout=5) as server:
+            with socket.create_connection(address, timeout=30) as server:
                 server.sendall(data + b"*1\r\n$4\r\nPING\r\n")
                 answer = b""
                 while b"+PONG" not in answer:
