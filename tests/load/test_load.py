@@ -161,7 +161,13 @@ def found(request: pytest.FixtureRequest) -> Iterator[Result]:
         thread.start()
         share = Share(number=0, processes=1, connections=1, port=server.server_address[1], users=1)
         # By its number this caller writes first of all.
-        yield Caller(share, 0, multiprocessing.get_context("spawn").Array("q", places(1))).run(0.5)
+        caller, result = Caller(share, 0, multiprocessing.get_context("spawn").Array("q", places(1))), Result()
+        for _ in range(20):
+            result.add(caller.run(0.5))
+            # A machine that stands still may leave no time to read what was written.
+            if result.stale or not request.param:
+                break
+        yield result
         server.shutdown()
         thread.join()
 
@@ -176,11 +182,12 @@ def test_fresh_answers_are_not_stale(found: Result) -> None:
 @pytest.mark.parametrize("found", [1], indirect=True)
 def test_an_answer_behind_an_acknowledged_write_is_stale(found: Result) -> None:
     """What is shown as it was before the last write counts, with the time since that write, however long it stays so."""
+    lasted = (max(start for _, _, start in found.stale) - min(moment for _, _, moment in found.writes)) / 1e6
     assert found.writes
     assert found.stale
     told = figures([found], None, 0.5, {"ProcessMemoryStore": (3, 1), "NullStore": (0, 0)})
     assert told["stale rows"] == len(found.stale)
-    assert 0 < told["staleness, largest (ms)"] <= 500
+    assert 0 < told["staleness, largest (ms)"] <= lasted + 1
     assert told["hit ratio"] == {"ProcessMemoryStore": 0.75, "NullStore": None}
 
 
