@@ -23,6 +23,7 @@ from stockstore.backends.redis_arguments import (
     life_alone,
     literally,
     looked_at,
+    put_arguments,
 )
 from stockstore.backends.redis_awaited import OnAwaitedServer
 from stockstore.backends.redis_awaited_cluster import OnAwaitedCluster
@@ -179,7 +180,7 @@ class RedisBackend(CoherentBackend):
         with self._errors:
             message = self._teller.message([key for key, _, _ in items])
             for _, answer in self._run(
-                PUT, lambda part, life: [*cell_arguments(part, life), *self._teller.in_script], items, aliases, message=message
+                PUT, lambda part, life: [*put_arguments(part, life), *self._teller.in_script], items, aliases, message=message
             ):
                 self._teller.untold(answer)
 

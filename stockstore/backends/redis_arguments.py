@@ -3,10 +3,10 @@
 import re
 import secrets
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import repeat
 
-from stockstore.backends.coherent import Item
+from stockstore.backends.coherent import Item, PointersInTurn
 from stockstore.backends.redis_exchange import Part
 from stockstore.cells import GENERATION_SIZE, VALUE
 
@@ -38,12 +38,22 @@ def life_alone(_: Part, life: bytes) -> list[bytes]:
 
 def cell_arguments(part: Part, life: bytes) -> list[bytes]:
     """Give lifetimes, the number of values, and the cells of values and aliases."""
+    return _arguments(part, life, part[1])
+
+
+def put_arguments(part: Part, life: bytes) -> list[bytes]:
+    """Give the same, but no cells of aliases of which the script knows where they point to."""
     values, aliases = part
+    return _arguments(part, life, () if values and isinstance(aliases, PointersInTurn) else aliases)
+
+
+def _arguments(part: Part, life: bytes, told: Sequence[Item]) -> list[bytes]:
+    values = part[0]
     seconds = [lasts for batch in part for _, _, lasts in batch]
     alike = seconds and seconds.count(seconds[0]) == len(seconds)
     packed = b"=%d" % _bounded(seconds[0]) if alike else struct.pack(f">c{len(seconds)}I", b"#", *map(_bounded, seconds))
     head = VALUE + life
-    return [packed, b"%d" % len(values), *[head + body for _, body, _ in values], *[cell for _, cell, _ in aliases]]
+    return [packed, b"%d" % len(values), *[head + body for _, body, _ in values], *[cell for _, cell, _ in told]]
 
 
 def _bounded(seconds: int) -> int:

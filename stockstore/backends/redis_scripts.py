@@ -210,19 +210,20 @@ end
 return filled
 """
 
-# To take the old cell along with the write, and to put back the rare marker, costs less than to look first.
+# To take the old cell along with the write, and to put back the rare marker, costs less than to look first. Where cells of
+# aliases are left out, each points to the value in its place, those of a second key again to the first, and so on.
 _PUT = """
-local call, byte, count, seconds, alike = redis.call, string.byte, tonumber(ARGV[2]), lifetimes_in(ARGV[1])
-for i = 1, #KEYS do
-    local key = KEYS[i]
-    if i > count then
-        call('SETEX', key, alike or seconds(i), ARGV[i + 2])
-    else
-        local old = call('SET', key, ARGV[i + 2], 'EX', alike or seconds(i), 'GET')
-        if old and byte(old) == 87 then call('SET', key, old) end
-    end
+local call, byte, keys, given = redis.call, string.byte, KEYS, ARGV
+local count, seconds, alike = tonumber(given[2]), lifetimes_in(given[1])
+local told = #given - #keys > 3
+for i = 1, count do
+    local old = call('SET', keys[i], given[i + 2], 'EX', alike or seconds(i), 'GET')
+    if old and byte(old) == 87 then call('SET', keys[i], old) end
 end
-publish(ARGV[#ARGV - 1], count)
+for i = count + 1, #keys do
+    call('SETEX', keys[i], alike or seconds(i), told and given[i + 2] or 'A' .. keys[(i - 1) % count + 1])
+end
+publish(given[#given - 1], count)
 return refused
 """
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, cast
 
-from stockstore.backends.coherent import Item
+from stockstore.backends.coherent import Item, PointersInTurn
 from stockstore.cells import NO_GENERATION, expiries, fresh_payloads, pack_alias, pack_body
 from stockstore.codecs.passes import Passes
 from stockstore.errors import CodecError
@@ -47,7 +47,7 @@ def cells_of(
     head, keep = tag + pack_body(passes.fingerprint(type(objects[0])), expiry(seconds)), repeat(server_seconds(seconds))
     cells = list(zip(records, passes.encode(objects, head), keep))  # noqa: B905 - one lifetime for all
     targets = list(map(pack_alias, records)) if aliases else []
-    pointers: list[Item] = []
+    pointers = PointersInTurn()
     for texts in others:
         pointers.extend(zip(texts or (), targets, keep))  # noqa: B905 - one lifetime for all
     return cells, pointers

@@ -2,11 +2,8 @@
 
 import pytest
 
-from stockstore.backends.coherent import CoherentBackend
-from stockstore.cells import (
-    BODY_AT,
-    pack_alias,
-)
+from stockstore.backends.coherent import CoherentBackend, PointersInTurn
+from stockstore.cells import BODY_AT, pack_alias
 from stockstore.testing.coherent_basics import (
     HOUR,
     ONE,
@@ -92,6 +89,19 @@ class CoherentPuts(CoherentBasics):
         assert backend.fill_many([item(key(2), b"2")], fresh_token(), [alias(key(2, "Name"), key(2))]) == 0
         names = [key(1, "Name"), key(2, "Name")]
         assert backend.get_many(names) == {key(n, "Name"): pack_alias(key(n)) for n in (1, 2)}
+
+    @pytest.mark.parametrize("number", [1, 3, 600])
+    def test_aliases_in_turn_are_written_as_any_others(
+        self, backend: CoherentBackend, other: CoherentBackend, key: Key, number: int
+    ) -> None:
+        """Each alias of a batch points to its own value, that of a second key too."""
+        names = {key(at, kind): key(at) for kind in ("Name", "Mail") for at in range(number)}
+        items = [item(key(at), b"%d" % at) for at in range(number)]
+        backend.put_many(items, PointersInTurn(alias(name, target) for name, target in names.items()))
+        assert other.get_many(list(names)) == {name: pack_alias(target) for name, target in names.items()}
+        assert {name: cell[BODY_AT:] for name, cell in other.follow_many(list(names)).items()} == {
+            name: body(b"%d" % at) for kind in ("Name", "Mail") for at in range(number) for name in (key(at, kind),)
+        }
 
     def test_an_alias_without_a_value_gives_itself(self, backend: CoherentBackend, key: Key) -> None:
         """Where the target is absent, leased, marked or an alias again, the alias is given as it stands."""
