@@ -59,7 +59,7 @@ class Backend(ABC):
         """Keep values: (key, value, server lifetime in whole seconds, more than 0).
 
         Every write was acknowledged when this returns. A value may be kept longer than its
-        lifetime, never shorter, unless the server runs out of memory.
+        lifetime, never shorter by the server's own clock, unless the server runs out of memory.
         """
 
     @abstractmethod
