@@ -27,6 +27,8 @@ class Part:
         kind = kind_of(prop)
         self.custom = isinstance(kind, Anything)
         self.python = kind.enum_class if isinstance(kind, Members) else _python(kind)
+        self.folded = isinstance(self.type, Uuid) and self.python is str
+        """Whether one value has several texts, of which the database gives one: of a UUID those in capitals, and without hyphens."""
         # CHAR is padded, a number rounded to its scale.
         self.rounded = isinstance(self.type, CHAR | Numeric | Float)
         self._simple = self.custom or isinstance(kind, Members) or self.python in _LISTED
@@ -37,7 +39,7 @@ class Part:
             return _there_and_back(self.type.dialect_impl(dialect), value, dialect)
         if self.rounded or type(value) is not self.python:
             raise ValueError(f"{value!r} may be stored as another value")
-        return value
+        return str(uuid.UUID(value)) if self.folded else value  # type: ignore[arg-type]  # a text
 
     def is_told_apart(self, dialect: Dialect) -> bool:
         """Whether an equal value in a WHERE is the same value."""
@@ -76,6 +78,8 @@ def _is_plain(type_: TypeEngine[Any], dialect: Dialect) -> bool:
 
 def _there_and_back(type_: TypeEngine[Any], value: object, dialect: Dialect) -> object:
     there, back = type_.bind_processor(dialect), type_.result_processor(dialect, None)
+    if there is None and back is None and not isinstance(type_, TypeDecorator):
+        raise ValueError(f"what the database makes of {value!r} is not known")
     bound = value if there is None else there(value)
     return bound if back is None else back(bound)
 

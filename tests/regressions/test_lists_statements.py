@@ -5,7 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, ForeignKey, String, func, insert, inspect, literal, select, update
+from sqlalchemy import Engine, ForeignKey, String, Uuid, func, insert, inspect, literal, select, update
+from sqlalchemy.dialects.postgresql import INET
 from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, composite, mapped_column, synonym
 
@@ -46,6 +47,23 @@ class Seat(Base):
     @classmethod
     def _set_doubled(cls, value: Any) -> list[tuple[Any, Any]]:
         return [(cls.holder, value // 2)]
+
+
+class Card(Base):
+    """A UUID has several texts, of which the database gives one; an address of the network on PostgreSQL too."""
+
+    __tablename__ = "named_cards"
+    __indexes__ = ["holder"]
+    id: Mapped[str] = mapped_column(Uuid(as_uuid=False), primary_key=True)
+    holder: Mapped[str] = mapped_column(Uuid(as_uuid=False))
+    title: Mapped[str] = mapped_column(default="old")
+
+
+class Host(Base):
+    __tablename__ = "named_hosts"
+    __keys__ = ["id"]
+    id: Mapped[str] = mapped_column(INET().with_variant(String(), "sqlite"), primary_key=True)
+    title: Mapped[str] = mapped_column(default="old")
 
 
 class Pet(Base):
@@ -210,3 +228,46 @@ def test_rows_that_change_along_with_a_list_of_rows(theatre: Path) -> None:
     label = theatre.store.get(Label, 1)
     assert label is not None
     assert label.code == "new"
+
+
+ONE, TWO = "0a000000-0000-0000-0000-00000000000a", "0b000000-0000-0000-0000-00000000000b"
+BARE = ONE.replace("-", "")
+
+
+@pytest.mark.parametrize("kept", [ONE, BARE])
+@pytest.mark.parametrize("given", [ONE, BARE])
+def test_lists_by_the_text_of_a_uuid(theatre: Path, kept: str, given: str) -> None:
+    """There is one list, whichever text of a UUID is asked for or written."""
+    theatre.seed(Card(id=ONE, holder=ONE))
+    assert [card.id for card in theatre.store.get_all(Card, holder=kept)] == [ONE]
+    with theatre.maker() as session:
+        session.execute(insert(Card), [{"id": TWO, "holder": given}])
+        session.commit()
+    assert [card.id for card in theatre.store.get_all(Card, holder=kept)] == [ONE, TWO]
+    with theatre.maker() as session:
+        assert session.scalars(select(Card.id).where(Card.holder == given).order_by(Card.id)).all() == [ONE, TWO]
+
+
+def test_update_by_another_text_of_a_uuid(theatre: Path) -> None:
+    """It is the same primary key."""
+    theatre.seed(Card(id=ONE, holder=ONE))
+    assert theatre.store.get(Card, ONE) is not None
+    with theatre.maker() as session:
+        session.execute(update(Card), [{"id": BARE, "title": "new"}])
+        session.commit()
+    theatre.compare((Card, ONE))
+
+
+@ON_POSTGRES
+def test_update_by_another_text_of_an_address(theatre: Path) -> None:
+    """What the database makes of it nobody here knows, nor of the one that an object was added with."""
+    theatre.seed(Host(id="10.0.0.1"))
+    assert theatre.store.get(Host, "10.0.0.1") is not None
+    with theatre.maker(expire_on_commit=False) as session:
+        session.execute(update(Host), [{"id": "10.0.0.1/32", "title": "new"}])
+        session.add(added := Host(id="10.0.0.2/32"))
+        session.commit()
+        theatre.compare((Host, "10.0.0.1"), (Host, "10.0.0.2"))
+        added.title = "newer"
+        session.commit()
+    theatre.compare((Host, "10.0.0.2"))

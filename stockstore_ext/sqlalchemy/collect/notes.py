@@ -29,7 +29,7 @@ class _Shape:
         self.plan = keys_of(root).identity
         self.parts = [Part(mapper.get_property_by_column(column)) for column in mapper.primary_key]
         self.order = [self.plan.declared.index(name) for name in self.plan.names]
-        self.python = [part.python if not part.rounded else None for part in self.parts]
+        self.python = [None if part.rounded or part.folded else part.python for part in self.parts]
 
 
 _shapes: Final[WeakKeyDictionary[type, _Shape]] = WeakKeyDictionary()

@@ -34,5 +34,5 @@ class ListKinds:
         if self._engine is None or len(plan.names) > 1 or has_other_identities_below(plan.owner):
             return None
         (part,) = parts_of(plan)
-        plain = part.python in _QUICK and not part.custom and not part.rounded and keeps_lists(plan, self._engine.dialect)
+        plain = part.python in _QUICK and not (part.custom or part.rounded or part.folded) and keeps_lists(plan, self._engine.dialect)
         return part.python if plain else None
