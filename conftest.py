@@ -24,6 +24,16 @@ settings.load_profile("stockstore")
 
 pytest_plugins = ["tests.servers.plugin", "tests.servers.databases"]
 
+_BY_CHANCE = ("tests/race/", "tests/model/")
+"""What these find, they find by chance: one stale read is a defect, whatever a second run says."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where ``--reruns`` asks for second runs, give none to a test that searches by chance, nor to an example: it goes on from the one before."""
+    for item in items:
+        if isinstance(item, SybilItem) or item.nodeid.startswith(_BY_CHANCE):
+            item.add_marker(pytest.mark.flaky(reruns=0))
+
 
 def enter_empty_folder(namespace: dict[str, Any]) -> None:
     """Let a document's examples name files as a reader would."""
