@@ -3,7 +3,7 @@
 What a payload says never changes: a row that was written has another one. So nothing here grows stale, and nothing is to be told of writes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -26,7 +26,7 @@ class FamiliarRow(NamedTuple):
     """A row of which all but the changeable values can be shared by any number of instances.
 
     Attributes:
-        values: The values by attribute, in the order of a state; ``None`` for a JSON document.
+        values: The values by attribute, in the order of a state, behind what the dict had; ``None`` for a JSON document.
         key: What it stands under in an identity map.
         documents: The JSON documents in their order, encoded one after the other, for each instance is given its own.
     """
@@ -44,10 +44,18 @@ class Familiar:
         attrs: The attributes of a state.
         primary_key: Those of the primary key.
         kinds: What is known of each attribute's values.
+        values: Makes the dict for the values of a row.
     """
 
-    def __init__(self, root: type, attrs: tuple[str, ...], primary_key: tuple[str, ...], kinds: Sequence[Kind]) -> None:
-        self._root, self._attrs = root, attrs
+    def __init__(
+        self,
+        root: type,
+        attrs: tuple[str, ...],
+        primary_key: tuple[str, ...],
+        kinds: Sequence[Kind],
+        values: Callable[[], dict[str, Any]] = dict,
+    ) -> None:
+        self._root, self._attrs, self._values = root, attrs, values
         self._identity = tuple([attrs.index(name) for name in primary_key])
         self._documents = documents_of(kinds)
         # Whether values of other types can be changed is not known.
@@ -97,7 +105,8 @@ class Familiar:
         self._seen |= hashes
 
     def _row(self, state: State) -> FamiliarRow:
-        values = dict(zip(self._attrs, state, strict=True))
+        values = self._values()
+        values.update(zip(self._attrs, state, strict=True))
         values.update(dict.fromkeys([self._attrs[at] for at in self._documents]))
         key = self._root, tuple([state[at] for at in self._identity]), None
         return FamiliarRow(values, key, b"".join([_encode(state[at]) for at in self._documents]))

@@ -84,7 +84,7 @@ class Hydrator:
     def _generate(self, mapper: Mapper[Any]) -> dict[str, Any]:
         missing = _expressions(mapper, self._attrs)
         space = self._space(mapper, missing)
-        source = source_of(self._attrs, self._primary_key, self._documents, has_missing=bool(missing))
+        source = source_of(self._attrs, self._primary_key, self._documents, has_missing=bool(missing), is_plain=is_plain(mapper.class_))
         exec(source, space)  # noqa: S102 - attribute names enter as literals only
         return space
 
@@ -129,6 +129,24 @@ def identity_class(mapper: Mapper[Any]) -> type:
 def is_instrumented(mapper: Mapper[Any], column_property: ColumnProperty[Any]) -> bool:
     """Whether instances have this attribute; a discriminator that the mapper added for itself is none."""
     return column_property.key in mapper.class_manager
+
+
+def is_plain(cls: type) -> bool:
+    """Whether new instances of a class are as those of ``object``: with nothing in their ``__dict__``, which may be replaced."""
+    return all(getattr(cls, name) is getattr(object, name) for name in ("__new__", "__setattr__"))
+
+
+def values_of(cls: type) -> dict[str, Any]:
+    """Give a dict for the values of an instance.
+
+    That of a plain class is one of its instances': a copy shares their keys, which is the fastest way to make another one's. In front is
+    the place of the state, for what is added to a copy later makes it one with keys of its own.
+    """
+    if not is_plain(cls):
+        return {}
+    values: dict[str, Any] = object.__new__(cls).__dict__
+    values["_sa_instance_state"] = None
+    return values
 
 
 def plan_slot(cls: type) -> tuple[dict[Any, Any], int] | None:

@@ -4,6 +4,7 @@ import hashlib
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, Final
 
 from sqlalchemy import Column, inspect
@@ -12,7 +13,7 @@ from sqlalchemy.orm import ColumnProperty, Mapper, Session
 from stockstore.errors import CodecError, ConfigurationError
 from stockstore.mapped.columns import kind_of
 from stockstore.mapped.familiar import Familiar, documents_of
-from stockstore.mapped.hydrate import Hydrator, State, identity_class, is_instrumented, plan_slot
+from stockstore.mapped.hydrate import Hydrator, State, identity_class, is_instrumented, plan_slot, values_of
 from stockstore.mapped.rows import HEADER, Rows
 
 _SLOT: Final = "stockstore.plan"
@@ -91,7 +92,7 @@ class MappedPlan:
         kinds = [kind_of(column) for column in columns]
         self._rows = Rows(_label(cls), self.attrs, kinds, self.fingerprint)
         self._hydrator = Hydrator(mapper, self.attrs, self.primary_key, documents_of(kinds))
-        self.familiar = Familiar(self.root, self.attrs, self.primary_key, kinds)
+        self.familiar = Familiar(self.root, self.attrs, self.primary_key, kinds, partial(values_of, cls))
         self.pack, self.unpack = self._rows.pack, self._compile_unpack()
         self.pack_all, self.unpack_all = self._rows.pack_all, self._rows.unpack_all
         self.hydrate, self.attach = self._hydrator.hydrate, self._hydrator.attach

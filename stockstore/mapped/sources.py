@@ -78,8 +78,38 @@ def {name}(session, rows, complete=None, token=None):
     return found
 """
 
+# Of rows that are all new to a session, where nobody hears of it: they enter the identity map together.
+_NEW: Final = """
+def attach_familiar(session, rows, complete=None, token=None):
+    imap, transaction = session.identity_map, session._transaction
+    present = imap._dict
+    if (
+        token is not None
+        or transaction is None
+        or transaction._state is not ACTIVE
+        or DISPATCH.load
+        or session.dispatch.loaded_as_persistent
+        or (present and not present.keys().isdisjoint([key for _, key, _ in rows]))
+    ):
+        return attach_known(session, rows, complete, token)
+    wr, session_id = imap._wr, session.hash_key
+    fresh, found = {{}}, []
+    append = found.append
+    {before}
+    for {row}:
+        {make}
+        st.session_id = session_id
+        st._instance_dict = wr
+        fresh[key] = st
+        append(obj)
+    if len(fresh) < len(found):
+        return attach_known(session, rows, complete, token)
+    present.update(fresh)
+    return found
+"""
 
-def source_of(attrs: Sequence[str], primary_key: Sequence[str], documents: Sequence[int], *, has_missing: bool) -> str:
+
+def source_of(attrs: Sequence[str], primary_key: Sequence[str], documents: Sequence[int], *, has_missing: bool, is_plain: bool) -> str:
     """Give the source of all functions of one class.
 
     Args:
@@ -87,6 +117,7 @@ def source_of(attrs: Sequence[str], primary_key: Sequence[str], documents: Seque
         primary_key: Those of the primary key.
         documents: The positions of those whose values are JSON documents.
         has_missing: Whether there are attributes besides that a load would fill.
+        is_plain: Whether the ``__dict__`` of a new instance is empty, and may be replaced.
     """
     names = [f"v{position}" for position in range(len(attrs))]
     fill = [f"{', '.join(names)}, = v", "d = obj.__dict__", *(f"d[{key!r}] = {name}" for key, name in zip(attrs, names, strict=True))]
@@ -100,26 +131,27 @@ def source_of(attrs: Sequence[str], primary_key: Sequence[str], documents: Seque
             _ONE.format(identity=identity, make1=_at(1, checked), make2=_at(2, checked)),
             _MANY.format(name="attach_many", make=_at(3, checked), **states),
             _MANY.format(name="attach_whole", make=_at(3, whole), **states),
-            _familiar([attrs[position] for position in documents], expired),
+            _familiar([attrs[position] for position in documents], expired, is_plain=is_plain),
         ]
     )
 
 
-def _familiar(documents: list[str], expired: str) -> str:
+def _familiar(documents: list[str], expired: str, *, is_plain: bool) -> str:
     """Give the source for rows whose unchangeable values are shared, and whose documents are decoded anew."""
     names, count = [f"w{place}" for place in range(len(documents))], len(documents)
     own = [f"d[{key!r}] = {name}" for key, name in zip(documents, names, strict=True)]
     items = "".join(f", {key!r}: {name}" for key, name in zip(documents, names, strict=True))
     slices = "".join(f", documents[{place}::{count}]" for place in range(count))
-    make = _MAKE.format(fill="\n".join(["d = obj.__dict__", "d.update(values)", *own]), expired=expired, strip="").strip()
-    return _MANY.format(
-        name="attach_familiar",
-        before=f"documents = DOCUMENTS(rows, {count})" if documents else "",
-        row=f"(values, key, _), {', '.join(names)} in zip(rows{slices})" if documents else "values, key, _ in rows",
-        key="if token is not None: key = (*key[:2], token)",
-        make=_at(3, make),
-        state=f"(*{{**values{items}}}.values(),)",
-    )
+    values = ["d = obj.__dict__ = values.copy()"] if is_plain else ["d = obj.__dict__", "d.update(values)"]
+    make = _MAKE.format(fill="\n".join([*values, *own]), expired=expired, strip="").strip()
+    rows = {
+        "before": f"documents = DOCUMENTS(rows, {count})" if documents else "",
+        "row": f"(values, key, _), {', '.join(names)} in zip(rows{slices})" if documents else "values, key, _ in rows",
+    }
+    # A copy has the place of the instance's state in front.
+    state = f"(*{{**values{items}}}.values(),){'[1:]' if is_plain else ''}"
+    known = _MANY.format(name="attach_known", key="if token is not None: key = (*key[:2], token)", make=_at(3, make), state=state, **rows)
+    return known + _NEW.format(make=_at(2, make), **rows)
 
 
 def _at(depth: int, source: str) -> str:

@@ -3,8 +3,8 @@
 from typing import Any
 
 import pytest
-from sqlalchemy import inspect
-from sqlalchemy.orm import Session
+from sqlalchemy import Column, Integer, event, inspect, select
+from sqlalchemy.orm import Session, declarative_base
 
 from stockstore.mapped import familiar, plan_of
 from stockstore.mapped.columns import Anything, Json, Kind, Native
@@ -176,3 +176,81 @@ def test_on_a_shard(session: Session, known: list[Any]) -> None:
     assert inspect(item).key == (Item, (1,), "east")
     assert inspect(item).identity_token == "east"
     assert known[0].key == (Item, (1,), None)
+
+
+def test_all_new(session: Session, known: list[Any]) -> None:
+    """What is new to a session whose transaction has begun is as if it were loaded, and each instance is its own."""
+    session.connection()
+    items = plan_of(Item).attach_familiar(session, known)
+    with Session(session.get_bind()) as other:
+        for item, loaded in zip(items, other.scalars(select(Item).order_by(Item.id)), strict=False):
+            assert {**vars(item), "_sa_instance_state": None} == {**vars(loaded), "_sa_instance_state": None}
+            state = inspect(item)
+            assert (state.obj(), state.key, state.persistent, state.modified) == (item, inspect(loaded).key, True, False)
+    assert [session.get(Item, number) for number in (1, 2)] == items
+    items[0].qty = 9
+    assert [*session.dirty] == [items[0]]
+    assert [row.values["qty"] for row in known] == [1, items[1].qty]
+    session.rollback()
+    assert [item.qty for item in items] == [1, 2]
+    del items, item, state
+    assert len(session.identity_map) == 0
+
+
+def test_new_and_present_in_one_batch(session: Session, known: list[Any]) -> None:
+    """A row that is there already, or twice among the new ones, has one instance."""
+    session.connection()
+    plan = plan_of(Item)
+    (first,) = plan.attach_familiar(session, known[:1])
+    assert plan.attach_familiar(session, known)[0] is first
+    del first
+    assert len(session.identity_map) == 0
+    one, other, again = plan.attach_familiar(session, [*known, known[0]])
+    assert one is again
+    assert len(session.identity_map) == 2
+    assert [session.get(Item, number) for number in (1, 2)] == [one, other]
+
+
+def test_loads_are_told(session: Session, known: list[Any]) -> None:
+    """Who hears of a session's loads hears of each."""
+    told: list[Any] = []
+    event.listen(session, "loaded_as_persistent", lambda _, instance: told.append(instance))
+    session.connection()
+    assert told == plan_of(Item).attach_familiar(session, known)
+    assert len(told) == 2
+
+
+class _Plain: ...
+
+
+class _Named:
+    def __new__(cls, *_: object, **__: object) -> Any:
+        made = super().__new__(cls)
+        made.__dict__["own"] = []
+        return made
+
+
+class _Guarded:
+    def __setattr__(self, name: str, value: object) -> None:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        super().__setattr__(name, value)
+
+
+@pytest.mark.parametrize("base", [_Plain, _Named, _Guarded])
+def test_instances_of_other_sorts(session: Session, base: type) -> None:
+    """What a class puts in its new instances is there and each one's own, and its refusal to have attributes set is not heard."""
+    kind: Any = type("Kind", (base, declarative_base()), {"__tablename__": "kinds", "id": Column(Integer, primary_key=True)})
+    plan = plan_of(kind)
+    payloads = [plan.pack((number,)) for number in (1, 2)]
+    for _ in range(2):
+        plan.familiar.note(payloads, plan.unpack_all(payloads) or [])
+    session.connection()
+    kinds = plan.attach_familiar(session, plan.familiar.find(payloads))
+    assert [each.id for each in kinds] == [1, 2]
+    assert ["own" in vars(each) for each in kinds] == [base is _Named] * 2
+    assert base is not _Named or kinds[0].own is not kinds[1].own
+    told: list[Any] = []
+    session.expire(kinds[1])
+    plan.attach_familiar(session, plan.familiar.find(payloads), lambda *given: told.append(given))
+    assert told == [(kinds[1], (2,))]
