@@ -4,14 +4,15 @@ from inspect import signature
 from typing import Any
 from weakref import WeakKeyDictionary, ref
 
-from sqlalchemy import Column, bindparam, create_engine, event, inspect, select, tuple_
+import pytest
+from sqlalchemy import Column, bindparam, create_engine, event, inspect, literal, select, tuple_
 from sqlalchemy.engine import ChunkedIteratorResult
 from sqlalchemy.engine.result import SimpleResultMetaData
 from sqlalchemy.ext.horizontal_shard import ShardedSession
 from sqlalchemy.orm import ORMExecuteState, Session, load_only, selectinload
 from sqlalchemy.orm.context import QueryContext
 
-from stockstore_ext.sqlalchemy.read_through import answering, glance, parts, results
+from stockstore_ext.sqlalchemy.read_through import answering, glance, listeners, parts, results
 from stockstore_ext.sqlalchemy.read_through.entities import entity_of, entity_selected, unannotated
 from stockstore_ext.sqlalchemy.read_through.shapes import recognise
 from tests.read_through.models import Item, Owner
@@ -159,6 +160,20 @@ def test_listeners_at_a_glance() -> None:
     event.listen(session, "do_orm_execute", _nothing)
     heard = session.dispatch.do_orm_execute
     assert ([*heard.listeners], [*heard.parent_listeners]) == ([_nothing], [*before, _never])
+
+
+def test_executed_unheard() -> None:
+    """A session executes at once what it is given with a state of execution that has no listeners left."""
+    engine = create_engine("sqlite://")
+    cls: type[Session] = type("Heard", (Session,), {})
+    event.listen(cls, "do_orm_execute", _never)
+    with cls(engine) as session:
+        for statement in (select(literal(1)), select(literal(1)).execution_options(logging_token="a")):
+            with pytest.raises(AssertionError):
+                session.execute(statement)
+            made: Any = session
+            assert made._execute_internal(statement, None, _parent_execute_state=listeners.UNHEARD).scalar() == 1
+    engine.dispose()
 
 
 def test_connections_at_a_glance() -> None:

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import sqlalchemy.orm.session
 from sqlalchemy import Engine, Select, create_engine, event, select, text
 from sqlalchemy.orm import Session, selectinload, sessionmaker
 from sqlalchemy.util import immutabledict
@@ -117,6 +118,81 @@ def test_same(listed: Path, name: str) -> None:
     with listed.other.begin() as connection:
         connection.execute(text("UPDATE listed_items SET title = 'unseen'"))
     assert shown(listed.maker, STATEMENTS[name]) == expected
+
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "execution options": {"execution_options": {"logging_token": "a"}},
+    "bind arguments": {"bind_arguments": {"mapper": Item.__mapper__}},
+    "event": {"_add_event": lambda _: None},
+}
+
+
+@pytest.fixture
+def unprepared(listed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a statement fail of which listeners are to hear, once the rows are cached."""
+    del listed
+    monkeypatch.setattr(sqlalchemy.orm.session, "ORMExecuteState", None)
+
+
+@pytest.mark.usefixtures("no_longer_way", "unprepared")
+def test_at_once(listed: Path) -> None:
+    """SQLAlchemy prepares nothing for listeners where process memory answers a statement without options; of one that has some they hear."""
+    if isinstance(listed.store.tiers[0], RedisStore):
+        with listed.maker() as session, pytest.raises(TypeError):
+            session.scalars(LIST)
+        return
+    with listed.maker() as session:
+        assert len(session.scalars(LIST).all()) == len(session.execute(LIST).all()) > 0
+        assert session.scalar(LIST) is session.scalars(LIST).first()
+        for options in OPTIONS.values():
+            with pytest.raises(TypeError):
+                session.scalars(LIST, **options)
+        with pytest.raises(TypeError):
+            session.scalars(LIST.execution_options(logging_token="a"))
+        event.listen(session, "do_orm_execute", lambda _: None)
+        with pytest.raises(TypeError):
+            session.scalars(LIST)
+
+
+@pytest.mark.usefixtures("no_longer_way", "unprepared")
+def test_unheard(listed: Path) -> None:
+    """Nor does it for what is not recognised, until somebody listens: to the session, or to its class."""
+    statement = LIST.limit(1)
+    with listed.maker() as session:
+        (item,) = session.scalars(statement)
+        assert session.scalar(statement) is item
+        for options in OPTIONS.values():
+            with pytest.raises(TypeError):
+                session.scalars(statement, **options)
+    for target in (listed.maker(), listed.maker):
+        event.listen(target, "do_orm_execute", _silent)
+        with pytest.raises(TypeError), target if isinstance(target, Session) else target() as session:
+            session.scalars(statement)
+        event.remove(target, "do_orm_execute", _silent)
+    with listed.maker() as session:
+        assert session.scalar(statement) is not None
+
+
+def _silent(_: object) -> None: ...
+
+
+@pytest.mark.usefixtures("unprepared")
+def test_two_hooks(listed: Path) -> None:
+    """What one hook has nothing to do with, another of the same sessions, or of those of a class above, may answer: both hear of it."""
+    for cls in (listed.maker.class_, type("Below", (listed.maker.class_,), {})):
+        other = SessionSync(ChainedStore([listed.store.tiers[0], SqlAlchemyStore(engine=listed.engine)]), read_through=[Mark])
+        make: sessionmaker[Session] = sessionmaker(listed.engine, class_=cls)
+        other.attach(cls)
+        with make() as session, pytest.raises(TypeError):
+            session.scalars(LIST)
+        other.detach()
+
+
+def test_as_it_was_found(listed: Path) -> None:
+    """A Session class is left with the methods that it had."""
+    (attached,) = [cls for cls in listed.maker.class_.__mro__ if "_execute_internal" in vars(cls) and cls is not Session]
+    listed.sync.detach()
+    assert not {"_execute_internal", "_identity_lookup", "get"} & vars(attached).keys()
 
 
 @pytest.mark.usefixtures("no_longer_way")

@@ -9,14 +9,14 @@ from stockstore_ext.sqlalchemy.caches import origin_engine
 from stockstore_ext.sqlalchemy.read_through.classes import Classes, named_classes
 from stockstore_ext.sqlalchemy.read_through.database import OwnDatabase, ShardDatabase
 from stockstore_ext.sqlalchemy.read_through.glance import Glance
-from stockstore_ext.sqlalchemy.read_through.identity import Identities, methods
+from stockstore_ext.sqlalchemy.read_through.identity import Identities, identity_methods
 from stockstore_ext.sqlalchemy.read_through.list_kinds import ListKinds
 from stockstore_ext.sqlalchemy.read_through.remote import RemoteRows
 from stockstore_ext.sqlalchemy.read_through.seams import add_hook, remove_hook
 from stockstore_ext.sqlalchemy.read_through.serving import Serving
 from stockstore_ext.sqlalchemy.read_through.sharded import Shards
 from stockstore_ext.sqlalchemy.read_through.shortcut import Shortcut
-from stockstore_ext.sqlalchemy.read_through.statements import Statements
+from stockstore_ext.sqlalchemy.read_through.statements import Statements, statement_methods
 from stockstore_ext.sqlalchemy.read_through.strictly import Servings, Strictly
 from stockstore_ext.sqlalchemy.recording import Recording
 
@@ -51,14 +51,16 @@ class ReadThrough:
         kinds = ListKinds(origin_engine(store))
         remote = RemoteRows(tiers, classes, glance, kinds)
         self._identities = Identities(strictly, glance, remote)
-        self._statements = Statements(strictly, Shortcut(tiers, classes, glance, kinds), remote)
+        self._statements = Statements(strictly, glance, Shortcut(tiers, classes, glance, kinds), remote)
 
     def attach(self, cls: type[Session]) -> None:
         """Serve the sessions of a class."""
-        add_hook(cls, self._identities, methods)
+        add_hook(cls, self._identities, identity_methods)
+        add_hook(cls, self._statements, statement_methods)
         self._statements.hear(cls)
 
     def detach(self, cls: type[Session]) -> None:
         """Serve them no more; never raises, whatever others have done to the class meanwhile."""
-        remove_hook(cls, self._identities)
+        remove_hook(cls, self._identities, identity_methods)
+        remove_hook(cls, self._statements, statement_methods)
         self._statements.leave(cls)

@@ -100,7 +100,7 @@ class Identities:
         self._remote.learn(session, cls)
 
 
-def methods(seam: Seam[Identities]) -> dict[str, Any]:
+def identity_methods(seam: Seam[Identities]) -> dict[str, Any]:
     """Give the methods that a Session class gets."""
 
     def _hit(session: Session, cls: Any, key: Any) -> Any:

@@ -1,11 +1,46 @@
 """Who else hears of a session's statements."""
 
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy.orm import Session
 
-_KNOWN: Final = ("stockstore.", "stockstore_ext.", "sqlalchemy.ext.horizontal_shard")
+_OURS: Final = ("stockstore.", "stockstore_ext.")
+_KNOWN: Final = (*_OURS, "sqlalchemy.ext.horizontal_shard")
 """Where listeners are from that add no criteria: ours, and the one by which a sharded session asks its shards."""
+
+
+class Unheard:
+    """Stands for a state of execution of which no listener is left to hear: whoever is given it executes the statement itself."""
+
+    def _remaining_events(self) -> tuple[()]:
+        return ()
+
+
+UNHEARD: Final = Unheard()
+
+
+class Listeners:
+    """Tells sessions whose statements none but this project's own listeners hear of, of which one hook is the only one that answers."""
+
+    def __init__(self, hook: object) -> None:
+        """Know no listeners yet."""
+        self._hook = hook
+        self._known: dict[type, tuple[list[Any], bool]] = {}
+
+    def are_ours(self, session: Session) -> bool:
+        """Whether nobody else listens."""
+        heard: Any = session.dispatch.do_orm_execute
+        if heard.listeners:
+            return False
+        known = self._known.get(type(session))
+        if known is None or known[0] != [*heard.parent_listeners]:
+            listeners = [*heard.parent_listeners]
+            known = self._known[type(session)] = (listeners, self._are_ours(listeners))
+        return known[1]
+
+    def _are_ours(self, listeners: list[Any]) -> bool:
+        answering = [listener for listener in listeners if isinstance(getattr(listener, "__self__", None), type(self._hook))]
+        return all(map(_is_ours, listeners)) and [listener.__self__ for listener in answering] == [self._hook]
 
 
 def has_others(session: Session) -> bool:
@@ -14,3 +49,7 @@ def has_others(session: Session) -> bool:
         if not str(getattr(listener, "__module__", "")).startswith(_KNOWN):
             return True
     return False
+
+
+def _is_ours(listener: Any) -> bool:
+    return str(getattr(listener, "__module__", "")).startswith(_OURS)

@@ -62,6 +62,11 @@ def is_strict(session: Session, options: Mapping[str, Any]) -> bool:
     return _is_set(session, options, STRICT) or session in _strict
 
 
+def is_any_strict() -> bool:
+    """Whether any session is within such a read."""
+    return bool(_strict.data)  # type: ignore[attr-defined]
+
+
 def _is_set(session: Session, options: Mapping[str, Any], name: str) -> bool:
     own: Mapping[str, Any] = getattr(session, "execution_options", options)
     return bool(options.get(name, own.get(name)))

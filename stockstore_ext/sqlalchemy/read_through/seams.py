@@ -8,8 +8,8 @@ from sqlalchemy.orm import Session
 from stockstore.locks import fork_safe_lock
 
 H = TypeVar("H")
-_SLOT: Final = "_stockstore_seam"
-"""The attribute of a Session class."""
+_SLOT: Final = "_stockstore_seam_"
+"""The attribute of a Session class, with the name of what makes the methods."""
 _lock: Final = fork_safe_lock()
 
 
@@ -53,21 +53,25 @@ class Seam(Generic[H]):
 def add_hook(cls: type[Session], hook: H, methods: Callable[[Seam[H]], dict[str, Any]]) -> None:
     """Have a hook asked by the sessions of a class."""
     with _lock:
-        seam: Seam[H] | None = vars(cls).get(_SLOT)
+        seam: Seam[H] | None = vars(cls).get(_slot(methods))
         if seam is None:
             seam = Seam(cls)
             seam.put(methods(seam))
-            setattr(cls, _SLOT, seam)
+            setattr(cls, _slot(methods), seam)
         seam.hooks += (hook,)
 
 
-def remove_hook(cls: type[Session], hook: object) -> None:
+def remove_hook(cls: type[Session], hook: H, methods: Callable[[Seam[H]], dict[str, Any]]) -> None:
     """Have it asked no more; the last one takes the methods along."""
     with _lock:
-        seam: Seam[Any] | None = vars(cls).get(_SLOT)
+        seam: Seam[H] | None = vars(cls).get(_slot(methods))
         if seam is None:
             return
         seam.hooks = tuple([other for other in seam.hooks if other is not hook])
         if not seam.hooks:
-            delattr(cls, _SLOT)
+            delattr(cls, _slot(methods))
             seam.take()
+
+
+def _slot(methods: Callable[..., Any]) -> str:
+    return _SLOT + methods.__name__

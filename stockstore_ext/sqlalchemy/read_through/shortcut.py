@@ -54,13 +54,13 @@ class Shortcut:
         self._kinds = kinds
         self._shapes: WeakKeyDictionary[type, _Shape] = WeakKeyDictionary()
 
-    def rows(self, session: Session, question: Question) -> Found | None:
-        """Give the rows, as the longer way would; ``None``: it has to look itself."""
+    def rows(self, session: Session, question: Question, *, is_sure: bool = False) -> Found | None:
+        """Give the rows, as the longer way would, to a session of which the glance may be sure already; ``None``: it has to look itself."""
         store, cls = self._store, question.entity.cls
         if store is None or listening or store.tenant_rules or asking.get() is not None or not question.lookups or not store.is_fresh():
             return None
         shape = self._shape(cls)
-        if shape.kind not in _QUICK or not self._glance.is_sure(session, cls):
+        if shape.kind not in _QUICK or not (is_sure or self._glance.is_sure(session, cls)):
             return None
         cells: dict[Any, Any] = store._shelves._dicts.get(shape.place, _NOTHING)
         if question.listed:

@@ -9,6 +9,7 @@ from sqlalchemy import Result, Select, event
 from sqlalchemy.ext.horizontal_shard import set_shard_id
 from sqlalchemy.orm import FromStatement, ORMExecuteState, Session
 from sqlalchemy.orm.state import InstanceState
+from sqlalchemy.util import EMPTY_DICT
 
 from stockstore.keys import IndexPlan
 from stockstore.mapped import plan_of
@@ -17,11 +18,14 @@ from stockstore_ext.sqlalchemy.read_through.answering import begin_as, identity_
 from stockstore_ext.sqlalchemy.read_through.batches import Batch
 from stockstore_ext.sqlalchemy.read_through.entities import entity_of
 from stockstore_ext.sqlalchemy.read_through.found import attached, attached_on_shard, found_in, in_order, keys_in_front
+from stockstore_ext.sqlalchemy.read_through.glance import Glance
+from stockstore_ext.sqlalchemy.read_through.listeners import UNHEARD, Listeners, Unheard
 from stockstore_ext.sqlalchemy.read_through.lists import lists_of
-from stockstore_ext.sqlalchemy.read_through.options import REFRESH, is_bypassed, is_strict
+from stockstore_ext.sqlalchemy.read_through.options import REFRESH, is_any_strict, is_bypassed, is_strict
 from stockstore_ext.sqlalchemy.read_through.refresh import Row, has_all, refresh
 from stockstore_ext.sqlalchemy.read_through.remote import RemoteRows
 from stockstore_ext.sqlalchemy.read_through.results import entity_result, paired_result
+from stockstore_ext.sqlalchemy.read_through.seams import Seam
 from stockstore_ext.sqlalchemy.read_through.seen import UNSEEN, Seen, SeenList
 from stockstore_ext.sqlalchemy.read_through.serving import Serving
 from stockstore_ext.sqlalchemy.read_through.shapes import Question, recognise
@@ -58,8 +62,10 @@ class Statements:
     ``do_orm_execute`` is still to see is executed as it is, since that may change it.
     """
 
-    def __init__(self, strictly: Strictly, shortcut: Shortcut, remote: RemoteRows) -> None:
+    def __init__(self, strictly: Strictly, glance: Glance, shortcut: Shortcut, remote: RemoteRows) -> None:
         """Serve nobody yet."""
+        self._glance = glance
+        self._listeners = Listeners(self)
         self._strictly = strictly
         self._serving = strictly.servings(strict=False).plain
         self._shortcut = shortcut
@@ -96,6 +102,25 @@ class Statements:
         if question.paired and loading._sa_top_level_orm_context is None:
             return None
         return self._asked(execution, loading, question, token)
+
+    def at_once(self, session: Session, statement: "Select[Any]", parameters: Any) -> "Result[Any] | Unheard | None":
+        """Give the result of a statement that is executed with no options, whose rows process memory has.
+
+        ``None``: it is to be executed as it is. SQLAlchemy prepares much for listeners that no statement needs: where none but ours listen,
+        who have nothing to do with it, it is executed unheard.
+        """
+        if not self._listeners.are_ours(session):
+            return None
+        question = recognise(statement, parameters, self._serving.refuses_class)
+        if question is None:
+            return UNHEARD
+        if statement._execution_options or is_any_strict() or question.paired or not self._glance.is_sure(session, question.entity.cls):
+            return None
+        rows = self._shortcut.rows(session, question, is_sure=True)
+        if rows is None:
+            return None
+        begin(session, question.entity.mapper)
+        return entity_result(question.entity, attached(session, in_order(rows, question)))
 
     # -- rows -----------------------------------------------------------------------------------
 
@@ -169,6 +194,43 @@ class Statements:
         if found[0] is not None:
             refresh(state, found[0], names)
         return entity_result(entity_of(state.mapper), [] if found[0] is None else [state.obj()])
+
+
+def statement_methods(seam: Seam[Statements]) -> dict[str, Any]:
+    """Give the method that a Session class gets, through which all that a session executes goes."""
+
+    def _execute_internal(
+        self: Session,
+        statement: Any,
+        params: Any = None,
+        *,
+        execution_options: Any = EMPTY_DICT,
+        bind_arguments: Any = None,
+        _parent_execute_state: Any = None,
+        _add_event: Any = None,
+        _scalar_result: bool = False,
+    ) -> Any:
+        hooks = seam.hooks
+        if (
+            type(statement) is Select
+            and len(hooks) == 1
+            and not (execution_options or bind_arguments or _parent_execute_state is not None or _add_event is not None)
+        ):
+            found = hooks[0].at_once(self, statement, params)
+            if isinstance(found, Result):
+                return found.scalar() if _scalar_result else found
+            _parent_execute_state = found
+        return seam.original(self, "_execute_internal")(
+            statement,
+            params,
+            execution_options=execution_options,
+            bind_arguments=bind_arguments,
+            _parent_execute_state=_parent_execute_state,
+            _add_event=_add_event,
+            _scalar_result=_scalar_result,
+        )
+
+    return {"_execute_internal": _execute_internal}
 
 
 def _passed_on(statement: Any) -> tuple[set_shard_id, ...]:
