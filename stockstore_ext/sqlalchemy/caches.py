@@ -1,12 +1,13 @@
 """The caches of a store, and the database that they are filled from."""
 
+from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import Engine
+from sqlalchemy import Dialect, Engine
 
 from stockstore.coherence.protocol import Writes
 from stockstore.errors import ConfigurationError, StockstoreError
-from stockstore.keys import Key, ListLookup, keys_of, mapper_of
+from stockstore.keys import Key, ListLookup, Lookup, keys_of, mapper_of
 from stockstore.keys.declared import identity_class
 from stockstore.stores.base import Store
 from stockstore.stores.cache import CacheStore
@@ -18,6 +19,7 @@ from stockstore.stores.sqlalchemy import SqlAlchemyStore
 from stockstore.stores.tenants import has_own_verbs
 from stockstore.stores.tiers import cache_tiers, shards_of, tiers_of
 from stockstore_ext.sqlalchemy.collect.lists import indexes_below
+from stockstore_ext.sqlalchemy.collect.notes import Notes
 
 
 def caches_of(store: Store) -> tuple[Any, ...]:
@@ -58,25 +60,42 @@ def divided_stores(store: Store) -> tuple[CacheStore, ...]:
     return tuple(one for one in stores_of(store) if isinstance(one, CacheStore) and has_own_verbs(type(one)))
 
 
-def find_writes(store: Store, cls: type, keys: list[Key], writes: Writes) -> None:
-    """Note the records that carry keys, in any cache or in the database, as writes.
+def find_writes(store: Store, cls: type, keys: list[Key], notes: Notes, dialects: Collection[Dialect]) -> None:
+    """Note the records that carry keys, in any cache or in a database of one of some dialects, as writes.
 
     Raises:
         ConfigurationError: The rows are a tenant's, and a key is not the primary one.
     """
-    compiled = keys_of(cls)
-    others = []
+    compiled, writes, others = keys_of(cls), notes.writes, []
     for key in keys:
-        if compiled.lookup(key).plan is compiled.identity:
+        lookup = compiled.lookup(key)
+        if lookup.plan is not compiled.identity:
+            others.append(key)
+        elif mapper_of(cls) is None:
             writes.add(cls, key)
         else:
-            others.append(key)
+            _add_row(cls, lookup, notes, dialects)
     if others and writes.tenant is not None:
         raise ConfigurationError(f"which row of the scope {writes.tenant!r} carries {others[0]!r} is not known here; give primary keys")
     if others:
         _add_carriers(store, cls, others, writes)
-    if mapper_of(cls) is not None and indexes_below(identity_class(cls)):
-        _add_lists(store, cls, keys, writes)
+    if mapper_of(cls) is not None and indexes_below(identity_class(cls)) and compiled.identity not in writes.classes:
+        rows = [Lookup(plan, native, values) for (plan, native), values in writes.records.items() if plan is compiled.identity]
+        _add_lists(store, cls, [*rows, *others], writes)
+
+
+def _add_row(cls: type, lookup: Lookup, notes: Notes, dialects: Collection[Dialect]) -> None:
+    """Add the row of a primary key as the databases have that; the whole class where it is not known how they do."""
+    values = dict(zip(lookup.plan.names, lookup.values, strict=True))
+    identity = [values[name] for name in lookup.plan.declared]
+    for dialect in dialects:
+        notes.asked_for(identity_class(cls), [identity], dialect)
+    if not dialects:
+        notes.given(identity_class(cls), [identity], _unknown)
+
+
+def _unknown() -> Dialect:
+    raise LookupError("no session has used a database yet")
 
 
 def _add_lists(store: Store, cls: type, keys: list[Key], writes: Writes) -> None:

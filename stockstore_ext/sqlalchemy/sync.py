@@ -19,6 +19,7 @@ from stockstore.stores.base import Store
 from stockstore.stores.tiers import join_channels
 from stockstore_ext.sqlalchemy.caches import caches_of, divided_stores, find_writes, origin_engine, origin_engines, stores_of
 from stockstore_ext.sqlalchemy.collect import Collecting, Policy
+from stockstore_ext.sqlalchemy.collect.notes import Notes
 from stockstore_ext.sqlalchemy.engine_events import EngineEvents
 from stockstore_ext.sqlalchemy.guarantee import Guarantee, guarantee_of
 from stockstore_ext.sqlalchemy.read_through import ReadThrough
@@ -188,6 +189,7 @@ class SessionSync:
         Args:
             cls: The class.
             keys: Keys of any sort that the class declares; for a scope primary keys alone, as nobody can tell here which rows others mean.
+                Where the database may have a primary key otherwise, or take it for equal to another, all of the class is removed.
             scope: For which sessions: those for which ``scope=`` gives this name, or by default those for which it gives none. One call is
                 for one scope; which ones there are is not known here.
 
@@ -200,7 +202,8 @@ class SessionSync:
         if keys is None:
             writes.add_class(cls)
         else:
-            find_writes(self._store, cls, keys_in(keys), writes)
+            dialects = {engine.dialect for engine in (*origin_engines(self._store), *self._engines.engines())}
+            find_writes(self._store, cls, keys_in(keys), Notes(writes, self._recording.collecting), dialects)
         self._recording.through.invalidate(writes)
 
     async def async_invalidate(self, cls: type, keys: Iterable[Key] | None = None, *, scope: str | None = None) -> None:

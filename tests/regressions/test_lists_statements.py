@@ -5,13 +5,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, ForeignKey, String, Uuid, func, insert, inspect, literal, select, update
+from sqlalchemy import CHAR, Engine, ForeignKey, String, Uuid, func, insert, inspect, literal, select, update
 from sqlalchemy.dialects.postgresql import INET
 from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, composite, mapped_column, synonym
 
 from stockstore.stores.base import Store
-from tests.sync.conftest import ON_POSTGRES, Attach, attach, cache, db, other, other_engine, shop_tables
+from tests.sync.conftest import ON_POSTGRES, ON_SQLITE, Attach, attach, cache, db, other, other_engine, shop_tables
 from tests.sync.paths import Path
 
 __all__ = ["attach", "cache", "db", "other", "other_engine", "shop_tables"]
@@ -63,6 +63,23 @@ class Host(Base):
     __tablename__ = "named_hosts"
     __keys__ = ["id"]
     id: Mapped[str] = mapped_column(INET().with_variant(String(), "sqlite"), primary_key=True)
+    title: Mapped[str] = mapped_column(default="old")
+
+
+class Code(Base):
+    """A text that the database pads."""
+
+    __tablename__ = "named_codes"
+    id: Mapped[str] = mapped_column(CHAR(5), primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    title: Mapped[str] = mapped_column(default="old")
+
+
+class Name(Base):
+    """A text that the database takes for equal to another."""
+
+    __tablename__ = "named_names"
+    id: Mapped[str] = mapped_column(String().with_variant(String(collation="NOCASE"), "sqlite"), primary_key=True)
     title: Mapped[str] = mapped_column(default="old")
 
 
@@ -271,3 +288,51 @@ def test_update_by_another_text_of_an_address(theatre: Path) -> None:
         added.title = "newer"
         session.commit()
     theatre.compare((Host, "10.0.0.2"))
+
+
+def changed_elsewhere(theatre: Path, obj: Any) -> tuple[type[Any], object]:
+    """Add a row, have it cached, and change it where nobody sees it; gives its primary key."""
+    theatre.seed(obj)
+    with theatre.maker() as session:
+        (row,) = session.scalars(select(type(obj))).all()
+        watched = type(obj), inspect(row).identity
+    assert (theatre.read(*watched) or {})["title"] == "old"
+    with theatre.other.begin() as connection:
+        connection.execute(update(type(obj)).values(title="new"))
+    assert (theatre.read(*watched) or {})["title"] == "old"
+    return watched
+
+
+def test_invalidation_by_another_text_of_a_uuid(theatre: Path) -> None:
+    """The row is the same, and the lists are those that it is in."""
+    watched = changed_elsewhere(theatre, Card(id=ONE, holder=ONE))
+    theatre.seed(Card(id=TWO, holder=TWO))
+    assert [card.id for card in theatre.store.get_all(Card, holder=TWO)] == [TWO]
+    with theatre.other.begin() as connection:
+        connection.execute(update(Card).values(holder=TWO).where(Card.id == ONE))
+    theatre.sync.invalidate(Card, [BARE.upper()])
+    theatre.compare(watched)
+    assert [card.id for card in theatre.store.get_all(Card, holder=TWO)] == [ONE, TWO]
+
+
+@ON_POSTGRES
+def test_invalidation_by_another_text_of_an_address(theatre: Path) -> None:
+    """What the database makes of it nobody here knows."""
+    watched = changed_elsewhere(theatre, Host(id="10.0.0.1"))
+    theatre.sync.invalidate(Host, ["10.0.0.1/32"])
+    theatre.compare(watched)
+
+
+def test_invalidation_by_a_text_without_its_padding(theatre: Path) -> None:
+    """How much of it there is the database decides."""
+    watched = changed_elsewhere(theatre, Code(id="ab", name="Ann"))
+    theatre.sync.invalidate(Code, [("ab", "Ann")])
+    theatre.compare(watched)
+
+
+@ON_SQLITE
+def test_invalidation_by_a_text_that_is_equal(theatre: Path) -> None:
+    """Its case does not tell another row."""
+    watched = changed_elsewhere(theatre, Name(id="Ann"))
+    theatre.sync.invalidate(Name, ["ANN"])
+    theatre.compare(watched)
