@@ -264,6 +264,30 @@ def test_what_others_may_not_see_is_kept_nowhere(
     assert set(seen(above, READS[name])) == {"unseen"}
 
 
+@pytest.mark.parametrize("along", [False, True])
+@pytest.mark.parametrize("name", READS)
+def test_what_a_read_that_failed_has_leased_is_for_the_next(above: Path, memory: ProcessMemoryStore, name: str, along: bool) -> None:
+    """It keeps nothing from being cached."""
+    redis: Any = above.store.tiers[1]
+    if along:
+        lease_along(above)
+    write(above, "old")
+    redis.clear()
+    memory.clear()
+
+    def fail(*_: object) -> None:
+        raise ConnectionRefusedError
+
+    event.listen(above.engine, "before_cursor_execute", fail)
+    with pytest.raises(ConnectionRefusedError):
+        seen(above, READS[name])
+    event.remove(above.engine, "before_cursor_execute", fail)
+    # Rows of a list that Redis has lent still come into memory with the read after it.
+    assert [set(seen(above, READS[name])) for _ in range(2)] == [{"old"}] * 2
+    write(above, "unseen")
+    assert set(seen(above, READS[name])) == {"old"}
+
+
 def test_a_list_that_others_have_changed(above: Path, memory: ProcessMemoryStore, asked: list[str]) -> None:
     """Where Redis' list is another by now, that one's rows are given, and in memory with the next read."""
     write(above, "old")

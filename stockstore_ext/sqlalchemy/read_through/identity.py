@@ -23,7 +23,7 @@ from stockstore_ext.sqlalchemy.read_through.options import ASIDE, BYPASS, STRICT
 from stockstore_ext.sqlalchemy.read_through.quick import Hit
 from stockstore_ext.sqlalchemy.read_through.remote import RemoteRows
 from stockstore_ext.sqlalchemy.read_through.seams import Seam
-from stockstore_ext.sqlalchemy.read_through.seen import UNSEEN
+from stockstore_ext.sqlalchemy.read_through.seen import UNSEEN, give_back
 from stockstore_ext.sqlalchemy.read_through.strictly import Strictly
 from stockstore_ext.sqlalchemy.session_events import is_origin
 from stockstore_ext.sqlalchemy.shards import Token, is_sharded
@@ -66,9 +66,15 @@ class Identities:
                 return plan.attach(session, state)  # type: ignore[no-any-return]
         if seen is None and _is_refused(session, options):
             return None
-        lookup = _lookup(cls, identity)
+        lookup, found = _lookup(cls, identity), None
         serving = self._strictly.servings(strict=True).plain if strict else self._serving
-        found = lookup and serving.find(session, cls, [lookup], refresh=is_refresh(session, options), counted=False, seen=seen or UNSEEN)
+        try:
+            found = lookup and serving.find(
+                session, cls, [lookup], refresh=is_refresh(session, options), counted=False, seen=seen or UNSEEN
+            )
+        finally:
+            if found is None:
+                give_back(seen)
         if not found:
             return None
         if seen is None and not strict:

@@ -53,6 +53,15 @@ class SeenList(NamedTuple):
     absent: Absent | None = None
 
 
+def give_back(seen: Seen | SeenList | None) -> None:
+    """Let others have what memory leased for a read that nobody goes on with; what was of use meanwhile stays as it is."""
+    if seen is None:
+        return
+    misses = next(iter(seen.tiers), None) if seen.absent is None else seen.absent.misses
+    if isinstance(misses, LocalMisses):
+        misses.give_back_all()
+
+
 class SeenTier:
     """A tier, or its lists, of which the cells were read already."""
 

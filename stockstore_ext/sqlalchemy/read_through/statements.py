@@ -26,7 +26,7 @@ from stockstore_ext.sqlalchemy.read_through.refresh import Row, has_all, refresh
 from stockstore_ext.sqlalchemy.read_through.remote import RemoteRows
 from stockstore_ext.sqlalchemy.read_through.results import entity_result, paired_result
 from stockstore_ext.sqlalchemy.read_through.seams import Seam
-from stockstore_ext.sqlalchemy.read_through.seen import UNSEEN, Seen, SeenList
+from stockstore_ext.sqlalchemy.read_through.seen import UNSEEN, Seen, SeenList, give_back
 from stockstore_ext.sqlalchemy.read_through.serving import Serving
 from stockstore_ext.sqlalchemy.read_through.shapes import Question, recognise
 from stockstore_ext.sqlalchemy.read_through.shortcut import Shortcut
@@ -137,7 +137,7 @@ class Statements:
         seen = self._seen(session, question) if rows is None and not way.goes_long else None
         rows = rows if seen is None else seen.rows
         if rows is None:
-            rows = self._read(session, question, way, seen)
+            rows = self._read_on(session, question, way, seen)
         else:
             begin(session, question.entity.mapper)
         if rows is None:
@@ -158,6 +158,15 @@ class Statements:
             if type(lookups) is Batch and lookups and question.sorted
             else None
         )
+
+    def _read_on(self, session: Session, question: Question, way: "_Way", seen: Seen | SeenList | None) -> list[Row] | None:
+        rows = None
+        try:
+            rows = self._read(session, question, way, seen)
+        finally:
+            if rows is None:
+                give_back(seen)
+        return rows
 
     def _read(self, session: Session, question: Question, way: "_Way", seen: Seen | SeenList | None) -> list[Row] | None:
         serving, cls = way.serving, question.entity.cls
