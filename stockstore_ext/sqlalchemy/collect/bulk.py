@@ -18,7 +18,7 @@ from stockstore_ext.sqlalchemy.collect.cascades import changed_along
 from stockstore_ext.sqlalchemy.collect.lists import columns_in, indexes_below, lists_set, note_rows, note_stored, rows_of_lists
 from stockstore_ext.sqlalchemy.collect.notes import Notes, wants
 from stockstore_ext.sqlalchemy.collect.settings import DEFAULT, Collecting
-from stockstore_ext.sqlalchemy.collect.statements import is_plain_insert
+from stockstore_ext.sqlalchemy.collect.statements import is_plain_insert, may_replace
 from stockstore_ext.sqlalchemy.collect.told import TOLD, Told, tellers
 from stockstore_ext.sqlalchemy.drivers import commits_at_once
 
@@ -178,7 +178,8 @@ def _changes_others(work: _Work, table: Any) -> bool:
     # Each table of the class has a statement of its own for a list of rows.
     names = _given_names(work)
     _note_whole(work, roots_named({name for each in work.mapper.tables for name in changed_along(work.dml, each, names)}))
-    return any(getattr(column, "table", table) is not table for column in _set_columns(work))
+    replaces = any(may_replace(work.dml, each) for each in work.mapper.tables)
+    return replaces or any(getattr(column, "table", table) is not table for column in _set_columns(work))
 
 
 def _given_names(work: _Work) -> set[str]:
@@ -310,9 +311,8 @@ def _with_criteria(work: _Work, statement: Any) -> Any:
 
 def _execute(work: _Work, statement: Any, **more: Any) -> Result[Any]:
     execution = work.execution
-    options = {
-        name: execution.execution_options[name] for name in ("autoflush", "schema_translate_map") if name in execution.execution_options
-    }
+    given = execution.execution_options
+    options = {name: given[name] for name in ("autoflush", "schema_translate_map") if name in given}
     # By the bind arguments of the statement itself, since a session may have other connections for statements that read.
     return execution.session.execute(
         statement, execution.parameters, execution_options=options | more, bind_arguments=dict(execution.bind_arguments)

@@ -158,13 +158,21 @@ def _find_targets(compiled: Any) -> list[_Target] | None:
 
 
 def _target(dml: UpdateBase, table: TableClause, column_keys: Sequence[str] | None) -> _Target:
-    if replaces(table):
-        return _Target(table, dependents(table, "ondelete"), inserts=False)
     if isinstance(dml, Insert) and is_plain_insert(dml):
         return _Target(table, frozenset(), inserts=True)
+    changed = frozenset[str]()
     if isinstance(dml, Update):
-        return _Target(table, changed_along(dml, table, column_keys), inserts=False)
-    return _Target(table, dependents(table, "ondelete" if isinstance(dml, Delete) else "onupdate"), inserts=False)
+        changed = changed_along(dml, table, column_keys)
+    elif not isinstance(dml, Delete):
+        changed = dependents(table, "onupdate")
+    if isinstance(dml, Delete) or may_replace(dml, table):
+        changed |= dependents(table, "ondelete")
+    return _Target(table, changed, inserts=False)
+
+
+def may_replace(dml: UpdateBase, table: object) -> bool:
+    """Whether a row may be deleted whose place another takes: by the table's definition, or a prefix such as OR REPLACE."""
+    return bool(dml._prefixes) or replaces(table)  # noqa: SLF001 - there is no other way to ask
 
 
 def is_plain_insert(dml: Insert) -> bool:
