@@ -27,6 +27,7 @@ from stockstore_ext.sqlalchemy.drivers import commits_at_once, is_aborted, may_c
 from stockstore_ext.sqlalchemy.engine_events import base_engine
 from stockstore_ext.sqlalchemy.exact import exact_rows
 from stockstore_ext.sqlalchemy.frames import FOREIGN, Finish, Frame, Scope, frame_on, open_frame
+from stockstore_ext.sqlalchemy.refusals import as_statements
 from stockstore_ext.sqlalchemy.scope import Scopes, turns_foreign
 from stockstore_ext.sqlalchemy.shards import is_sharded
 
@@ -180,7 +181,7 @@ class Recording:
 
     # -- statements ------------------------------------------------------------------------------
 
-    def statement(self, connection: Connection, frame: Frame, sql: str, context: ExecutionContext | None) -> None:
+    def statement(self, connection: Connection, frame: Frame, sql: str, context: ExecutionContext) -> None:
         """Note what a statement writes that may; one that commits by itself is marked now."""
         frame.touched = True
         turns_foreign(connection, frame, sql)
@@ -194,10 +195,10 @@ class Recording:
             frame.autocommitted = frame.noted
             # Whether sqlite3 begins a transaction after a comment depends on its version.
             frame.doubtful = connection.dialect.name == "sqlite"
-            self._mark_statement(connection, frame)
+            self._mark_statement(connection, frame, context)
         elif frame.written and may_commit(connection, sql, context):
             frame.doubtful = True
-            self._mark_statement(connection, frame)
+            self._mark_statement(connection, frame, context)
 
     def _note(self, connection: Connection, frame: Frame, sql: str, context: ExecutionContext | None) -> None:
         for scope in self.scopes.of_statement(connection, frame, context):
@@ -207,11 +208,10 @@ class Recording:
                 # The rows of a flush are noted one by one when it is done, and while it is at work all is read from the database.
                 note(session, writes.wide_roots(tentative=not is_flushing(session)))
 
-    def _mark_statement(self, connection: Connection, frame: Frame) -> None:
-        with frame.silence():
+    def _mark_statement(self, connection: Connection, frame: Frame, context: ExecutionContext) -> None:
+        with frame.silence(), as_statements(connection, context):
             for scope, writes in frame.all_writes().items():
-                frame.statement.append(self._prepared_statement(connection, scope, writes))
-                frame.statement += self._untold(writes)
+                frame.statement += [self._prepared_statement(connection, scope, writes), *self._untold(writes)]
 
     def _prepared_statement(self, connection: Connection, scope: Scope, writes: Writes) -> Finish:
         means = self._means_for(connection, scope)

@@ -1,4 +1,4 @@
-"""Errors of what a hook asks the database before a COMMIT: to the application they are the COMMIT's own.
+"""Errors of what a hook asks the database before a COMMIT, or a statement that is one: to the application they are its own.
 
 What it was asked is nothing that the application has sent, and nothing that its listeners could make anything of.
 """
@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from sqlalchemy import Connection
+from sqlalchemy.engine import ExecutionContext
 from sqlalchemy.exc import DBAPIError
 
 from stockstore.evidence.aside import UNHEARD
@@ -21,6 +22,18 @@ def unheard(connection: Connection) -> Iterator[None]:
         yield
     finally:
         connection._execution_options = options  # noqa: SLF001 - as above
+
+
+@contextmanager
+def as_statements(connection: Connection, context: ExecutionContext) -> Iterator[None]:
+    """Prepare a statement that commits by itself: raises, and has listeners told, what SQLAlchemy would for the statement's own error."""
+    parameters = context.parameters if context.executemany else context.parameters[0]
+    try:
+        with unheard(connection):
+            yield
+    except DBAPIError as error:
+        own = _drivers(error, connection)
+        connection._handle_dbapi_exception(own, context.statement, parameters, context.cursor, context)  # noqa: SLF001 - as above
 
 
 def raise_as_drivers(connection: Connection, prepare: Callable[[Connection], None]) -> None:
@@ -39,10 +52,14 @@ def _error_of(connection: Connection, prepare: Callable[[Connection], None]) -> 
     try:
         prepare(connection)
     except DBAPIError as error:
-        if error.orig is None:
-            raise
-        if error.connection_invalidated:
-            # The driver's connection is gone, by which SQLAlchemy would see it once more.
-            connection._is_disconnect = True  # noqa: SLF001 - as in its own handler
-        return error.orig
+        return _drivers(error, connection)
     return None
+
+
+def _drivers(error: DBAPIError, connection: Connection) -> BaseException:
+    if error.orig is None:
+        raise error
+    if error.connection_invalidated:
+        # The driver's connection is gone, by which SQLAlchemy would see it once more.
+        connection._is_disconnect = True  # noqa: SLF001 - as in its own handler
+    return error.orig

@@ -37,20 +37,31 @@ def by_text(session: Session) -> None:
     session.execute(text("INSERT INTO customers (id, name, tenant, balance) VALUES (1, 'ann', 7, 0)"))
 
 
-def refused(engine: Engine, maker: "sessionmaker[Session]", write: Callable[[Session], object]) -> tuple[OperationalError, Told]:
-    """Have the server end a session's connection before COMMIT, and give the error and what listeners were told."""
-    told: Told = []
+def telling(told: Told) -> Callable[[ExceptionContext], None]:
+    """Give a listener that notes what it is told."""
 
     def note(context: ExceptionContext) -> None:
         told.append(
             (type(context.original_exception), type(context.sqlalchemy_exception), context.statement, context.is_disconnect)  # type: ignore[arg-type]
         )
 
+    return note
+
+
+def end_connection(engine: Engine, session: Session) -> None:
+    """Have the server end a session's connection."""
+    number = session.connection().connection.driver_connection.info.backend_pid  # type: ignore[union-attr]
+    with engine.connect() as other:
+        assert other.execute(text("SELECT pg_terminate_backend(:number, 20000)"), {"number": number}).scalar_one()
+
+
+def refused(engine: Engine, maker: "sessionmaker[Session]", write: Callable[[Session], object]) -> tuple[OperationalError, Told]:
+    """Have the server end a session's connection before COMMIT, and give the error and what listeners were told."""
+    told: Told = []
+    note = telling(told)
     with maker() as session:
         write(session)
-        number = session.connection().connection.driver_connection.info.backend_pid  # type: ignore[union-attr]
-        with engine.connect() as other:
-            assert other.execute(text("SELECT pg_terminate_backend(:number, 20000)"), {"number": number}).scalar_one()
+        end_connection(engine, session)
         event.listen(engine, "handle_error", note)
         with pytest.raises(OperationalError) as raised:
             session.commit()
@@ -73,3 +84,22 @@ def test_a_connection_that_the_server_ends(
     assert found[0] == found[1]
     assert found[1][0] is AdminShutdown
     assert found[1][-1] == [(AdminShutdown, OperationalError, None, True)]
+
+
+def test_a_connection_that_the_server_ends_before_a_statement_that_commits(db: Engine, attach: Attach) -> None:
+    """Of what the hook asks first the application is told what it would be told of its statement."""
+    found: list[Any] = []
+    for hooked in (False, True):
+        engine = create_engine(db.url, isolation_level="AUTOCOMMIT")
+        maker = attach(engine=engine).maker if hooked else sessionmaker(engine)
+        told: Told = []
+        with maker() as session:
+            end_connection(engine, session)
+            event.listen(engine, "handle_error", telling(told))
+            with pytest.raises(OperationalError) as raised:
+                session.execute(text("UPDATE customers SET name = :name"), {"name": "x"})
+        error = raised.value
+        found.append((type(error.orig), str(error), error.statement, error.params, error.connection_invalidated, told))
+        engine.dispose()
+    assert found[0] == found[1]
+    assert found[1][-1] == [(AdminShutdown, OperationalError, "UPDATE customers SET name = %(name)s", True)]
