@@ -15,7 +15,7 @@ from stockstore_ext.sqlalchemy.drivers import is_over
 from stockstore_ext.sqlalchemy.frames import Frame, frame_on, frames_on
 from stockstore_ext.sqlalchemy.outcomes import finish_all, unwatch, watch
 from stockstore_ext.sqlalchemy.refusals import raise_as_commits
-from stockstore_ext.sqlalchemy.scope import heed
+from stockstore_ext.sqlalchemy.turns import heed
 
 if TYPE_CHECKING:
     from stockstore_ext.sqlalchemy.recording import Recording

@@ -28,8 +28,9 @@ from stockstore_ext.sqlalchemy.engine_events import base_engine
 from stockstore_ext.sqlalchemy.exact import exact_rows
 from stockstore_ext.sqlalchemy.frames import FOREIGN, Finish, Frame, Scope, frame_on, open_frame
 from stockstore_ext.sqlalchemy.refusals import as_statements
-from stockstore_ext.sqlalchemy.scope import Scopes, turns_foreign
+from stockstore_ext.sqlalchemy.scope import Scopes
 from stockstore_ext.sqlalchemy.shards import is_sharded
+from stockstore_ext.sqlalchemy.turns import turns_foreign
 
 Consistency: TypeAlias = Literal["strict", "fast"]
 Write: TypeAlias = Literal["through", "invalidate"]
@@ -227,8 +228,7 @@ class Recording:
         if is_aborted(connection):
             return
         for scope, part in writes.items():
-            pending.append(self._prepared(connection, scope, part))
-            pending += self._untold(part)
+            pending += [self._prepared(connection, scope, part), *self._untold(part)]
 
     def _prepared(self, connection: Connection, scope: Scope, writes: Writes) -> Finish:
         means = self._means_for(connection, scope)

@@ -1,8 +1,6 @@
 """Whether a session reads and writes the very rows that the caches hold."""
 
-import re
 from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 from weakref import WeakKeyDictionary
@@ -16,35 +14,17 @@ from stockstore.errors import ConfigurationError
 from stockstore.evidence.aside import aside, asking, is_private
 from stockstore.mapped import ELSEWHERE, OWN_WRITE, TENANT, TURNED
 from stockstore.mapped.hydrate import is_flushing, open_connection
-from stockstore.mapped.tables import roots_named
 from stockstore_ext.sqlalchemy.drivers import has_open_cursor, has_transaction
 from stockstore_ext.sqlalchemy.frames import FOREIGN, Frame, Scope
 from stockstore_ext.sqlalchemy.shards import NO_SHARDS, Shards, Token, is_sharded, shard_name
+from stockstore_ext.sqlalchemy.turns import LEVEL
 
 ScopeOf: TypeAlias = Callable[[Session], str | None]
 SnapshotRule: TypeAlias = Literal["respect", "latest"]
 
-_TURNS: Final = re.compile(
-    r"\b(?:re)?set\s+(?:(local|session)\s+)?(?:search_path|role|schema|session\s+authorization)\b"
-    r"|\bset_config\s*\(\s*'(?:search_path|role)'"
-    r"|^\s*use\s+\w",
-    re.IGNORECASE,
-)
-_NAME: Final = r"[\"`\[]?(\w+)"
-_MADE: Final = r"create\b[^;(]{0,80}?\b(?:table|view)\s+(?:if\s+not\s+exists\s+)?"
-_HIDES: Final = re.compile(
-    rf"\b(?:(?=create\b[^;(]{{0,40}}?\btemp(?:orary)?\b){_MADE}(?:[\"`\[]?\w+[\"`\]]?\s*\.\s*)?|into\s+temp(?:orary)?\s+(?:table\s+)?"
-    rf"|{_MADE}[\"`\[]?temp[\"`\]]?\s*\.\s*|(?:{_MADE}|into\s+(?:table\s+)?)[\"]?pg_temp\w*[\"]?\s*\.\s*){_NAME}",
-    re.IGNORECASE,
-)
-"""A table of the connection's own, which may stand before another of its name."""
-_ISOLATES: Final = re.compile(
-    r"\bset\b[^;]*(?:\b|_)(?:isolation|characteristics)\b|\bset_config\b[^;]*_isolation\b|\breset\s+all\b|\bdiscard\s+all\b", re.IGNORECASE
-)
 PINNING: Final = frozenset(("REPEATABLE READ", "SERIALIZABLE", "SNAPSHOT"))
 """The isolation levels at which a transaction reads from one snapshot throughout."""
 _UNKNOWN: Final = "UNKNOWN"
-_LEVEL: Final = "stockstore.level"
 _IDENTITY: Final = text(
     "SELECT (SELECT CAST(system_identifier AS text) FROM pg_control_system()), pg_is_in_recovery(),"
     " current_database(), CAST(current_schemas(false) AS text), current_user"
@@ -225,49 +205,6 @@ def _given(connection: Connection, named: bool) -> str:
     return OWN_WRITE if connection.in_transaction() else ""
 
 
-def turns_foreign(connection: Connection, frame: Frame, sql: str) -> None:
-    """Heed a statement that lets names mean other tables, or snapshots stand."""
-    turns, hidden, isolates = _reading_of(sql)
-    if turns is not None:
-        frame.foreign = True
-        if turns != "local":
-            # It may outlive the transaction, and go with the connection through the pool.
-            connection.info[TURNED] = True
-    if hidden and _note_hidden(connection, hidden, sql):
-        frame.foreign = True
-    if isolates:
-        frame.pin(True)
-        connection.info.pop(_LEVEL, None)
-
-
-@lru_cache(maxsize=500)
-def _reading_of(sql: str) -> tuple[str | None, tuple[str, ...], bool]:
-    """Tell whether a statement sets what names mean, and how; which tables of its own it makes; whether it may set the isolation level."""
-    turns = _TURNS.search(sql)
-    return None if turns is None else (turns[1] or "").lower(), tuple(_HIDES.findall(sql)), _ISOLATES.search(sql) is not None
-
-
-def heed(connection: Connection, sql: str) -> None:
-    """Heed a statement of somebody who has no session, and may leave a connection with other tables or another isolation level.
-
-    What sets the names' meaning there is the engine's own way, such as a listener that does so for each transaction.
-    """
-    _, hidden, isolates = _reading_of(sql)
-    if hidden:
-        _note_hidden(connection, hidden, sql)
-    if isolates:
-        connection.info.pop(_LEVEL, None)
-
-
-def _note_hidden(connection: Connection, tables: tuple[str, ...], sql: str) -> bool:
-    """Note on a connection that tables of its own stand before mapped ones, if they do."""
-    if not roots_named(tables):
-        return False
-    if "on commit drop" not in " ".join(sql.lower().split()):
-        connection.info[TURNED] = True
-    return True
-
-
 def _is_pinned(connection: Connection, frame: Frame) -> bool:
     """Whether a connection reads from a snapshot that began earlier than now."""
     if connection.dialect.name == "sqlite":
@@ -292,9 +229,9 @@ def _level(connection: Connection) -> str:
     given = connection.get_execution_options().get("isolation_level")
     if given is not None:
         return str(given).replace("_", " ").upper()
-    known: str | None = connection.info.get(_LEVEL)
+    known: str | None = connection.info.get(LEVEL)
     if known is None:
-        known = connection.info[_LEVEL] = connection.get_isolation_level()
+        known = connection.info[LEVEL] = connection.get_isolation_level()
     return known
 
 

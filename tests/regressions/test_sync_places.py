@@ -70,6 +70,7 @@ TURNS = {
     "temporary view": "CREATE OR REPLACE TEMP VIEW persons AS SELECT 1 AS id, 'of its own' AS name",
     "new table": "SELECT 1 AS id, 'of its own' AS name INTO TEMP persons",
     "new table in its schema": "SELECT 1 AS id, 'of its own' AS name INTO pg_temp.persons",
+    "new name": "CREATE TEMP TABLE draft AS SELECT 1 AS id, 'of its own' AS name; ALTER TABLE IF EXISTS draft RENAME TO persons",
     "search_path": "SET search_path TO {tenant}",
 }
 
@@ -87,12 +88,15 @@ def test_store_on_a_connection_that_means_other_tables(hooked: Hooked, tenant: s
     assert hooked.name() == hooked.row() == "put"
 
 
-def test_temporary_table_of_nobodys(hooked: Hooked) -> None:
-    """The same of a table that is made past any session."""
+@pytest.mark.parametrize("name", ["persons", "draft"])
+def test_temporary_table_of_nobodys(hooked: Hooked, name: str) -> None:
+    """The same of a table that is made, and perhaps renamed, past any session."""
     with hooked.maker() as session:
         assert session.scalar(text("SELECT name FROM persons WHERE id = 1")) == "old"
     with hooked.engine.begin() as connection:
-        connection.execute(text("CREATE TEMPORARY TABLE persons AS SELECT 1 AS id, 'of its own' AS name"))
+        connection.execute(text(f"CREATE TEMPORARY TABLE {name} AS SELECT 1 AS id, 'of its own' AS name"))
+        if name != "persons":
+            connection.execute(text(f"ALTER TABLE {name} RENAME TO persons"))
     assert hooked.name() == "old"
 
 
