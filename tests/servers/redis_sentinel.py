@@ -5,14 +5,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from redis import Redis
+from redis import Redis, ResponseError
 from redis.sentinel import Sentinel
 
 from tests.servers.redis import RedisServer, running_redis
 from tests.servers.server import folder, wait_until
 
 SERVICE = "caches"
-DOWN_AFTER_MS = 1000
+DOWN_AFTER_MS = 30_000
+"""A machine that stands still for a while is not to have another primary by that: tests ask for one."""
 
 
 class SentinelServer(RedisServer):
@@ -48,8 +49,8 @@ class SentinelServers:
 
     def __init__(self, servers: list[RedisServer], sentinels: list[SentinelServer]) -> None:
         self.servers, self.sentinels = servers, sentinels
-        self._watchers: list[Any] = [Redis(port=sentinel.port, socket_timeout=5) for sentinel in sentinels]
-        self._clients: dict[int, Any] = {server.port: Redis(port=server.port, socket_timeout=5) for server in servers}
+        self._watchers: list[Any] = [Redis(port=sentinel.port, socket_timeout=30) for sentinel in sentinels]
+        self._clients: dict[int, Any] = {server.port: Redis(port=server.port, socket_timeout=30) for server in servers}
 
     def primary(self) -> RedisServer:
         """Give the server that the Sentinels name."""
@@ -76,11 +77,19 @@ class SentinelServers:
         fallen = self.primary()
         fallen.stop()
         try:
-            wait_until(lambda: self.primary() is not fallen, "the fail-over")
+            wait_until(lambda: self._is_replaced(fallen), "the fail-over")
         finally:
             fallen.start()
         # Sentinel would do so, too, after some ten seconds.
         self.client_of(fallen).replicaof("127.0.0.1", self.primary().port)
+
+    def _is_replaced(self, fallen: RedisServer) -> bool:
+        """Whether another server has its place; has a Sentinel begin with that, where it has not yet, or has given it up."""
+        if self.primary() is not fallen:
+            return True
+        with contextlib.suppress(ResponseError):  # it is at work, or its link to the replica is not there yet
+            self._watchers[0].execute_command("SENTINEL", "FAILOVER", SERVICE)
+        return False
 
 
 @contextlib.contextmanager
