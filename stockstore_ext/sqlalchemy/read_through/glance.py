@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from stockstore.mapped import sessions
 from stockstore.stores.sql_sessions import ORIGIN_MARK
-from stockstore_ext.sqlalchemy.read_through.listeners import has_others
+from stockstore_ext.sqlalchemy.read_through.listeners import has_others, make_room
 from stockstore_ext.sqlalchemy.recording import Recording
 
 _GET_BIND: Final = Session.get_bind
@@ -77,4 +77,5 @@ class Glance:
         bind: Any = session.get_bind(cls)
         if self._recording.scopes.is_same_for_all and len(told) == 1 and isinstance(bind, Engine) and not has_others(session):
             heard: Any = session.dispatch.do_orm_execute
+            make_room(self._known)
             self._known[type(session)] = _Known(bind, bind._execution_options, [*heard.parent_listeners], rules)

@@ -7,6 +7,8 @@ from sqlalchemy.orm import Session
 _OURS: Final = ("stockstore.", "stockstore_ext.")
 _KNOWN: Final = (*_OURS, "sqlalchemy.ext.horizontal_shard")
 """Where listeners are from that add no criteria: ours, and the one by which a sharded session asks its shards."""
+CLASSES: Final = 100
+"""Of how many Session classes what was found is kept: each sessionmaker makes one, and some applications make many of these."""
 
 
 class Unheard:
@@ -35,12 +37,19 @@ class Listeners:
         known = self._known.get(type(session))
         if known is None or known[0] != [*heard.parent_listeners]:
             listeners = [*heard.parent_listeners]
+            make_room(self._known)
             known = self._known[type(session)] = (listeners, self._are_ours(listeners))
         return known[1]
 
     def _are_ours(self, listeners: list[Any]) -> bool:
         answering = [listener for listener in listeners if isinstance(getattr(listener, "__self__", None), type(self._hook))]
         return all(map(_is_ours, listeners)) and [listener.__self__ for listener in answering] == [self._hook]
+
+
+def make_room(known: dict[type, Any]) -> None:
+    """Forget all where too many classes are known, which a dict keeps alive: to ask whether they are is more than a read has time for."""
+    if len(known) >= CLASSES:
+        known.clear()
 
 
 def has_others(session: Session) -> bool:
