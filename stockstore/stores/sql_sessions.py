@@ -18,6 +18,8 @@ from stockstore.stores.sql_engines import first_line
 
 R = TypeVar("R")
 ORIGIN_MARK = "stockstore.origin"
+_MOST_TURNED = 100
+"""Connections that are left for others at once: a listener of the engine may turn every one."""
 
 
 class OwnSessions:
@@ -66,10 +68,8 @@ class OwnSessions:
             if isinstance(self._engine.pool, StaticPool):
                 # Before it is checked out: giving it back would roll back what the other session has written.
                 self._refuse_shared(self._engine.pool.connection.driver_connection)
-            connection = self._engine.connect()
+            connection = self._connect()
         try:
-            with self._mapped_errors():
-                self._leave_turned(connection)
             self._refuse_shared(connection.connection.driver_connection)
             session = Session(connection, expire_on_commit=False, autoflush=False, info={ORIGIN_MARK: True})
             try:
@@ -83,17 +83,26 @@ class OwnSessions:
         finally:
             connection.close()
 
-    def _leave_turned(self, connection: Connection) -> None:
-        """Take another connection of the pool, or a new one, where a session has left this one with other tables than the mapped ones."""
-        if TURNED not in connection.info:
-            return
-        if isinstance(self._engine.pool, (StaticPool, SingletonThreadPool)):
-            raise OriginError(
-                f"on the only connection of {self!r} a session has made a temporary table of a mapped one's name, or had names mean other "
-                "tables; use a database in a file"
-            )
-        while TURNED in connection.info:
-            connection.invalidate()
+    def _connect(self) -> Connection:
+        """Take a connection of the pool, or a new one, that no session has left with other tables than the mapped ones."""
+        for _ in range(_MOST_TURNED):
+            connection = self._engine.connect()
+            if TURNED not in connection.info:
+                return connection
+            only = isinstance(self._engine.pool, (StaticPool, SingletonThreadPool))
+            if not only:
+                connection.invalidate()
+            # Another one is opened by the engine, whose listeners may have begun a transaction on this one.
+            connection.close()
+            if only:
+                raise OriginError(
+                    f"on the only connection of {self!r} a session has made a temporary table of a mapped one's name, or had names mean "
+                    "other tables; use a database in a file"
+                )
+        raise OriginError(
+            f"on {_MOST_TURNED} connections of {self!r} somebody has made temporary tables of mapped ones' names, or had names mean other "
+            "tables; give it an engine of its own"
+        )
 
     def _refuse_shared(self, connection: object) -> None:
         """An in-memory database has one connection: what another session has not committed must not be seen, nor ended here."""

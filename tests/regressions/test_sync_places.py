@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from sqlalchemy import Engine, create_engine, event, text, update
+from sqlalchemy import Connection, Engine, create_engine, event, text, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from stockstore import ChainedStore, ConfigurationError, OriginError, ProcessMemoryStore, SqlAlchemyStore
@@ -86,6 +86,39 @@ def test_store_on_a_connection_that_means_other_tables(hooked: Hooked, tenant: s
     assert hooked.name() == hooked.name() == "old"
     hooked.store.put(Person(id=1, name="put"))
     assert hooked.name() == hooked.row() == "put"
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_store_whose_engine_sets_each_connection(hooked: Hooked, tenant: str, ended: bool) -> None:
+    """The listener is told of the connection that is taken instead, and a transaction that it has begun is no hindrance."""
+    hooked.engine.dispose()
+    with hooked.maker() as session:
+        session.execute(text(f"SET search_path TO {tenant}"))
+        session.commit()
+    paths: list[object] = []
+
+    def ask(connection: Connection) -> None:
+        paths.append(connection.scalar(text("SHOW search_path")))
+        if ended:
+            connection.rollback()
+
+    event.listen(hooked.engine, "engine_connect", ask)
+    assert hooked.name() == "old"
+    event.remove(hooked.engine, "engine_connect", ask)
+    assert [path == tenant for path in paths] == [True, False]
+
+
+def test_store_on_whose_connections_names_always_mean_other_tables(hooked: Hooked) -> None:
+    """It gives up, and leaves no connection."""
+    store = SqlAlchemyStore(engine=create_engine(hooked.engine.url, pool_size=1, max_overflow=0, pool_timeout=20))
+    made = "CREATE TEMPORARY TABLE IF NOT EXISTS persons (id int, name text)"
+    with hooked.maker(bind=store.engine) as session:
+        session.execute(text("SELECT 1"))
+    event.listen(store.engine, "engine_connect", lambda connection: connection.execute(text(made)))
+    for _ in range(2):
+        with pytest.raises(OriginError, match="on 100 connections of"):
+            store.get(Person, 1)
+    store.engine.dispose()
 
 
 @pytest.mark.parametrize("name", ["persons", "draft"])
