@@ -16,6 +16,7 @@ from stockstore.mapped import UNLOADED, classes_beside, dependent_classes, flush
 from stockstore.mapped.moves import moves_of, places_of
 from stockstore.mapped.reread import is_exact, reread
 from stockstore.mapped.stored import keeps_lists
+from stockstore.mapped.tables import replaces
 from stockstore.stores.outcome import BeforeCommit, Outcome, UnconfirmedError
 from stockstore.stores.snapshots import RowSnapshot, Snapshot
 from stockstore.stores.sql_copies import copy_into, former_key
@@ -152,7 +153,8 @@ def _outcome(targets: Sequence[Snapshot], others: Sequence[Snapshot], exact: Seq
     gone: list[Snapshot] = [_gone(obj) for obj in recorder.deleted.values()]
     swept = dependent_classes(_mappers(recorder.moved), "onupdate") | dependent_classes(_mappers(recorder.deleted.values()), "ondelete")
     beside = (classes_beside(mapper, tables) for mapper, tables in recorder.tables.items())
-    swept = swept.union(*beside, recorder.lists.unknown)
+    replaced = {mapper for mapper in recorder.tables if any(replaces(table) for table in mapper.tables)}
+    swept = swept.union(*beside, recorder.lists.unknown, (mapper.class_ for mapper in replaced), dependent_classes(replaced, "ondelete"))
     return Outcome(len(targets), list(targets), [*others, *gone], swept, exact, list(recorder.lists.found))
 
 

@@ -91,3 +91,15 @@ def test_what_goes_along(engine: Engine, name: str) -> None:
             rows = {kind: {*session.scalars(select(kind.id))} for kind in kinds}
         assert {kind: {number for number in (1, 2, 3) if store.get(kind, number)} for kind in kinds} == rows
         assert 2 not in rows[Ball] & rows[Book]
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_put(engine: Engine, number: int) -> None:
+    """Nor after a put, of a new row or of one that was there."""
+    with ChainedStore([ProcessMemoryStore(max_staleness=None), SqlAlchemyStore(engine=engine)]) as store:
+        assert all(store.get(kind, 2) is not None and store.tiers[0].contains(kind, 2) for kind in (Shelf, Book))
+        store.put(Shelf(id=number, label="b2"))
+        found = store.get(Shelf, number)
+        assert found is not None
+        assert found.label == "b2"
+        assert (store.get(Shelf, 2), store.get(Book, 2)) == (None, None)
