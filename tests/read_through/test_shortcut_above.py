@@ -7,9 +7,10 @@ import pytest
 from sqlalchemy import Engine, event, select, text
 from sqlalchemy.orm import Session, sessionmaker
 
-from stockstore import ChainedStore, ProcessMemoryStore, RedisStore, SqlAlchemyStore
+from stockstore import CacheUnreachable, ChainedStore, ProcessMemoryStore, RedisStore, SqlAlchemyStore
 from stockstore.stores import claimed
 from stockstore_ext.sqlalchemy import SessionSync
+from stockstore_ext.sqlalchemy.read_through.absent import Absent
 from stockstore_ext.sqlalchemy.read_through.serving import Serving
 from stockstore_ext.sqlalchemy.recording import Recording
 from tests.stores.listed import Item, Mark, Owner, create_tables, empty
@@ -334,3 +335,36 @@ def test_other_keys_find_what_was_filled(above: Path, memory: ProcessMemoryStore
     assert found is not None
     assert found.id == 1
     assert asked == ["MGET"]
+
+
+def test_rows_that_were_written_here_while_redis_was_away(above: Path, memory: ProcessMemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A write that could not be told to Redis since the list was leased stands against no fill there; memory keeps none of its rows then."""
+    above.sync.detach()
+    sync = SessionSync(above.store, read_through=True, write="invalidate", on_unreachable="commit").attach(above.maker)
+    redis: Any = above.store.tiers[1]
+    write(above, "old")
+    for _ in range(3):
+        memory.clear()
+        seen(above, READS["list"])
+    redis.clear()
+    memory.clear()
+    keep_list, kept = Absent.keep_list, []
+
+    def away(*_: object, **__: object) -> None:
+        raise CacheUnreachable("away")
+
+    def late(absent: Absent, members: Any) -> None:
+        for verb in ("mark_many", "release_many", "invalidate_many"):
+            monkeypatch.setattr(redis.backend, verb, away)
+        with above.maker() as session:
+            session.get_one(Mark, 1, with_for_update=True).text = "new"
+            session.commit()
+        keep_list(absent, members)
+        kept.append(_rows_in(memory))
+
+    monkeypatch.setattr(Absent, "keep_list", late)
+    assert set(seen(above, READS["list"])) == {"old"}
+    assert seen(above, READS["key"]) == ["new"]
+    monkeypatch.undo()
+    assert kept == [[]]
+    sync.detach()

@@ -46,7 +46,8 @@ class Absent(NamedTuple):
                 self.misses.give_back_all()
             return
         plan, misses = keys_of(members.cls).identity, self.misses
-        leased = misses is not None and misses.lease_rows(list(map(plan.native, members.keys)))
+        # What is still owed to the shared cache was written meanwhile, maybe, and stands there against no fill.
+        leased = misses is not None and misses.lease_rows(list(map(plan.native, members.keys))) and self.tier.readable(members.cls)
         whole = filling(self.tier, lambda: self.tier.lists.fill_with_rows(self.lease, members))
         if misses is None:
             return
