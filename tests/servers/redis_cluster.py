@@ -10,7 +10,7 @@ from tests.servers.redis import RedisServer
 from tests.servers.server import HOST, folder, own_port, wait_until
 
 SLOTS = 16384
-NODE_TIMEOUT_MS = 5000
+NODE_TIMEOUT_MS = 15000
 
 
 class ClusterNodeServer(RedisServer):
