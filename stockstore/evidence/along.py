@@ -8,11 +8,9 @@ from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.pool import PoolProxiedConnection
 from typing_extensions import Self
 
-from stockstore.evidence.direct import checked
+from stockstore.evidence.direct import IN_TRANSACTION, checked
 
 _KEY: Final = "stockstore.along"
-_IN_TRANSACTION: Final = 2
-"""libpq's PQTRANS_INTRANS."""
 
 
 class Along:
@@ -72,7 +70,7 @@ def _is_plain(driver: Any) -> bool:
         server, has_part = driver.pgconn, driver._num_transactions or driver._tpc  # noqa: SLF001 - as its own commit
         if type(driver) is not Plain or driver.commit.__module__ != "psycopg.connection" or has_part:
             return False
-        return bool(server.transaction_status == _IN_TRANSACTION and not server.pipeline_status)
+        return bool(server.transaction_status == IN_TRANSACTION and not server.pipeline_status)
     except (ImportError, AttributeError):
         return False
 

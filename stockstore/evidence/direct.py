@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
-_IN_TRANSACTION: Final = 2
+IN_TRANSACTION: Final = 2
 """libpq's PQTRANS_INTRANS."""
 _DONE: Final = frozenset({1, 2})
 """libpq's PGRES_COMMAND_OK and PGRES_TUPLES_OK."""
@@ -28,7 +28,7 @@ def _is_sent(driver: Any, statement: str) -> bool:
         from psycopg.generators import execute  # noqa: F401
 
         server = driver.pgconn
-        if server.transaction_status != _IN_TRANSACTION or server.pipeline_status:
+        if server.transaction_status != IN_TRANSACTION or server.pipeline_status:
             return False
         server.send_query(statement.encode("ascii"))
     except Exception:  # noqa: BLE001 - done by a cursor, it is told what this means

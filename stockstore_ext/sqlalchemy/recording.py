@@ -212,7 +212,8 @@ class Recording:
     def _mark_statement(self, connection: Connection, frame: Frame, context: ExecutionContext) -> None:
         with frame.silence(), as_statements(connection, context):
             for scope, writes in frame.all_writes().items():
-                frame.statement += [self._prepared_statement(connection, scope, writes), *self._untold(writes)]
+                frame.statement.append(self._prepared_statement(connection, scope, writes))
+                frame.statement += self._untold(writes)
 
     def _prepared_statement(self, connection: Connection, scope: Scope, writes: Writes) -> Finish:
         means = self._means_for(connection, scope)
@@ -228,7 +229,8 @@ class Recording:
         if is_aborted(connection):
             return
         for scope, part in writes.items():
-            pending += [self._prepared(connection, scope, part), *self._untold(part)]
+            pending.append(self._prepared(connection, scope, part))
+            pending += self._untold(part)
 
     def _prepared(self, connection: Connection, scope: Scope, writes: Writes) -> Finish:
         means = self._means_for(connection, scope)
