@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Final
 from advanced_alchemy.cache import CacheConfig, CacheManager, setup_cache_listeners
 from advanced_alchemy.repository import SQLAlchemySyncRepository
 from dogpile.cache import make_region
+from redis import Redis
 from sqlalchemy import Engine, ForeignKey, Select, String, create_engine, select, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 
@@ -17,6 +18,7 @@ from stockstore_ext.sqlalchemy import SessionSync
 
 ITEMS: Final = 20
 _SECONDS: Final = 3600
+_CELL: Final = 80  # bytes
 
 
 class ShopBase(DeclarativeBase):
@@ -122,6 +124,34 @@ class Plain(Shop):
         return session.get_one(Customer, number), session.scalars(_items(number)).all()
 
 
+class Costless(Shop):
+    """What is left of a request whose page costs nothing: the session, the statement and a look at what is shown; and the writes."""
+
+    def prepare(self) -> None:
+        with self.maker() as session:
+            self.ready = session.get_one(Customer, 1), session.scalars(_items(1)).all()
+            session.expunge_all()
+
+    def read(self, session: Session, number: int) -> tuple[Customer, Sequence[Item]]:  # noqa: ARG002 - the same for all
+        _items(number)
+        return self.ready
+
+
+class BareReads(Costless):
+    """The same after two bare MGETs, of a customer, and of a list and its rows, of which nothing is decoded."""
+
+    def prepare(self) -> None:
+        super().prepare()
+        self.client = self.stack.enter_context(Redis.from_url(self.redis))
+        self.cells = [f"web bare:{number}" for number in range(ITEMS + 1)]
+        self.client.mset(dict.fromkeys(self.cells, bytes(_CELL)))
+
+    def read(self, session: Session, number: int) -> tuple[Customer, Sequence[Item]]:
+        self.client.mget(self.cells[:1])
+        self.client.mget(self.cells)
+        return super().read(session, number)
+
+
 class Synced(Plain):
     """The same sessions, reading through stockstore's caches, which the hook keeps true."""
 
@@ -196,10 +226,14 @@ class Repositories(Shop):
 
 
 PLAIN: Final = "SQLAlchemy alone"
+COSTLESS: Final = "pages at no cost"
+BARE: Final = "pages by two bare MGETs"
 REDIS: Final = "stockstore, Redis"
 ABOVE: Final = "stockstore, process memory above Redis"
 SHOPS: Final[dict[str, Callable[[str, str, ExitStack], Shop]]] = {
     PLAIN: Plain,
+    COSTLESS: Costless,
+    BARE: BareReads,
     REDIS: Synced,
     ABOVE: SyncedAbove,
     "SQLAlchemy's recipe, dogpile.cache on Redis": Recipe,
