@@ -36,6 +36,8 @@ def seconds_of(lifetime: FixedLifetime) -> float | None:
     """
     if lifetime is None:
         return None
+    if type(lifetime) in (int, float):
+        return _number(lifetime)  # type: ignore[arg-type]
     if isinstance(lifetime, datetime):
         return _until(lifetime)
     if isinstance(lifetime, timedelta):

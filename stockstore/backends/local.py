@@ -6,7 +6,7 @@ small queue. A node counts its hits and never moves on a hit, so that a read is 
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from threading import get_ident
 from typing import Any, Final, Generic, TypeVar
 
@@ -110,6 +110,20 @@ class LocalCells(Generic[K, V]):
         self._enqueue(node)
         shelf.cells[key] = node
         self._link(node)
+        return self._shrink(dropped)
+
+    def keep_together(self, dropped: list[V], shelf: Shelf[K, V], values: Mapping[K, V], expires: float | None) -> int:
+        """Do :meth:`keep` with several records that have no aliases, and that are not refused."""
+        if self._ghost or not shelf.cells.keys().isdisjoint(values):
+            return sum([self.keep(dropped, shelf, key, value, expires, ()) for key, value in values.items()])
+        nodes = {key: Node(shelf, key, value, expires, ()) for key, value in values.items()}
+        if self._later:
+            # A finalizer that came up among so many new objects may have written what is to be kept.
+            return 0
+        # In this order: as with one.
+        self._size += len(nodes)
+        self._small.extend(nodes.values())
+        shelf.cells.update(nodes)
         return self._shrink(dropped)
 
     @property

@@ -2,7 +2,8 @@
 
 import os
 import time
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Sequence
+from itertools import repeat
 from typing import Final, NamedTuple, TypeAlias
 
 from stockstore.keys import KeyPlan, Native
@@ -18,9 +19,10 @@ _now = time.monotonic
 
 
 class Lease:
-    """A reader's right to fill one place, until somebody else has to do with it.
+    """A reader's right to fill one place, or several, each until somebody else has to do with it.
 
     Attributes:
+        key: The place in its space, the first one of several.
         since: On the monotonic clock.
         voucher: The shared cache that was asked under it, whose channel tells of what is written from then on.
     """
@@ -117,9 +119,30 @@ class Claims:
         other = self._leases.pop(place, None)
         lease = Lease(space, key, now) if other is None or other.since + LEASE_SECONDS <= now else other
         self._leases[place] = lease
-        if len(self._leases) > LEASES:
-            del self._leases[next(iter(self._leases))]
+        self._bound()
         return None if lease is other else lease
+
+    def _bound(self) -> None:
+        while len(self._leases) > LEASES:
+            del self._leases[next(iter(self._leases))]
+
+    def lease_together(self, space: Space, keys: Sequence[Native]) -> Lease | None:
+        """Grant one lease on several places, unless a writer is at work on one of them, or a reader has it."""
+        held, places = self._held(space), list(zip(repeat(space), keys))
+        if any([key in held for key in keys]) or not self._leases.keys().isdisjoint(places):  # noqa: C419 - twice as fast as a generator
+            return None
+        lease = Lease(space, keys[0], _now())
+        self._leases.update(dict.fromkeys(places, lease))
+        self._bound()
+        return lease
+
+    def spend(self, lease: Lease, keys: Iterable[Native]) -> list[Native]:
+        """End a lease on several places, and give those of them that it still allows to be filled."""
+        self._here()
+        stood = [place for place in zip(repeat(lease.space), keys) if self._leases.get(place) is lease]
+        for place in stood:
+            del self._leases[place]
+        return [key for _, key in stood]
 
     def stands(self, lease: Lease) -> bool:
         """Whether a lease still allows a fill."""

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
+from itertools import repeat
 from typing import Any, NamedTuple
 
 from stockstore.backends.local_nodes import Node, Shelf
@@ -29,6 +30,14 @@ class Wanted(NamedTuple):
     native: Native
     node: "Node[Native, Any] | None" = None
     value: object = None
+
+
+class Together(NamedTuple):
+    """Rows of one class that have no other keys, as they are kept, by their identities; ``seconds`` is what they may live."""
+
+    cls: type
+    values: Mapping[Native, object]
+    seconds: float | None
 
 
 class Kept(NamedTuple):
@@ -82,6 +91,20 @@ class ClaimedSpaces(LocalSpaces):
             claims.append(Claim(lease, lease is None and self.claims.marked(space, native)))
         return 0
 
+    def lease_together(self, space: Space, natives: Sequence[Native]) -> Lease | None:
+        """Lease records by one lease, if all of them are absent and free."""
+        self.claim()
+        leases: list[Lease | None] = []
+        self.cells.alone(self._lease_together, space, natives, leases)
+        return leases[0] if leases else None
+
+    def _lease_together(self, dropped: list[object], space: Space, natives: Sequence[Native], leases: list[Lease | None]) -> int:
+        del dropped
+        self.know(*space)
+        if self.found(*space, alias=False).keys().isdisjoint(natives):
+            leases.append(self.claims.lease_together(space, natives))
+        return 0
+
     def fill(self, filled: Sequence[tuple[Lease, Kept, float | None]]) -> tuple[int, int]:
         """Keep what lower tiers gave where its lease stands, and give how many were kept, and how many evicted for them.
 
@@ -103,16 +126,35 @@ class ClaimedSpaces(LocalSpaces):
 
     def _keep(self, dropped: list[object], namespace: str, kept: Kept, since: float, limit: float | None, now: float) -> int:
         """Keep a value that was true at a moment."""
-        expires = None if kept.seconds is None else now + kept.seconds
-        if limit is not None:
-            expires = shorter(expires, since + limit)
-        if expires is not None:
-            if expires <= now:
-                return 0
-            if not self.cells.expiring:
-                self.cells.start_expiring()
+        expires = self._end(kept.seconds, since, limit, now)
+        if expires is not None and expires <= now:
+            return 0
         shelf = self.shelf(namespace, kept.cls, kept.plans)
         return self.cells.keep(dropped, shelf, kept.native, kept.value, expires, kept.alias_keys)
+
+    def _end(self, seconds: float | None, since: float, limit: float | None, now: float) -> float | None:
+        """Give when what was true at a moment is no longer to be believed."""
+        expires = None if seconds is None else now + seconds
+        if limit is not None:
+            expires = shorter(expires, since + limit)
+        if expires is not None and expires > now and not self.cells.expiring:
+            self.cells.start_expiring()
+        return expires
+
+    def fill_together(self, lease: Lease, rows: Together, limit: float | None) -> tuple[int, int]:
+        """Do as :meth:`fill` with rows of one lease."""
+        kept: list[None] = []
+        evicted = self.cells.alone(self._fill_together, lease, rows, limit, kept)
+        return len(kept), evicted
+
+    def _fill_together(self, dropped: list[object], lease: Lease, rows: Together, limit: float | None, done: list[None]) -> int:
+        natives, now = self.claims.spend(lease, rows.values), _now()
+        done.extend(repeat(None, len(natives)))
+        expires = self._end(rows.seconds, lease.since, limit, now)
+        if not natives or (expires is not None and expires <= now):
+            return 0
+        values = rows.values if len(natives) == len(rows.values) else {native: rows.values[native] for native in natives}
+        return self.cells.keep_together(dropped, self.shelf(lease.space[0], rows.cls, ()), values, expires)
 
     def give_back(self, lease: Lease) -> None:
         """Let others have a lease."""
@@ -122,6 +164,15 @@ class ClaimedSpaces(LocalSpaces):
         del dropped
         if self.claims.stands(lease):
             self.claims.drop_lease(lease.space, lease.key)
+        return 0
+
+    def give_back_together(self, lease: Lease, natives: Iterable[Native]) -> None:
+        """Let others have a lease on several records."""
+        self.cells.alone(self._give_back_together, lease, natives)
+
+    def _give_back_together(self, dropped: list[object], lease: Lease, natives: Iterable[Native]) -> int:
+        del dropped
+        self.claims.spend(lease, natives)
         return 0
 
     # -- writers --------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from stockstore.keys import ClassKeys, KeyPlan, Native, keys_of
 
@@ -127,8 +127,10 @@ class RowSnapshot:
 
 def payloads_of(plan: "MappedPlan", rows: Sequence[RowSnapshot]) -> list[bytes]:
     """Give the packed rows of one class; those that no tier has asked for yet are packed at once."""
-    bare = [row.state for row in rows if row.packed is None]
-    packed = plan.pack_all(bare) if len(bare) == len(rows) else None
+    known = [row.packed for row in rows]
+    if None not in known:
+        return cast("list[bytes]", known)
+    packed = plan.pack_all([row.state for row in rows]) if known.count(None) == len(known) else None
     if packed is None:
         return [row.payload() for row in rows]
     for row, payload in zip(rows, packed, strict=True):

@@ -79,6 +79,51 @@ def test_leases_are_bounded(claims: Claims, monkeypatch: pytest.MonkeyPatch) -> 
     assert [claims.stands(lease) for lease in (one, two, three)] == [False, True, True]
 
 
+def test_several_places_have_one_lease(claims: Claims) -> None:
+    """It ends at each place for itself: where a writer, or whoever removes something, has come by, nothing may be filled."""
+    lease = claims.lease_together(USERS, [1, 2, 3, 4])
+    assert lease is not None
+    assert claims.lease(USERS, 4) is None
+    claims.mark(USERS, 1, b"one")
+    claims.release(USERS, 1, b"one")
+    claims.invalidate(USERS, 2)
+    assert claims.spend(lease, [1, 2, 3]) == [3]
+    assert claims.spend(lease, [1, 2, 3]) == []
+    assert claims.lease(USERS, 3) is not None
+    claims.mark_all(USERS, b"one")
+    assert claims.spend(lease, [4]) == []
+
+
+@pytest.mark.parametrize("taken", ["leased", "marked", "class"])
+def test_several_places_have_no_lease_where_one_is_taken(claims: Claims, taken: str) -> None:
+    """All of them are granted, or none."""
+    if taken == "leased":
+        claims.lease(USERS, 2)
+    elif taken == "marked":
+        claims.mark(USERS, 2, b"one")
+    else:
+        claims.mark_all(USERS, b"one")
+    assert claims.lease_together(USERS, [1, 2]) is None
+    assert claims.lease_together(USERS, [3]) is not None or taken == "class"
+    assert claims.lease_together(ORDERS, [1, 2]) is not None
+
+
+def test_leases_on_several_places_are_bounded(claims: Claims, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Above the bound the oldest places go."""
+    monkeypatch.setattr(module, "LEASES", 2)
+    lease = claims.lease_together(USERS, [1, 2, 3])
+    assert lease is not None
+    assert claims.spend(lease, [1, 2, 3]) == [2, 3]
+
+
+def test_a_forked_process_fills_nothing_of_several(claims: Claims, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its parent's lease is none of its own."""
+    lease = claims.lease_together(USERS, [1, 2])
+    assert lease is not None
+    monkeypatch.setattr(os, "getpid", lambda: 0)
+    assert claims.spend(lease, [1, 2]) == []
+
+
 def test_a_mark_takes_the_lease_and_grants_none(claims: Claims) -> None:
     """A marked place has no lease, before its release and after it."""
     lease = leased(claims)

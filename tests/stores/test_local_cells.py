@@ -45,6 +45,34 @@ def test_a_size_that_is_no_number_is_refused(maxsize: Any) -> None:
 
 
 @pytest.mark.parametrize("maxsize", [1, 2, 9, 10, 100])
+def test_never_more_than_the_bound_together(maxsize: int) -> None:
+    """Records that are kept together are bounded too, and may replace others."""
+    cells, shelf = LocalCells[int, int](maxsize), new_shelf(1)
+    cells.put(shelf, 7, 0, None, (7,))
+    evicted = sum(
+        cells.alone(cells.keep_together, shelf, {at: at + 1 for at in range(start, start + 10)}, None) for start in range(0, 500, 5)
+    )
+    assert len(cells) == min(505, maxsize)
+    assert evicted >= 505 - maxsize
+    assert all(node.value == key + 1 and node.expires == math.inf for key, node in shelf.cells.items())
+    assert_whole(cells, shelf)
+
+
+def test_what_is_kept_together_gives_way_to_a_finalizer() -> None:
+    """A finalizer that came up in the middle, and removes one of the records, has the last word."""
+    cells, shelf = LocalCells[int, Any](10), new_shelf()
+
+    class Late(dict[int, Any]):
+        def items(self) -> Any:
+            cells.remove(shelf.cells, 1)
+            return super().items()
+
+    cells.alone(cells.keep_together, shelf, Late({1: "old", 2: "two"}), None)
+    assert 1 not in shelf.cells
+    assert_whole(cells, shelf)
+
+
+@pytest.mark.parametrize("maxsize", [1, 2, 9, 10, 100])
 def test_never_more_than_the_bound(maxsize: int) -> None:
     """Each put beyond the bound evicts one record, and says so; the newest always stays."""
     cells, shelf = LocalCells[int, int](maxsize), new_shelf()

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from itertools import repeat
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from stockstore.backends.coherent import Item
 from stockstore.cells import pack_body
@@ -12,7 +12,7 @@ from stockstore.keys import KeyPlan
 from stockstore.lifetimes import expiry, server_seconds, shorter
 from stockstore.stores.backed import BackendStore
 from stockstore.stores.cache import CacheStore
-from stockstore.stores.claimed import Kept
+from stockstore.stores.claimed import Kept, Together
 from stockstore.stores.snapshots import RowSnapshot, Snapshot, payloads_of
 from stockstore.stores.tiers.backed_places import BackendPlaces
 from stockstore.stores.tiers.looks import BackendLease
@@ -86,20 +86,29 @@ def rows_alike(store: CacheStore, snapshots: Sequence[Snapshot]) -> list[Kept] |
     return [Kept(cls, (), *kept, ()) for kept in zip(alike.natives, alike.payloads, seconds, strict=True)]
 
 
+def rows_together(store: CacheStore, rows: Sequence[RowSnapshot]) -> Together | None:
+    """Give rows that were read from the database as process memory keeps them; ``None`` where each has to be looked at by itself."""
+    alike = _alike(store, rows, None)
+    values = None if alike is None else dict(zip(alike.natives, alike.payloads, strict=True))
+    return None if alike is None or values is None or len(values) < len(rows) else Together(rows[0].cls, values, alike.seconds)
+
+
 def _alike(store: CacheStore, snapshots: Sequence[Snapshot], limit: float | None, *, lasting: bool = True) -> _Alike | None:
     """Give what rows have in common; of such as have a lifetime of their own only where they need not be ``lasting``."""
-    plans = {snapshot.plan if isinstance(snapshot, RowSnapshot) else None for snapshot in snapshots}
+    if not {RowSnapshot}.issuperset(map(type, snapshots)) or store._rule.varies:
+        return None
+    rows = cast("Sequence[RowSnapshot]", snapshots)
+    plans = {row.plan for row in rows}
     row_plan = plans.pop() if len(plans) == 1 else None
-    if row_plan is None or store._rule.varies:
+    if row_plan is None or (lasting and {row.lifetime for row in rows} != {None}):
         return None
     keys, aliases = store._shape(row_plan.cls)
     seconds = shorter(store._rule.seconds(None), limit)
     if aliases or len(keys.identity.names) > 1 or (seconds is not None and seconds <= 0):
         return None
-    rows = [snapshot for snapshot in snapshots if isinstance(snapshot, RowSnapshot) and not (lasting and snapshot.lifetime is not None)]
     at = row_plan.attrs.index(keys.identity.names[0])
     natives: list[Any] = [row.state[at] for row in rows]
-    if len(rows) < len(snapshots) or set(map(type, natives)) not in _KINDS:
+    if set(map(type, natives)) not in _KINDS:
         return None
     try:
         return _Alike(keys.identity, natives, payloads_of(row_plan, rows), seconds)

@@ -15,8 +15,8 @@ from stockstore.channels.base import Channel
 from stockstore.coherence.claims import Lease
 from stockstore.coherence.protocol import Announcer, Answer, Record, Standing, Writes
 from stockstore.errors import StockstoreError
-from stockstore.keys import Key, Lookup, Native, keys_of
-from stockstore.stores.claimed import ClaimedSpaces, Kept, Wanted
+from stockstore.keys import Key, KeyPlan, Lookup, Native, keys_of
+from stockstore.stores.claimed import ClaimedSpaces, Kept, Together, Wanted
 from stockstore.stores.hiding import hidden_from
 from stockstore.stores.local import LocalStore
 from stockstore.stores.snapshots import ObjectSnapshot, Snapshot
@@ -234,6 +234,12 @@ class LocalTier:
             kept += count
         return kept
 
+    def fill_together(self, spaces: ClaimedSpaces, lease: Lease, rows: Together) -> None:
+        """Do the same with rows of one lease."""
+        count, evicted = spaces.fill_together(lease, rows, self.limit_by(lease.voucher))
+        self._store._counters.add(puts=count, evictions=evicted)
+        self._note_fill(lease.space[1], count, len(rows.values))
+
     def _ready_alike(self, items: Sequence[tuple[Lease, Snapshot]]) -> list[tuple[Lease, Kept, float | None]] | None:
         """Give rows that are alike with their leases, and for how long they are believed; ``None`` where each has to be looked at by itself."""
         kept = rows_alike(self._store, [snapshot for _, snapshot in items])
@@ -245,9 +251,11 @@ class LocalTier:
 
     def _note_filled(self, leases: Sequence[Lease], count: int) -> None:
         if leases:
-            plan = leases[0].space[1]
-            self._store._note("fill", plan, count)
-            self._store._note("refused fill", plan, len(leases) - count, "lease")
+            self._note_fill(leases[0].space[1], count, len(leases))
+
+    def _note_fill(self, plan: KeyPlan, count: int, leased: int) -> None:
+        self._store._note("fill", plan, count)
+        self._store._note("refused fill", plan, leased - count, "lease")
 
     def _kept(self, snapshot: Snapshot) -> Iterator[Kept]:
         """Give an object as the store keeps it; nothing, where it may not or cannot be kept."""

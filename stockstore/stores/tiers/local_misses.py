@@ -12,10 +12,11 @@ from stockstore.instrumentation import listening
 from stockstore.keys import ClassKeys, Key, KeyPlan, ListLookup, Native, keys_of
 from stockstore.keys.declared import identity_class
 from stockstore.lifetimes import LifetimeRule, remaining, shorter
-from stockstore.stores.claimed import Claim, ClaimedSpaces, Kept, Wanted
+from stockstore.stores.claimed import Claim, ClaimedSpaces, Kept, Together, Wanted
 from stockstore.stores.members import Members, seconds_for_lists
 from stockstore.stores.snapshots import RowSnapshot, Snapshot
 from stockstore.stores.spaces import AliasKeys
+from stockstore.stores.tiers.alike_rows import rows_together
 from stockstore.stores.tiers.backed import BackendTier
 from stockstore.stores.tiers.local import LocalLease, LocalTier
 from stockstore.stores.tiers.local_lists import ListLease
@@ -41,6 +42,7 @@ class LocalMisses:
         self._spaces = spaces
         self._space = space
         self._claims = claims
+        self._together: tuple[Lease, Together] | None = None
         self.lists = _Lists(self)
 
     def __getattr__(self, name: str) -> Any:
@@ -63,17 +65,30 @@ class LocalMisses:
         for claim in self._claims.values():
             if claim.lease is not None:
                 self._spaces.give_back(claim.lease)
+        if self._together is not None:
+            self._spaces.give_back_together(self._together[0], self._together[1].values)
 
-    def lease_rows(self, natives: Sequence[Native]) -> bool:
+    def lease_rows(self, rows: Sequence[RowSnapshot]) -> bool:
         """Lease rows too of which a list has told only now, before the tier below says whether it has them; ``False``: they are not to be filled."""
-        if not self._tier._store.is_fresh():
+        store = self._tier._store
+        if not store.is_fresh():
             return False
+        together = rows_together(store, rows) if rows else None
+        lease = None if together is None else self._spaces.lease_together(self._space, list(together.values))
+        if together is not None and lease is not None:
+            self._together = lease, together
+            return True
+        natives = [native for row in rows if (native := row.native(self._space[1])) is not None]
         claims = self._spaces.lease(self._space, [Wanted(native) for native in natives])
         self._claims |= zip(natives, claims, strict=True)
         return True
 
     def fill_rows(self, below: BackendTier, rows: Sequence[RowSnapshot]) -> None:
         """Keep rows that the database gave, after the tier below was asked for them, where the leases still stand."""
+        if self._together is not None:
+            lease, together = self._together
+            filling(self._tier, lambda: self._tier.fill_together(self._spaces, self._vouched(lease, below), together))
+            return
         natives = [row.native(self._space[1]) for row in rows]
         leased = [(self._claims[native].lease, row) for native, row in zip(natives, rows, strict=True) if native is not None]
         given = [(LocalLease(self._spaces, self._vouched(lease, below)), row) for lease, row in leased if lease is not None]

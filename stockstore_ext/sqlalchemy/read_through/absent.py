@@ -3,7 +3,6 @@
 from typing import NamedTuple
 
 from stockstore.coherence.reader import filling
-from stockstore.keys import keys_of
 from stockstore.stores.members import Members
 from stockstore.stores.snapshots import RowSnapshot
 from stockstore.stores.tiers.backed import BackendTier
@@ -45,9 +44,9 @@ class Absent(NamedTuple):
             if self.misses is not None:
                 self.misses.give_back_all()
             return
-        plan, misses = keys_of(members.cls).identity, self.misses
+        misses = self.misses
         # What is still owed to the shared cache was written meanwhile, maybe, and stands there against no fill.
-        leased = misses is not None and misses.lease_rows(list(map(plan.native, members.keys))) and self.tier.readable(members.cls)
+        leased = misses is not None and misses.lease_rows(members.rows) and self.tier.readable(members.cls)
         whole = filling(self.tier, lambda: self.tier.lists.fill_with_rows(self.lease, members))
         if misses is None:
             return
