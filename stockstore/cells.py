@@ -16,7 +16,7 @@ whose rest is a random token alone.
 import struct
 import time
 from collections.abc import Sequence
-from itertools import repeat
+from typing import cast
 
 from stockstore.errors import CodecError
 
@@ -70,11 +70,22 @@ def fresh_payloads(cells: Sequence[bytes | None], stamp: bytes, *, drop: int = 0
     expired, rest = _STAMP.pack(FORMAT, time.time()), PAYLOAD_AT + drop
     first = cells[0] if cells else None
     # What was put at one time, or without an end, begins alike.
-    if first is not None and None not in cells and _is_fresh(first, expired, stamp):
-        head = first[: _STAMP_AT + len(stamp)]
-        if len(cells) == 1 or all(map(bytes.startswith, cells, repeat(head))):  # type: ignore[arg-type]
-            return [cell[rest:] for cell in cells]  # type: ignore[index]
+    if first is not None and _is_fresh(first, expired, stamp) and all_begin(cells, first[: _STAMP_AT + len(stamp)]):
+        return [cell[rest:] for cell in cast("Sequence[bytes]", cells)]
     return [cell[rest:] if cell is not None and _is_fresh(cell, expired, stamp) else None for cell in cells]
+
+
+def all_begin(cells: Sequence[bytes | None], head: bytes) -> bool:
+    """Whether cells are all there, and begin with the same bytes.
+
+    >>> all_begin([b"V1 one", b"V1 two"], b"V1"), all_begin([b"V1 one", b"V2", b"V1 two"], b"V1"), all_begin([b"V1 one", None], b"V1")
+    (True, False, False)
+    """
+    if not cells or None in cells:
+        return False
+    # All others stand between these two in the order of bytes: to find them takes a third of looking at each.
+    present = cast("Sequence[bytes]", cells)
+    return min(present).startswith(head) and max(present).startswith(head)
 
 
 def _is_fresh(cell: bytes, expired: bytes, stamp: bytes) -> bool:

@@ -97,6 +97,11 @@ def test_payloads_of_live_values_alone_are_given() -> None:
         assert fresh_payloads(cells, TOKEN + b"shape") == [b"shape-one", None, b"shape-two"] + [None] * 9
         assert fresh_payloads(cells, TOKEN + b"shape-", drop=6) == [b"one", None, b"two"] + [None] * 9
         assert fresh_payloads(cells[:1], TOKEN) == [b"shape-one"]
+        alike = [lasting, lasting + b"!", lasting]
+        assert fresh_payloads(alike, TOKEN) == [b"shape-one", b"shape-one!", b"shape-one"]
+        below, above = cells[6], HEAD + pack_body(b"tower", math.inf, TOKEN)
+        for other in (below, above):
+            assert fresh_payloads([lasting, other, lasting], TOKEN + b"shape") == [b"shape-one", None, b"shape-one"]
         assert fresh_payloads([lasting[:-9]], TOKEN) == [b""]
 
 

@@ -81,6 +81,11 @@ class Backend(ABC):
         followed = {key: records.get(target) for key, target in targets.items()}
         return {key: value for key, value in (found | followed).items() if value is not None}
 
+    def look(self, keys: Sequence[str], *, follow: bool = False) -> list[bytes | None]:
+        """Give what :meth:`get_many` gives, or :meth:`follow_many`, in the positions of the keys, ``None`` for what is absent."""
+        found = self.follow_many(keys) if follow else self.get_many(keys)
+        return list(map(found.get, keys))
+
     def at_home(self, work: Callable[[], T]) -> T:
         """Do work that uses the backend, for a thread of the library's own, where the driver can be used: by default here."""
         return work()

@@ -83,11 +83,6 @@ class CoherentBackend(Backend):
         A value or lease from an earlier life of the server counts as absent; a marker never does.
         """
 
-    def look(self, keys: Sequence[str]) -> list[bytes | None]:
-        """As :meth:`get_many`, but give the cells in the positions of the keys."""
-        found = self.get_many(keys)
-        return list(map(found.get, keys))
-
     @abstractmethod
     def follow_many(self, keys: Sequence[str]) -> dict[str, bytes]:
         """As :meth:`get_many`, but give in place of an alias the *value* that it points to.

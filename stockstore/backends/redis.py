@@ -107,12 +107,12 @@ class RedisBackend(CoherentBackend):
         with self._errors:
             return self._exchange.get(keys)
 
-    def look(self, keys: Sequence[str]) -> list[bytes | None]:
+    def look(self, keys: Sequence[str], *, follow: bool = False) -> list[bytes | None]:
         """Give the cells in the positions of the keys."""
-        if not isinstance(self._exchange, OnServer):
-            return super().look(keys)
+        if not keys or not isinstance(self._exchange, OnServer):
+            return super().look(keys, follow=follow)
         with self._errors:
-            return self._exchange.look(keys)
+            return self._followed(keys) if follow else self._exchange.look(keys)
 
     async def get_many_awaited(self, keys: Sequence[str]) -> dict[str, bytes]:
         """Give the cells of those keys that are present, in a coroutine of an asyncio client's loop."""
@@ -125,12 +125,10 @@ class RedisBackend(CoherentBackend):
         """Give cells and follow aliases in one round trip for each thousand; on a cluster in two."""
         if self._cluster is not None:
             return self._follow_in_two(keys)
-        found: dict[str, bytes] = {}
+        asked = list(dict.fromkeys(keys))
         with self._errors:
-            for call, answer in self._run(FOLLOW, life_alone, bare_items(keys)):
-                cells = zip(call.keys, checked_cells(answer), strict=True)
-                found |= {key: cell for key, cell in cells if cell is not None}
-        return found
+            cells = self._followed(asked)
+        return {key: cell for key, cell in zip(asked, cells, strict=True) if cell is not None}
 
     @property
     def follows_lists(self) -> bool:
@@ -280,6 +278,11 @@ class RedisBackend(CoherentBackend):
             return work()
         with self._errors:
             return self._exchange.at_home(work)
+
+    def _followed(self, keys: Sequence[str]) -> list[bytes | None]:
+        parts = [keys[start : start + CHUNK] for start in range(0, len(keys), CHUNK)]
+        done = self._exchange.run([Call(FOLLOW, part, (), life_alone) for part in parts])
+        return [cell for call, answer in done for cell in checked_cells(answer, count=len(call.keys))]
 
     def _follow_in_two(self, keys: Sequence[str]) -> dict[str, bytes]:
         found = self.get_many(keys)

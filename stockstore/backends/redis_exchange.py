@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from inspect import Parameter, signature
-from itertools import chain, islice, repeat
+from itertools import chain, islice
 from operator import itemgetter
 from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
@@ -16,7 +16,7 @@ from stockstore.backends.redis_lists import FOLLOW_LIST
 from stockstore.backends.redis_scripts import LEASE as LEASE_STEP
 from stockstore.backends.redis_scripts import MARK, Script
 from stockstore.backends.redis_shards import NOWHERE, Shard
-from stockstore.cells import LEASE, NO_ID, VALUE
+from stockstore.cells import LEASE, NO_ID, VALUE, all_begin
 
 try:
     from hiredis import pack_command
@@ -167,9 +167,8 @@ class OnServer(OnClient):
         return found
 
     def _look(self, keys: Sequence[str], connection: Any, life: Life) -> list[bytes | None]:
-        cells = checked_cells(self._ask(connection, "MGET", *keys))
-        head = VALUE + (life.id or NO_ID)
-        if None not in cells and all(map(bytes.startswith, cells, repeat(head))):
+        cells = checked_cells(self._ask(connection, "MGET", *keys), count=len(keys))
+        if all_begin(cells, VALUE + (life.id or NO_ID)):
             return cells
         found = usable_cells(keys, cells, life.id or NO_ID)
         if len(found) + cells.count(None) < len(cells):
@@ -229,22 +228,21 @@ def by_thousands(*batches: Sequence[Item]) -> Iterator[tuple[Sequence[Item], ...
             yield *((),) * at, batch[start : start + CHUNK], *((),) * (len(batches) - at - 1)
 
 
-def checked_cells(answer: object, kinds: frozenset[object] = _CELLS) -> list[Any]:
-    """Refuse what is no list of cells, with ``None`` where there is none.
+def checked_cells(answer: object, kinds: frozenset[object] = _CELLS, count: int | None = None) -> list[Any]:
+    """Refuse what is no list of cells, of so many where they are counted, with ``None`` where there is none.
 
     Raises:
         ValueError: It is something else.
     """
-    if type(answer) is not list or not kinds.issuperset(map(type, answer)):
+    if type(answer) is not list or not kinds.issuperset(map(type, answer)) or len(answer) != (len(answer) if count is None else count):
         raise ValueError(f"it answered {str(answer)[:80]!r} to a read")
     return answer
 
 
 def usable_cells(keys: Sequence[str], cells: Sequence[bytes | None], life: bytes) -> dict[str, bytes]:
     """Give the cells that are present, but for values and leases of another life."""
-    present = [*filter(None, cells)]
-    if len(present) == len(keys) and all(map(bytes.startswith, present, repeat(VALUE + life))):
-        return dict(zip(keys, present, strict=True))
+    if all_begin(cells, VALUE + life):
+        return dict(zip(keys, cells, strict=True))
     return {
         key: cell
         for key, cell in zip(keys, cells, strict=True)

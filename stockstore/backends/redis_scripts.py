@@ -144,20 +144,24 @@ local function is_generation(cell, id)
 end
 """
 
+# What stands where most cells point to, a value of this life, is told by one comparison.
 _FOLLOW = """
-local cells, id = redis.call('MGET', unpack(KEYS)), ARGV[1]
-local targets, places = {}, {}
-for i, cell in ipairs(cells) do
-    if cell and is_foreign(cell, id) then
+local call, byte, sub, id = redis.call, string.byte, string.sub, ARGV[1]
+local cells, targets, places, count, value = call('MGET', unpack(KEYS)), {}, {}, 0, 'V' .. id
+for i = 1, #KEYS do
+    local cell = cells[i]
+    local tag = cell and byte(cell)
+    if tag == 65 then
+        count = count + 1
+        targets[count], places[count] = sub(cell, 2), i
+    elseif (tag == 86 or tag == 76) and sub(cell, 2, 9) ~= id then
         cells[i] = false
-    elseif cell and string.byte(cell) == 65 then
-        targets[#targets + 1], places[#places + 1] = string.sub(cell, 2), i
     end
 end
-if #targets > 0 then
-    for i, cell in ipairs(redis.call('MGET', unpack(targets))) do
-        if cell and string.byte(cell) == 86 and not is_foreign(cell, id) then cells[places[i]] = cell end
-    end
+local found = count > 0 and call('MGET', unpack(targets))
+for i = 1, count do
+    local cell = found[i]
+    if cell and sub(cell, 1, 9) == value then cells[places[i]] = cell end
 end
 return cells
 """
@@ -344,7 +348,7 @@ return refused and {{1}, refused} or 1
 """
 
 
-FOLLOW = _script(_LIVES, _FOLLOW)
+FOLLOW = _script(_FOLLOW)
 LEASE = _script(_LIVES, _MARKERS, _LEASE)
 FILL = _script(_LIFETIMES, _FILL)
 PUT = _script(_LIFETIMES, _PUBLISH, _PUT)

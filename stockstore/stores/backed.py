@@ -2,12 +2,11 @@
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypeVar, get_args
 
 from stockstore.backends.base import IO, Backend, PartlyUnreachable
 from stockstore.backends.coherent import CoherentBackend, Item
-from stockstore.cells import ALIAS, LEASE, MARKER, NO_GENERATION, UNCOMPARED
+from stockstore.cells import ALIAS, LEASE, MARKER, NO_GENERATION, UNCOMPARED, generation_of
 from stockstore.codecs import Codec, MsgpackCodec
 from stockstore.codecs.base import checked_codec
 from stockstore.codecs.passes import passes_of
@@ -102,8 +101,7 @@ class BackendStore(CacheStore):
         alike = self._alike(cls, keys, session)
         if alike is None:
             return super().batch_get(cls, keys, session=session)
-        read = self._backend.get_many if alike.direct else self._backend.follow_many
-        return self._found_alike(cls, alike, self._cells(read, alike.asked), session)
+        return self._found_alike(cls, alike, self._looked(alike), session)
 
     async def batch_get_awaited(self, cls: type[T], keys: Iterable[Key]) -> list[T | None] | None:
         """As ``batch_get``, in no greenlet, where one look at the server tells all; ``None``: it takes more."""
@@ -111,10 +109,10 @@ class BackendStore(CacheStore):
         if alike is None or not alike.direct:
             return None
         try:
-            cells = await self._backend.get_many_awaited(alike.asked)
+            found = await self._backend.get_many_awaited(alike.asked)
         except CacheUnreachable as error:
-            cells = self._cells(partial(_fail, error), alike.asked)
-        return self._found_alike(cls, alike, cells, None)
+            found = self._unread(error)
+        return self._found_alike(cls, alike, list(map(found.get, alike.asked)), None)
 
     def _alike(self, cls: type, keys: list[Key], session: "Session | None") -> "_Alike | None":
         """Give what to ask the server for, where all keys are of one sort, and what stands there tells all."""
@@ -129,11 +127,17 @@ class BackendStore(CacheStore):
         texts = plan.texts(namespace, values, alias=not direct)
         return None if texts is None else _Alike(plan, values, texts, self._generation_texts(namespace, cls), direct)
 
-    def _found_alike(self, cls: type[T], alike: "_Alike", by_text: Mapping[str, bytes], session: "Session | None") -> list[T | None]:
+    def _looked(self, alike: "_Alike") -> list[bytes | None]:
+        try:
+            return self._backend.look(alike.asked, follow=not alike.direct)
+        except CacheUnreachable as error:
+            return list(map(self._unread(error).get, alike.asked))
+
+    def _found_alike(self, cls: type[T], alike: "_Alike", cells: list[bytes | None], session: "Session | None") -> list[T | None]:
         plan, values, texts, rows, _ = alike
-        keys = keys_of(cls)
-        tokens = tokens_in(rows, by_text)
-        cells = list(map(by_text.get, texts))
+        keys, count = keys_of(cls), len(texts)
+        tokens = {row: generation_of(cell) for row, cell in zip(rows, cells[count:], strict=True)}
+        cells = cells[:count] if rows else cells
         if keys.mapped:
             generation = tokens.get(keys.identity) if rows else NO_GENERATION
             found = [None] * len(cells) if generation is None else rows_in(cls, cells, generation, plan, values, session)
@@ -201,11 +205,15 @@ class BackendStore(CacheStore):
         try:
             return read(texts)
         except CacheUnreachable as error:
-            self._counters.add(errors=1)
-            if self._on_error == "raise":
-                raise
-            _log.warning("%r did not answer a read; it counts as a miss", self, exc_info=True)
-            return error.found if isinstance(error, PartlyUnreachable) else {}
+            return self._unread(error)
+
+    def _unread(self, error: CacheUnreachable) -> dict[str, bytes]:
+        """Count a read that failed, and give what was found in spite of that."""
+        self._counters.add(errors=1)
+        if self._on_error == "raise":
+            raise error
+        _log.warning("%r did not answer a read; it counts as a miss", self, exc_info=error)
+        return error.found if isinstance(error, PartlyUnreachable) else {}
 
     def raises(self, error: Exception) -> bool:
         """Whether an error of a read is one that the store was told to raise."""
@@ -339,7 +347,3 @@ class BackendStore(CacheStore):
     def __repr__(self) -> str:
         """Name the backend, without passwords."""
         return f"{type(self).__name__}({self._backend!r})"
-
-
-def _fail(error: CacheUnreachable, _texts: Sequence[str]) -> dict[str, bytes]:
-    raise error

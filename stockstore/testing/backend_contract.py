@@ -106,12 +106,21 @@ class BackendContract:
         backend.set_many([])
         assert backend.get_many([]) == {}
         assert backend.follow_many([]) == {}
+        assert backend.look([]) == backend.look([], follow=True) == []
         assert backend.delete_many([]) == 0
 
     def test_an_alias_is_followed(self, backend: Backend, key: Key) -> None:
         """Following gives an alias's target under the asked key, and plain values as they are."""
         backend.set_many([(key(1), b"Vone", HOUR), (key("ann", "Name"), b"A" + key(1).encode(), HOUR)])
         assert backend.follow_many([key("ann", "Name"), key(1)]) == {key("ann", "Name"): b"Vone", key(1): b"Vone"}
+
+    def test_a_look_answers_in_the_positions_of_the_keys(self, backend: Backend, key: Key) -> None:
+        """A look gives what the reads give, also of keys that are absent or repeated."""
+        alias = b"A" + key(1).encode()
+        backend.set_many([(key(1), b"Vone", HOUR), (key(2), alias, HOUR)])
+        keys = [key(2), key(404), key(1), key(2)]
+        assert backend.look(keys) == [alias, None, b"Vone", alias]
+        assert backend.look(keys, follow=True) == [b"Vone", None, b"Vone", b"Vone"]
 
     def test_reading_does_not_follow(self, backend: Backend, key: Key) -> None:
         """A plain read gives the alias itself."""
@@ -213,6 +222,7 @@ class BackendContract:
         backend.set_many([(name, value, HOUR) for name, value in (values | aliases).items()])
         assert backend.get_many(list(values)) == values
         assert backend.follow_many(list(aliases)) == {key(number, "Name"): values[key(number)] for number in range(MANY)}
+        assert backend.look(list(aliases), follow=True) == backend.look(list(values)) == list(values.values())
         assert backend.delete_many([*values, *aliases]) == 2 * MANY
         assert backend.get_many(list(values)) == {}
 

@@ -99,6 +99,7 @@ class CoherentBasics:
         backend.put_many([])
         backend.mark_many([], ONE)
         assert backend.get_many([]) == backend.follow_many([]) == {}
+        assert backend.look([]) == backend.look([], follow=True) == []
         assert backend.lease_many({}, fresh_token(), "").granted == frozenset()
         counts = [
             backend.fill_many([], fresh_token()),
@@ -124,6 +125,19 @@ class CoherentBasics:
         backend.put_many([item(key(1), b"one")])
         assert bodies(backend, key(1), key(1)) == {key(1): body(b"one")}
         assert bodies(backend, key(1)) == {name: cell[BODY_AT:] for name, cell in backend.follow_many([key(1), key(1)]).items()}
+
+    def test_a_look_answers_in_the_positions_of_the_keys(self, backend: CoherentBackend, other: CoherentBackend, key: Key) -> None:
+        """A look gives the cells that the reads give, also of keys that are absent or repeated; of values alone, too."""
+        backend.put_many([item(key(1), b"one"), item(key(2), b"two")], [alias(key(4), key(1)), alias(key(5), key(3))])
+        backend.mark_many([key(3)], ONE)
+        for keys in ([key(1), key(2), key(1)], [key(3), key(1), key(404), key(3)], [key(4), key(4)], [key(2), key(5), key(4), key(404)]):
+            assert other.look(keys) == [*map(other.get_many(keys).get, keys)]
+            assert other.look(keys, follow=True) == [*map(other.follow_many(keys).get, keys)]
+        assert [cell and cell[BODY_AT:] for cell in other.look([key(4), key(404), key(4)], follow=True)] == [
+            body(b"one"),
+            None,
+            body(b"one"),
+        ]
 
     @pytest.mark.parametrize("days", [1, 29, 30, 31, 40, 365, 3650, 36500])
     def test_long_lifetimes_keep_a_value(self, backend: CoherentBackend, key: Key, days: int) -> None:

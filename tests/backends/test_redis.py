@@ -163,6 +163,8 @@ TOKEN, HOUR = bytes(range(16)), 3600
 STEPS: dict[str, Callable[[RedisBackend, list[str]], object]] = {
     "get": lambda backend, keys: backend.get_many(keys),
     "follow": lambda backend, keys: backend.follow_many(keys),
+    "look": lambda backend, keys: backend.look(keys),
+    "look follow": lambda backend, keys: backend.look(keys, follow=True),
     "lease": lambda backend, keys: backend.lease_many(dict.fromkeys(keys), TOKEN, "n:C:"),
     "fill": lambda backend, keys: backend.fill_many([(key, b"body", HOUR) for key in keys], TOKEN, [("n:A:id:i1", b"A", HOUR)]),
     "put": lambda backend, keys: backend.put_many([(key, b"body", HOUR) for key in keys], [("n:A:id:i1", b"A", HOUR)]),

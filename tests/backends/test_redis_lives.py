@@ -73,6 +73,8 @@ def test_a_server_that_comes_back_with_old_data(start_redis: START, connect: Cal
         assert observer.mget(ALL) == old
         for each in (late, backend, connect(server.url)):
             assert each.get_many(ALL) == each.follow_many(ALL) == believed(each)
+            assert each.look(ALL) == each.look(ALL, follow=True) == [*map(believed(each).get, ALL)]
+            assert each.look([VALUE, VALUE]) == [None, None]
             assert each.fill_many([item(LEASED, b"old")], token) == 0
         assert observer.mget(ALL) == old
         assert backend.invalidate_many([VALUE]) == 0
