@@ -16,7 +16,7 @@ whose rest is a random token alone.
 import struct
 import time
 from collections.abc import Sequence
-from typing import cast
+from typing import TypeGuard, cast
 
 from stockstore.errors import CodecError
 
@@ -71,11 +71,11 @@ def fresh_payloads(cells: Sequence[bytes | None], stamp: bytes, *, drop: int = 0
     first = cells[0] if cells else None
     # What was put at one time, or without an end, begins alike.
     if first is not None and _is_fresh(first, expired, stamp) and all_begin(cells, first[: _STAMP_AT + len(stamp)]):
-        return [cell[rest:] for cell in cast("Sequence[bytes]", cells)]
+        return [cell[rest:] for cell in cells]
     return [cell[rest:] if cell is not None and _is_fresh(cell, expired, stamp) else None for cell in cells]
 
 
-def all_begin(cells: Sequence[bytes | None], head: bytes) -> bool:
+def all_begin(cells: Sequence[bytes | None], head: bytes) -> TypeGuard[Sequence[bytes]]:
     """Whether cells are all there, and begin with the same bytes.
 
     >>> all_begin([b"V1 one", b"V1 two"], b"V1"), all_begin([b"V1 one", b"V2", b"V1 two"], b"V1"), all_begin([b"V1 one", None], b"V1")

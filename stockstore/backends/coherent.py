@@ -14,13 +14,6 @@ Item: TypeAlias = tuple[str, bytes, int]
 LEASE_SECONDS = 10
 
 
-class PointersInTurn(list[Item]):
-    """The aliases of a batch, of which each points to the value in its place, those of a second key again to the first, and so on.
-
-    They are aliases as in any list; a backend that knows what they point to may leave that out.
-    """
-
-
 writing: Final[ContextVar[bytes]] = ContextVar("stockstore.writing", default=b"")
 """The ticket of the write that is under way: a channel names it with what is put or invalidated, so that the writer need not hear of it."""
 

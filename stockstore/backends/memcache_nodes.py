@@ -77,7 +77,8 @@ class Nodes:
 
     def items_by_node(self, items: Sequence[Item]) -> dict[Node, Sequence[Item]]:
         """Split items, each of which begins with its key."""
-        return self.by_node(items, [item[0] for item in items])
+        whole = list(items)  # what is in columns makes them as it is gone through
+        return self.by_node(whole, [item[0] for item in whole])
 
     def run(self, work: Work[_Result], preferred: Mapping[Node, Connection] | None = None, *, whole: bool = True) -> list[_Result]:
         """Give what the nodes answered, one by one; CacheUnreachable when one did not, after the others have done their part."""

@@ -6,6 +6,7 @@ from typing import Any, TypeVar, Union, cast
 
 from stockstore.backends.base import checked_timeouts, target_of
 from stockstore.backends.coherent import LEASE_SECONDS, CoherentBackend, Followed, Item, Leased
+from stockstore.backends.columns import keys_in
 from stockstore.cells import ALIAS, GENERATION_SIZE, LEASE, NO_GENERATION, VALUE, generation_of
 from stockstore.errors import CacheUnreachable, ConfigurationError
 
@@ -176,7 +177,7 @@ class RedisBackend(CoherentBackend):
     def put_many(self, items: Sequence[Item], aliases: Sequence[Item] = ()) -> None:
         """Put values in one round trip for each thousand."""
         with self._errors:
-            message = self._teller.message([key for key, _, _ in items])
+            message = self._teller.message(keys_in([items])) if self._cluster is not None else None
             for _, answer in self._run(
                 PUT, lambda part, life: [*put_arguments(part, life), *self._teller.in_script], items, aliases, message=message
             ):

@@ -6,7 +6,8 @@ import struct
 from collections.abc import Iterable, Sequence
 from itertools import repeat
 
-from stockstore.backends.coherent import Item, PointersInTurn
+from stockstore.backends.coherent import Item
+from stockstore.backends.columns import PointersInTurn, cells_in, lifetimes_in
 from stockstore.backends.redis_exchange import Part
 from stockstore.cells import GENERATION_SIZE, VALUE
 
@@ -48,12 +49,10 @@ def put_arguments(part: Part, life: bytes) -> list[bytes]:
 
 
 def _arguments(part: Part, life: bytes, told: Sequence[Item]) -> list[bytes]:
-    values = part[0]
-    seconds = [lasts for batch in part for _, _, lasts in batch]
+    values, seconds = part[0], lifetimes_in(part)
     alike = seconds and seconds.count(seconds[0]) == len(seconds)
     packed = b"=%d" % _bounded(seconds[0]) if alike else struct.pack(f">c{len(seconds)}I", b"#", *map(_bounded, seconds))
-    head = VALUE + life
-    return [packed, b"%d" % len(values), *[head + body for _, body, _ in values], *[cell for _, cell, _ in told]]
+    return [packed, b"%d" % len(values), *cells_in(values, VALUE + life), *cells_in(told)]
 
 
 def _bounded(seconds: int) -> int:

@@ -3,13 +3,13 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from inspect import Parameter, signature
-from itertools import chain, islice
-from operator import itemgetter
+from itertools import islice
 from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import redis
 
 from stockstore.backends.coherent import Item
+from stockstore.backends.columns import keys_in
 from stockstore.backends.redis_clients import AnyCluster, drop_idle_connections
 from stockstore.backends.redis_identity import Life, life_of
 from stockstore.backends.redis_lists import FOLLOW_LIST
@@ -30,7 +30,6 @@ Part: TypeAlias = Sequence[Sequence[Item]]
 Arguments: TypeAlias = Callable[[Part, bytes], list[bytes]]
 CHUNK = 1000  # bounds how long one script holds the server, and stays far below Lua's limit for unpack
 _CELLS = frozenset({bytes, type(None)})
-_KEY: Callable[[Item], str] = itemgetter(0)
 LOST = (redis.ConnectionError, redis.TimeoutError, OSError)
 ONCE = frozenset({MARK, LEASE_STEP, FOLLOW_LIST})
 
@@ -60,7 +59,7 @@ class Call(NamedTuple):
     @classmethod
     def of(cls, step: Script, part: Part, make: Arguments, shard: Shard = NOWHERE) -> "Call":
         """Give the call for a part: its keys are those of all pieces in turn."""
-        return cls(step, list(map(_KEY, chain(*part))), part, make, shard)
+        return cls(step, keys_in(part), part, make, shard)
 
     def arguments(self, life: bytes) -> list[bytes]:
         """Give what follows the keys, by the id of the server's life."""
@@ -167,9 +166,9 @@ class OnServer(OnClient):
         return found
 
     def _look(self, keys: Sequence[str], connection: Any, life: Life) -> list[bytes | None]:
-        cells = checked_cells(self._ask(connection, "MGET", *keys), count=len(keys))
+        cells: list[bytes | None] = checked_cells(self._ask(connection, "MGET", *keys), count=len(keys))
         if all_begin(cells, VALUE + (life.id or NO_ID)):
-            return cells
+            return list(cells)
         found = usable_cells(keys, cells, life.id or NO_ID)
         if len(found) + cells.count(None) < len(cells):
             life.doubt()
@@ -223,7 +222,7 @@ def by_thousands(*batches: Sequence[Item]) -> Iterator[tuple[Sequence[Item], ...
     if sum(map(len, batches)) <= CHUNK:
         yield batches
         return
-    for at, batch in enumerate(batches):
+    for at, batch in enumerate(map(list, batches)):
         for start in range(0, len(batch), CHUNK):
             yield *((),) * at, batch[start : start + CHUNK], *((),) * (len(batches) - at - 1)
 

@@ -49,7 +49,7 @@ def placed_items(batches: Sequence[Sequence[Item]]) -> "list[tuple[Shard, list[l
     slots: dict[Shard, list[list[Item]]] = {}
     wide: list[tuple[Shard, list[list[Item]]]] = []
     beside: list[tuple[int, Item]] = []
-    for at, batch in enumerate(batches):
+    for at, batch in enumerate(map(list, batches)):
         generations = [item for item in batch if is_generation(item[0])]
         rows = [item for item in batch if not is_generation(item[0])] if generations else batch
         for shard, items in by_shard([item[0] for item in rows], rows).items():

@@ -33,13 +33,12 @@ class Plan:
         self.rebuild_many = rebuilder_of_many(cls, self._layout)
         self._values_of_many = taker_of_many(cls, self._layout)
 
-    def pack_many(self, objects: Sequence[object], prefix: bytes) -> list[bytes] | None:
-        """The payloads of objects whose values are all native ones, after a prefix; None or any error where one is to be packed alone."""
+    def pack_many(self, objects: Sequence[object]) -> list[bytes] | None:
+        """What follows the head in the payloads of objects whose values are all native ones; None or any error where one is to be packed alone."""
         values, count = self._values_of_many(objects), len(self._layout.names)
         if not values or not NATIVE.issuperset(map(type, values)):
             return None
-        head, rows = prefix + self.head, zip(*[iter(values)] * count, strict=True)
-        return [head + encode(row) for row in rows]
+        return list(map(encode, zip(*[iter(values)] * count, strict=True)))
 
     def record(self, obj: object, lower: Lower, depth: int) -> bytes:
         """All attributes in order where the object has exactly the expected ones, else by name."""

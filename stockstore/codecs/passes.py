@@ -21,8 +21,8 @@ class Passes(Protocol):
         """Return what the payloads that `decode` takes begin with."""
         ...
 
-    def encode(self, objects: Sequence[object], prefix: bytes) -> list[bytes]:
-        """Return the payloads of objects of one class, each after a prefix.
+    def encode(self, objects: Sequence[object]) -> tuple[bytes, list[bytes]]:
+        """Return what the payloads of objects of one class begin with, and the rest of each.
 
         Raises:
             CodecError: One cannot be encoded; the message names the class and the attribute.
@@ -55,9 +55,8 @@ class _OneByOne:
         del cls
         return b""
 
-    def encode(self, objects: Sequence[object], prefix: bytes) -> list[bytes]:
-        encode = self._codec.encode
-        return [prefix + encode(obj) for obj in objects]
+    def encode(self, objects: Sequence[object]) -> tuple[bytes, list[bytes]]:
+        return b"", list(map(self._codec.encode, objects))
 
     def decode(self, cls: type, bodies: list[bytes]) -> list[Any]:
         decode = self._codec.decode
@@ -68,12 +67,13 @@ class _AtOnce(_OneByOne):
     def head(self, cls: type) -> bytes:
         return plan_of(cls).head
 
-    def encode(self, objects: Sequence[object], prefix: bytes) -> list[bytes]:
+    def encode(self, objects: Sequence[object]) -> tuple[bytes, list[bytes]]:
         try:
-            payloads = plan_of(type(objects[0])).pack_many(objects, prefix)
+            plan = plan_of(type(objects[0]))
+            bodies = plan.pack_many(objects)
         except Exception:  # noqa: BLE001 - one by one tells whether it is one, and where
-            payloads = None
-        return super().encode(objects, prefix) if payloads is None else payloads
+            bodies = None
+        return super().encode(objects) if bodies is None else (plan.head, bodies)
 
     def decode(self, cls: type, bodies: list[bytes]) -> list[Any]:
         plan = plan_of(cls)

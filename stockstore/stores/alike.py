@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, cast
 
-from stockstore.backends.coherent import Item, PointersInTurn
-from stockstore.cells import NO_GENERATION, expiries, fresh_payloads, pack_alias, pack_body
+from stockstore.backends.coherent import Item
+from stockstore.backends.columns import PointersInTurn, Values
+from stockstore.cells import NO_GENERATION, expiries, fresh_payloads, pack_body
 from stockstore.codecs.passes import Passes
 from stockstore.errors import CodecError
 from stockstore.keys import ClassKeys, KeyPlan, Native, keys_of
@@ -36,7 +37,7 @@ def cells_of(
     passes: Passes,
     seconds: float | None,
     tag: bytes,
-) -> tuple[list[Item], list[Item]] | None:
+) -> tuple[Sequence[Item], Sequence[Item]] | None:
     """Give the cells of plain objects, each after a tag, and those of their aliases, as a backend takes them."""
     if keys.mapped or (seconds is not None and seconds <= 0):
         return None
@@ -44,13 +45,10 @@ def cells_of(
     others = [_texts(plan, objects, namespace, alias=True) for plan in aliases]
     if records is None or None in others or len(set(records)) < len(records):
         return None
-    head, keep = tag + pack_body(passes.fingerprint(type(objects[0])), expiry(seconds)), repeat(server_seconds(seconds))
-    cells = list(zip(records, passes.encode(objects, head), keep))  # noqa: B905 - one lifetime for all
-    targets = list(map(pack_alias, records)) if aliases else []
-    pointers = PointersInTurn()
-    for texts in others:
-        pointers.extend(zip(texts or (), targets, keep))  # noqa: B905 - one lifetime for all
-    return cells, pointers
+    head, lasts = tag + pack_body(passes.fingerprint(type(objects[0])), expiry(seconds)), server_seconds(seconds)
+    begin, rests = passes.encode(objects)
+    names = [text for texts in others for text in texts or ()]
+    return Values(records, head + begin, rests, lasts), PointersInTurn(names, records, lasts)
 
 
 def _texts(plan: KeyPlan, objects: Sequence[object], namespace: str, *, alias: bool) -> list[str] | None:

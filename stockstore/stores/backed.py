@@ -275,7 +275,7 @@ class BackendStore(CacheStore):
     batch_store = CacheStore.batch_store
     batch_fill = CacheStore.batch_fill
 
-    def _cells_alike(self, objects: Sequence[object]) -> tuple[list[Item], list[Item]] | None:
+    def _cells_alike(self, objects: Sequence[object]) -> tuple[Sequence[Item], Sequence[Item]] | None:
         cls = only_class(objects)
         if cls is None:
             return None

@@ -2,7 +2,8 @@
 
 import pytest
 
-from stockstore.backends.coherent import CoherentBackend, PointersInTurn
+from stockstore.backends.coherent import CoherentBackend
+from stockstore.backends.columns import PointersInTurn, Values
 from stockstore.cells import BODY_AT, pack_alias
 from stockstore.testing.coherent_basics import (
     HOUR,
@@ -96,12 +97,29 @@ class CoherentPuts(CoherentBasics):
     ) -> None:
         """Each alias of a batch points to its own value, that of a second key too."""
         names = {key(at, kind): key(at) for kind in ("Name", "Mail") for at in range(number)}
-        items = [item(key(at), b"%d" % at) for at in range(number)]
-        backend.put_many(items, PointersInTurn(alias(name, target) for name, target in names.items()))
+        records = [key(at) for at in range(number)]
+        items = [item(name, b"%d" % at) for at, name in enumerate(records)]
+        backend.put_many(items, PointersInTurn([*names], records, HOUR))
         assert other.get_many(list(names)) == {name: pack_alias(target) for name, target in names.items()}
         assert {name: cell[BODY_AT:] for name, cell in other.follow_many(list(names)).items()} == {
             name: body(b"%d" % at) for kind in ("Name", "Mail") for at in range(number) for name in (key(at, kind),)
         }
+
+    @pytest.mark.parametrize("number", [1, 3, 600])
+    @pytest.mark.parametrize("lasts", [HOUR, 2 * HOUR])
+    def test_values_in_columns_are_written_as_any_others(
+        self, backend: CoherentBackend, other: CoherentBackend, key: Key, number: int, lasts: int
+    ) -> None:
+        """What begins alike is put whole, markers stay, and aliases of another lifetime are written along."""
+        marked, head = key(number), body(b"")
+        backend.mark_many([marked], ONE)
+        keys = [key(at) for at in range(number + 1)]
+        rests = [b"%d" % at for at in range(number + 1)]
+        backend.put_many(Values(keys, head, rests, HOUR), PointersInTurn([key(at, "Name") for at in range(number + 1)], keys, lasts))
+        expected = [head + rest for rest in rests[:-1]]
+        assert [cell and cell[BODY_AT:] for cell in other.look(keys[:-1])] == expected
+        assert [cell and cell[BODY_AT:] for cell in other.look([key(at, "Name") for at in range(number)], follow=True)] == expected
+        assert other.look([marked, key(number, "Name")], follow=True) == [b"W-" + ONE, pack_alias(marked)]
 
     def test_an_alias_without_a_value_gives_itself(self, backend: CoherentBackend, key: Key) -> None:
         """Where the target is absent, leased, marked or an alias again, the alias is given as it stands."""
