@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, TypeAlias, TypeVar
 
 from sqlalchemy import ColumnElement, Select, and_, bindparam, inspect, literal, or_, select, tuple_, union_all
-from sqlalchemy.orm import Mapper, Session, lazyload, with_polymorphic
+from sqlalchemy.orm import Mapper, Session, lazyload, selectin_polymorphic, with_polymorphic
 
 from stockstore.errors import NonUniqueKeyError
 from stockstore.keys import IndexPlan, KeyPlan, ListLookup, Lookup, Native, class_name, keys_of
@@ -188,7 +188,7 @@ def _is_in(columns: Sequence[Any]) -> ColumnElement[bool]:
 
 def _select(entity: Any, ordered: bool = False) -> Select[Any]:
     # What relationships load eagerly would be thrown away: a row is its columns.
-    statement = select(entity).options(lazyload("*"))
+    statement = select(entity).options(lazyload("*"), *_rest(inspect(entity).mapper))
     keys = [getattr(entity, name) for name in keys_of(inspect(entity).mapper.class_).identity.declared] if ordered else []
     return statement.order_by(*keys) if ordered else statement
 
@@ -199,6 +199,15 @@ def _entity(cls: type) -> Any:
     below = [m.class_ for m in mapper.self_and_descendants if m is not mapper and not m.concrete]
     known = mapper.with_polymorphic
     return with_polymorphic(cls, below) if below and (known is None or known[0] != "*") else cls
+
+
+def _rest(mapper: Mapper[Any]) -> list[Any]:
+    """Give the option by which those columns of subclasses are read too that what the mapper itself is to select from has not."""
+    known = mapper.with_polymorphic
+    if known is None or known[0] != "*":
+        return []
+    lacking = [m.class_ for m in mapper.self_and_descendants if m not in mapper.with_polymorphic_mappers and not m.concrete]
+    return [selectin_polymorphic(mapper.class_, lacking)] if lacking else []
 
 
 def _mapper(cls: type) -> Mapper[Any]:

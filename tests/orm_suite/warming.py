@@ -24,7 +24,7 @@ def warm(sync: SessionSync, cache: Store) -> None:
     def fill(root: type) -> None:
         mapper: Any = inspect(root)
         with engine.connect() as connection:
-            keys = [tuple(row) for row in connection.execute(select(*mapper.primary_key))]
+            keys = [tuple(row) for row in connection.execute(select(*mapper.primary_key).select_from(mapper.persist_selectable))]
         chain.batch_fetch(root, keys)
 
     def warmed(session: Any, cls: type, *rest: Any, **named: Any) -> Any:

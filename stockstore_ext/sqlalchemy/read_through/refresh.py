@@ -28,12 +28,15 @@ def has_all(plan: MappedPlan, names: Collection[str]) -> bool:
     return known.issuperset(names)
 
 
-def refresh(state: "InstanceState[Any]", row: Row, names: Collection[str]) -> None:
-    """Set attributes of an expired instance, and tell of it, as if SQLAlchemy had read the row for them."""
+def refresh(state: "InstanceState[Any]", row: Row, names: Collection[str]) -> bool:
+    """Set attributes of an expired instance, and tell of it, as if SQLAlchemy had read the row for them; not if the row lacks one."""
     plan, values = row
-    attributes = state.dict
-    attributes.update([(name, value) for name, value in zip(plan.attrs, values, strict=True) if name in names])
+    found = [(name, value) for name, value in zip(plan.attrs, values, strict=True) if name in names]
+    if any(value is UNLOADED for _, value in found):
+        return False
+    state.dict.update(found)
     _tell(state, names)
+    return True
 
 
 def completing(plan: MappedPlan) -> Callable[[Any, tuple[Any, ...]], None]:

@@ -200,8 +200,8 @@ class Statements:
         found = serving.states(session, cls, [lookup])
         if found is None or (found[0] is not None and found[0][0].cls is not cls):
             return None
-        if found[0] is not None:
-            refresh(state, found[0], names)
+        if found[0] is not None and not refresh(state, found[0], names):
+            return None
         return entity_result(entity_of(state.mapper), [] if found[0] is None else [state.obj()])
 
 

@@ -1,0 +1,93 @@
+"""Rows of which a load does not give all columns at once: cached rows may lack some, objects out of a store and refreshed ones do not."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import Column, Engine, ForeignKey, Integer, String, Table, create_engine, select
+from sqlalchemy.orm import DeclarativeBase, Session, load_only, sessionmaker
+from sqlalchemy.pool import StaticPool
+
+from stockstore import ChainedStore, ProcessMemoryStore, SqlAlchemyStore
+from stockstore_ext.sqlalchemy import SessionSync
+
+
+class PlantBase(DeclarativeBase):
+    """The registry of the plants."""
+
+
+_PLANTS = Table("plants", PlantBase.metadata, Column("id", Integer, primary_key=True), Column("kind", String), Column("name", String))
+_TREES = Table("trees", PlantBase.metadata, Column("id", ForeignKey(_PLANTS.c.id), primary_key=True), Column("height", Integer))
+_OAKS = Table("oaks", PlantBase.metadata, Column("id", ForeignKey(_TREES.c.id), primary_key=True), Column("acorns", Integer))
+
+
+class Plant(PlantBase):
+    """What any plant is selected from has trees, but no oaks."""
+
+    __table__ = _PLANTS
+    __mapper_args__: Any = {
+        "polymorphic_on": _PLANTS.c.kind,
+        "polymorphic_identity": "plant",
+        "with_polymorphic": ("*", _PLANTS.outerjoin(_TREES)),
+    }
+
+
+class Tree(Plant):
+    __table__ = _TREES
+    __mapper_args__: Any = {"polymorphic_identity": "tree"}
+
+
+class Oak(Tree):
+    __table__ = _OAKS
+    __mapper_args__: Any = {"polymorphic_identity": "oak"}
+
+
+Plants = tuple[ProcessMemoryStore, ChainedStore, sessionmaker[Session]]
+
+
+@pytest.fixture
+def plants() -> Iterator[Plants]:
+    engine = create_engine("sqlite://", poolclass=StaticPool)
+    PlantBase.metadata.create_all(engine)
+    with Session(engine) as session:
+        session.add_all([Oak(id=1, name="old", height=30, acorns=900), Tree(id=2, name="tall", height=50)])
+        session.commit()
+    memory = ProcessMemoryStore()
+    store = ChainedStore([memory, SqlAlchemyStore(engine=engine)])
+    maker = sessionmaker(engine, class_=type("PlantSession", (Session,), {}))
+    sync = SessionSync(store, read_through=True).attach(maker)
+    yield memory, store, maker
+    sync.detach()
+    engine.dispose()
+
+
+def _written_elsewhere(maker: sessionmaker[Session], statement: str) -> None:
+    engine = maker.kw["bind"]
+    assert isinstance(engine, Engine)
+    with engine.begin() as connection:
+        connection.connection.driver_connection.execute(statement)  # type: ignore[union-attr]
+
+
+def test_a_store_gives_the_columns_that_the_mapping_does_not_select_at_once(plants: Plants) -> None:
+    _, store, maker = plants
+    for _ in range(2):
+        oak, tree = store.batch_get(Plant, [1, 2])
+        assert isinstance(oak, Oak)
+        assert (oak.name, oak.height, oak.acorns) == ("old", 30, 900)
+        assert isinstance(tree, Tree)
+        assert tree.height == 50
+        _written_elsewhere(maker, "UPDATE oaks SET acorns = 1")
+
+
+def test_a_refresh_reads_the_column_that_a_cached_row_lacks(plants: Plants) -> None:
+    memory, _, maker = plants
+    with Session(maker.kw["bind"]) as session:
+        memory.put(session.scalars(select(Tree).where(Tree.id == 2).options(load_only(Tree.name))).one())
+    _written_elsewhere(maker, "UPDATE plants SET name = 'unseen'")
+    with maker() as session:
+        tree = session.get_one(Plant, 2)
+        assert isinstance(tree, Tree)
+        assert tree.name == "tall"
+        assert tree.height == 50
+        session.expire(tree)
+        assert (tree.height, tree.name) == (50, "unseen")
