@@ -101,7 +101,9 @@ class MemcacheBackend(CoherentBackend):
     def _look(self, keys: Sequence[str]) -> tuple[dict[str, bytes], PartlyUnreachable | None]:
         """Give what the nodes have that answer, and the error that tells of the others."""
         groups = self._nodes.by_node(keys, keys)
-        jobs = self._nodes.done({node: partial(get_steps, keys=group) for node, group in groups.items()}, whole=False)
+        jobs = self._nodes.done(
+            {node: partial(get_steps, keys=group, known=node.tokens, lives=node.lives) for node, group in groups.items()}, whole=False
+        )
         found: dict[str, bytes] = {}
         for job in jobs:
             found |= job.result or {}
@@ -153,14 +155,15 @@ class MemcacheBackend(CoherentBackend):
         return sum(self._nodes.run(work, {node: leases.connection for node, leases in held.items()}))
 
     def put_many(self, items: Sequence[Item], aliases: Sequence[Item] = ()) -> None:
-        """Put values in two round trips, aliases alone in one, to all nodes at once.
+        """Put values and aliases in one round trip, to all nodes at once, where this process put a value last, read it since or finds it absent.
 
-        The first write to a class on a node takes one more, and so may the first one after :meth:`clear` by
-        another process. A value that a server refuses, being too large, is an error, and its key is absent then.
+        What it did not see yet takes two, and what others changed since it did three. The first put to a node takes one
+        more, and so do the first write to a class on it and the first one after :meth:`clear` by another process. A value
+        that a server refuses, being too large, is an error, and its key is absent then.
         """
         values, pointers = self._nodes.items_by_node(items), self._nodes.items_by_node(aliases)
         work = {
-            node: partial(put_steps, items=values[node], aliases=pointers.get(node, ()), known=node.tokens)
+            node: partial(put_steps, items=values[node], aliases=pointers.get(node, ()), known=node.tokens, lives=node.lives)
             if node in values
             else partial(set_steps, items=pointers[node], known=node.tokens)
             for node in values | pointers

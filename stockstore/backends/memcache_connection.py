@@ -223,9 +223,10 @@ def _take_items(buffer: bytes, at: int, found: dict[str, bytes], uniques: dict[s
         if line == b"END":
             return start, 0
         try:
-            tag, key, _, size = line.split(b" ", 3)
-            if uniques is not None:
-                size, unique = size.split(b" ")
+            if uniques is None:
+                tag, key, _, size = line.split(b" ", 3)
+            else:
+                tag, key, _, size, unique = line.split(b" ")
             stop = start + int(size)
         except ValueError:
             tag, stop = b"", start

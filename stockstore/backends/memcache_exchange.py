@@ -25,10 +25,11 @@ class Job(Generic[_Result]):
         self._connection: Connection | None = None
 
     def start(self) -> None:
-        """Get a connection and the first request."""
+        """Get a connection, and send the first request."""
         self._connection = self.pool.take(self._preferred)
         self._steps = self._make_steps(self._connection)
         self._request = next(self._steps)
+        self.send()  # so that this node works while the next one's request is written
 
     def send(self) -> None:
         """Send the request that is due."""
@@ -65,8 +66,8 @@ def run(jobs: Sequence[Job[_Result]]) -> None:
     try:
         _advance(jobs, Job.start)
         while any(job.running for job in jobs):
-            _advance(jobs, Job.send)
             _advance(jobs, Job.receive)
+            _advance(jobs, Job.send)
     except BaseException:  # an interrupt in mid-answer, too, leaves the connections useless
         for job in jobs:
             job.abandon()

@@ -9,7 +9,7 @@ from stockstore.backends.generations import heads_of, token_keys
 from stockstore.backends.memcache_connection import Connection
 from stockstore.backends.memcache_exchange import Steps
 from stockstore.backends.memcache_looks import Look, known_stamps, read_look, remember
-from stockstore.backends.memcache_puts import write_steps
+from stockstore.backends.memcache_puts import Ahead, write_steps
 from stockstore.backends.memcache_texts import NEVER, TOO_LARGE, complain, expiry, gets, refusals, remove, swap
 from stockstore.cells import GENERATION_SIZE, LEASE, MARKER, VALUE
 
@@ -98,7 +98,7 @@ def fill_steps(
     keys = [key for key, _, _ in granted]
     heads = heads_of(keys)
     swaps = [swap(key, grants[key].unique, VALUE + grants[key].stamp + body, expiry(lifetime)) for key, body, lifetime in granted]
-    written = yield from write_steps(connection, aliases, known, swaps, heads)
+    written = yield from write_steps(connection, aliases, known, Ahead(b"".join(swaps), len(swaps)), heads)
     complain(written.refused | refusals(keys, written.answers), TOO_LARGE)
     done = [(key, head) for key, head, answer in zip(keys, heads, written.answers, strict=True) if answer == b"STORED"]
     return sum(written.stamps.get(head) == grants[key].stamp for key, head in done)  # the others were cleared since

@@ -9,7 +9,7 @@ from stockstore.backends.generations import heads_of, token_keys
 from stockstore.backends.memcache_connection import STATS, Connection
 from stockstore.backends.memcache_exchange import Steps
 from stockstore.backends.memcache_looks import Look, Seen, known_stamps, pack_marker, read_look, remember, stamp_of_marker
-from stockstore.backends.memcache_puts import write_steps
+from stockstore.backends.memcache_puts import Ahead, write_steps
 from stockstore.backends.memcache_texts import (
     AT_ONCE,
     MARKED,
@@ -183,7 +183,7 @@ class Batch:
             swaps = [swap(key, seen[key].unique, *change) for key, change in changes.items()]
             if not swaps and not self.aliases:
                 return
-            written = yield from write_steps(connection, self.aliases, known, swaps)
+            written = yield from write_steps(connection, self.aliases, known, Ahead(b"".join(swaps), len(swaps)))
             self.aliases = ()
             self.refused |= written.refused
             self._open = self._sort(seen, list(changes), written.answers)

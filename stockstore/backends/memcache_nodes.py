@@ -9,6 +9,7 @@ from stockstore.aio.threads import in_thread
 from stockstore.backends.coherent import Item
 from stockstore.backends.memcache_connection import Connection, Pool
 from stockstore.backends.memcache_exchange import Job, Steps, run
+from stockstore.backends.memcache_lives import Lives
 from stockstore.backends.memcache_servers import Server
 from stockstore.backends.rendezvous import router
 from stockstore.errors import CacheUnreachable
@@ -18,11 +19,12 @@ _Part = TypeVar("_Part")
 
 
 class Node:
-    """One server: its connections, and the tokens last seen on it."""
+    """One server: its connections, the tokens last seen on it, and what is known of its life."""
 
     def __init__(self, server: Server) -> None:
         self.pool = Pool(server)
         self.tokens: dict[str, bytes] = {}
+        self.lives: Lives = {}
 
 
 Work: TypeAlias = Mapping[Node, Callable[[Connection], Steps[_Result]]]
@@ -78,7 +80,7 @@ class Nodes:
     def items_by_node(self, items: Sequence[Item]) -> dict[Node, Sequence[Item]]:
         """Split items, each of which begins with its key."""
         whole = list(items)  # what is in columns makes them as it is gone through
-        return self.by_node(whole, [item[0] for item in whole])
+        return self.by_node(whole, [item[0] for item in whole] if len(self.listed) > 1 else ())
 
     def run(self, work: Work[_Result], preferred: Mapping[Node, Connection] | None = None, *, whole: bool = True) -> list[_Result]:
         """Give what the nodes answered, one by one; CacheUnreachable when one did not, after the others have done their part."""

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from typing import cast
 
 from pymemcache.exceptions import MemcacheServerError, MemcacheUnknownError
 
@@ -16,10 +17,6 @@ AT_ONCE = -1  # memcached cannot compare and delete, but what it stores by ``cas
 
 TOO_LARGE = "nothing is kept under it now; keep smaller values, or raise the server's -I or -m"
 
-NOOP, NOOP_ANSWER = b"mn\r\n", b"MN"
-
-_CHANGED = (b"EX k", b"NS k", b"NF k")
-_KEY_AT = len(_CHANGED[0])
 _PATIENCE = 2.0
 _RELATIVE_LIMIT = 30 * 24 * 60 * 60  # a longer lifetime is read as a Unix time
 _LAST_MOMENT = 2**31 - 1  # and a later time as one long past
@@ -59,37 +56,36 @@ def swap(key: str, unique: bytes, wire: bytes, expires: int, flags: int = UNMARK
     return b"cas %b %d %d %d %b\r\n%b\r\n" % (key.encode(), flags, expires, len(wire), unique, wire)
 
 
-def quiet_swaps(writes: Iterable[tuple[Item, bytes, bytes]]) -> bytes:
-    """Store as :func:`swap` does, but have only a failure answered, with the key; :data:`NOOP` tells that all were heard.
+def meta_sets(items: Sequence[Item], uniques: Sequence[bytes | None], begins: Sequence[bytes]) -> bytes:
+    """Store as :func:`swap` does, and have what the next ``cas`` has to name told.
 
     Args:
-        writes: Items, each with what a ``cas`` has to name, and with the beginning of its cell.
+        items: What to store.
+        uniques: What a ``cas`` of each has to name, ``None`` for nothing.
+        begins: The beginnings of the cells, all of one length.
     """
-    # A batch has few of them, and to write one takes as long as all else about a key.
-    sizes: dict[tuple[int, int], bytes] = {}
-    parts: list[bytes] = []
-    for (key, body, lifetime), unique, begin in writes:
-        size = len(begin) + len(body), lifetime
-        text = sizes.get(size) or sizes.setdefault(size, b" %d T%d " % (size[0], expiry(lifetime)))
-        parts += (b"ms ", key.encode(), text, b"C" if unique else b"ME", unique, b" k q\r\n", begin, body, b"\r\n")
+    if None not in uniques and len({lifetime for _, _, lifetime in items}) == 1:
+        return _meta_sets_alike(items, cast("Sequence[bytes]", uniques), begins)
+    conditions = [b"C" + unique if unique else b"ME" for unique in uniques]
+    parts = [
+        b"ms %b %d c T%d %b\r\n%b%b\r\n" % (key.encode(), len(begin) + len(body), expiry(lifetime), condition, begin, body)
+        for (key, body, lifetime), condition, begin in zip(items, conditions, begins, strict=True)
+    ]
     return b"".join(parts)
 
 
-def failures(lines: Sequence[bytes]) -> tuple[list[str], bytes]:
-    """Give the keys that others changed before a quiet store, and what the server said where it would not keep another; nothing if it did.
-
-    Raises:
-        MemcacheUnknownError: An answer is none to a quiet store.
-    """
-    changed, refusal = [], b""
-    for line in lines:
-        if line.startswith(_CHANGED):
-            changed.append(line[_KEY_AT:].decode("latin-1"))
-        elif line.startswith(b"SERVER_ERROR"):
-            refusal = line
-        else:
-            raise MemcacheUnknownError(f"it answered {line[:80]!r} to a meta set")
-    return changed, refusal
+def _meta_sets_alike(items: Sequence[Item], uniques: Sequence[bytes], begins: Sequence[bytes]) -> bytes:
+    # Column by column, which takes half as long as to go key by key.
+    keys, bodies, lifetimes = zip(*items, strict=True)
+    lengths, head, expires = list(map(len, bodies)), len(begins[0]), expiry(lifetimes[0])
+    sizes = {length: b" %d c T%d C" % (head + length, expires) for length in set(lengths)}
+    parts = [b"\r\nms ", b"", b"", b"", b"\r\n", b"", b""] * len(items)
+    parts[1::7] = map(str.encode, keys)
+    parts[2::7] = map(sizes.__getitem__, lengths)
+    parts[3::7] = uniques
+    parts[5::7] = begins
+    parts[6::7] = bodies
+    return b"".join(parts)[2:] + b"\r\n"
 
 
 def remove(key: str, unique: bytes) -> bytes:
