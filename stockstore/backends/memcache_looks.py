@@ -114,7 +114,7 @@ def known_stamps(connection: Connection, heads: Sequence[str], known: dict[str, 
         yield b"".join([put(b"add", key, fresh_token(), NEVER) for key in keys]) + get(keys)
         refusals(keys, connection.lines(len(keys)))
         tokens = connection.values()
-        if not remember(known, keys, tokens):
+        if not remember(known, keys, tokens) or not all(tokens.values()):
             raise MemcacheServerError("it does not keep even a few bytes; give it more memory (-m)")
     return stamps_of(heads, tokens, connection.life)
 
