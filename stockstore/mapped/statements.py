@@ -35,6 +35,14 @@ def plain_table(selectable: object) -> TableClause | None:
     return element if isinstance(element, TableClause) else None
 
 
+def tables_beside(dml: UpdateBase) -> list[TableClause]:
+    """Give the tables whose columns a statement sets, as an UPDATE of several tables does on MariaDB and MySQL."""
+    pairs: Any = getattr(dml, "_values", None) or getattr(dml, "_ordered_values", None) or ()
+    columns = [pair[0] if isinstance(pair, tuple) else pair for pair in pairs]
+    tables = [plain_table(getattr(column, "table", None)) for column in columns]
+    return list(dict.fromkeys(table for table in tables if table is not None))
+
+
 def table_written(compiled: Compiled, dml: UpdateBase) -> TableClause | None:
     """Give the table that a compiled statement, or one inside of it, writes to; of the ORM one is compiled anew for each table of a class."""
     state: Any = compiled.compile_state if dml is compiled.statement else None
@@ -96,6 +104,8 @@ total_changes sqlite_version found_rows row_count last_insert_id connection_id g
 """
 _SAFE_CALLS: Final = frozenset((_WORDS_BEFORE_BRACKETS + _FUNCTIONS).split())
 """What stands before a bracket and changes nothing."""
+_FOR_ONE: Final = re.compile(r"\s*set\s+statement\b.*?\bfor\b(.*)", re.DOTALL)
+"""A statement of MariaDB for which alone settings are made."""
 _LOCKING: Final = re.compile(r"\bfor\s+(?:no\s+key\s+)?update\b")
 _QUIET: Final = re.compile(r"'(?:[^']|'')*'|/\*(?!m?!).*?\*/|--(?=\s)[^\n]*|(?<![\w$])\$((?:[^\W\d]\w*)?)\$.*?\$\1\$", re.DOTALL)
 _ODD: Final = re.compile(
@@ -157,6 +167,11 @@ def _parts(bare: str, compound: "re.Pattern[str]") -> list[str]:
 
 
 def _judged(piece: str) -> str:
+    inner = _FOR_ONE.match(piece)
+    return _judged_verb(inner[1] if inner else piece)
+
+
+def _judged_verb(piece: str) -> str:
     words = _WORD.findall(_LOCKING.sub(" ", piece))
     first = words[0] if words else ""
     if first in _DEFINING:

@@ -13,8 +13,15 @@ _IN_ERROR: Final = 3
 """libpq's PQTRANS_INERROR."""
 _COMMIT: Final = re.compile(r"\bcommit\b|(?:^|[;/\n])\s*(?:end|call|do)\b", re.IGNORECASE)
 """Where a COMMIT may be; procedures may contain one, and comments precede it."""
-_COMMIT_IN_MYSQL: Final = re.compile(r"(?:^|[;/\n])\s*(?:begin|start|lock|create|alter|drop|rename|truncate|grant|revoke)\b", re.IGNORECASE)
-"""What MySQL and MariaDB put a COMMIT before."""
+_COMMITTING_IN_MYSQL: Final = """
+alter analyze backup begin cache case change check create drop execute flush for grant if install load lock loop optimize rename repair repeat
+reset revoke shutdown start stop truncate uninstall while
+"""
+_COMMIT_IN_MYSQL: Final = re.compile(
+    rf"(?:^|[;:/\n]|/\*m?!\d*|\bfor)\s*(?:{'|'.join(_COMMITTING_IN_MYSQL.split())})\b|\b(?:autocommit|password|default\s+role)\b",
+    re.IGNORECASE,
+)
+"""What MySQL and MariaDB put a COMMIT before, or what may contain such a statement."""
 _DML: Final = re.compile(r"\s*(insert|update|delete|replace)\b", re.IGNORECASE)
 _LEGACY: Final = -1
 

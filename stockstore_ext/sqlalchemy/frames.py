@@ -6,6 +6,7 @@ the caller whose transaction the session has joined, and it dies with the connec
 
 from collections.abc import Callable, Hashable, Iterator, MutableMapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Final, Protocol, TypeAlias
 from weakref import ref
 
@@ -227,7 +228,8 @@ class Frame:
 
     def end(self) -> list[Finish]:
         """Forget the transaction, and give what is to be done about it, however it has ended."""
-        pending = [*self._left, *self.prepared(), *self.statement]
+        failed: list[Finish] = [partial(_committed, finish) for finish in self.statement]
+        pending = [*self._left, *self.prepared(), *failed]
         self.touched = False
         self._left, self.statement, self.autocommitted, self.doubtful = [], [], False, False
         self._pending, self.foreign, self.pinned, self._levels = None, False, None, [_Level(None)]
@@ -236,6 +238,11 @@ class Frame:
     def _find(self, name: str) -> int | None:
         named = (at for at in range(len(self._levels) - 1, 0, -1) if self._levels[at].name == name)
         return next(named, None)
+
+
+def _committed(finish: Finish, _outcome: Outcome) -> None:
+    """Finish a statement that has failed, and may have committed all the same; had it not, that would do no harm."""
+    finish(Outcome.COMMITTED)
 
 
 def _merge(into: dict[Scope, Writes], writes: dict[Scope, Writes]) -> None:

@@ -1,10 +1,12 @@
 """Write paths on MariaDB, which has RETURNING for some statements only, and reads from one snapshot per transaction by default."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any, Literal
 
 import pytest
 from sqlalchemy import Engine, MetaData, create_engine, delete, func, insert, select, text, update
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from stockstore import ChainedStore, RedisStore, SqlAlchemyStore
@@ -15,6 +17,8 @@ from tests.sync.odd import Base, Keyless, Part, Touched, Versioned, Whole, rows
 from tests.sync.paths import OUT_OF_BAND, Path, Watched
 
 OUT_OF_BAND |= {table.name: ("text", "out of band") for table in Base.metadata.sorted_tables if "text" in table.columns}
+VERSIONS: Any = Versioned.__table__
+KEYLESS: Any = Keyless.__table__
 VERSIONED: list[Watched] = [(Versioned, 1), (Versioned, 2)]
 
 
@@ -69,8 +73,22 @@ WRITES: dict[str, tuple[Callable[[Session], Any], list[Watched]]] = {
     "orm insert": (lambda s: s.execute(insert(Versioned), [{"id": 3, "name": "three", "text": "x", "version": 1}]), [(Versioned, 3)]),
     "orm delete": (lambda s: s.execute(delete(Keyless).where(Keyless.id == 1)), [(Keyless, 1), (Keyless, 2)]),
     "onupdate": (lambda s: s.execute(update(Touched).where(Touched.id == 1).values(text="x")), [(Touched, 1), (Touched, 2)]),
+    "two tables": (
+        lambda s: s.execute(update(Versioned).where(Versioned.id == Keyless.id).values({Keyless.text: "both"})),
+        [*VERSIONED, (Keyless, 1), (Keyless, 2)],
+    ),
+    "two tables, by Core": (
+        lambda s: s.execute(
+            update(VERSIONS).where(VERSIONS.c.id == KEYLESS.c.id).values({KEYLESS.c.text: "both", VERSIONS.c.text: "both"})
+        ),
+        [*VERSIONED, (Keyless, 1), (Keyless, 2)],
+    ),
     "joined inheritance": (lambda s: s.execute(update(Part).values(size=9)), [(Part, 1), (Whole, 2)]),
-    "core update": (lambda s: s.connection().execute(update(Versioned.__table__).values(text="core")), VERSIONED),  # type: ignore[arg-type]
+    "core update": (lambda s: s.connection().execute(update(VERSIONS).values(text="core")), VERSIONED),
+    "settings for a statement": (
+        lambda s: s.execute(text("SET STATEMENT max_statement_time = 100 FOR UPDATE odd_versioned SET text = 'text'")),
+        VERSIONED,
+    ),
     "text": (lambda s: s.execute(text("UPDATE odd_versioned SET text = 'text' WHERE id = 1")), VERSIONED),
 }
 
@@ -84,6 +102,36 @@ def test_mariadb(attach: Callable[..., Path], name: str, table: bool, end: Liter
     assert [tier.level for tier in path.sync.guarantee.tiers] == ["strict" if table else "fast"]
     write, watched = WRITES[name]
     path.check(write, *watched, end=end)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "ANALYZE TABLE odd_versioned",
+        "FLUSH STATUS",
+        "SET autocommit = 1",
+        "SET PASSWORD = ''",
+        "SET DEFAULT ROLE NONE",
+        "EXECUTE IMMEDIATE 'CREATE OR REPLACE TABLE odd_other (id int)'",
+        "SET STATEMENT max_statement_time = 100 FOR CREATE OR REPLACE TABLE odd_other (id int)",
+        "IF 1 THEN CREATE OR REPLACE TABLE odd_other (id int); END IF",
+        "/*M! CREATE OR REPLACE TABLE odd_other (id int) */",
+        "DROP TABLE odd_missing",
+    ],
+)
+@pytest.mark.parametrize("table", [True, False], ids=["outbox", "no outbox"])
+def test_statement_that_commits_before_it(attach: Callable[..., Path], statement: str, table: bool) -> None:
+    """What a statement commits that was written before it stays told whatever becomes of the statement, and of the session."""
+    path = attach(table=table)
+    path.prove_cached(Versioned, 1)
+    with path.maker() as session:
+        _change(session)
+        with suppress(OperationalError):  # the COMMIT is first, also of a statement that fails
+            session.execute(text(statement))
+        session.connection().detach()  # what is set on it would outlive the session
+        session.rollback()
+    assert (path.row(Versioned, 1) or {})["text"] == "changed"
+    path.compare(*VERSIONED)
 
 
 @pytest.mark.parametrize(("snapshot", "expected"), [("respect", "one"), ("latest", "changed")])

@@ -13,7 +13,7 @@ from sqlalchemy.sql.expression import SelectBase, TableClause, TextClause, Textu
 from stockstore.coherence.protocol import Writes
 from stockstore.errors import StockstoreError
 from stockstore.mapped.foreign_keys import dependents
-from stockstore.mapped.statements import dml_in, reading_of, table_written
+from stockstore.mapped.statements import dml_in, reading_of, table_written, tables_beside
 from stockstore.mapped.tables import all_roots, mappers_in, mapping_version, replaces, roots_in_text, roots_named, roots_of
 from stockstore_ext.sqlalchemy.collect.cascades import changed_along
 from stockstore_ext.sqlalchemy.collect.lists import indexes_below, note_inserted
@@ -150,8 +150,9 @@ def _find_targets(compiled: Any) -> list[_Target] | None:
     if not parts and _is_text(compiled.statement):
         return None
     tables = [(part, table_written(compiled, part)) for part in parts]
+    tables += [(part, table) for part in parts if isinstance(part, Update) for table in tables_beside(part)]
     return (
-        [_target(part, table, compiled.column_keys) for part, table in tables if table is not None]
+        [_target(part, table, compiled.column_keys) for part, table in dict.fromkeys(tables) if table is not None]
         if all(table is not None for _, table in tables)
         else None
     )
