@@ -11,15 +11,16 @@ from itertools import repeat
 from typing import Any, Final, TypeAlias
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import MetaData, Table, event, inspect
+from sqlalchemy import event, inspect
 from sqlalchemy.orm import Mapper, ORMExecuteState, Session, SessionTransaction, UOWTransaction
-from sqlalchemy.sql.expression import Delete, Insert, Select, SelectBase, UpdateBase
+from sqlalchemy.sql.expression import Delete, Insert, Select, SelectBase, TableClause, UpdateBase
 
 from stockstore.errors import ConfigurationError
 from stockstore.mapped.flushes import Flushed, flushed_of
 from stockstore.mapped.foreign_keys import Action, dependents
-from stockstore.mapped.hydrate import all_mappers, identity_class, is_flushing
-from stockstore.mapped.statements import dml_in, plain_table, reading_of, text_in, unwrapped
+from stockstore.mapped.hydrate import identity_class, is_flushing
+from stockstore.mapped.statements import dml_in, plain_table, reading_of, tables_beside, text_in, unwrapped
+from stockstore.mapped.tables import has_shared_rows, roots_named, roots_of
 
 _Row = tuple[type, tuple[Any, ...]]
 Rule: TypeAlias = Callable[[Session, type], str]
@@ -135,24 +136,14 @@ def remove_rule(rule: Rule) -> None:
 
 
 def dependent_classes(mappers: Iterable[Mapper[Any]], action: Action) -> frozenset[type]:
-    """Give the mapped classes of whose rows the database itself may change some when rows of these mappers are deleted or updated."""
-    found: set[type] = set()
-    for mapper in mappers:
-        names = frozenset[str]().union(*(dependents(table, action) for table in mapper.tables))
-        if names:
-            places = {table.metadata for table in mapper.tables if isinstance(table, Table)}
-            found.update(other.class_ for other in all_mappers() if any(_is_in(table, places, names) for table in other.tables))
-    return frozenset(found)
-
-
-def _is_in(table: object, places: AbstractSet[MetaData], names: AbstractSet[str]) -> bool:
-    return isinstance(table, Table) and table.name in names and table.metadata in places
+    """Give the root classes of whose rows the database itself may change some when rows of these mappers are deleted or updated."""
+    return roots_named({name for mapper in mappers for table in mapper.tables for name in dependents(table, action)})
 
 
 def classes_beside(mapper: Mapper[Any], tables: AbstractSet[object]) -> frozenset[type]:
-    """Give the mapped classes outside a mapper's own hierarchy that have their rows in these tables too."""
-    others = (other for other in all_mappers() if other.base_mapper is not mapper.base_mapper)
-    return frozenset(other.class_ for other in others if not tables.isdisjoint(other.tables))
+    """Give the root classes that have other rows than the written ones in these tables, of whatever registry: another than its own as a rule."""
+    roots = frozenset[type]().union(*(roots_of(table) for table in tables if isinstance(table, TableClause)))
+    return roots if has_shared_rows(mapper) else roots - {identity_class(mapper)}
 
 
 def _journal(session: Session) -> _Journal:
@@ -229,7 +220,7 @@ def _targets(parts: Iterable[UpdateBase]) -> frozenset[str] | None:
         table = plain_table(dml.table)
         if table is None:
             return None
-        names.add(table.name)
+        names |= {each.name for each in (table, *tables_beside(dml))}
         if not isinstance(dml, Insert):
             names |= dependents(table, "ondelete" if isinstance(dml, Delete) else "onupdate")
     return frozenset(names)

@@ -10,7 +10,7 @@ from collections.abc import Set as AbstractSet
 from typing import Any, Final, NamedTuple
 from weakref import WeakKeyDictionary, WeakSet
 
-from sqlalchemy import MetaData, Table, event
+from sqlalchemy import Join, MetaData, Table, event
 from sqlalchemy.orm import Mapper
 from sqlalchemy.sql.expression import TableClause
 
@@ -116,6 +116,11 @@ def columns_of_identity(mapper: Mapper[Any], table: object) -> list[Any] | None:
         for key in mapper.primary_key
     ]
     return None if any(column is None for column in found) else found
+
+
+def has_shared_rows(mapper: Mapper[Any]) -> bool:
+    """Whether a class is mapped to a join in which a row of a table may be part of several objects."""
+    return isinstance(mapper.local_table, Join) and any(columns_of_identity(mapper, table) is None for table in mapper.tables)
 
 
 def roots_named(names: Iterable[str]) -> Roots:

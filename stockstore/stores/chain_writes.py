@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import Token
 from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
@@ -166,7 +166,8 @@ def _writes_of(outcome: Outcome) -> Writes:
     for lookup in outcome.lists:
         writes.add_list(lookup)
     for cls in outcome.swept:
-        writes.add_class(cls)
+        with suppress(StockstoreError):  # no cache has anything of a class whose keys make no sense
+            writes.add_class(cls)
     return writes
 
 

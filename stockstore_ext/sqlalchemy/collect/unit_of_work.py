@@ -13,7 +13,7 @@ from stockstore.mapped import plan_of
 from stockstore.mapped.flushes import Flushed, flushed_of
 from stockstore.mapped.foreign_keys import Action, dependents
 from stockstore.mapped.hydrate import identity_class
-from stockstore.mapped.tables import Roots, replaces, roots_named, roots_of
+from stockstore.mapped.tables import Roots, has_shared_rows, replaces, roots_named, roots_of
 from stockstore_ext.sqlalchemy.collect.cascades import note_deleted_along, roots_changed_along, roots_deleted_along
 from stockstore_ext.sqlalchemy.collect.known import Concern
 from stockstore_ext.sqlalchemy.collect.lists import note_moves
@@ -107,7 +107,9 @@ def _find_concern(mapper: Mapper[Any], collecting: Collecting) -> Concern:
 
 
 def _roots_beside(mapper: Mapper[Any]) -> Roots:
-    return Roots().union(*(roots_of(table) for table in mapper.tables)) - {identity_class(mapper)}
+    """Give the roots of whose rows others than the written ones may be changed."""
+    roots = Roots().union(*(roots_of(table) for table in mapper.tables))
+    return roots if has_shared_rows(mapper) else roots - {identity_class(mapper)}
 
 
 def _may_be_written(state: InstanceState[Any], names: Sequence[str]) -> bool:
