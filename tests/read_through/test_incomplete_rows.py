@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Column, Engine, ForeignKey, Integer, String, Table, create_engine, select
-from sqlalchemy.orm import DeclarativeBase, Session, load_only, sessionmaker
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, load_only, sessionmaker
 from sqlalchemy.pool import StaticPool
 
 from stockstore import ChainedStore, ProcessMemoryStore, SqlAlchemyStore
@@ -25,6 +25,8 @@ class Plant(PlantBase):
     """What any plant is selected from has trees, but no oaks."""
 
     __table__ = _PLANTS
+    id: Mapped[int]
+    name: Mapped[str]
     __mapper_args__: Any = {
         "polymorphic_on": _PLANTS.c.kind,
         "polymorphic_identity": "plant",
@@ -34,11 +36,13 @@ class Plant(PlantBase):
 
 class Tree(Plant):
     __table__ = _TREES
+    height: Mapped[int]
     __mapper_args__: Any = {"polymorphic_identity": "tree"}
 
 
 class Oak(Tree):
     __table__ = _OAKS
+    acorns: Mapped[int]
     __mapper_args__: Any = {"polymorphic_identity": "oak"}
 
 
@@ -47,6 +51,7 @@ Plants = tuple[ProcessMemoryStore, ChainedStore, sessionmaker[Session]]
 
 @pytest.fixture
 def plants() -> Iterator[Plants]:
+    """A chain with process memory above plants, and hooked sessions."""
     engine = create_engine("sqlite://", poolclass=StaticPool)
     PlantBase.metadata.create_all(engine)
     with Session(engine) as session:
@@ -54,7 +59,7 @@ def plants() -> Iterator[Plants]:
         session.commit()
     memory = ProcessMemoryStore()
     store = ChainedStore([memory, SqlAlchemyStore(engine=engine)])
-    maker = sessionmaker(engine, class_=type("PlantSession", (Session,), {}))
+    maker: sessionmaker[Session] = sessionmaker(engine, class_=type("PlantSession", (Session,), {}))
     sync = SessionSync(store, read_through=True).attach(maker)
     yield memory, store, maker
     sync.detach()
@@ -69,6 +74,7 @@ def _written_elsewhere(maker: sessionmaker[Session], statement: str) -> None:
 
 
 def test_a_store_gives_the_columns_that_the_mapping_does_not_select_at_once(plants: Plants) -> None:
+    """Rows of subclasses have all their columns, from the database and from memory."""
     _, store, maker = plants
     for _ in range(2):
         oak, tree = store.batch_get(Plant, [1, 2])
@@ -80,6 +86,7 @@ def test_a_store_gives_the_columns_that_the_mapping_does_not_select_at_once(plan
 
 
 def test_a_refresh_reads_the_column_that_a_cached_row_lacks(plants: Plants) -> None:
+    """An expired attribute that the cached row was put without is read from the database."""
     memory, _, maker = plants
     with Session(maker.kw["bind"]) as session:
         memory.put(session.scalars(select(Tree).where(Tree.id == 2).options(load_only(Tree.name))).one())
