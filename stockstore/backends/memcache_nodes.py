@@ -65,7 +65,7 @@ class Nodes:
 
     def by_node(self, parts: Sequence[_Part], keys: Sequence[str]) -> dict[Node, Sequence[_Part]]:
         """Split a batch of parts, which belong to the keys one by one."""
-        if len(self.listed) == 1:
+        if len(self.listed) == 1 or not parts:
             return {self.listed[0]: parts} if parts else {}
         groups: list[list[_Part]] = [[] for _ in self.listed]
         for part, position in zip(parts, self.route(keys), strict=True):

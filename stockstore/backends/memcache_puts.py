@@ -1,6 +1,6 @@
 """Puts on one memcached node, and clears."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from pymemcache.exceptions import MemcacheUnknownError
@@ -84,13 +84,15 @@ def write_steps(
     items: Sequence[Item],
     known: dict[str, bytes],
     ahead: Ahead = NOTHING_AHEAD,
-    heads_ahead: Iterable[str] = (),
+    heads_ahead: Collection[str] = (),
 ) -> Steps[Written]:
     """Put whole cells, along with other commands that go ahead of them.
 
     What is written with known tokens is followed, in the same request, by a look at them. Where they differ, the
     cells just written are unreadable for good, since tokens are never used again, and are written anew.
     """
+    if not items and heads_ahead:
+        return (yield from _look_behind_steps(connection, known, ahead, heads_ahead))
     keys = [key for key, _, _ in items]
     heads = heads_of(keys)
     tokens = token_keys([*heads, *heads_ahead])
@@ -106,6 +108,14 @@ def write_steps(
             break
         ahead = NOTHING_AHEAD
     return Written(answers, refused, stamps_of(heads_ahead, found, connection.life))
+
+
+def _look_behind_steps(connection: Connection, known: dict[str, bytes], ahead: Ahead, heads: Collection[str]) -> Steps[Written]:
+    tokens = token_keys(heads)
+    yield ahead.request + get(tokens)
+    answers, found = connection.lines(ahead.lines), connection.values()
+    remember(known, tokens, found)
+    return Written(answers, {}, stamps_of(heads, found, connection.life))
 
 
 def put_steps(connection: Connection, items: Sequence[Item], aliases: Sequence[Item], known: dict[str, bytes], lives: Lives) -> Steps[None]:

@@ -20,7 +20,7 @@ def router(nodes: Sequence[str]) -> Callable[[Sequence[str]], list[int]]:
     True
     """
     owners = _owners(nodes)
-    return lambda keys: [owners[crc32(key.encode()) % _SLOTS] for key in keys]
+    return lambda keys: [owners[code % _SLOTS] for code in map(crc32, map(str.encode, keys))]
 
 
 def _owners(nodes: Sequence[str]) -> list[int]:
