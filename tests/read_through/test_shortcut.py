@@ -136,11 +136,7 @@ def unprepared(listed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("no_longer_way", "unprepared")
 def test_at_once(listed: Path) -> None:
-    """SQLAlchemy prepares nothing for listeners where process memory answers a statement without options; of one that has some they hear."""
-    if isinstance(listed.store.tiers[0], RedisStore):
-        with listed.maker() as session, pytest.raises(TypeError):
-            session.scalars(LIST)
-        return
+    """SQLAlchemy prepares nothing for listeners where a cache answers a statement without options; of one that has some they hear."""
     with listed.maker() as session:
         assert len(session.scalars(LIST).all()) == len(session.execute(LIST).all()) > 0
         assert session.scalar(LIST) is session.scalars(LIST).first()
@@ -152,6 +148,31 @@ def test_at_once(listed: Path) -> None:
         event.listen(session, "do_orm_execute", lambda _: None)
         with pytest.raises(TypeError):
             session.scalars(LIST)
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+def test_at_once_from_the_database(listed: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Nor does it where the caches lack the rows, which they have afterwards."""
+    expected = shown(lambda: Session(listed.other), STATEMENTS[name])
+    monkeypatch.setattr(sqlalchemy.orm.session, "ORMExecuteState", None)
+    listed.store.tiers[0].clear()
+    assert [shown(listed.maker, STATEMENTS[name]) for _ in range(2)] == [expected] * 2
+    with listed.other.begin() as connection:
+        connection.execute(text("UPDATE listed_items SET title = 'unseen'"))
+    assert shown(listed.maker, STATEMENTS[name]) == expected
+
+
+@pytest.mark.parametrize("name", ["keys", "list"])
+def test_what_is_refused_is_executed_unheard(listed: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Where it turns out that only the database can tell, the statement is executed as it is, and the caches are not asked again."""
+    expected = shown(lambda: Session(listed.other), STATEMENTS[name])
+    asked: list[None] = []
+    listed.store.tiers[0].clear()
+    monkeypatch.setattr(sqlalchemy.orm.session, "ORMExecuteState", None)
+    monkeypatch.setattr(Serving, "states", lambda *_, **__: asked.append(None))
+    monkeypatch.setattr(Serving, "lists", lambda *_, **__: asked.append(None))
+    assert shown(listed.maker, STATEMENTS[name]) == expected
+    assert asked == [None]
 
 
 @pytest.mark.usefixtures("no_longer_way", "unprepared")

@@ -17,7 +17,7 @@ from stockstore.mapped.hydrate import begin
 from stockstore_ext.sqlalchemy.read_through.answering import begin_as, identity_of, is_whole, loading_of, may_answer
 from stockstore_ext.sqlalchemy.read_through.batches import Batch
 from stockstore_ext.sqlalchemy.read_through.entities import entity_of
-from stockstore_ext.sqlalchemy.read_through.found import attached, attached_on_shard, found_in, in_order, keys_in_front
+from stockstore_ext.sqlalchemy.read_through.found import Found, attached, attached_on_shard, found_in, in_order, keys_in_front
 from stockstore_ext.sqlalchemy.read_through.glance import Glance
 from stockstore_ext.sqlalchemy.read_through.listeners import UNHEARD, Listeners, Unheard
 from stockstore_ext.sqlalchemy.read_through.lists import lists_of
@@ -104,10 +104,10 @@ class Statements:
         return self._asked(execution, loading, question, token)
 
     def at_once(self, session: Session, statement: "Select[Any]", parameters: Any) -> "Result[Any] | Unheard | None":
-        """Give the result of a statement that is executed with no options, whose rows process memory has.
+        """Give the result of a statement that is executed with no options, in a session that is certainly served.
 
-        ``None``: it is to be executed as it is. SQLAlchemy prepares much for listeners that no statement needs: where none but ours listen,
-        who have nothing to do with it, it is executed unheard.
+        ``None``: it takes a longer look. SQLAlchemy prepares much for listeners that no statement needs: where none but ours listen,
+        who have nothing to do with it or have just refused it, it is executed unheard.
         """
         if not self._listeners.are_ours(session):
             return None
@@ -118,7 +118,8 @@ class Statements:
             return None
         rows = self._shortcut.rows(session, question, is_sure=True)
         if rows is None:
-            return None
+            found = self._read_through(session, question, _Way(self._serving, partial(begin, session, question.entity.mapper)), None)
+            return UNHEARD if found is None else found
         begin(session, question.entity.mapper)
         return entity_result(question.entity, attached(session, in_order(rows, question)))
 
@@ -133,14 +134,15 @@ class Statements:
         return self._found(session, question, _Way(serving, starts, token, options, anew, goes_long=anew or strict or token is not None))
 
     def _found(self, session: Session, question: Question, way: "_Way") -> Result[Any] | None:
-        rows = None if way.goes_long else self._shortcut.rows(session, question)
+        return self._read_through(session, question, way, None if way.goes_long else self._shortcut.rows(session, question))
+
+    def _read_through(self, session: Session, question: Question, way: "_Way", rows: Found | None) -> Result[Any] | None:
+        """Give the result of rows that memory has, or of what is read below it."""
         seen = self._seen(session, question) if rows is None and not way.goes_long else None
         rows = rows if seen is None else seen.rows
-        if rows is None:
-            rows = self._read_on(session, question, way, seen)
-        else:
+        if rows is not None:
             begin(session, question.entity.mapper)
-        if rows is None:
+        elif (rows := self._read_on(session, question, way, seen)) is None:
             return None
         found = in_order(found_in(rows) if isinstance(rows, list) else rows, question)
         instances = attached(session, found) if way.token is None else attached_on_shard(session, found, way.token, way.options)
@@ -178,7 +180,7 @@ class Statements:
             states = _listed(serving, session, question, way.anew, seen if isinstance(seen, SeenList) else None)
         else:
             states = serving.states(session, cls, question.lookups, refresh=way.anew, seen=seen if isinstance(seen, Seen) else UNSEEN)
-        if states is not None and serving is self._serving:
+        if states is not None and serving is self._serving and (seen is None or seen.absent is None):
             self._shortcut.learn(session, cls)
             self._remote.learn(session, cls)
         return None if states is None else [row for row in states if row is not None]
