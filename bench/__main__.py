@@ -23,6 +23,7 @@ SUBJECTS: Final = {
     "commits": "session_commits",
     "channel": "channel_cost",
     "reads": "read_through",
+    "pages": "warm_pages",
     "web": "web_load",
     "async": "async_reads",
     "size": "memory_size",

@@ -10,7 +10,7 @@ from advanced_alchemy.repository import SQLAlchemySyncRepository
 from dogpile.cache import make_region
 from redis import Redis
 from sqlalchemy import Engine, ForeignKey, Select, String, create_engine, select, text
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship, sessionmaker
 
 from bench.recipe import FROM_CACHE, CachedQueries
 from stockstore import ChainedStore, ProcessMemoryStore, RedisStore, SqlAlchemyStore, Store
@@ -33,6 +33,7 @@ class Customer(ShopBase):
     name: Mapped[str] = mapped_column(String(80))
     email: Mapped[str] = mapped_column(String(120))
     version: Mapped[int]
+    items: Mapped[list["Item"]] = relationship(viewonly=True, order_by="Item.id")
 
 
 class Item(ShopBase):

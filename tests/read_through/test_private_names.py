@@ -9,13 +9,14 @@ from sqlalchemy import Column, bindparam, create_engine, event, inspect, literal
 from sqlalchemy.engine import ChunkedIteratorResult
 from sqlalchemy.engine.result import SimpleResultMetaData
 from sqlalchemy.ext.horizontal_shard import ShardedSession
-from sqlalchemy.orm import ORMExecuteState, Session, load_only, selectinload
+from sqlalchemy.orm import ORMExecuteState, PassiveFlag, Session, load_only, selectinload
 from sqlalchemy.orm.context import QueryContext
 
-from stockstore_ext.sqlalchemy.read_through import answering, glance, listeners, parts, results
+from stockstore_ext.sqlalchemy.read_through import answering, glance, lazy_lists, listeners, parts, results
 from stockstore_ext.sqlalchemy.read_through.entities import entity_of, entity_selected, unannotated
 from stockstore_ext.sqlalchemy.read_through.shapes import recognise
 from tests.read_through.models import Item, Owner
+from tests.read_through.racks import Base, Rack
 from tests.stores.shop import Car, Customer, Place
 
 BY_ID: Any = select(Owner).where(Owner.id == 5)
@@ -209,6 +210,43 @@ def test_results() -> None:
     assert made._attributes == {"filtered": True, "is_single_entity": True}
     assert isinstance(made._metadata, SimpleResultMetaData)
     assert made._yield_per is None
+
+
+def test_lazy_loads() -> None:
+    """What loads a relationship is called by its attribute with the state and how it is asked, and is the lazy loader's; its statement tells of both."""
+    engine = create_engine("sqlite://")
+    Base.metadata.create_all(engine)
+    impl: Any = inspect(Rack).class_manager["bottles"].impl
+    loader = impl.callable_
+    prop, strategy = inspect(Rack).relationships.bottles, loader.__self__
+    assert strategy.parent_property is prop
+    for lazy, name in {"select": "bottles", "raise": "raising", "raise_on_sql": "raising_on_sql"}.items():
+        other: Any = inspect(Rack).class_manager[name].impl.callable_
+        assert other.__self__.strategy_opts["lazy"] == lazy
+    called: list[Any] = []
+
+    def load(*given: Any) -> Any:
+        called.append(given)
+        return loader(*given)
+
+    impl.callable_ = load
+    try:
+        with Session(engine) as session:
+            session.add(Rack(id=1))
+            session.commit()
+            rack = session.get_one(Rack, 1)
+            event.listen(session, "do_orm_execute", called.append)
+            assert rack.bottles == []
+    finally:
+        impl.callable_ = loader
+    asked, execution = called
+    state: Any = inspect(rack)
+    assert asked == (state, PassiveFlag.PASSIVE_OFF)
+    assert (state.load_options, state.key is None) == ((), False)
+    assert answering.loading_of(execution)._lazy_loaded_from is state
+    assert execution.statement._compile_options._current_path.path[-1] is prop
+    assert execution.session.execute.__func__ is lazy_lists._EXECUTE
+    engine.dispose()
 
 
 def _executed(run: Any, *listeners: Any) -> ORMExecuteState:

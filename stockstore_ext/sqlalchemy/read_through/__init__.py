@@ -15,6 +15,7 @@ from stockstore_ext.sqlalchemy.read_through.remote import RemoteRows
 from stockstore_ext.sqlalchemy.read_through.seams import add_hook, remove_hook
 from stockstore_ext.sqlalchemy.read_through.serving import Serving
 from stockstore_ext.sqlalchemy.read_through.sharded import Shards
+from stockstore_ext.sqlalchemy.read_through.short_ways import ShortWays
 from stockstore_ext.sqlalchemy.read_through.shortcut import Shortcut
 from stockstore_ext.sqlalchemy.read_through.statements import Statements, statement_methods
 from stockstore_ext.sqlalchemy.read_through.strictly import Servings, Strictly
@@ -51,7 +52,7 @@ class ReadThrough:
         kinds = ListKinds(origin_engine(store))
         remote = RemoteRows(tiers, classes, glance, kinds)
         self._identities = Identities(strictly, glance, remote)
-        self._statements = Statements(strictly, glance, Shortcut(tiers, classes, glance, kinds), remote)
+        self._statements = Statements(strictly, glance, ShortWays(Shortcut(tiers, classes, glance, kinds), remote))
 
     def attach(self, cls: type[Session]) -> None:
         """Serve the sessions of a class."""

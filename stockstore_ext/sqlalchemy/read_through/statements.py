@@ -15,21 +15,20 @@ from stockstore.keys import IndexPlan
 from stockstore.mapped import plan_of
 from stockstore.mapped.hydrate import begin
 from stockstore_ext.sqlalchemy.read_through.answering import begin_as, identity_of, is_whole, loading_of, may_answer
-from stockstore_ext.sqlalchemy.read_through.batches import Batch
 from stockstore_ext.sqlalchemy.read_through.entities import entity_of
 from stockstore_ext.sqlalchemy.read_through.found import Found, attached, attached_on_shard, found_in, in_order, keys_in_front
 from stockstore_ext.sqlalchemy.read_through.glance import Glance
+from stockstore_ext.sqlalchemy.read_through.lazy_lists import LazyLists
 from stockstore_ext.sqlalchemy.read_through.listeners import UNHEARD, Listeners, Unheard
 from stockstore_ext.sqlalchemy.read_through.lists import lists_of
 from stockstore_ext.sqlalchemy.read_through.options import REFRESH, is_any_strict, is_bypassed, is_strict
 from stockstore_ext.sqlalchemy.read_through.refresh import Row, has_all, refresh
-from stockstore_ext.sqlalchemy.read_through.remote import RemoteRows
 from stockstore_ext.sqlalchemy.read_through.results import entity_result, paired_result
 from stockstore_ext.sqlalchemy.read_through.seams import Seam
 from stockstore_ext.sqlalchemy.read_through.seen import UNSEEN, Seen, SeenList, give_back
 from stockstore_ext.sqlalchemy.read_through.serving import Serving
 from stockstore_ext.sqlalchemy.read_through.shapes import Question, recognise
-from stockstore_ext.sqlalchemy.read_through.shortcut import Shortcut
+from stockstore_ext.sqlalchemy.read_through.short_ways import ShortWays
 from stockstore_ext.sqlalchemy.read_through.strictly import Strictly
 from stockstore_ext.sqlalchemy.shards import Token, is_sharded
 
@@ -62,14 +61,14 @@ class Statements:
     ``do_orm_execute`` is still to see is executed as it is, since that may change it.
     """
 
-    def __init__(self, strictly: Strictly, glance: Glance, shortcut: Shortcut, remote: RemoteRows) -> None:
+    def __init__(self, strictly: Strictly, glance: Glance, ways: ShortWays) -> None:
         """Serve nobody yet."""
         self._glance = glance
         self._listeners = Listeners(self)
         self._strictly = strictly
         self._serving = strictly.servings(strict=False).plain
-        self._shortcut = shortcut
-        self._remote = remote
+        self._ways = ways
+        self._lazy = LazyLists(ways)
 
     def hear(self, target: Any) -> None:
         """Answer the sessions of a Session class, sessionmaker or scoped_session, after all others that listen to them by now."""
@@ -79,6 +78,7 @@ class Statements:
         """Answer no more."""
         if event.contains(target, "do_orm_execute", self.answer):
             event.remove(target, "do_orm_execute", self.answer)
+        self._lazy.leave()
 
     def answer(self, execution: ORMExecuteState) -> Result[Any] | None:
         """Give the result of a statement, ``None`` where it is to be executed as it is."""
@@ -101,7 +101,10 @@ class Statements:
             return None
         if question.paired and loading._sa_top_level_orm_context is None:
             return None
-        return self._asked(execution, loading, question, token)
+        found = self._asked(execution, loading, question, token)
+        if question.listed and found is not None and token is None:
+            self._lazy.learn(execution.session, loading, statement, question)
+        return found
 
     def at_once(self, session: Session, statement: "Select[Any]", parameters: Any) -> "Result[Any] | Unheard | None":
         """Give the result of a statement that is executed with no options, in a session that is certainly served.
@@ -116,9 +119,10 @@ class Statements:
             return UNHEARD
         if statement._execution_options or is_any_strict() or question.paired or not self._glance.is_sure(session, question.entity.cls):
             return None
-        rows = self._shortcut.rows(session, question, is_sure=True)
+        rows = self._ways.in_memory(session, question, is_sure=True)
         if rows is None:
-            found = self._read_through(session, question, _Way(self._serving, partial(begin, session, question.entity.mapper)), None)
+            way = _Way(self._serving, partial(begin, session, question.entity.mapper))
+            found = self._read_through(session, question, way, self._ways.below(session, question))
             return UNHEARD if found is None else found
         begin(session, question.entity.mapper)
         return entity_result(question.entity, attached(session, in_order(rows, question)))
@@ -134,12 +138,12 @@ class Statements:
         return self._found(session, question, _Way(serving, starts, token, options, anew, goes_long=anew or strict or token is not None))
 
     def _found(self, session: Session, question: Question, way: "_Way") -> Result[Any] | None:
-        return self._read_through(session, question, way, None if way.goes_long else self._shortcut.rows(session, question))
+        seen = None if way.goes_long else self._lazy.handed(session, question) or self._ways.read(session, question)
+        return self._read_through(session, question, way, seen)
 
-    def _read_through(self, session: Session, question: Question, way: "_Way", rows: Found | None) -> Result[Any] | None:
-        """Give the result of rows that memory has, or of what is read below it."""
-        seen = self._seen(session, question) if rows is None and not way.goes_long else None
-        rows = rows if seen is None else seen.rows
+    def _read_through(self, session: Session, question: Question, way: "_Way", seen: Seen | SeenList | None) -> Result[Any] | None:
+        """Give the result of rows that a short way has found, or of what is read after it."""
+        rows: Found | None = None if seen is None else seen.rows
         if rows is not None:
             begin(session, question.entity.mapper)
         elif (rows := self._read_on(session, question, way, seen)) is None:
@@ -150,16 +154,6 @@ class Statements:
             return entity_result(question.entity, instances)
         pairs = list(zip(keys_in_front(found, question.listed), instances, strict=True))
         return paired_result(question.entity, pairs, question.listed)
-
-    def _seen(self, session: Session, question: Question) -> Seen | SeenList | None:
-        lookups = question.lookups
-        if question.listed:
-            return self._remote.read_list(session, question.entity.cls, lookups[0]) if len(lookups) == 1 else None
-        return (
-            self._remote.read(session, question.entity.cls, lookups.values)
-            if type(lookups) is Batch and lookups and question.sorted
-            else None
-        )
 
     def _read_on(self, session: Session, question: Question, way: "_Way", seen: Seen | SeenList | None) -> list[Row] | None:
         rows = None
@@ -181,8 +175,7 @@ class Statements:
         else:
             states = serving.states(session, cls, question.lookups, refresh=way.anew, seen=seen if isinstance(seen, Seen) else UNSEEN)
         if states is not None and serving is self._serving and (seen is None or seen.absent is None):
-            self._shortcut.learn(session, cls)
-            self._remote.learn(session, cls)
+            self._ways.learn(session, cls)
         return None if states is None else [row for row in states if row is not None]
 
     def _refreshed(self, execution: ORMExecuteState, statement: Any, loading: Any, token: Token) -> Result[Any] | None:
