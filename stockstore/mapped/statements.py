@@ -135,7 +135,10 @@ _COLUMNS: Final = re.compile(r"\binto\s+[\w.\"`\[\]]+(?=\s*\()|\b\w+\s*\([^()]*\
 """A table before its list of columns, and a common table expression with its own."""
 
 
-@lru_cache(maxsize=2048)
+LONG: Final = 10_000
+"""The signs from which on a text is not remembered: it is mostly full of values, and never comes again."""
+
+
 def reading_of(sql: str) -> Reading:
     """Tell what a text says about itself; what is not understood counts as opaque.
 
@@ -144,6 +147,15 @@ def reading_of(sql: str) -> Reading:
     >>> reading_of("SELECT archive_users()").opaque
     True
     """
+    return _remembered(sql) if len(sql) < LONG else _read(sql)
+
+
+@lru_cache(maxsize=2048)
+def _remembered(sql: str) -> Reading:
+    return _read(sql)
+
+
+def _read(sql: str) -> Reading:
     text = sql.lower()
     body = _BODY.match(text)
     if body:

@@ -7,6 +7,7 @@ from typing import Final, TypeAlias
 from sqlalchemy import Connection
 
 from stockstore.mapped import TURNED
+from stockstore.mapped.statements import LONG
 from stockstore.mapped.tables import roots_named
 from stockstore_ext.sqlalchemy.frames import Frame
 
@@ -52,8 +53,16 @@ def turns_foreign(connection: Connection, frame: Frame, sql: str) -> None:
         connection.info.pop(LEVEL, None)
 
 
-@lru_cache(maxsize=500)
 def _reading_of(sql: str) -> tuple[str | None, _Names, _Names, bool]:
+    return _remembered(sql) if len(sql) < LONG else _read(sql)
+
+
+@lru_cache(maxsize=500)
+def _remembered(sql: str) -> tuple[str | None, _Names, _Names, bool]:
+    return _read(sql)
+
+
+def _read(sql: str) -> tuple[str | None, _Names, _Names, bool]:
     """Tell what a statement does.
 
     Whether it sets what names mean, and how; which tables of its own it makes; what it calls tables from now on; whether it may set the
