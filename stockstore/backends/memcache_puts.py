@@ -225,6 +225,8 @@ class Put:
         self._overtaken |= {key for key, line in lines.items() if line.startswith(_OVERTAKEN)}
         self._note({key: lines[key][len(_STORED) :] for key in done if lines[key].startswith(_STORED)})
         self.refused |= {key: line for key, line in lines.items() if line.startswith(_REFUSED)}
+        if self.refused:  # a server that runs out of memory while it reads a value leaves alone what a meta set was to replace
+            self.left |= {key: unique for key, unique in zip(self.keys, self._uniques, strict=True) if unique and key in self.refused}
         gone: dict[str, bytes | None] = {key: None for key, line in lines.items() if line.startswith(_GONE)}
         return done, {key: gone.get(key, _UNKNOWN) for key in self.keys if key not in done and key not in self.refused}
 

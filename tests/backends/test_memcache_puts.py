@@ -271,6 +271,18 @@ class TestWhatIsPut:
             mine.put_many([item(key(1), b"three")])
             assert bodies(theirs, key(1)) == {key(1): body(b"three")}
 
+    @pytest.mark.parametrize("known", [True, False])
+    def test_is_absent_where_the_server_runs_out_of_memory_while_it_reads_it(self, start_memcached: Start, key: Key, known: bool) -> None:
+        """One full of small values, which may evict, refuses a value of several pages then, and would leave alone what stands there."""
+        with contextlib.ExitStack() as stack:
+            mine, _, theirs = joined(stack, start_memcached("-m", "16", "-I", "4m").address)
+            for start in range(0, 20_000, 5000):
+                mine.put_many([item(f"n:C:id:small{number}", b"x" * 1000) for number in range(start, start + 5000)])
+            (mine if known else theirs).put_many([item(key(1), b"one")])
+            with pytest.raises(CacheUnreachable, match=rf"refused '{key(1)}'.*[Oo]ut of memory"):
+                mine.put_many([item(key(2), b"two"), item(key(1), LARGE)])
+            assert bodies(theirs, key(1), key(2)) == {key(2): body(b"two")}
+
     def test_stands_after_a_restart(self, start_memcached: Start) -> None:
         """By processes that knew the server before, and one that did not."""
         server = start_memcached()
