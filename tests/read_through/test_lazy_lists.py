@@ -549,6 +549,40 @@ def test_other_sessions(cellar: Path, statements: list[str]) -> None:
     assert statements == ["bottles"] * 4
 
 
+def _by_year(statement: Any) -> Any:
+    return statement.order_by(None).order_by(Bottle.year, Bottle.id)
+
+
+class _Reordering(Session):
+    """Has a relationship in another order."""
+
+    def execute(self, statement: Any, *given: Any, **named: Any) -> Any:
+        """Do as SQLAlchemy with another statement."""
+        return super().execute(_by_year(statement) if "lazy_bottles" in str(statement) else statement, *given, **named)
+
+
+def _reorder(execution: ORMExecuteState) -> None:
+    if execution.lazy_loaded_from is not None:
+        execution.statement = _by_year(execution.statement)
+
+
+@pytest.mark.parametrize("between", ["listener", "execute"])
+def test_nothing_is_learnt_from_a_statement_that_was_changed(cellar: Path, between: str) -> None:
+    """What one class of sessions makes of a lazy load is not what the others get."""
+    cellar.sync.detach()
+    served = cellar.maker.class_
+    changing = sessionmaker(cellar.engine, class_=type("Changing", (_Reordering, served) if between == "execute" else (served,), {}))
+    if between == "listener":
+        event.listen(changing, "do_orm_execute", _reorder)
+    sync = SessionSync(cellar.store, read_through=True).attach(served)
+    found = []
+    for maker in (changing, changing, cellar.maker, cellar.maker, cellar.maker, changing):
+        with maker() as session:
+            found.append(_ids(_rack(session)))
+    sync.detach()
+    assert found == [[8, 6, 4, 2]] * 2 + [[2, 4, 6, 8]] * 3 + [[8, 6, 4, 2]]
+
+
 def test_session_in_a_strict_read(cellar: Path, statements: list[str]) -> None:
     """What a strict read looks at while it is at work is read strictly, too."""
 

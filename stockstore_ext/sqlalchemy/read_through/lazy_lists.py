@@ -17,7 +17,7 @@ from stockstore.keys import Lookup
 from stockstore.locks import fork_safe_lock
 from stockstore.mapped.hydrate import begin
 from stockstore_ext.sqlalchemy.read_through.found import Found, attached, found_in, in_order
-from stockstore_ext.sqlalchemy.read_through.listeners import make_room
+from stockstore_ext.sqlalchemy.read_through.listeners import has_others, make_room
 from stockstore_ext.sqlalchemy.read_through.options import is_any_strict
 from stockstore_ext.sqlalchemy.read_through.seen import Seen, SeenList, give_back
 from stockstore_ext.sqlalchemy.read_through.shapes import Question
@@ -53,7 +53,7 @@ class LazyList:
         if session is None or reader is None or state.load_options or state.key is None:
             return self._loader(state, passive)
         value = state.dict.get(self._local)
-        if type(value) is not self._kind or is_any_strict() or getattr(session.execute, "__func__", None) is not _EXECUTE:
+        if type(value) is not self._kind or is_any_strict() or not _executes_plainly(session):
             return self._loader(state, passive)
         question = self._question(value)
         seen = reader.read(session, question)
@@ -105,6 +105,9 @@ class LazyLists:
         impl: Any = state.manager[prop.key].impl
         if type(impl.callable_) is LazyList and impl.callable_.readers.get(type(session)) is self:
             return
+        # Whoever stands between may have given the statement another order, which is not the relationship's.
+        if has_others(session) or not _executes_plainly(session):
+            return
         with _lock:
             known = impl.callable_ if type(impl.callable_) is LazyList else _lazy_list(impl, prop, state, question)
             if known is not None:
@@ -146,6 +149,10 @@ class LazyLists:
         if lookup is None or not question.listed or [lookup] != question.lookups:
             return None
         return self._handed.pop(session)[1]
+
+
+def _executes_plainly(session: Session) -> bool:
+    return getattr(session.execute, "__func__", None) is _EXECUTE
 
 
 def _lazy_list(impl: Any, prop: Any, state: "InstanceState[Any]", question: Question) -> LazyList | None:
