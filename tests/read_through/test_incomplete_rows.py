@@ -1,11 +1,11 @@
 """Rows of which a load does not give all columns at once: cached rows may lack some, objects out of a store and refreshed ones do not."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from sqlalchemy import Column, Engine, ForeignKey, Integer, String, Table, create_engine, select
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, load_only, sessionmaker
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, load_only, mapped_column, relationship, selectinload, sessionmaker
 from sqlalchemy.pool import StaticPool
 
 from stockstore import ChainedStore, ProcessMemoryStore, SqlAlchemyStore
@@ -46,6 +46,26 @@ class Oak(Tree):
     __mapper_args__: Any = {"polymorphic_identity": "oak"}
 
 
+class Branch(PlantBase):
+    """Has leaves, sorted by columns that cached rows of these may lack."""
+
+    __tablename__ = "branches"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    by_place: Mapped[list["Leaf"]] = relationship(viewonly=True, order_by="Leaf.place")
+    by_size: Mapped[list["Leaf"]] = relationship(viewonly=True, order_by="Leaf.size")
+
+
+class Leaf(PlantBase):
+    """Stands on a branch."""
+
+    __tablename__ = "leaves"
+    __indexes__ = ["branch_id"]
+    id: Mapped[int] = mapped_column(primary_key=True)
+    branch_id: Mapped[int] = mapped_column(ForeignKey(Branch.id))
+    place: Mapped[int] = mapped_column(deferred=True)
+    size: Mapped[int]
+
+
 Plants = tuple[ProcessMemoryStore, ChainedStore, sessionmaker[Session]]
 
 
@@ -55,7 +75,9 @@ def plants() -> Iterator[Plants]:
     engine = create_engine("sqlite://", poolclass=StaticPool)
     PlantBase.metadata.create_all(engine)
     with Session(engine) as session:
-        session.add_all([Oak(id=1, name="old", height=30, acorns=900), Tree(id=2, name="tall", height=50)])
+        session.add_all([Oak(id=1, name="old", height=30, acorns=900), Tree(id=2, name="tall", height=50), Branch(id=1)])
+        session.flush()
+        session.add_all([Leaf(id=number, branch_id=1, place=9 - number, size=20 - number) for number in (1, 2, 3)])
         session.commit()
     memory = ProcessMemoryStore()
     store = ChainedStore([memory, SqlAlchemyStore(engine=engine)])
@@ -98,3 +120,29 @@ def test_a_refresh_reads_the_column_that_a_cached_row_lacks(plants: Plants) -> N
         assert tree.height == 50
         session.expire(tree)
         assert (tree.height, tree.name) == (50, "unseen")
+
+
+_ORDERED: dict[str, Callable[[Session, str], list[Leaf]]] = {
+    "lazy": lambda session, name: getattr(session.get_one(Branch, 1), f"by_{name}"),
+    "selectinload": lambda session, name: getattr(
+        session.scalars(select(Branch).options(selectinload(getattr(Branch, f"by_{name}")))).one(), f"by_{name}"
+    ),
+    "by an index": lambda session, name: [*session.scalars(select(Leaf).where(Leaf.branch_id == 1).order_by(getattr(Leaf, name)))],
+    "by keys": lambda session, name: [*session.scalars(select(Leaf).where(Leaf.id.in_([1, 2, 3])).order_by(getattr(Leaf, name)))],
+}
+
+
+@pytest.mark.parametrize("read", _ORDERED)
+@pytest.mark.parametrize("name", ["place", "size"])
+def test_rows_that_lack_what_they_are_sorted_by(plants: Plants, read: str, name: str) -> None:
+    """The database sorts by a deferred column, and where one of the rows was put without the column."""
+    memory, _, maker = plants
+    for _ in range(3):
+        with maker() as session:
+            assert [leaf.id for leaf in _ORDERED[read](session, name)] == [3, 2, 1]
+    with Session(maker.kw["bind"]) as session:
+        memory.put(session.scalars(select(Leaf).where(Leaf.id == 2).options(load_only(Leaf.branch_id))).one())
+    for _ in range(2):
+        with maker() as session:
+            leaves = _ORDERED[read](session, name)
+            assert [(leaf.id, leaf.place, leaf.size) for leaf in leaves] == [(3, 6, 17), (2, 7, 18), (1, 8, 19)]

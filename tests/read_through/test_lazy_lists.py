@@ -571,7 +571,8 @@ def test_nothing_is_learnt_from_a_statement_that_was_changed(cellar: Path, betwe
     """What one class of sessions makes of a lazy load is not what the others get."""
     cellar.sync.detach()
     served = cellar.maker.class_
-    changing = sessionmaker(cellar.engine, class_=type("Changing", (_Reordering, served) if between == "execute" else (served,), {}))
+    bases = (_Reordering, served) if between == "execute" else (served,)
+    changing: sessionmaker[Session] = sessionmaker(cellar.engine, class_=type("Changing", bases, {}))
     if between == "listener":
         event.listen(changing, "do_orm_execute", _reorder)
     sync = SessionSync(cellar.store, read_through=True).attach(served)

@@ -57,7 +57,7 @@ class Entity:
         alone: Those of one name.
         by_key: The order by the primary key.
         metadata: What results of it have in common, once one was made.
-        orders: All column attributes, by each of their columns, with whether Python orders their values as the database does.
+        orders: All column attributes, by each of their columns, with whether Python orders the cached values as the database does its own.
     """
 
     def __init__(self, mapper: Mapper[Any]) -> None:
@@ -72,7 +72,9 @@ class Entity:
         self.by_key = tuple([(mapper.get_property_by_column(column).key, False) for column in mapper.primary_key])
         self.metadata: Any = None
         self.orders: dict[Any, tuple[str, bool]] = {
-            column: (name, type(column.type) in _ORDERED and not column.nullable) for column, name in columns
+            # The caches have no values of deferred columns.
+            column: (name, type(column.type) in _ORDERED and not (column.nullable or mapper.column_attrs[name].deferred))
+            for column, name in columns
         }
 
 

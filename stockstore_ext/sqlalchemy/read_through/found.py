@@ -62,10 +62,17 @@ def found_in(rows: list[Row]) -> Found:
     return Alike(plans.pop(), [state for _, state in rows]) if len(plans) == 1 else rows
 
 
-def in_order(found: Found, question: Question) -> Found:
-    """Sort the rows as a statement says, or else by the primary key."""
+def in_order(found: Found, question: Question) -> Found | None:
+    """Sort the rows as a statement says, or else by the primary key; ``None``: one lacks what they are sorted by."""
     if question.sorted and not question.order:
         return found
+    try:
+        return _in_order(found, question)
+    except TypeError:  # nothing that may be an order has values without one, except those of columns that were not loaded
+        return None
+
+
+def _in_order(found: Found, question: Question) -> Found:
     if isinstance(found, Alike):
         return found._replace(states=_states_in_order(found, question))
     if isinstance(found, Repeated):

@@ -60,7 +60,8 @@ class LazyList:
         if seen is None:
             return self._loader(state, passive)
         if seen.rows is not None:
-            return reader.attached(session, question, seen.rows)
+            found = reader.attached(session, question, seen.rows)
+            return self._loader(state, passive) if found is None else found
         with reader.handing(session, question, seen):
             return self._loader(state, passive)
 
@@ -128,10 +129,13 @@ class LazyLists:
         """Give what was read, as :meth:`ShortWays.read`."""
         return self._ways.read(session, question)
 
-    def attached(self, session: Session, question: Question, rows: Found) -> list[Any]:
-        """Give the instances of rows, as the statement would."""
+    def attached(self, session: Session, question: Question, rows: Found) -> list[Any] | None:
+        """Give the instances of rows, as the statement would; ``None``: one lacks what they are sorted by."""
+        found = in_order(found_in(rows) if isinstance(rows, list) else rows, question)
+        if found is None:
+            return None
         begin(session, question.entity.mapper)
-        return attached(session, in_order(found_in(rows) if isinstance(rows, list) else rows, question))
+        return attached(session, found)
 
     @contextmanager
     def handing(self, session: Session, question: Question, seen: Seen | SeenList) -> Iterator[None]:

@@ -122,10 +122,13 @@ class Statements:
         rows = self._ways.in_memory(session, question, is_sure=True)
         if rows is None:
             way = _Way(self._serving, partial(begin, session, question.entity.mapper))
-            found = self._read_through(session, question, way, self._ways.below(session, question))
-            return UNHEARD if found is None else found
+            result = self._read_through(session, question, way, self._ways.below(session, question))
+            return UNHEARD if result is None else result
+        found = in_order(rows, question)
+        if found is None:
+            return None
         begin(session, question.entity.mapper)
-        return entity_result(question.entity, attached(session, in_order(rows, question)))
+        return entity_result(question.entity, attached(session, found))
 
     # -- rows -----------------------------------------------------------------------------------
 
@@ -149,6 +152,8 @@ class Statements:
         elif (rows := self._read_on(session, question, way, seen)) is None:
             return None
         found = in_order(found_in(rows) if isinstance(rows, list) else rows, question)
+        if found is None:
+            return None
         instances = attached(session, found) if way.token is None else attached_on_shard(session, found, way.token, way.options)
         if not question.paired:
             return entity_result(question.entity, instances)
