@@ -85,6 +85,7 @@ def test_test_that_did_not_run() -> None:
     assert compare({}, {NAME: passed()}, {}).wrong == {NAME: "ran with the hook alone"}
     assert judged(Ran("skipped", "no JSON"), Ran("skipped", "no hook"))[1] == "skipped: no hook"
     assert judged(passed(), Ran("skipped", "no hook"))[1] == "skipped: no hook"
+    assert judged(Ran("skipped", "no JSON"), Ran("skipped", "no JSON and no JSON")) == (None, None)
 
 
 def test_report() -> None:
