@@ -38,7 +38,13 @@ class _Level:
 
 
 class Committing(Protocol):
-    """What a hook does with what was written."""
+    """What a hook does with what was written.
+
+    Attributes:
+        has_left: Whether the hook has left its engines.
+    """
+
+    has_left: bool
 
     def prepare(self, connection: Connection, writes: "dict[Scope, Writes]", pending: list[Finish]) -> None:
         """Do what comes before COMMIT; what is to follow it is added to ``pending``, also where it raises."""
@@ -293,9 +299,11 @@ def frame_on(info: MutableMapping[Any, Any], committing: Committing) -> Frame | 
 
 
 def open_frame(info: MutableMapping[Any, Any], committing: Committing) -> Frame:
-    """Give a hook's frame on a connection, made where there is none."""
+    """Give a hook's frame on a connection, made where there is none; then those of hooks that have left go."""
     frames: dict[object, Frame] = info.setdefault(_KEY, {})
     frame = frames.get(committing)
     if frame is None:
+        for other in [other for other in frames.values() if other.committing.has_left and not (other.users or other.touched)]:
+            del frames[other.committing]
         frame = frames[committing] = Frame(committing)
     return frame

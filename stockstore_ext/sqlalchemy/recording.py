@@ -74,6 +74,7 @@ class Recording:
         self._frames: WeakSet[Frame] = WeakSet()
         self._careless: WeakSet[Engine] = WeakSet()
         self._leave: Callable[[], None] | None = None
+        self.has_left = False
         # As a WeakKeyDictionary, which takes longer.
         self._using: dict[ref[Session], list[Frame]] = {}
         self._forget = partial(_forget, self._using)
@@ -145,7 +146,7 @@ class Recording:
 
     def attach(self) -> None:
         """Stay on the engines."""
-        self._leave = None
+        self._leave, self.has_left = None, False
 
     def detach(self, leave: Callable[[], None]) -> None:
         """Leave the engines as soon as no transaction has written anything that is yet to be told."""
@@ -155,7 +156,7 @@ class Recording:
     def _leave_if_idle(self) -> None:
         if self._leave is not None and not any(frame.written or frame.is_prepared for frame in self._frames):
             self._leave()
-            self._leave = None
+            self._leave, self.has_left = None, True
 
     def writes_of(self, session: Session) -> WritesOf:
         """Give what tells where a mapper's writes are noted."""

@@ -634,6 +634,28 @@ def test_detached(cellar: Path, attach: Attach, statements: list[str]) -> None:
         assert loaders(cls)["bottles"].__func__ is LOADER._load_for_state
 
 
+def test_detached_while_a_load_is_under_way(cellar: Path, attach: Attach) -> None:
+    """What was still being answered then is not learnt from."""
+    other = attach(read_through=True)
+    cellar.sync.detach()
+    with other.maker() as session:
+        _rack(session).bottles  # noqa: B018 - the caches have it then
+    other.sync.detach()
+    other.sync.attach(other.maker)
+
+    def detach(*_: object) -> None:
+        other.sync.detach()
+
+    with other.maker() as session:
+        rack = _rack(session)
+        event.listen(Bottle, "load", detach)
+        try:
+            assert _ids(rack) == [2, 4, 6, 8]
+        finally:
+            event.remove(Bottle, "load", detach)
+    assert loaders()["bottles"].__func__ is LOADER._load_for_state
+
+
 def test_somebody_else_in_its_place(cellar: Path) -> None:
     """What others have put in front of it stays when a hook goes, and may call it."""
     impl, before = Rack.__mapper__.class_manager["bottles"].impl, loaders()["bottles"]

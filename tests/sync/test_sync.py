@@ -5,11 +5,13 @@ import logging
 import sys
 from collections.abc import Callable
 from typing import Any
+from weakref import ref
 
 import pytest
 from redis import Redis
 from sqlalchemy import Engine, MetaData, create_engine, event, inspect, text, update
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
+from sqlalchemy.pool import StaticPool
 
 from stockstore import ChainedStore, ConfigurationError, MappingStore, NullStore, ProcessMemoryStore, RedisStore, SqlAlchemyStore, Store
 from stockstore.evidence import Outbox
@@ -115,6 +117,28 @@ def test_detached_within_a_transaction(path: Path) -> None:
     assert ann(path) == "changed"
     path.compare((Customer, 1))
     assert "do_commit" not in path.engine.dialect.__dict__
+
+
+def _used_and_left(engine: Engine) -> "ref[Store]":
+    """Attach a hook, have a session of it use a connection, and detach it; give what is left of its cache."""
+    cache = ProcessMemoryStore()
+    store = ChainedStore([cache, SqlAlchemyStore(engine=engine)])
+    maker = sessionmaker(engine, class_=type("Leaving", (Session,), {}))
+    sync = SessionSync(store).attach(maker)
+    with maker() as session:
+        session.connection()
+    sync.detach()
+    store.close()
+    return ref(cache)
+
+
+def test_connections_keep_no_hooks_that_have_left() -> None:
+    """What a pooled connection holds of a detached hook goes when a session of another one uses it."""
+    engine = create_engine("sqlite://", poolclass=StaticPool)
+    caches = [_used_and_left(engine) for _ in range(3)]
+    for _ in range(3):  # what has a finalizer goes at the second time
+        gc.collect()
+    assert [cache() is None for cache in caches] == [True, True, False]
 
 
 def test_derived_execution_contexts(path: Path) -> None:

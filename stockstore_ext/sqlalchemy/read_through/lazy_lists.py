@@ -94,6 +94,7 @@ class LazyLists:
         self._ways = ways
         self._known: WeakSet[LazyList] = WeakSet()
         self._handed: dict[Session, tuple[Lookup, SeenList | Seen]] = {}
+        self._has_left = True
 
     # -- relationships --------------------------------------------------------------------------
 
@@ -110,15 +111,22 @@ class LazyLists:
         if has_others(session) or not _executes_plainly(session):
             return
         with _lock:
+            if self._has_left:  # a statement of another thread's was still under way
+                return
             known = impl.callable_ if type(impl.callable_) is LazyList else _lazy_list(impl, prop, state, question)
             if known is not None:
                 self._known.add(known)
                 make_room(known.readers)
                 known.readers[type(session)] = self
 
+    def enter(self) -> None:
+        """Learn of relationships from now on."""
+        self._has_left = False
+
     def leave(self) -> None:
         """Answer none of them any more."""
         with _lock:
+            self._has_left = True
             for known in [*self._known]:
                 known.leave(self)
             self._known.clear()

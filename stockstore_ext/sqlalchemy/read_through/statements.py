@@ -73,6 +73,7 @@ class Statements:
     def hear(self, target: Any) -> None:
         """Answer the sessions of a Session class, sessionmaker or scoped_session, after all others that listen to them by now."""
         event.listen(target, "do_orm_execute", self.answer)
+        self._lazy.enter()
 
     def leave(self, target: Any) -> None:
         """Answer no more."""
