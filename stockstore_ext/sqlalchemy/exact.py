@@ -34,13 +34,18 @@ def exact_rows(connection: Connection, writes: Writes, *, wanted: bool, transact
 def _read(connection: Connection, writes: Writes, wanted: bool, transactions: set[str]) -> Iterator[RowSnapshot]:
     if not wanted and not any(_may_be_moved(connection, root) for root in {*writes.roots.values()}):
         return
-    for root, keys in list(writes.by_root()):
+    # All writers lock the tables in one order.
+    for root, keys in sorted(writes.by_root(), key=_name):
         if not wanted and not _may_be_moved(connection, root):
             continue
         if is_exact(connection, root):
             yield from (RowSnapshot(plan, state) for plan, state in reread(connection, root, keys, transactions))
         elif _may_be_moved(connection, root):
             writes.add_class(root)
+
+
+def _name(group: tuple[type, object]) -> str:
+    return group[0].__qualname__
 
 
 def _may_be_moved(connection: Connection, root: type) -> bool:

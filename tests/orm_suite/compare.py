@@ -20,6 +20,7 @@ REPLACED: Final = "a read was made by plain columns, to fill"
 ADDED: Final = "rows were read before the commit, or keys before a statement"
 RETURNED: Final = "a write gave its rows' keys back"
 _LONGEST: Final = 160
+_NO_ERROR: Final = ("passed", "skipped")  # which of several reasons SQLAlchemy gives for a skip is chance
 _LISTS: Final = Path(__file__).parent / "listed"
 _ADDRESS: Final = re.compile(r"\b0x[0-9a-f]+\b")
 _RETURNING: Final = re.compile(r" RETURNING [^;]*")
@@ -63,7 +64,7 @@ def compare(without: Tests, with_hook: Tests, listed: Mapping[str, Entry]) -> Co
 
 def difference(without: Test, with_hook: Test, listed: Entry) -> Entry | None:
     """Give in the list's form how a test differs, ``None`` where it has the same result."""
-    if without.outcome != with_hook.outcome or (without.outcome != "passed" and _told(without) != _told(with_hook)):
+    if without.outcome != with_hook.outcome or (without.outcome not in _NO_ERROR and _told(without) != _told(with_hook)):
         assertion = listed.get("assertion", "")
         return {"reason": listed["reason"], "assertion": assertion} if assertion and assertion in with_hook.why else _failing(with_hook)
     if all(bool(one["error"]) == bool(other["error"]) for one, other in zip(without.sql, with_hook.sql, strict=False)):
@@ -77,9 +78,7 @@ def _failing(test: Test) -> Entry:
 
 
 def _told(test: Test) -> str:
-    """Give the last line of a traceback that says what is wrong, or why a test was skipped."""
-    if test.outcome == "skipped":  # SQLAlchemy says it once more for each test of a function
-        return shortened(" and ".join(dict.fromkeys(test.why.strip().split(" and "))))
+    """Give the last line of a traceback that says what is wrong."""
     lines = [line for line in test.why.strip().splitlines() if re.match(r"\S*(Error|Exception|Exit|Warning)\b", line)]
     return shortened(lines[-1]) if lines else test.why.strip()[-_LONGEST:]
 
