@@ -30,6 +30,8 @@ class Row(Base):
 class Notes:
     """Stands for a hook: keeps what was to be done, and how it ended."""
 
+    has_left = False
+
     def __init__(self) -> None:
         self.prepared: list[list[object]] = []
         self.ended: list[tuple[list[object], Outcome]] = []

@@ -123,7 +123,7 @@ def _used_and_left(engine: Engine) -> "ref[Store]":
     """Attach a hook, have a session of it use a connection, and detach it; give what is left of its cache."""
     cache = ProcessMemoryStore()
     store = ChainedStore([cache, SqlAlchemyStore(engine=engine)])
-    maker = sessionmaker(engine, class_=type("Leaving", (Session,), {}))
+    maker: sessionmaker[Session] = sessionmaker(engine, class_=type("Leaving", (Session,), {}))
     sync = SessionSync(store).attach(maker)
     with maker() as session:
         session.connection()
