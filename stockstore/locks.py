@@ -4,7 +4,9 @@ import os
 import threading
 import weakref
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Final, Protocol
+
+_PATIENCE: Final = 0.1
 
 
 class _Lock(AbstractContextManager[bool, None], Protocol):
@@ -31,15 +33,27 @@ def fork_safe_lock() -> _Lock:
 
 def _before_fork() -> None:
     _registry.acquire()
-    _held[:] = list(_locks)
-    for lock in _held:
-        lock.acquire()
+    # Who has one lock may wait for another, which must not stay held here.
+    while not _take_all():
+        _let_go()
 
 
-def _after_fork() -> None:
+def _take_all() -> bool:
+    for lock in list(_locks):
+        if not lock.acquire(timeout=_PATIENCE):
+            return False
+        _held.append(lock)
+    return True
+
+
+def _let_go() -> None:
     for lock in _held:
         lock.release()
     _held.clear()
+
+
+def _after_fork() -> None:
+    _let_go()
     _registry.release()
 
 

@@ -60,6 +60,28 @@ def test_a_fork_waits_for_a_lock_that_another_thread_holds() -> None:
     assert status == 0
 
 
+def test_a_fork_lets_a_holder_of_one_lock_have_another_one() -> None:
+    """Whichever of two locks the fork takes first, a thread that has one and waits for the other gets it, and the fork goes on."""
+    locked, inside, forking, inner = [fork_safe_lock(), fork_safe_lock()], threading.Event(), threading.Event(), threading.Event()
+
+    def nest(outer: int) -> None:
+        with locked[outer]:
+            inside.set()
+            forking.wait(20)
+            with locked[1 - outer]:
+                inner.set()
+
+    for outer in (0, 1):
+        for event in (inside, forking, inner):
+            event.clear()
+        holder = threading.Thread(target=nest, args=(outer,), daemon=True)
+        holder.start()
+        inside.wait(20)
+        threading.Timer(0.05, forking.set).start()
+        assert exit_status_of_child(lambda: inner.is_set() and all(lock.acquire(timeout=20) for lock in locked)) == 0
+        holder.join(20)
+
+
 def test_several_threads_can_fork_while_others_use_locks() -> None:
     """Forks at the same time and busy locks end, in each child too."""
     first, second = fork_safe_lock(), fork_safe_lock()

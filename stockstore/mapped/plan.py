@@ -2,7 +2,6 @@
 
 import hashlib
 import re
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, Final
@@ -11,6 +10,7 @@ from sqlalchemy import Column, inspect
 from sqlalchemy.orm import ColumnProperty, Mapper, Session
 
 from stockstore.errors import CodecError, ConfigurationError
+from stockstore.locks import fork_safe_lock
 from stockstore.mapped.columns import kind_of
 from stockstore.mapped.familiar import Familiar, documents_of
 from stockstore.mapped.hydrate import Hydrator, State, identity_class, is_instrumented, plan_slot, values_of
@@ -18,7 +18,7 @@ from stockstore.mapped.rows import HEADER, Rows
 
 _SLOT: Final = "stockstore.plan"
 _ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]+")
-_compiling: Final = threading.RLock()
+_compiling: Final = fork_safe_lock()
 
 
 class OtherShapeError(CodecError):

@@ -1,6 +1,8 @@
 """Plans: one per mapped class, found again by fingerprint."""
 
 import gc
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -78,6 +80,36 @@ def test_one_plan_for_all_threads() -> None:
         thread.join()
     assert len(plans) == 8
     assert len({id(plan) for plan in plans}) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_fork_while_another_thread_compiles_a_plan() -> None:
+    """The child has the plan, and waits for nobody who is not there."""
+    compiling, forking = threading.Event(), threading.Event()
+
+    class Slow(String):
+        def __repr__(self) -> str:  # the fingerprint asks for it
+            compiling.set()
+            forking.wait(20)
+            return "Slow()"
+
+    class Forked(Base):
+        __tablename__ = "forked"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        name: Mapped[str] = mapped_column(Slow())
+
+    compiler = threading.Thread(target=plan_of, args=[Forked])
+    compiler.start()
+    compiling.wait(20)
+    threading.Timer(0.05, forking.set).start()
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        forking.set()
+        os._exit(0 if plan_of(Forked).attrs == ("id", "name") else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    compiler.join(20)
 
 
 def test_attribute_added_to_a_mapped_class() -> None:
