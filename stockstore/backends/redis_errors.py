@@ -11,7 +11,7 @@ from stockstore.errors import CacheUnreachable, StockstoreError
 
 # RedisClusterException stands beside RedisError, not below it.
 _DRIVERS = redis.RedisError, redis.exceptions.RedisClusterException, OSError, Unanswered
-_ODD = TypeError, ValueError
+_ODD = TypeError, ValueError, AttributeError, LookupError
 """An answer of another kind, on which redis-py or the checks fail."""
 
 

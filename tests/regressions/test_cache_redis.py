@@ -112,3 +112,13 @@ def test_nonsense_is_a_server_that_does_not_answer(answer: bytes) -> None:
         assert store.stats().errors == 2
         with pytest.raises(CacheUnreachable, match="did not do what was asked"):
             store.delete(Note, title="one")
+
+
+@pytest.mark.parametrize("answer", [b"*2\r\n:1\r\n:2\r\n", b"*0\r\n", b"*1\r\n$3\r\nabc\r\n"])
+def test_nonsense_for_a_greeting_is_a_server_that_does_not_answer(answer: bytes) -> None:
+    """What redis-py makes of it while it opens a connection, such as an ``AttributeError``, is a ``CacheUnreachable`` as well."""
+    with answering(lambda _: answer) as port, RedisStore(f"redis://127.0.0.1:{port}?protocol=3", read_timeout=1.0) as store:
+        assert store.get(Note, 1) is None
+        assert store.stats().errors == 1
+        with pytest.raises(CacheUnreachable, match="did not do what was asked"):
+            store.put(Note(1))
