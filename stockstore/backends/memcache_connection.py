@@ -7,7 +7,7 @@ import socket
 from hashlib import blake2b
 from ssl import SSLSocket
 
-from pymemcache.exceptions import MemcacheUnexpectedCloseError, MemcacheUnknownError
+from pymemcache.exceptions import MemcacheServerError, MemcacheUnexpectedCloseError, MemcacheUnknownError
 
 from stockstore.backends.memcache_records import records
 from stockstore.backends.memcache_servers import Server
@@ -16,6 +16,8 @@ _RECEIVE = 65536
 _RECEIVE_MOST = 2**24
 _TOO_LARGE = 2**31  # memcached keeps no values of more than a gigabyte
 _LINE = b"\r\n"
+_NO_UNIQUE = b"0"
+WITHOUT_COMPARISON = "it runs without comparison (-C); start it without -C"
 STATS = b"stats\r\n"
 
 
@@ -73,9 +75,16 @@ class Connection:
         return self._items(None)
 
     def unique_values(self) -> tuple[dict[str, bytes], dict[str, bytes]]:
-        """Read the answer to one ``gets``: values, and what a ``cas`` has to name."""
+        """Read the answer to one ``gets``: values, and what a ``cas`` has to name.
+
+        Raises:
+            MemcacheServerError: There is nothing to name, so that no ``cas`` will ever hold.
+        """
         uniques: dict[str, bytes] = {}
-        return self._items(uniques), uniques
+        found = self._items(uniques)
+        if _NO_UNIQUE in uniques.values():
+            raise MemcacheServerError(WITHOUT_COMPARISON)
+        return found, uniques
 
     def facts(self) -> dict[bytes, bytes]:
         """Read the answer to one ``stats``; empty from a proxy, which does not know it."""

@@ -3,7 +3,9 @@
 from collections.abc import Iterable, Mapping
 from operator import methodcaller
 
-from stockstore.backends.memcache_connection import Connection
+from pymemcache.exceptions import MemcacheServerError
+
+from stockstore.backends.memcache_connection import WITHOUT_COMPARISON, Connection
 from stockstore.backends.memcache_exchange import Steps
 from stockstore.cells import MARKER
 
@@ -52,12 +54,19 @@ Lives = dict[bytes, Life]
 
 
 def life_steps(connection: Connection, lives: Lives) -> Steps[Life]:
-    """Give the life of the server that answers; one round trip where it was not put to before."""
+    """Give the life of the server that answers; one round trip where it was not put to before.
+
+    Raises:
+        MemcacheServerError: It could not tell what has changed since.
+    """
     known = lives.get(connection.life)
     if known is not None:
         return known
     yield _SETTINGS
-    life = Life(connection.facts())
+    settings = connection.facts()
+    if settings.get(b"cas_enabled") == b"no":
+        raise MemcacheServerError(WITHOUT_COMPARISON)
+    life = Life(settings)
     lives.clear()
     lives[connection.life] = life
     return life

@@ -220,6 +220,20 @@ def test_a_full_server_is_unreachable(start_memcached: Callable[..., MemcachedSe
         backend.set_many(items)
 
 
+def test_a_server_without_comparison_is_refused_at_once(start_memcached: Callable[..., MemcachedServer]) -> None:
+    """No ``cas`` ever holds there: the error says so, where it would look for two seconds for others who are faster."""
+    server = start_memcached("-C")
+    with contextlib.closing(MemcacheBackend(server.address)) as backend, contextlib.closing(Client(server.address)) as other:
+        with pytest.raises(CacheUnreachable, match="start it without -C"):
+            backend.put_many([ITEM])
+        other.set(KEY, b"A", noreply=False)
+        with pytest.raises(CacheUnreachable, match="start it without -C"):
+            backend.invalidate_many([KEY])
+        backend.mark_many([OTHER], b"t")
+        with pytest.raises(CacheUnreachable, match="start it without -C"):
+            backend.release_many([OTHER], b"t", committed=True)
+
+
 @pytest.mark.parametrize("before", [(), (b"END\r\n",)], ids=["at first", "later"])
 @pytest.mark.parametrize("answer", [b"nonsense\r\n", b"VALUE a b c\r\n", b"VALUE n:C:id:i1 0 5\r\n12345678\r\nEND\r\n", b"ERROR\r\n", b""])
 def test_nonsense_for_an_answer_is_unreachable(answer: bytes, before: tuple[bytes, ...]) -> None:
