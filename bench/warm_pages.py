@@ -9,6 +9,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 
 from bench.context import Context, expect
+from bench.load.rows import ITEMS
 from bench.measure import Way
 from bench.report import Row, timed
 from bench.web_shop import PLAIN, Customer, Item, Plain, Shop, Synced, fill_shop, items_of, shown
@@ -46,7 +47,7 @@ def _rows(context: Context, what: str, reads: dict[str, tuple[Shop, Read]]) -> I
     ways = {name: partial(_pages, *read) for name, read in reads.items()}
     for name, way in ways.items():
         for _ in range(3):  # a cache has all of it from the second time on
-            expect(f"{what}, {name}", way(), [(0, 0)] * len(_CUSTOMERS))
+            expect(f"{what}, {name}", way(), [[0] * (ITEMS + 1)] * len(_CUSTOMERS))
     timed_ways = {name: Way(way, times=len(_CUSTOMERS)) for name, way in ways.items()}
     for clock, times in (("", context.race(timed_ways)), ("processor time, ", context.race_unwaiting(timed_ways))):
         for name in reads:
@@ -54,10 +55,10 @@ def _rows(context: Context, what: str, reads: dict[str, tuple[Shop, Read]]) -> I
                 yield timed(SUBJECT, f"{clock}{what}, from {name}", times, PLAIN, ours=name, faster=True)
 
 
-def _pages(shop: Shop, read: Read) -> list[tuple[int, int]]:
+def _pages(shop: Shop, read: Read) -> list[list[int]]:
     return [_page(shop, read, number) for number in _CUSTOMERS]
 
 
-def _page(shop: Shop, read: Read, number: int) -> tuple[int, int]:
+def _page(shop: Shop, read: Read, number: int) -> list[int]:
     with shop.maker() as session:
         return shown(*read(session, number))
