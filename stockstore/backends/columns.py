@@ -1,12 +1,14 @@
 """Batches of items that are kept in columns: what takes them as such need not make each item."""
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import chain, cycle, repeat
-from typing import overload
+from typing import TypeVar, overload
 
 from stockstore.backends.coherent import Item
 from stockstore.cells import pack_alias
+
+T = TypeVar("T")
 
 
 class Columns(Sequence[Item]):
@@ -25,6 +27,10 @@ class Columns(Sequence[Item]):
     def cells(self, before: bytes = b"") -> list[bytes]:
         """Give what is to stand under the keys, each after the same bytes."""
 
+    def parted(self) -> tuple[bytes, Sequence[bytes]]:
+        """Give what all cells begin with, and the rest of each."""
+        return b"", self.cells()
+
     def __iter__(self) -> Iterator[Item]:
         return zip(self.keys, self.cells(), repeat(self.lasts))
 
@@ -40,7 +46,7 @@ class Columns(Sequence[Item]):
 
 
 class Values(Columns):
-    """Values that begin alike."""
+    """Values of one class that begin alike."""
 
     def __init__(self, keys: Sequence[str], head: bytes, rests: Sequence[bytes], lasts: int) -> None:
         """Keep keys, what all values begin with, and the rest of each."""
@@ -51,6 +57,15 @@ class Values(Columns):
         """Give the values."""
         head = before + self._head
         return [head + rest for rest in self._rests]
+
+    def parted(self) -> tuple[bytes, Sequence[bytes]]:
+        """Give what all values begin with, and the rest of each."""
+        return self._head, self._rests
+
+    def grouped(self, places: Sequence[int], count: int) -> list[Sequence[Item]]:
+        """Give the values of each place of so many, by the place of each value."""
+        columns = zip(grouped(self.keys, places, count), grouped(self._rests, places, count), strict=True)
+        return [Values(keys, self._head, rests, self.lasts) if keys else () for keys, rests in columns]
 
 
 class PointersInTurn(Columns):
@@ -70,15 +85,42 @@ class PointersInTurn(Columns):
         return [cell for _, cell in zip(self.keys, in_turn)]  # noqa: B905 - as often as there are keys
 
 
+def grouped(column: Sequence[T], places: Sequence[int], count: int) -> list[list[T]]:
+    """Give what belongs to each place of so many, by the place of each.
+
+    >>> grouped(["a", "b", "c"], [0, 2, 0], 3)
+    [['a', 'c'], [], ['b']]
+    """
+    groups: list[list[T]] = [[] for _ in range(count)]
+    for each, place in zip(column, places, strict=True):
+        groups[place].append(each)
+    return groups
+
+
+def keys_of(batch: Sequence[Item]) -> Sequence[str]:
+    """Give the keys of a batch."""
+    return batch.keys if isinstance(batch, Columns) else [key for key, _, _ in batch]
+
+
 def keys_in(part: Sequence[Sequence[Item]]) -> list[str]:
     """Give the keys of all batches in turn."""
-    return [*chain.from_iterable(batch.keys if isinstance(batch, Columns) else [key for key, _, _ in batch] for batch in part)]
+    return [*chain.from_iterable(map(keys_of, part))]
+
+
+def lifetimes_of(batch: Sequence[Item]) -> Collection[int]:
+    """Give the different server lifetimes of a batch."""
+    return {batch.lasts} if isinstance(batch, Columns) else {lasts for _, _, lasts in batch}
 
 
 def lifetimes_in(part: Sequence[Sequence[Item]]) -> list[int]:
     """Give the server lifetimes of all batches in turn."""
     each = (repeat(batch.lasts, len(batch)) if isinstance(batch, Columns) else [lasts for _, _, lasts in batch] for batch in part)
     return [*chain.from_iterable(each)]
+
+
+def parted(batch: Sequence[Item]) -> tuple[bytes, Sequence[bytes]]:
+    """Give what all cells of a batch begin with, and the rest of each."""
+    return batch.parted() if isinstance(batch, Columns) else (b"", [cell for _, cell, _ in batch])
 
 
 def cells_in(batch: Sequence[Item], before: bytes = b"") -> list[bytes]:

@@ -11,7 +11,9 @@ The tokens stand under ``"namespace:"`` and ``"namespace:class label"``, which a
 
 import secrets
 from collections.abc import Collection, Iterable, Mapping
+from functools import lru_cache
 from hashlib import blake2b
+from itertools import chain
 
 from stockstore.cells import ID_SIZE
 from stockstore.errors import ConfigurationError
@@ -58,18 +60,23 @@ def token_key(prefix: str) -> str:
 
 def token_keys(heads: Iterable[str]) -> list[str]:
     """Give the key of each token that some heads need, once."""
-    return list(dict.fromkeys(key for head in dict.fromkeys(heads) for key in _pair(head)))
+    return list(dict.fromkeys(chain.from_iterable(map(_pair, dict.fromkeys(heads)))))
 
 
 def stamps_of(heads: Iterable[str], tokens: Mapping[str, bytes], life: bytes) -> dict[str, bytes]:
     """Give the stamp of each head, but of one without both tokens."""
-    pairs = {head: [tokens.get(key) for key in _pair(head)] for head in dict.fromkeys(heads)}
-    return {head: _stamp(life, *filter(None, pair)) for head, pair in pairs.items() if all(pair)}
+    stamps = {}
+    for head in dict.fromkeys(heads):
+        of_all, of_class = map(tokens.get, _pair(head))
+        if of_all and of_class:
+            stamps[head] = _stamp(life + of_all + of_class)
+    return stamps
 
 
+@lru_cache(maxsize=4096)
 def _pair(head: str) -> tuple[str, str]:
     return head[: head.find(":") + 1], head[:-1]
 
 
-def _stamp(*parts: bytes) -> bytes:
-    return blake2b(b"".join(parts), digest_size=ID_SIZE).digest()
+def _stamp(parts: bytes) -> bytes:
+    return blake2b(parts, digest_size=ID_SIZE).digest()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar, Union
 
 from stockstore.backends.base import PartlyUnreachable, checked_timeouts, target_of
 from stockstore.backends.coherent import CoherentBackend, Item, Leased
-from stockstore.backends.columns import keys_in
+from stockstore.backends.columns import keys_of
 from stockstore.errors import CacheUnreachable, ConfigurationError
 
 try:
@@ -170,7 +170,7 @@ class MemcacheBackend(CoherentBackend):
             for node in values | pointers
         }
         # Those who go by the other list may overwrite it here and not there.
-        self._on_both(partial(self._nodes.run, work), keys_in([items]), self._invalidate)
+        self._on_both(partial(self._nodes.run, work), keys_of(items), self._invalidate)
 
     def mark_many(
         self, keys: Sequence[str], ticket: bytes, shared: Sequence[str] = (), generations: Sequence[str] = ()

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias, TypeVar, cast
 from stockstore.aio.bridge import in_greenlet
 from stockstore.aio.threads import in_thread
 from stockstore.backends.coherent import Item
+from stockstore.backends.columns import Values, grouped, keys_of
 from stockstore.backends.memcache_connection import Connection, Pool
 from stockstore.backends.memcache_exchange import Job, Steps, run
 from stockstore.backends.memcache_lives import Lives
@@ -67,10 +68,7 @@ class Nodes:
         """Split a batch of parts, which belong to the keys one by one."""
         if len(self.listed) == 1 or not parts:
             return {self.listed[0]: parts} if parts else {}
-        groups: list[list[_Part]] = [[] for _ in self.listed]
-        for part, position in zip(parts, self.route(keys), strict=True):
-            groups[position].append(part)
-        return {node: group for node, group in zip(self.listed, groups, strict=True) if group}
+        return self._with_any(grouped(parts, self.route(keys), len(self.listed)))
 
     def keys_by_node(self, keys: Iterable[str]) -> dict[Node, Sequence[str]]:
         """Split keys, each taken once."""
@@ -79,8 +77,14 @@ class Nodes:
 
     def items_by_node(self, items: Sequence[Item]) -> dict[Node, Sequence[Item]]:
         """Split items, each of which begins with its key."""
-        whole = list(items)  # what is in columns makes them as it is gone through
-        return self.by_node(whole, [item[0] for item in whole] if len(self.listed) > 1 else ())
+        if len(self.listed) == 1:
+            return self.by_node(items, ())
+        if isinstance(items, Values):
+            return self._with_any(items.grouped(self.route(items.keys), len(self.listed)))
+        return self.by_node(list(items), keys_of(items))
+
+    def _with_any(self, groups: Sequence[Sequence[_Part]]) -> dict[Node, Sequence[_Part]]:
+        return {node: group for node, group in zip(self.listed, groups, strict=True) if group}
 
     def run(self, work: Work[_Result], preferred: Mapping[Node, Connection] | None = None, *, whole: bool = True) -> list[_Result]:
         """Give what the nodes answered, one by one; CacheUnreachable when one did not, after the others have done their part."""

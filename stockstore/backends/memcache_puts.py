@@ -1,12 +1,13 @@
 """Puts on one memcached node, and clears."""
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from pymemcache.exceptions import MemcacheUnknownError
 
 from stockstore.backends.coherent import Item
-from stockstore.backends.generations import fresh_token, heads_of, stamps_of, token_key, token_keys
+from stockstore.backends.columns import Values, keys_of, lifetimes_of, parted
+from stockstore.backends.generations import fresh_token, head_of, heads_of, stamps_of, token_key, token_keys
 from stockstore.backends.memcache_connection import Connection
 from stockstore.backends.memcache_exchange import Steps
 from stockstore.backends.memcache_lives import Life, Lives, life_steps
@@ -22,6 +23,7 @@ from stockstore.backends.memcache_texts import (
     expiry,
     get,
     glance,
+    meta_set,
     meta_sets,
     put,
     refusals,
@@ -93,7 +95,7 @@ def write_steps(
     """
     if not items and heads_ahead:
         return (yield from _look_behind_steps(connection, known, ahead, heads_ahead))
-    keys = [key for key, _, _ in items]
+    keys = keys_of(items)
     heads = heads_of(keys)
     tokens = token_keys([*heads, *heads_ahead])
     answers: list[bytes] = []
@@ -127,7 +129,7 @@ def put_steps(connection: Connection, items: Sequence[Item], aliases: Sequence[I
     batch = Put(items, life)
     rejected: dict[str, bytes] = {}
     for _ in attempts():
-        stamps = yield from known_stamps(connection, list(dict.fromkeys(heads_of(batch.keys))), known)
+        stamps = yield from known_stamps(connection, batch.heads, known)
         written = yield from write_steps(connection, aliases, known, batch.request(stamps), stamps)
         aliases, rejected = (), rejected | written.refused
         batch.sort(written)
@@ -159,13 +161,10 @@ class Put:
     """
 
     def __init__(self, items: Sequence[Item], life: Life) -> None:
-        self.keys: Sequence[str]
-        self.keys, bodies, _ = zip(*items, strict=True)
+        self._take(items)
         if len(set(self.keys)) < len(items):
-            items = list({item[0]: item for item in items}.values())
-            self.keys = [key for key, _, _ in items]
-        self._items = items
-        self._by_meta = max(map(len, bodies)) <= life.room
+            self._take(list({item[0]: item for item in items}.values()))
+        self._by_meta = len(self._begin) + max(map(len, self._rests)) <= life.room
         self._life = life
         # What a cas of each has to name: None for what is taken to be absent, _UNKNOWN for what is to be looked at first.
         self._uniques: list[bytes | None] = list(map(life.uniques.get, self.keys))
@@ -173,26 +172,39 @@ class Put:
         self.left: dict[str, bytes] = {}
         self._overtaken: set[str] = set()
 
+    def _take(self, items: Sequence[Item]) -> None:
+        self._items, self.keys = items, keys_of(items)
+        self._begin, self._rests = parted(items)
+
+    @property
+    def heads(self) -> list[str]:
+        """The heads of these keys, each once."""
+        return [head_of(self.keys[0])] if isinstance(self._items, Values) else list(dict.fromkeys(heads_of(self.keys)))
+
     def request(self, stamps: Mapping[str, bytes]) -> Ahead:
         """Store what is known or taken to be absent, and look at all of which the answers to that tell too little."""
         self._stamps = stamps
         self._stored, self._looked = self.keys, _NO_KEYS
         if self._by_meta and all(self._uniques):
-            return Ahead(self._stores(self._items, self._uniques), len(self.keys))
-        pairs = [(item, unique) for item, unique in zip(self._items, self._uniques, strict=True) if unique != _UNKNOWN]
+            return Ahead(self._stores(cast("Sequence[bytes]", self._uniques)), len(self.keys))
+        pairs = [(item, unique or b"") for item, unique in zip(self._items, self._uniques, strict=True) if unique != _UNKNOWN]
         self._stored = [item[0] for item, _ in pairs]
         self._looked = [key for key, unique in zip(self.keys, self._uniques, strict=True) if not (unique and self._by_meta)]
-        stores = self._stores([item for item, _ in pairs], [unique for _, unique in pairs]) if pairs else b""
+        stores = self._stores_one_by_one([item for item, _ in pairs], [unique for _, unique in pairs])
         return Ahead(stores + glance(self._looked), len(self._stored) + len(self._looked))
 
-    def _stores(self, items: Sequence[Item], uniques: Sequence[bytes | None]) -> bytes:
+    def _stores(self, uniques: Sequence[bytes]) -> bytes:
+        lifetimes = lifetimes_of(self._items)
+        if len(self._stamps) == len(lifetimes) == 1:
+            (stamp,), (lasts,) = self._stamps.values(), lifetimes
+            return meta_sets(self.keys, uniques, VALUE + stamp + self._begin, self._rests, expiry(lasts))
+        return self._stores_one_by_one(self._items, uniques)
+
+    def _stores_one_by_one(self, items: Sequence[Item], uniques: Sequence[bytes]) -> bytes:
         begins = {head: VALUE + stamp for head, stamp in self._stamps.items()}
-        # A batch is mostly of one class.
-        each = [*begins.values()] * len(items) if len(begins) == 1 else [begins[head] for head in heads_of(self._stored)]
-        if self._by_meta:
-            return meta_sets(items, uniques, each)
-        cells = zip(items, uniques, each, strict=True)
-        return b"".join([swap(key, unique or b"", begin + body, expiry(lifetime)) for (key, body, lifetime), unique, begin in cells])
+        store = meta_set if self._by_meta else swap
+        cells = zip(items, uniques, heads_of(self._stored), strict=True)
+        return b"".join([store(key, unique, begins[head] + body, expiry(lifetime)) for (key, body, lifetime), unique, head in cells])
 
     def sort(self, written: Written) -> None:
         """Tell what was put, and what is to be put yet."""
@@ -204,8 +216,7 @@ class Put:
         if written.stamps != self._stamps:  # nobody reads what was put: there was a clear since they were learnt
             cleared = {head for head, stamp in self._stamps.items() if written.stamps.get(head) != stamp}
             left_open |= {key: _UNKNOWN for key, head in zip(done, heads_of(done), strict=True) if head in cleared}
-        self._items = [item for item in self._items if item[0] in left_open] if left_open else ()
-        self.keys = [key for key, _, _ in self._items]
+        self._take([item for item in self._items if item[0] in left_open] if left_open else ())
         self._uniques = [left_open[key] for key in self.keys]
 
     def _all_stored(self, answers: Sequence[bytes]) -> Sequence[str]:
@@ -252,7 +263,7 @@ class Put:
 
 
 def _sets(items: Sequence[Item], heads: Sequence[str], stamps: Mapping[str, bytes]) -> bytes:
-    expiries = {lifetime: expiry(lifetime) for lifetime in {item[2] for item in items}}
+    expiries = {lifetime: expiry(lifetime) for lifetime in lifetimes_of(items)}
     begins = {head: RAW + stamp for head, stamp in stamps.items()}
     sets = [put(b"set", key, begins[head] + cell, expiries[lifetime]) for (key, cell, lifetime), head in zip(items, heads, strict=True)]
     return b"".join(sets)

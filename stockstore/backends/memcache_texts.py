@@ -3,11 +3,8 @@
 import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from typing import cast
 
 from pymemcache.exceptions import MemcacheServerError, MemcacheUnknownError
-
-from stockstore.backends.coherent import Item
 
 UNMARKED, MARKED = 0, 1
 """The flags that the server keeps beside a cell: whether a writer's marker stands there."""
@@ -56,36 +53,23 @@ def swap(key: str, unique: bytes, wire: bytes, expires: int, flags: int = UNMARK
     return b"cas %b %d %d %d %b\r\n%b\r\n" % (key.encode(), flags, expires, len(wire), unique, wire)
 
 
-def meta_sets(items: Sequence[Item], uniques: Sequence[bytes | None], begins: Sequence[bytes]) -> bytes:
-    """Store as :func:`swap` does, and have what the next ``cas`` has to name told.
-
-    Args:
-        items: What to store.
-        uniques: What a ``cas`` of each has to name, ``None`` for nothing.
-        begins: The beginnings of the cells, all of one length.
-    """
-    if None not in uniques and len({lifetime for _, _, lifetime in items}) == 1:
-        return _meta_sets_alike(items, cast("Sequence[bytes]", uniques), begins)
-    conditions = [b"C" + unique if unique else b"ME" for unique in uniques]
-    parts = [
-        b"ms %b %d c T%d %b\r\n%b%b\r\n" % (key.encode(), len(begin) + len(body), expiry(lifetime), condition, begin, body)
-        for (key, body, lifetime), condition, begin in zip(items, conditions, begins, strict=True)
-    ]
-    return b"".join(parts)
+def meta_set(key: str, unique: bytes, wire: bytes, expires: int) -> bytes:
+    """Store as :func:`swap` does, and have what the next ``cas`` has to name told."""
+    return b"ms %b %d c T%d %b\r\n%b\r\n" % (key.encode(), len(wire), expires, b"C" + unique if unique else b"ME", wire)
 
 
-def _meta_sets_alike(items: Sequence[Item], uniques: Sequence[bytes], begins: Sequence[bytes]) -> bytes:
+def meta_sets(keys: Sequence[str], uniques: Sequence[bytes], head: bytes, rests: Sequence[bytes], expires: int) -> bytes:
+    """Store many at once in place of what was read, each the same bytes and a rest."""
     # Column by column, which takes half as long as to go key by key.
-    keys, bodies, lifetimes = zip(*items, strict=True)
-    lengths, head, expires = list(map(len, bodies)), len(begins[0]), expiry(lifetimes[0])
-    sizes = {length: b" %d c T%d C" % (head + length, expires) for length in set(lengths)}
-    parts = [b"\r\nms ", b"", b"", b"", b"\r\n", b"", b""] * len(items)
-    parts[1::7] = map(str.encode, keys)
-    parts[2::7] = map(sizes.__getitem__, lengths)
-    parts[3::7] = uniques
-    parts[5::7] = begins
-    parts[6::7] = bodies
-    return b"".join(parts)[2:] + b"\r\n"
+    lengths, begin = list(map(len, rests)), len(head)
+    sizes = {length: b" %d c T%d C" % (begin + length, expires) for length in set(lengths)}
+    parts = [b"", b"", b"", b"\r\n" + head, b"", b"\r\nms "] * len(keys)
+    parts[0::6] = map(str.encode, keys)
+    parts[1::6] = map(sizes.__getitem__, lengths)
+    parts[2::6] = uniques
+    parts[4::6] = rests
+    parts[-1] = b"\r\n"
+    return b"ms " + b"".join(parts)
 
 
 def remove(key: str, unique: bytes) -> bytes:
