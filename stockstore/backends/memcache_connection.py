@@ -63,13 +63,6 @@ class Connection:
         self._at = len(self._buffer) - len(parts.pop())
         return parts
 
-    def lines_before(self, last: bytes) -> list[bytes]:
-        """Read the lines up to one, which is not among what is given."""
-        found: list[bytes] = []
-        while (line := self.lines(1)[0]) != last:
-            found.append(line)
-        return found
-
     def values(self) -> dict[str, bytes]:
         """Read the answer to one ``get``."""
         return self._items(None)
