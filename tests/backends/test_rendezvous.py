@@ -27,6 +27,14 @@ def test_a_node_that_leaves_moves_its_own_keys_only() -> None:
     assert all(rest[after] == NODES[before] for before, after in moves if before != 2)
 
 
+def test_keys_stay_where_they_are_when_they_are_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a router remembers of some keys, and forgets when it has many, says the same of all."""
+    monkeypatch.setattr("stockstore.backends.rendezvous._MANY_KEYS", 100)
+    route, homes = router(NODES), router(NODES)(KEYS[:150])
+    assert [*route(KEYS[:60]), *route(KEYS[50:110])] == homes[:60] + homes[50:110]
+    assert [*route(KEYS[:150]), *route(KEYS[:150])] == homes * 2
+
+
 @pytest.mark.parametrize(
     ("key", "node"), [("n:C:id:i1", "cache0:11211"), ("n:C:id:i2", "cache1:11211"), ("shop:User:email:sann", "cache3:11211")]
 )
