@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from itertools import repeat
 
 from stockstore.backends.coherent import Item
-from stockstore.backends.columns import PointersInTurn, cells_in, lifetimes_in
+from stockstore.backends.columns import PointersInTurn, cells_in, lifetimes_in, lifetimes_of
 from stockstore.backends.redis_exchange import Part
 from stockstore.cells import GENERATION_SIZE, VALUE
 
@@ -49,10 +49,13 @@ def put_arguments(part: Part, life: bytes) -> list[bytes]:
 
 
 def _arguments(part: Part, life: bytes, told: Sequence[Item]) -> list[bytes]:
-    values, seconds = part[0], lifetimes_in(part)
-    alike = seconds and seconds.count(seconds[0]) == len(seconds)
-    packed = b"=%d" % _bounded(seconds[0]) if alike else struct.pack(f">c{len(seconds)}I", b"#", *map(_bounded, seconds))
+    values, different = part[0], {lasts for batch in part for lasts in lifetimes_of(batch)}
+    packed = b"=%d" % _bounded(*different) if len(different) == 1 else _each(lifetimes_in(part))
     return [packed, b"%d" % len(values), *cells_in(values, VALUE + life), *cells_in(told)]
+
+
+def _each(lifetimes: Sequence[int]) -> bytes:
+    return struct.pack(f">c{len(lifetimes)}I", b"#", *map(_bounded, lifetimes))
 
 
 def _bounded(seconds: int) -> int:
