@@ -1,6 +1,7 @@
 """Objects to rows: add or merge, delete, and what the session did along with it."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from traceback import walk_tb
 from typing import Any, NamedTuple
@@ -159,15 +160,24 @@ def _outcome(targets: Sequence[Snapshot], others: Sequence[Snapshot], exact: Seq
 
 
 def _commit(session: Session, outcome: Outcome, before_commit: BeforeCommit | None) -> None:
+    connection = session.connection()
     if before_commit is not None:
-        before_commit(session.connection(), outcome)
+        before_commit(connection, outcome)
     try:
         session.commit()
     except SQLAlchemyError as error:
+        _roll_back(connection)
         if _is_a_refusal(error):
             raise
         reason = str(getattr(error, "orig", None) or error).strip().split("\n", 1)[0]
         raise UnconfirmedError(f"the commit was not confirmed, and may have been done: {reason}") from error
+
+
+def _roll_back(connection: Connection) -> None:
+    """Make sure that what was refused is over: SQLite keeps the transaction open, and SQLAlchemy takes it for ended, and gives the connection to others."""
+    if not connection.invalidated:
+        with suppress(Exception):
+            connection.dialect.do_rollback(connection.connection)
 
 
 def _is_a_refusal(error: SQLAlchemyError) -> bool:

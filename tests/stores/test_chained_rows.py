@@ -5,9 +5,9 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import ForeignKey, insert
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from stockstore import NonUniqueKeyError, OriginError, SqlAlchemyStore
 from tests.stores.conftest import Shop
@@ -236,6 +236,31 @@ def test_a_refused_put_leaves_the_object_as_it_was(shop: Shop) -> None:
     customer.email = "b"
     shop.chain.put(customer)
     assert count_of(shop.engine, Customer) == 2
+
+
+class Deferred(DeclarativeBase):
+    pass
+
+
+class Part(Deferred):
+    """Belongs to another, of which the database asks at COMMIT."""
+
+    __tablename__ = "deferred_shop_parts"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    of_id: Mapped[int | None] = mapped_column(ForeignKey("deferred_shop_parts.id", deferrable=True, initially="DEFERRED"))
+
+
+def test_a_refused_commit_leaves_nothing_open(shop: Shop) -> None:
+    """The transaction is over, also where SQLite would keep it open: the store reads and writes on, and so do others."""
+    Deferred.metadata.create_all(shop.engine)
+    shop.chain.put(Part(id=1))
+    with pytest.raises(OriginError, match=r"refused: .*(?i:foreign key)"):
+        shop.chain.put(Part(id=1, of_id=404))
+    with shop.engine.begin() as connection:
+        connection.execute(insert(Part).values(id=2, of_id=1))
+    shop.chain.put(Part(id=1, of_id=2))
+    assert same_everywhere(shop, Part, 1)["of_id"] == 2
+    Deferred.metadata.drop_all(shop.engine)
 
 
 @pytest.mark.parametrize("prefs", [{"a": {1}}, {"a": object()}])
