@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, delete, event, func, insert, select, text, update
-from sqlalchemy.orm import Session
+from sqlalchemy import Engine, ForeignKey, delete, event, func, insert, select, text, update
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from typing_extensions import Self
 
 from stockstore.evidence import Outbox
@@ -410,6 +410,39 @@ def test_a_hierarchy(shop: Path) -> None:
     assert ids(shop.store, Animal, owner_id=1) == [3, 4]
     assert ids(shop.store, Cat, owner_id=1) == [4]
     assert ids(shop.store, Animal, owner_id=5) == [1]
+
+
+class Whole(DeclarativeBase):
+    pass
+
+
+class Beast(Whole):
+    """Selected with its subclasses' tables."""
+
+    __tablename__ = "listed_beasts"
+    __indexes__ = ["owner_id"]
+    id: Mapped[int] = mapped_column(primary_key=True)
+    owner_id: Mapped[int]
+    kind: Mapped[str] = mapped_column(server_default="beast")
+    __mapper_args__ = {"polymorphic_on": "kind", "polymorphic_identity": "beast", "with_polymorphic": "*"}
+
+
+class Lion(Beast):
+    __tablename__ = "listed_lions"
+    id: Mapped[int] = mapped_column(ForeignKey("listed_beasts.id"), primary_key=True)
+    __mapper_args__ = {"polymorphic_identity": "lion"}
+
+
+def test_update_of_an_index_of_a_class_selected_by_an_outer_join(path: Path) -> None:
+    """The rows are locked in the table of the class, where the others have none to lock."""
+    Whole.metadata.drop_all(path.engine)
+    Whole.metadata.create_all(path.engine)
+    path.seed(Beast(id=1, owner_id=1), Lion(id=2, owner_id=1), Lion(id=3, owner_id=2))
+    assert prove_listed(path.store, path.other, Beast, owner_id=1) == [1, 2]
+    with path.maker.begin() as session:
+        session.execute(update(Beast).where(Beast.id < 3).values(owner_id=2))
+    assert ids(path.store, Beast, owner_id=1) == []
+    assert ids(path.store, Beast, owner_id=2) == [1, 2, 3]
 
 
 @pytest.mark.parametrize("keys", [[2, 9], None, [{"code": "c2"}, 9]], ids=["keys", "class", "alternate"])

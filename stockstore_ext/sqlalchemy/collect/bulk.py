@@ -247,7 +247,11 @@ def _with_lists(keys: Sequence[Any], listed: dict[IndexPlan, list[Any]]) -> list
 
 def _locked(work: _Work, keys: Sequence[Any], columns: Sequence[Any]) -> list[Sequence[Any]] | None:
     """Lock the rows that match, and give them as they are; ``None`` where they are too many."""
-    rows: list[Sequence[Any]] = list(_select(work, select(*columns).order_by(*keys).with_for_update().limit(work.limit + 1)).all())
+    connection = work.connection()
+    # A class may be selected by an outer join with its subclasses, whose side PostgreSQL does not lock.
+    tables = keys if connection is not None and connection.dialect.name == "postgresql" else None
+    statement = select(*columns).order_by(*keys).with_for_update(of=tables).limit(work.limit + 1)
+    rows: list[Sequence[Any]] = list(_select(work, statement).all())
     return rows if len(rows) <= work.limit else None
 
 
