@@ -24,7 +24,7 @@ settings.load_profile("stockstore")
 
 pytest_plugins = ["tests.servers.plugin", "tests.servers.databases"]
 
-_BY_CHANCE = ("tests/race/", "tests/model/")
+_BY_CHANCE = ("tests/race/", "tests/model/", "tests/programs/")
 """What these find, they find by chance: one stale read is a defect, whatever a second run says."""
 
 

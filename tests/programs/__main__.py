@@ -1,0 +1,104 @@
+"""The command line of the programs."""
+
+import argparse
+import logging
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Final
+
+from stockstore.errors import ConfigurationError
+from tests.programs.caches import CACHES, MODES, tiers_of
+from tests.programs.drawn import drawn, told
+from tests.programs.running import Program
+from tests.programs.shrinking import smallest
+from tests.programs.twins import Twins, compare
+from tests.servers.memcached import running_memcached
+from tests.servers.postgres import fresh_schema, running_postgres
+from tests.servers.redis import running_redis
+from tests.servers.source import NoServer
+
+_SECONDS: Final = 60.0
+_TRIALS: Final = 3
+_TOLD: Final = 4000
+
+
+def parser() -> argparse.ArgumentParser:
+    """Give the parser of the command line."""
+    made = argparse.ArgumentParser(
+        prog="programs", description="Runs random programs with the hook and without, and compares all that can be seen."
+    )
+    made.add_argument("--seconds", type=float, default=_SECONDS, help=f"how long ({_SECONDS:g})")
+    made.add_argument("--seed", type=int, help="the number of the first program; those after it have the next ones")
+    made.add_argument("--count", type=int, help="how many programs, whatever time they take")
+    made.add_argument("--database", choices=("sqlite", "postgresql"), default="sqlite")
+    made.add_argument("--cache", choices=CACHES, default="memory")
+    made.add_argument("--mode", choices=MODES, default="exact")
+    return made
+
+
+@contextmanager
+def twins(given: argparse.Namespace) -> Iterator[Twins]:
+    """Give two databases, and caches above one of them."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        if given.database == "sqlite":
+            one, other = (f"sqlite:///{folder / name}.db" for name in ("plain", "hooked"))
+        else:
+            server = stack.enter_context(running_postgres())
+            one, other = (stack.enter_context(fresh_schema(server.url)).render_as_string(hide_password=False) for _ in range(2))
+        redis = stack.enter_context(running_redis()).url if "redis" in given.cache else ""
+        memcached = stack.enter_context(running_memcached()).address if "memcached" in given.cache else ""
+        made = Twins(one, other, tiers_of(given.cache, redis, memcached), given.mode)
+        stack.callback(made.close)
+        yield made
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run programs until one fails or the time is over; give 0 where none has failed."""
+    given = parser().parse_args(arguments)
+    logging.disable(logging.CRITICAL)
+    number = random.randrange(2**32) if given.seed is None else given.seed
+    end, first = time.monotonic() + given.seconds, number
+    try:
+        with twins(given) as both:
+            while number - first < given.count if given.count else time.monotonic() < end:
+                error = failing(both, drawn(number))
+                if error is not None:
+                    sys.stdout.write(f"Program {number} fails:\n{_shrunk(both, drawn(number), error)}\n")
+                    return 1
+                number += 1
+    except (NoServer, ConfigurationError) as error:
+        sys.stderr.write(f"programs: {error}\n")
+        return 2
+    sys.stdout.write(f"{number - first} programs from {first} on, all the same with the hook and without.\n")
+    return 0
+
+
+def failing(both: Twins, program: Program) -> Exception | None:
+    """Give what a program fails with, each time: the order in which a flush does things is chance where it does not matter."""
+    error = _failed_with(both, program)
+    again = error is not None and all(_failed_with(both, program) for _ in range(_TRIALS - 1))
+    return error if again else None
+
+
+def _failed_with(both: Twins, program: Program) -> Exception | None:
+    try:
+        compare(both, program)
+    except Exception as error:  # noqa: BLE001 - also what is wrong with the library
+        return error
+    return None
+
+
+def _shrunk(both: Twins, program: Program, error: Exception) -> str:
+    kind = type(error)
+    found = smallest(program, lambda less: type(failing(both, less)) is kind)
+    return f"{told(found)}\n{kind.__name__}: {str(failing(both, found) or error)[:_TOLD]}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,109 @@
+"""Two databases with the same rows: one is used through the hook and caches, one without."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session, sessionmaker
+
+from stockstore import ChainedStore, SqlAlchemyStore, Store
+from stockstore.evidence import Outbox
+from stockstore_ext.sqlalchemy import SessionSync
+from tests.programs.rows import Reset
+
+MakeTiers = Callable[[], list[Store]]
+
+
+@dataclass
+class World:
+    """One of the two databases, as a program uses it.
+
+    Attributes:
+        engine: What its sessions use.
+        other: Another engine on the same database, which nobody watches.
+        maker: Makes its sessions.
+        store: The chain above it, if there is one.
+        sync: The hook, if there is one.
+    """
+
+    engine: Engine
+    other: Engine
+    maker: sessionmaker[Session]
+    store: ChainedStore | None = None
+    sync: SessionSync | None = None
+
+
+class Database:
+    """A database that is used again and again.
+
+    Args:
+        url: Its URL.
+        outbox: Whether it has the outbox table.
+    """
+
+    def __init__(self, url: str, *, outbox: bool) -> None:
+        """Make the tables and the first rows."""
+        self.engine, self.other = _engine(url), _engine(url)
+        self.reset = Reset(self.engine)
+        if outbox:
+            Outbox().create(self.engine)
+
+    @contextmanager
+    def plain(self, **options: Any) -> Iterator[World]:
+        """Give it without the hook."""
+        self.reset()
+        yield World(self.engine, self.other, _maker(self.engine, options))
+        self._check_free()
+
+    @contextmanager
+    def hooked(self, tiers: MakeTiers, settings: dict[str, Any], **options: Any) -> Iterator[World]:
+        """Give it with the hook, on caches that are empty."""
+        self.reset()
+        maker = _maker(self.engine, options)
+        store = ChainedStore([*tiers(), SqlAlchemyStore(engine=self.engine)])
+        sync = SessionSync(store, read_through=True, **settings).attach(maker)
+        try:
+            yield World(self.engine, self.other, maker, store, sync)
+        finally:
+            sync.detach()
+            store.close()
+        self._check_free()
+
+    def _check_free(self) -> None:
+        for engine in (self.engine, self.other):
+            assert engine.pool.checkedout() == 0, "a connection was kept"  # type: ignore[attr-defined]
+        try:
+            self.reset()
+        except OperationalError as error:
+            raise AssertionError("a lock was kept") from error
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.engine.dispose()
+        self.other.dispose()
+
+
+def _maker(engine: Engine, options: dict[str, Any]) -> "sessionmaker[Session]":
+    return sessionmaker(engine, class_=type("Watched", (Session,), {}), **options)
+
+
+def _engine(url: str) -> Engine:
+    engine = create_engine(url, connect_args={"timeout": 0} if url.startswith("sqlite") else {})
+    event.listen(engine, "connect", _impatient)
+    return engine
+
+
+def _impatient(connection: Any, record: object) -> None:
+    """Wait for no lock: all sessions are of one thread."""
+    del record
+    cursor = connection.cursor()
+    if type(connection).__module__.startswith("sqlite3"):
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.execute("PRAGMA synchronous=OFF")
+    else:
+        cursor.execute("SET lock_timeout = '20ms'")
+        connection.commit()
+    cursor.close()
