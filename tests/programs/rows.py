@@ -148,7 +148,7 @@ class Reset:
         with self._engine.begin() as connection:
             if connection.dialect.name == "postgresql":
                 for (sequence,) in connection.execute(
-                    text("SELECT sequencename FROM pg_sequences WHERE schemaname = current_schema()")
+                    text("SELECT sequencename FROM pg_sequences WHERE schemaname = current_schema() AND sequencename LIKE 'pr%'")
                 ).all():
                     connection.execute(text(f"ALTER SEQUENCE {sequence} RESTART WITH 20"))
             for table in reversed(Base.metadata.sorted_tables):
