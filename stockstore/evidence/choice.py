@@ -4,7 +4,7 @@ import logging
 from collections.abc import Collection
 from typing import Final, TypeAlias
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import ProgrammingError
 
 from stockstore.evidence.aside import aside, is_private
@@ -53,29 +53,25 @@ def evidence_of(engine: Engine, *, outbox: Outbox | None = None) -> AnyEvidence 
     """
     if is_private(engine):
         return None
-    by_outbox = _by_outbox(engine, outbox)
-    by_id = _by_id(engine)
+    with aside(engine) as connection:
+        there = outbox is not None and outbox.exists(connection)
+        return evidence_on(connection, engine, outbox if there else None)
+
+
+def evidence_on(connection: Connection, engine: Engine, outbox: Outbox | None) -> AnyEvidence | None:
+    """Give an engine's evidence as :func:`evidence_of`, by a connection beside its own; the table of an outbox that is given is there."""
+    by_outbox = None if outbox is None else OutboxEvidence(engine, outbox, connection)
+    by_id = _by_id(connection, engine)
     if by_id is None or by_outbox is None:
         return by_id or by_outbox
     return BothEvidences(by_id, by_outbox)
 
 
-def _by_outbox(engine: Engine, outbox: Outbox | None) -> OutboxEvidence | None:
-    if outbox is None:
+def _by_id(connection: Connection, engine: Engine) -> PostgresEvidence | None:
+    if engine.dialect.name != "postgresql" or (engine.dialect.server_version_info or ()) < FIRST_VERSION:
         return None
-    with aside(engine) as connection:
-        there = outbox.exists(connection)
-    return OutboxEvidence(engine, outbox) if there else None
-
-
-def _by_id(engine: Engine) -> PostgresEvidence | None:
-    if engine.dialect.name != "postgresql":
-        return None
-    with aside(engine):
-        if (engine.dialect.server_version_info or ()) < FIRST_VERSION:
-            return None
     try:
-        return PostgresEvidence(engine)
+        return PostgresEvidence(engine, connection)
     except ProgrammingError as error:
         _log.warning(
             "the database does not tell its identifier, so transaction ids are no evidence; "

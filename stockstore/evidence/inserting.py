@@ -7,6 +7,7 @@ knows of the end. That a janitor has deleted the row changes nothing: it saw the
 import re
 import time
 from collections.abc import Callable, Collection
+from contextlib import nullcontext
 from functools import partial
 from typing import Final
 from uuid import uuid4
@@ -34,6 +35,7 @@ class OutboxEvidence:
     Args:
         engine: The writers' database.
         outbox: The table.
+        connection: One beside the engine's to ask by, where there is one.
 
     Raises:
         ConfigurationError: The table is not there, or it is not known of this kind of database how it tells a locked row.
@@ -42,16 +44,16 @@ class OutboxEvidence:
     needs_row = True
     """Whether the writer's ticket has to be in the outbox."""
 
-    def __init__(self, engine: Engine, outbox: Outbox) -> None:
+    def __init__(self, engine: Engine, outbox: Outbox, connection: Connection | None = None) -> None:
         """Learn the database's id, and make it at first."""
         if engine.dialect.name not in _IMPATIENT:
             raise ConfigurationError(f"the outbox is no evidence on {engine.dialect.name}; it is on {', '.join(_IMPATIENT)}")
         self._engine = engine
         self._outbox = outbox
-        with aside(engine) as connection:
-            if not outbox.exists(connection):
+        with aside(engine) if connection is None else nullcontext(connection) as asked:
+            if not outbox.exists(asked):
                 raise ConfigurationError(f"the database has no table {outbox.definition.fullname}; make it with Outbox().create(engine)")
-            self._id = str(outbox.database(connection, make=True)).encode()
+            self._id = str(outbox.database(asked, make=True)).encode()
 
     def __repr__(self) -> str:
         return f"OutboxEvidence({self._id.decode()})"

@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Callable, Collection, Iterable
+from contextlib import nullcontext
 from typing import Final
 from uuid import uuid4
 
@@ -45,6 +46,7 @@ class PostgresEvidence:
 
     Args:
         engine: The writers' database.
+        connection: One beside the engine's to ask by, where there is one.
 
     Raises:
         ConfigurationError: It is no PostgreSQL, or an older one.
@@ -54,16 +56,16 @@ class PostgresEvidence:
     needs_row = False
     """Whether the writer's ticket has to be in the outbox."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, connection: Connection | None = None) -> None:
         """Learn which database cluster it is."""
         if engine.dialect.name != "postgresql":
             raise ConfigurationError(f"transaction ids are evidence on PostgreSQL, not on {engine.dialect.name}; use the outbox")
         self._engine = engine
-        with aside(engine) as connection:
+        with aside(engine) if connection is None else nullcontext(connection) as asked:
             version = engine.dialect.server_version_info or ()
             if version < FIRST_VERSION:
                 raise ConfigurationError(f"transaction ids are evidence from PostgreSQL 13 on, and this is {version}; use the outbox")
-            self._database = str(connection.execute(_DATABASE).scalar_one())
+            self._database = str(asked.execute(_DATABASE).scalar_one())
 
     def __repr__(self) -> str:
         return f"PostgresEvidence({self._database})"

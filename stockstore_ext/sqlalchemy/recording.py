@@ -16,8 +16,9 @@ from stockstore.coherence.commit import Commit, OnUnreachable, Prepared
 from stockstore.coherence.protocol import Outcome, Writes
 from stockstore.coherence.resolver import Resolver
 from stockstore.coherence.writer import WriteThrough
-from stockstore.evidence import AnyEvidence, Outbox, evidence_of
+from stockstore.evidence import AnyEvidence, Outbox
 from stockstore.evidence.aside import aside, asking, is_private
+from stockstore.evidence.choice import evidence_on
 from stockstore.mapped.hydrate import is_flushing, open_connection
 from stockstore.mapped.sessions import is_clean, note
 from stockstore.stores.snapshots import Snapshot
@@ -298,9 +299,7 @@ class Recording:
         self._note_untold(engine, untold=False)
 
     def _find_means(self, engine: Engine) -> Means:
-        outbox = self._outbox if self._has_outbox(engine) else None
-        # The markers of process memory end with their process, and nobody asks about them.
-        evidence = evidence_of(engine, outbox=outbox) if any(tier.remote for tier in self.tiers) else None
+        outbox, evidence = (None, None) if is_private(engine) else self._asked(engine)
         on_unreachable = self.settings.on_unreachable or ("commit" if outbox is None else "outbox")
         commit: Commit[Any, Snapshot] = Commit(
             self.through, evidence, outbox, on_unreachable=on_unreachable, always=self.settings.outbox and outbox is not None
@@ -317,11 +316,11 @@ class Recording:
             if isinstance(tier, BackendTier):
                 (tier.untold_by.add if len(self._careless) else tier.untold_by.discard)(self)
 
-    def _has_outbox(self, engine: Engine) -> bool:
-        if is_private(engine):
-            return False
+    def _asked(self, engine: Engine) -> tuple[Outbox | None, AnyEvidence | None]:
         with aside(engine) as connection:
-            return self._outbox.exists(connection)
+            outbox = self._outbox if self._outbox.exists(connection) else None
+            # The markers of process memory end with their process, and nobody asks about them.
+            return outbox, evidence_on(connection, engine, outbox) if any(tier.remote for tier in self.tiers) else None
 
     def _resolve_by(self, evidence: AnyEvidence) -> None:
         if repr(evidence) in self._resolved:  # by another engine of the same database
