@@ -60,18 +60,18 @@ def explore(
 ) -> dict[str, list[str]]:
     """Give each sort of violation that can happen, with a shortest trace to it; no more of them once that one is found."""
     found: dict[str, list[str]] = {}
-    for cell, generation in ((None, ("V", 0)), (("V", (0, "-"), 0), ("V", 0)), (None, None)):
-        first = canonical(start(writers, readers, cell, generation)._replace(faults=faults), readers)
-        for violation, trace in _violations(Machine(protocol), first, readers):
-            found.setdefault(violation, trace)
-            if violation == until:
-                return found
+    starts: list[tuple[Cell, Cell]] = [(None, ("V", 0)), (("V", (0, "-"), 0), ("V", 0)), (None, None)]
+    firsts = [canonical(start(writers, readers, *cells)._replace(faults=faults), readers) for cells in starts]
+    for violation, trace in _violations(Machine(protocol), firsts, readers):
+        found[violation] = trace
+        if violation == until:
+            break
     return found
 
 
-def _violations(machine: Machine, first: State, readers: int) -> Iterator[tuple[str, list[str]]]:
-    origin: dict[State, tuple[State, str] | None] = {first: None}
-    waiting, seen = deque([first]), set[str]()
+def _violations(machine: Machine, firsts: list[State], readers: int) -> Iterator[tuple[str, list[str]]]:
+    origin: dict[State, tuple[State, str] | None] = dict.fromkeys(firsts)
+    waiting, seen = deque(firsts), set[str]()
     while waiting:
         state = waiting.popleft()
         steps = list(machine.steps(state))

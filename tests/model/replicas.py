@@ -273,8 +273,11 @@ def canonical(s: State) -> State:
     return s._replace(home=home, replica=replica, cell=cell, processes=renamed(s.processes), clock=len(names))
 
 
-def explore(way: Replicas, writers: tuple[str, ...], faults: Faults) -> dict[str, list[str]]:
-    """Give each sort of violation that can happen, with a shortest trace to it, to a reader of the row beside one of another row."""
+def explore(way: Replicas, writers: tuple[str, ...], faults: Faults, *, until: str | None = None) -> dict[str, list[str]]:
+    """Give each sort of violation that can happen, with a shortest trace to it, to a reader of the row beside one of another row.
+
+    No more of them are looked for once that one is found.
+    """
     machine, found = Machine(way), dict[str, list[str]]()
     processes = (("reader", "look"), ("other", "lease", None), *(("writer", "begin", kind) for kind in writers))
     warm = State(0, 0, None, ("V", ("t", 0)), ("V", ("t", 0)), ("V", 0, ("t", 0)), processes, faults, 1)
@@ -282,7 +285,7 @@ def explore(way: Replicas, writers: tuple[str, ...], faults: Faults) -> dict[str
     starts = [warm, warm._replace(replica=None), warm._replace(home=None, replica=None, cell=None)]
     waiting = deque(canonical(one) for one in starts)
     origin: dict[State, tuple[State, str] | None] = dict.fromkeys(waiting)
-    while waiting:
+    while waiting and until not in found:
         state = waiting.popleft()
         for wrong in _wrong_in(state):
             found.setdefault(wrong, trace_to(origin, state))

@@ -39,4 +39,4 @@ def test_nothing_goes_wrong(writers: tuple[str, ...], faults: Faults) -> None:
 )
 def test_each_defence_is_needed(defect: str, writers: tuple[str, ...], faults: Faults, wrong: str) -> None:
     """Without it something goes wrong."""
-    assert wrong in explore(replace(SHIPPED, **{defect: True}), writers, faults)
+    assert wrong in explore(replace(SHIPPED, **{defect: True}), writers, faults, until=wrong)
