@@ -7,7 +7,6 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
 from stockstore import ChainedStore, ProcessMemoryStore, RedisStore, SqlAlchemyStore
-from stockstore.evidence import Outbox
 from stockstore_ext.sqlalchemy import SessionSync
 from tests.read_through.served import Served
 from tests.stores.shop import empty
@@ -27,7 +26,6 @@ def served(attach: Attach) -> Served:
 def shared(shop_tables: Engine, other_engine: Engine, request: pytest.FixtureRequest) -> Iterator[Served]:
     """The same, for all tests of a module, which write nothing then."""
     empty(shop_tables)
-    Outbox().create(shop_tables)
     lite = shop_tables.dialect.name == "sqlite"
     cache = ProcessMemoryStore(max_staleness=None) if lite else RedisStore(request.getfixturevalue("redis_url"), namespace="shared reads")
     store = ChainedStore([cache, SqlAlchemyStore(engine=shop_tables)])

@@ -46,11 +46,22 @@ def redis_cluster_url() -> Iterator[str]:
         yield cluster.url
 
 
+@pytest.fixture(scope="session")
+def _cleaners() -> Iterator[dict[str, Redis]]:
+    """The clients that empty each Redis."""
+    clients: dict[str, Redis] = {}
+    yield clients
+    for client in clients.values():
+        client.close()
+
+
 @pytest.fixture(autouse=True)
-def _clean_redis(request: pytest.FixtureRequest) -> None:
+def _clean_redis(request: pytest.FixtureRequest, _cleaners: dict[str, Redis]) -> None:
     for name in {"redis_url", "redis_unix_url"} & set(request.fixturenames):
-        with Redis.from_url(request.getfixturevalue(name)) as client:
-            client.flushdb()
+        url = request.getfixturevalue(name)
+        if url not in _cleaners:
+            _cleaners[url] = Redis.from_url(url)
+        _cleaners[url].flushdb()
     if "redis_cluster_url" in request.fixturenames:
         with contextlib.closing(RedisCluster.from_url(request.getfixturevalue("redis_cluster_url"))) as cluster:
             cluster.flushdb()

@@ -20,21 +20,31 @@ MEMCACHED = pytest.param("memcached", marks=pytest.mark.sa_agnostic)
 """It is told by the same code as Redis is, which shows what SQLAlchemy's version changes."""
 CROSSED = pytest.mark.parametrize("cache", ["memory", "redis", MEMCACHED], indirect=True)
 """Every cache above each database."""
+OTHER_CACHES = pytest.mark.parametrize("cache", ["other", MEMCACHED], indirect=True)
+"""Caches above databases as no test has them that names none."""
 
 
 @pytest.fixture(scope="module")
 def shop_tables(engine: Engine) -> Engine:
-    """The engine of a database that has the shop's tables, SQLite and PostgreSQL in turn."""
+    """The engine of a database that has the shop's tables and the outbox, without which SQLite would be fast; SQLite and PostgreSQL in turn."""
     create_tables(engine)
+    Outbox().create(engine)
     return engine
 
 
 @pytest.fixture
 def db(shop_tables: Engine) -> Engine:
-    """The engine of a database in which the shop's tables are empty, and which has the outbox, without which SQLite would be fast."""
+    """The engine of a database in which the shop's tables are empty."""
     empty(shop_tables)
-    Outbox().create(shop_tables)
     return shop_tables
+
+
+@pytest.fixture
+def no_outbox(db: Engine) -> Iterator[None]:
+    """The outbox is not there for as long as the test runs."""
+    Outbox().definition.drop(db)
+    yield
+    Outbox().create(db)
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +63,10 @@ def other(db: Engine, other_engine: Engine) -> Engine:
 
 @pytest.fixture
 def cache(request: pytest.FixtureRequest, namespace: str, db: Engine) -> Store:
-    """A cache: process memory above SQLite, Redis above PostgreSQL, or the one that a test names."""
-    kind = getattr(request, "param", "memory" if db.dialect.name == "sqlite" else "redis")
+    """A cache: process memory above SQLite, Redis above PostgreSQL, the other way round, or the one that a test names."""
+    usual, other = ("memory", "redis") if db.dialect.name == "sqlite" else ("redis", "memory")
+    kind = getattr(request, "param", usual)
+    kind = other if kind == "other" else kind
     if kind == "memory":
         return ProcessMemoryStore(max_staleness=None, namespace=namespace)
     if kind == "redis":

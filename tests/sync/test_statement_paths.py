@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from stockstore import StockstoreError
 from tests.stores.shop import Base, Car, Cat, Circle, Customer, Dog, Note, Order, Place, Shape, Tag, Van, Vehicle
-from tests.sync.conftest import CROSSED, ON_POSTGRES, Attach
+from tests.sync.conftest import ON_POSTGRES, OTHER_CACHES, Attach
 from tests.sync.paths import Path, Watched
 
 Write = Callable[[Session], Any]
@@ -141,7 +141,7 @@ def test_statement(seeded: Path, name: str, end: Literal["commit", "rollback"]) 
     seeded.check(write, *watched, end=end)
 
 
-@CROSSED
+@OTHER_CACHES
 @pytest.mark.parametrize("name", ["orm update", "core update", "orm insert of many"])
 def test_over_every_cache(seeded: Path, name: str) -> None:
     """Which cache it is makes no difference."""

@@ -14,7 +14,6 @@ from sqlalchemy.orm import Session, scoped_session, sessionmaker
 from sqlalchemy.pool import StaticPool
 
 from stockstore import ChainedStore, ConfigurationError, MappingStore, NullStore, ProcessMemoryStore, RedisStore, SqlAlchemyStore, Store
-from stockstore.evidence import Outbox
 from stockstore_ext.sqlalchemy import SessionSync, frames
 from tests.servers.redis import RedisServer
 from tests.stores.shop import Customer, create_tables
@@ -274,7 +273,7 @@ def test_memory_stays_flat_with_real_writes(path: Path) -> None:
                     session.execute(update(Customer).values(status=f"status {number}"))
                 session.rollback()
 
-    _grows_not(run, 200)
+    _grows_not(run, 100)
 
 
 def _grows_not(run: Callable[[int], None], times: int) -> None:
@@ -321,10 +320,10 @@ REACHABLE = [
 @ON_REDIS
 @ON_POSTGRES
 @pytest.mark.parametrize(("options", "outbox", "level"), REACHABLE, ids=str)
-def test_strict_on_postgresql(attach: Attach, db: Engine, options: dict[str, Any], outbox: bool, level: str) -> None:
+def test_strict_on_postgresql(attach: Attach, request: pytest.FixtureRequest, options: dict[str, Any], outbox: bool, level: str) -> None:
     """PostgreSQL's transaction ids are evidence enough; what a commit does without the cache decides whether it is strict for ever."""
     if not outbox:
-        Outbox().table(MetaData()).drop(db)
+        request.getfixturevalue("no_outbox")
     path = attach(**options)
     guarantee = path.sync.guarantee
     assert [tier.level for tier in guarantee.tiers] == [level]
@@ -334,9 +333,25 @@ def test_strict_on_postgresql(attach: Attach, db: Engine, options: dict[str, Any
 
 @ON_REDIS
 @ON_POSTGRES
-def test_strict_while_reachable(attach: Attach, db: Engine, caplog: pytest.LogCaptureFixture) -> None:
+def test_all_is_asked_by_one_connection(attach: Attach, db: Engine) -> None:
+    """What a database offers is found out by one connection beside the application's."""
+    opened: list[object] = []
+
+    def note(connection: object, _record: object) -> None:
+        opened.append(connection)
+
+    event.listen(db, "connect", note)
+    try:
+        attach()
+    finally:
+        event.remove(db, "connect", note)
+    assert len(opened) == 1
+
+
+@ON_REDIS
+@ON_POSTGRES
+def test_strict_while_reachable(no_outbox: None, attach: Attach, db: Engine, caplog: pytest.LogCaptureFixture) -> None:
     """Commits that go on without the cache are less than strict: that is said once, is refused where strict is required, and names the fix."""
-    Outbox().table(MetaData()).drop(db)
     with caplog.at_level(logging.WARNING):
         path = attach()
     assert caplog.text.count("on_unreachable='commit'") == 1
