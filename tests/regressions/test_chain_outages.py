@@ -15,6 +15,8 @@ from tests.patience import SHORT
 from tests.servers.postgres import PostgresServer
 from tests.servers.redis import RedisServer
 
+pytestmark = [pytest.mark.sa_agnostic, pytest.mark.beside]
+
 
 class Base(DeclarativeBase):
     pass

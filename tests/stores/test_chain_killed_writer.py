@@ -15,6 +15,8 @@ from tests.servers.server import wait_until
 from tests.stores.shop import Customer
 from tests.subprocesses import ending
 
+pytestmark = [pytest.mark.sa_agnostic, pytest.mark.beside]
+
 
 def name_of(store: Store) -> str | None:
     """Give the name of the customer of this test."""

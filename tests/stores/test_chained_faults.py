@@ -18,6 +18,8 @@ from tests.servers.server import Server
 from tests.stores.owed import be_told
 from tests.stores.shop import Car, Customer, Note, Tag, Vehicle
 
+pytestmark = [pytest.mark.sa_agnostic, pytest.mark.beside]
+
 Start = Callable[..., Server]
 KEEPS = ("--appendonly", "yes", "--appendfsync", "always")
 """Options of a Redis that has its old data after a restart; one that was frozen runs the writes that it was sent meanwhile."""

@@ -18,6 +18,8 @@ from stockstore.testing.samples import MappedGuest, MappedMember, MappedUser, Pl
 from stockstore.testing.store_basics import fields
 from tests.stores.conftest import follow_wall_clock
 
+pytestmark = pytest.mark.sa_agnostic
+
 LIFETIME = 99.0
 CLASSES: dict[bool, list[Any]] = {
     False: [PlainUser] * 6,
