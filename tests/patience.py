@@ -5,7 +5,7 @@ from typing import Any
 from stockstore import MemcacheStore, ProcessMemoryStore, RedisStore, ThreadLocalStore
 from stockstore.backends import MemcacheBackend, RedisBackend
 from stockstore.channels import redis, subscription
-from stockstore.stores.tiers import local
+from stockstore.stores.tiers import hearing
 from tests.servers import frozen
 from tests.servers.clients import be_patient_with_what_runs
 
@@ -21,7 +21,7 @@ def be_patient() -> None:
     """Wait for servers, and believe memory, where a test does not say for how long, and wait for a channel's first subscription."""
     if OWN:
         return
-    patient: Any = local, redis, subscription
+    patient: Any = hearing, redis, subscription
     for module, name in zip(patient, ("START", "TIMEOUT", "SILENCE"), strict=True):
         setattr(module, name, SECONDS)
     for maker in (RedisStore, RedisBackend, MemcacheStore, MemcacheBackend, ProcessMemoryStore, ThreadLocalStore):

@@ -32,9 +32,9 @@ async def test_an_owed_removal_is_delivered_without_a_reader(
         assert await store.get(Customer, 1) is not None
         server.stop()
         await store.put(Customer(id=1, email="a", name="new"))
-        assert tier._recovery.owes()
+        assert tier.debts.recovery.owes()
         server.start()
-        await asyncio.to_thread(wait_until, lambda: not tier._recovery.owes(), "the server to be told")
+        await asyncio.to_thread(wait_until, lambda: not tier.debts.recovery.owes(), "the server to be told")
         found = await store.get(Customer, 1)
         assert found is not None
         assert found.name == "new"

@@ -14,7 +14,7 @@ from redis import Redis
 
 from stockstore import AsyncStore, ChainedStore, ProcessMemoryStore, RedisStore
 from stockstore.channels.redis import RedisChannel
-from stockstore.stores.tiers import local
+from stockstore.stores.tiers import hearing
 from tests.channels.sides import Deaf, heard
 from tests.servers.redis import RedisServer
 from tests.servers.server import wait_until
@@ -109,7 +109,7 @@ async def test_an_asyncio_client(redis_url: str, namespace: str) -> None:
 
 def test_an_acl_without_the_channel(start_redis: Callable[..., RedisServer], namespace: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who may not subscribe passes memory by; who may not publish is not kept from writing."""
-    monkeypatch.setattr(local, "START", 100.0)
+    monkeypatch.setattr(hearing, "START", 100.0)
     server = start_redis()
     admin: Any = Redis.from_url(server.url)
     admin.execute_command("ACL", "SETUSER", "shop", "on", ">pw", "+@all", "~*", "resetchannels")

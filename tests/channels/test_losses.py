@@ -15,7 +15,7 @@ from stockstore import ChainedStore, ConfigurationError, ProcessMemoryStore, Red
 from stockstore.channels.redis import RedisChannel, RedisLine
 from stockstore.instrumentation import Event, hooked
 from stockstore.keys import keys_of
-from stockstore.stores.tiers import local, tier_of
+from stockstore.stores.tiers import hearing, tier_of
 from stockstore_ext.sqlalchemy import SessionSync
 from tests.channels.conftest import Sides
 from tests.channels.sides import Side, client_of, two_sides, unseen
@@ -78,7 +78,7 @@ def test_a_subscription_that_takes_long(redis_url: str, db: Engine, namespace: s
     allowed = threading.Event()
     real = RedisChannel.open
     monkeypatch.setattr(RedisChannel, "open", lambda channel: real(channel) if allowed.wait(100) else None)
-    monkeypatch.setattr(local, "START", 0.02)
+    monkeypatch.setattr(hearing, "START", 0.02)
     side = Side(redis_url, db, namespace=namespace)
     with side.chain:
         began = time.monotonic()

@@ -342,8 +342,8 @@ def test_an_own_ticket_is_forgotten_with_all_else(sides: Sides) -> None:
     mine, _ = sides
     tier = tier_of(mine.memory)
     assert isinstance(tier, LocalTier)
-    (ear,) = tier._ears.values()
-    tier._own.add(b"ticket")
+    (ear,) = tier.hearing._ears.values()
+    tier.hearing.own.add(b"ticket")
     ear.flush("start")
     assert (mine.name(), mine.kept()) == ("old", "old")
     ear.heard([keys_of(Customer).identity.record_text(mine.memory._namespace(), 1)], b"ticket")

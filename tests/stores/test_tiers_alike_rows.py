@@ -11,7 +11,7 @@ from stockstore.keys import keys_of
 from stockstore.mapped import UNLOADED
 from stockstore.stores.backed import BackendStore
 from stockstore.stores.snapshots import RowSnapshot, snapshot_of
-from stockstore.stores.tiers import backed, local, tier_of
+from stockstore.stores.tiers import backed_items, local, tier_of
 from tests.coherence.dict_backend import DictBackend
 from tests.stores.listed import Mark
 from tests.stores.shop import Car, Customer
@@ -64,7 +64,7 @@ def released(rows: list[Any], monkeypatch: pytest.MonkeyPatch, *, alike: bool, *
     store = BackendStore(DictBackend(), namespace="shop", **options)
     with monkeypatch.context() as patch:
         if not alike:
-            patch.setattr(backed, "released_alike", lambda *_: None)
+            patch.setattr(backed_items, "released_alike", lambda *_: None)
         patch.setattr("secrets.token_bytes", lambda size: b"t" * size)
         writes, tier = Writes(), tier_of(store)
         for number in (1, 2, 3):

@@ -2,27 +2,25 @@
 
 import logging
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cache, partial
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, TypeVar
 from weakref import WeakSet
 
 from stockstore.backends.base import PartlyUnreachable
 from stockstore.backends.coherent import CoherentBackend, Item
-from stockstore.cells import TOKEN_SIZE, pack_alias, pack_body
+from stockstore.cells import TOKEN_SIZE
 from stockstore.channels.choice import channel_of
 from stockstore.coherence.protocol import Announcer, Answer, Standing, Writes
-from stockstore.coherence.recovery import Recovery
-from stockstore.errors import CacheUnreachable, StockstoreError
+from stockstore.errors import CacheUnreachable
 from stockstore.instrumentation import emit, listening
 from stockstore.keys import Key, KeyPlan, Lookup, keys_of
-from stockstore.lifetimes import expiry, server_seconds, shorter
+from stockstore.lifetimes import shorter
 from stockstore.stores.backed import BackendStore
-from stockstore.stores.cache import Entry
-from stockstore.stores.generations import generation_text
 from stockstore.stores.hiding import hidden_from
 from stockstore.stores.snapshots import Snapshot
-from stockstore.stores.tiers.alike_rows import filled_alike, read_alike, released_alike
+from stockstore.stores.tiers.backed_debts import BackendDebts
+from stockstore.stores.tiers.backed_items import BackendItems
 from stockstore.stores.tiers.backed_lists import BackendLists
 from stockstore.stores.tiers.backed_places import BackendPlaces
 from stockstore.stores.tiers.looks import BackendLease, Leasing, Look, Replaced, by_token
@@ -49,6 +47,8 @@ class BackendTier:
     """A store over a backend that compares and sets.
 
     Attributes:
+        items: Packs objects for the server.
+        debts: What the server could not be told.
         resolvers: Told of the markers that reads come across.
         channel: On which all who write to the server tell of it; ``None`` where there is none.
         untold_by: Those whose commits go on where the server cannot be told of them: while there are any, nothing is kept for longer
@@ -62,7 +62,8 @@ class BackendTier:
         """Serve a store."""
         self._store = store
         self._backend = backend
-        self._recovery: Recovery[tuple[str, bytes | None], None] = Recovery()
+        self.debts = BackendDebts(store, backend)
+        self.items = BackendItems(self, store)
         self.replaced = Replaced()
         self.resolvers: list[Resolving] = []
         self.untold_by: WeakSet[object] = WeakSet()
@@ -97,7 +98,7 @@ class BackendTier:
 
     def readable(self, cls: type) -> bool:
         """Whether nothing is owed to the server for a class."""
-        return not self._recovery.owes() or self._recovery.settled(cls, self._store._namespace())
+        return self.debts.are_settled(cls)
 
     def passed_by(self, cls: type, count: int) -> None:
         """Note reads that went past it for what is owed."""
@@ -198,22 +199,9 @@ class BackendTier:
     def fill(self, filled: Sequence[tuple[object, Snapshot]]) -> int:
         """Keep what a lower tier gave, where the lease still stands; give how many were kept."""
         kept = 0
-        namespace = self._store._namespace()
         for token, group in by_token(filled).items():
-            alike = filled_alike(self._store, namespace, group, self.limited(None))
-            if alike is not None:
-                kept += self.fill_items(*alike, token)
-                continue
-            items: list[Item] = []
-            aliases: list[Item] = []
-            plans: list[KeyPlan] = []
-            for lease, snapshot in group:
-                for entry in self._entries([snapshot] if snapshot.shared else []):
-                    if lease.text == entry.plan.record_text(namespace, entry.native):
-                        items.append(self._item(lease.text, entry, lease.generation))
-                        plans.append(entry.plan)
-                        aliases.extend(self._aliases(lease.text, entry, namespace))
-            kept += self.fill_items(plans[0], items, token, aliases) if plans else 0
+            plan, packed = self.items.leased(group)
+            kept += 0 if plan is None else self.fill_items(plan, packed.items, token, packed.aliases)
         self._store._counters.add(puts=kept)
         return kept
 
@@ -232,57 +220,6 @@ class BackendTier:
     def limited(self, seconds: float | None) -> float | None:
         """Give a lifetime as it is while there are commits of which the server may never be told."""
         return shorter(seconds, UNTOLD_SECONDS if len(self.untold_by) else None)
-
-    def _entries(self, snapshots: Sequence[Snapshot]) -> Iterator[Entry]:
-        """Give objects as the store keeps them, but those that it may not or cannot keep."""
-        entries: Iterable[Entry] | None = self._all_entries(snapshots)
-        if entries is None:
-            entries = self._possible_entries(snapshots)
-        limit = self.limited(None)
-        for entry in entries:
-            if entry.stored:
-                yield entry if limit is None else entry._replace(seconds=shorter(entry.seconds, limit))
-
-    def _all_entries(self, snapshots: Sequence[Snapshot]) -> list[Entry] | None:
-        """Give all objects at once, ``None`` where some of them cannot be kept."""
-        try:
-            entries = self._store._entries(snapshots)
-            for snapshot in snapshots:
-                snapshot.payload(self._store._codec)
-        except (StockstoreError, TypeError, ValueError):
-            return None
-        return entries
-
-    def _possible_entries(self, snapshots: Sequence[Snapshot]) -> Iterator[Entry]:
-        for snapshot in snapshots:
-            try:
-                (entry,) = self._store._entries([snapshot])
-                snapshot.payload(self._store._codec)
-            except (StockstoreError, TypeError, ValueError) as error:
-                self.report(f"cannot keep a {snapshot.cls.__qualname__}", error)
-                continue
-            if entry.stored:
-                yield entry
-
-    def items_of(self, rows: Sequence[Snapshot], generation: bytes) -> tuple[list[Item], list[Item]]:
-        """Give rows as what is to stand in the cache, and the aliases that point to them."""
-        namespace = self._store._namespace()
-        alike = read_alike(self._store, namespace, rows, generation, self.limited(None))
-        if alike is not None:
-            return alike, []
-        texts = [(entry.plan.record_text(namespace, entry.native), entry) for entry in self._entries(rows)]
-        aliases = [alias for text, entry in texts for alias in self._aliases(text, entry, namespace)]
-        return [self._item(text, entry, generation) for text, entry in texts], aliases
-
-    def _item(self, text: str, entry: Entry, generation: bytes) -> Item:
-        body = pack_body(entry.snapshot.payload(self._store._codec), expiry(entry.seconds), generation)
-        return text, body, server_seconds(entry.seconds)
-
-    def _aliases(self, text: str, entry: Entry, namespace: str) -> Iterable[Item]:
-        if not entry.aliases:
-            return ()
-        pointer, keep = pack_alias(text), server_seconds(entry.seconds)
-        return ((plan.alias_text(namespace, native), pointer, keep) for plan, native in entry.aliases)
 
     # -- writing --------------------------------------------------------------------------------
 
@@ -318,18 +255,7 @@ class BackendTier:
     def release(self, places: object, ticket: bytes, *, committed: bool, snapshots: Sequence[Snapshot] = ()) -> int:
         """Take markers away, keep exactly what was committed, and give how many had a generation; raises CacheUnreachable."""
         mine = _mine(places)
-        aliases: list[Item] = []
-        generation_for = cache(mine.generation_for)
-        snapshots = snapshots if committed else ()
-        alike = released_alike(self._store, mine, snapshots, generation_for, self.limited(None)) if snapshots else None
-        values, kept = alike or ([], [])
-        for entry in self._entries(snapshots) if snapshots and alike is None else ():
-            record = entry.plan, entry.native
-            text, generation = mine.records.get(record), generation_for(entry.plan)
-            if text is not None and generation is not None:
-                values.append(self._item(text, entry, generation))
-                aliases.extend(self._aliases(text, entry, mine.namespace))
-                kept.append(record)
+        values, aliases, kept = self.items.released(mine, snapshots if committed else ())
         release = partial(self._backend.release_many, mine.texts, ticket, committed=committed, values=values, aliases=aliases)
         self._store._twice(partial(release, renews=not mine.repeated))
         self._clear(mine.prefixes.values() if committed else ())
@@ -354,49 +280,11 @@ class BackendTier:
         if listening:
             emit("resolve", self._store, count=held)
 
-    # -- what the server could not be told ------------------------------------------------------
-
     def owe(self, places: object, ticket: bytes | None = None) -> None:
         """Invalidate, and release, as soon as the server answers again; until then nothing is read for these classes."""
         mine = _mine(places)
         tell_places("owe", self._store, mine.places, [*mine.wide, *mine.prefixes])
-        for plan in mine.prefixes:
-            self._owe(mine, plan, None)
-        by_plan: dict[KeyPlan, dict[tuple[str, bytes | None], None]] = {}
-        owed = [(plan, text) for (plan, _), text in (*mine.records.items(), *mine.lists.items())]
-        for plan, text in [*owed, *mine.wide.items()]:
-            by_plan.setdefault(plan, {})[text, ticket] = None
-        for plan, items in by_plan.items():
-            self._owe(mine, plan, items)
-
-    def _owe(self, places: BackendPlaces, plan: KeyPlan, items: dict[tuple[str, bytes | None], None] | None) -> None:
-        prefix, mapped = generation_text(places.namespace, plan), places.is_mapped(plan)
-        self._recovery.add(places.roots[plan], places.namespace, items, partial(self._tell, plan, prefix, mapped))
-
-    def _tell(self, plan: KeyPlan, prefix: str, mapped: bool, items: "Mapping[tuple[str, bytes | None], None] | None") -> None:
-        try:
-            self._backend.at_home(partial(self._deliver, prefix, mapped, items))
-        finally:
-            self._store._close_again()
-        tickets = sum(ticket is not None for _, ticket in items or ())
-        self._store._note("release", plan, tickets, "owed")
-        self._store._note("invalidate", plan, 1 if items is None else len({text for text, _ in items}), "owed")
-
-    def _deliver(self, prefix: str, mapped: bool, items: "Mapping[tuple[str, bytes | None], None] | None") -> None:
-        if items is None:
-            # Without its generation no row of the hierarchy is read.
-            if mapped:
-                self._backend.invalidate_many([prefix])
-            else:
-                self._backend.clear(prefix)
-            return
-        by_ticket: dict[bytes | None, list[str]] = {}
-        for text, ticket in items:
-            by_ticket.setdefault(ticket, []).append(text)
-        self._backend.invalidate_many(list(dict.fromkeys(text for text, _ in items)))
-        for ticket, texts in by_ticket.items():
-            if ticket is not None:
-                self._backend.release_many(texts, ticket, committed=True, renews=False)
+        self.debts.add(mine, ticket)
 
     def report(self, what: str, error: Exception) -> None:
         """Count an error and log it."""

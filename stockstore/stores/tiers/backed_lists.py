@@ -124,7 +124,7 @@ class BackendLists(TierLists):
 
     def _fill_both(self, plan: KeyPlan, lease: BackendLease, members: Members, item: Item) -> tuple[int, int]:
         """Fill a list and its rows, and give how many lists were put, and how many cells in all."""
-        rows, aliases = self._tier.items_of(members.rows, lease.generation)
+        rows, aliases, _ = self._tier.items.read(members.rows, lease.generation)
         kept, refusal = (0, 0), "lease"
         try:
             kept = self._tier._backend.fill_list([item, *rows], lease.token, lease.watch, aliases)

@@ -2,17 +2,17 @@
 
 import logging
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextvars import Context, copy_context
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextvars import copy_context
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from stockstore.coherence.claims import Claims, Lease, Space
+from stockstore.coherence.claims import Claims, Lease
 from stockstore.coherence.protocol import Announcer, Answer, Record, Standing, Writes
 from stockstore.coherence.recovery import Recovery
 from stockstore.errors import CacheUnreachable, CodecError, NotKeyedError, StockstoreError
-from stockstore.keys import Key, KeyPlan, Lookup, Native, keys_of
+from stockstore.keys import Key, KeyPlan, Lookup, keys_of
 from stockstore.locks import fork_safe_lock
 from stockstore.stores.backed import BackendStore
 from stockstore.stores.base import Store
@@ -21,44 +21,22 @@ from stockstore.stores.hiding import hidden_from
 from stockstore.stores.null import NullStore
 from stockstore.stores.snapshots import Snapshot
 from stockstore.stores.tenants import current, has_own_verbs
+from stockstore.stores.tiers.guarded_places import GuardedPlaces, Place
 from stockstore.stores.tiers.telling import tell_end, tell_places
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-_Place: TypeAlias = tuple[Space, Native]
 _log = logging.getLogger(__name__)
-
-
-class GuardedPlaces(NamedTuple):
-    """Where writes stand, and the context that knows the namespace: the store's verbs are called in it."""
-
-    context: Context
-    partition: str
-    records: dict[Record, tuple[object, ...]]
-    classes: tuple[KeyPlan, ...]
-    roots: dict[KeyPlan, type]
-
-    def places(self) -> list[_Place]:
-        """Give the places of the records."""
-        return [((self.partition, plan), native) for plan, native in self.records]
-
-    def keys(self, records: Collection[Record]) -> "Iterator[tuple[type, list[dict[str, object]]]]":
-        """Give the keys of records as a store takes them, by their root classes."""
-        groups: dict[type, list[dict[str, object]]] = {}
-        for record in records:
-            key = dict(zip(record[0].names, self.records[record], strict=True))
-            groups.setdefault(self.roots[record[0]], []).append(key)
-        yield from groups.items()
 
 
 class _Flight:
     """A fill on its way into the store; a writer that comes across it leaves a marker in its name."""
 
-    def __init__(self, places: set[_Place]) -> None:
+    def __init__(self, places: set[Place]) -> None:
         self.places = places
         self.ticket = uuid4().hex.encode()
-        self.spoilt: set[_Place] = set()
+        self.spoilt: set[Place] = set()
 
 
 class GuardedTier:

@@ -1,19 +1,13 @@
 """Process memory, and the memory of one thread or task, as tiers of the coherence protocol."""
 
 import logging
-import math
-from collections.abc import Hashable, Iterable, Iterator, Sequence
-from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
-from weakref import WeakKeyDictionary
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from stockstore.aio.bridge import in_greenlet
-from stockstore.aio.threads import in_thread
 from stockstore.backends.coherent import writing
 from stockstore.backends.local_nodes import Node
-from stockstore.channels.base import Channel
 from stockstore.coherence.claims import Lease
-from stockstore.coherence.protocol import Announcer, Answer, Record, Standing, Writes
+from stockstore.coherence.protocol import Answer, Record, Standing, Writes
 from stockstore.errors import StockstoreError
 from stockstore.keys import Key, KeyPlan, Lookup, Native, keys_of
 from stockstore.stores.claimed import ClaimedSpaces, Kept, Together, Wanted
@@ -22,7 +16,7 @@ from stockstore.stores.local import LocalStore
 from stockstore.stores.snapshots import ObjectSnapshot, Snapshot
 from stockstore.stores.tiers.alike_rows import rows_alike
 from stockstore.stores.tiers.backed import BackendTier
-from stockstore.stores.tiers.ears import Ear, OwnTickets
+from stockstore.stores.tiers.hearing import Hearing
 from stockstore.stores.tiers.local_lists import LocalLists
 from stockstore.stores.tiers.local_places import LocalPlaces
 from stockstore.stores.tiers.telling import tell_end, tell_places
@@ -30,8 +24,6 @@ from stockstore.stores.tiers.telling import tell_end, tell_places
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-START: Final = 0.02
-"""Seconds for which the first reader waits until a channel is subscribed, which takes a few milliseconds; until then the tiers below answer."""
 _log = logging.getLogger(__name__)
 
 
@@ -57,16 +49,9 @@ class LocalTier:
         """Serve a store."""
         self._store = store
         self._shared: bool | None = None
-        self.announcer: Announcer | None = None
-        self._own = OwnTickets()
-        self._ears: dict[Hashable, Ear] = {}
-        self._carriers: WeakKeyDictionary[BackendTier, Ear] = WeakKeyDictionary()
-        self._late: Ear | None = None
+        self.hearing = Hearing(store)
+        self.announcer = self.hearing.announcer
         self.lists = LocalLists(self)
-        if store.channel is not None:
-            ear = self._listen(store.channel, is_exact=False)
-            self._late = None if store.channel.is_early else ear
-            self.announcer = None if store.channel.is_early else cast("Announcer", store.channel)
 
     def __repr__(self) -> str:
         """Name the store."""
@@ -81,38 +66,10 @@ class LocalTier:
 
     # -- channels -------------------------------------------------------------------------------
 
-    def hear(self, carrier: "BackendTier") -> None:
+    def hear(self, carrier: BackendTier) -> None:
         """Listen to the channel of a shared cache below, from the first read on, if the store is to."""
-        channel = carrier.channel
-        if channel is None or carrier in self._carriers or self._shared is False or self._store.max_staleness is None:
-            return
-        known = self._store.channel
-        if known.address != channel.address if known is not None else not self._store.finds_channel:
-            return
-        exact = self._store._namespace_setting == carrier._store._namespace_setting
-        self._carriers[carrier] = self._listen(channel, is_exact=exact)
-
-    def _listen(self, channel: Channel, *, is_exact: bool) -> Ear:
-        ear = self._ears.get(channel.address)
-        if ear is None:
-            ear = self._ears[channel.address] = Ear(self._store, self._own, repr(channel), is_exact=is_exact)
-            self._store.listen(channel.join(ear, self._store.max_staleness or math.inf))
-        ear.is_exact = ear.is_exact and is_exact
-        return ear
-
-    def hears(self) -> bool:
-        """Whether all that others have written ``max_staleness`` ago was heard, or nothing need be; begins to listen, and waits for that once."""
-        store = self._store
-        if store.is_fresh():
-            return True
-        contact = store.contact
-        if contact is None or contact.settled.is_set():
-            return False
-        if in_greenlet():
-            in_thread(partial(contact.wait, START), whole=False)
-        else:
-            contact.wait(START)
-        return store.is_fresh()
+        if self._shared is not False:
+            self.hearing.hear(carrier)
 
     def vouch(self, claim: object, carrier: object) -> None:
         """Note which carrier was asked under a lease, or told of a write."""
@@ -123,11 +80,7 @@ class LocalTier:
 
     def limit_by(self, carrier: object) -> float | None:
         """For how many seconds after its lease something is believed for which a carrier vouches."""
-        if self._late is not None:
-            return None
-        if self.limit is None or not isinstance(carrier, BackendTier) or carrier not in self._carriers:
-            return self.limit
-        return carrier.limited(None)
+        return self.hearing.limit_by(carrier, self.limit)
 
     @property
     def limit(self) -> float | None:
@@ -141,9 +94,9 @@ class LocalTier:
         if self._store.max_staleness is None:
             return Standing("strict", "max_staleness=None says that no other process writes its origin")
         level = f"bounded {self._store.max_staleness:g} s"
-        if not self._ears:
+        heard = self.hearing.described()
+        if not heard:
             return Standing(level, "what other processes write is not seen here before max_staleness is over")
-        heard = ", ".join(sorted({repr(ear) for ear in self._ears.values()}))
         return Standing(
             level, f"what other processes write is heard by {heard}; where nothing was for max_staleness, this tier is passed by"
         )
@@ -168,7 +121,7 @@ class LocalTier:
         hidden = hidden_from(session, cls, lookups, self._store.tenant_of)
         self._store._note_hidden(cls, hidden)
         visible = [lookup for lookup, hide in zip(lookups, hidden, strict=True) if not hide]
-        if visible and not self.hears():
+        if visible and not self.hearing.hears():
             self._store._note("bypass", compiled.identity, len(visible), "channel")
             return [Answer(None, marked=True)] * len(keys)
         answers = iter(self._lease(cls, visible))
@@ -294,8 +247,8 @@ class LocalTier:
         mine = _mine(places)
         mine.ticket = ticket
         # Else the first flush would take what is kept behind the marker, and the ticket.
-        self.hears()
-        self._own.add(ticket)
+        self.hearing.hears()
+        self.hearing.own.add(ticket)
         mine.spaces.mark(mine.namespace, mine.records, mine.classes, ticket)
         tell_places("mark", self._store, mine.records, mine.classes)
 
@@ -313,7 +266,7 @@ class LocalTier:
         """Remove what stands at places."""
         mine = _mine(places)
         # By now the tiers below have published what is removed here last.
-        self._own.add(writing.get())
+        self.hearing.own.add(writing.get())
         mine.forget()
         tell_places("invalidate", self._store, mine.records, mine.classes)
 

@@ -45,7 +45,7 @@ class LocalLists(TierLists):
     def lease(self, cls: type, keys: Sequence[ListLookup], *, session: "Session | None" = None) -> list[Answer[Members]]:  # noqa: ARG002 - as for records
         """Give the lists that are there, and leases on those that are not, in the positions of the keys."""
         store = self._tier._store
-        if not self._tier.hears():
+        if not self._tier.hearing.hears():
             store._note("bypass", keys_of(cls).identity, len(keys), "channel")
             return [Answer(None, marked=True)] * len(keys)
         spaces, space = store._spaces, (store._namespace(), keys_of(cls).identity)
