@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pwd
+import signal
 import subprocess
 import uuid
 from collections.abc import Iterator
@@ -24,6 +25,8 @@ class PostgresServer(Server):
 
     name = "postgres"
     binary = "postgres"
+    # Killed, it would leave its shared memory to the machine, of which there is only so much.
+    farewell = signal.SIGQUIT
 
     @property
     def url(self) -> str:

@@ -19,6 +19,8 @@ from tests.servers.images import image
 # servers of another process, too. Ours are removed by who has started them.
 atexit.unregister(cleanup_subprocesses)
 
+_FAREWELL_SECONDS = 5.0
+
 
 class Process(ABC):
     """A server's process, which may be started again after a stop."""
@@ -51,9 +53,10 @@ class Process(ABC):
 class LocalProcess(Process):
     """A server from a local binary."""
 
-    def __init__(self, command: Sequence[str], directory: Path) -> None:
+    def __init__(self, command: Sequence[str], directory: Path, farewell: signal.Signals = signal.SIGKILL) -> None:
         self._command = list(command)
         self._directory = directory
+        self._farewell = farewell
         self._executor: SimpleExecutor | None = None
 
     def start(self) -> None:
@@ -84,7 +87,13 @@ class LocalProcess(Process):
         self._signal(signal.SIGCONT)
 
     def remove(self) -> None:
-        """Kill the process; its folder is the caller's."""
+        """End the process by its farewell, or else kill it; its folder is the caller's."""
+        if self._executor is not None and not self.has_ended():
+            self.thaw()
+            server = self._server()
+            server.send_signal(self._farewell)
+            with contextlib.suppress(psutil.TimeoutExpired):
+                server.wait(_FAREWELL_SECONDS)
         self.stop()
 
     def _signal(self, number: signal.Signals) -> list[psutil.Process]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import shutil
+import signal
 import socket
 import tempfile
 import time
@@ -26,6 +27,7 @@ class Server(ABC):
 
     name: str
     binary: str
+    farewell = signal.SIGKILL
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -102,7 +104,7 @@ class Server(ABC):
     def _launch(self) -> Process:
         if own_source(self.binary) is Source.DOCKER:
             return ContainerProcess(self.name, self.command("0.0.0.0"), self.port, self.directory, self.environment())
-        return LocalProcess(self.local_command(), self.directory)
+        return LocalProcess(self.local_command(), self.directory, self.farewell)
 
 
 def own_port(owner: object) -> int:

@@ -16,7 +16,7 @@ from sqlalchemy.exc import OperationalError
 
 from tests.servers.mariadb import MariadbServer
 from tests.servers.memcached import MemcachedServer
-from tests.servers.postgres import PostgresServer
+from tests.servers.postgres import PostgresServer, running_postgres
 from tests.servers.redis import RedisServer
 from tests.servers.server import own_port
 
@@ -145,6 +145,20 @@ def test_postgres_freezes_and_restarts_with_its_data(start_postgres: Callable[[]
     server.restart()
     engine.connect().close()
     engine.dispose()
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_removed_postgres_leaves_no_shared_memory(frozen: bool) -> None:
+    """The machine has a few thousand segments for all."""
+    with running_postgres() as server:
+        engine = create_engine(server.url)
+        with engine.connect() as connection:
+            key, number = connection.execute(text("SELECT pg_read_file('postmaster.pid')")).scalar_one().splitlines()[6].split()
+        engine.dispose()
+        if frozen:
+            server.freeze()
+    segments = [line.split()[:2] for line in Path("/proc/sysvipc/shm").read_text().splitlines()]
+    assert [key, number] not in segments
 
 
 _ENDING = """
