@@ -11,6 +11,7 @@ from typing import Final, cast
 from bench.context import Context
 from bench.report import Row, summary, table, write_json, write_markdown
 from bench.servers import Servers
+from tests.servers.ending import interrupt_on_sigterm
 
 SUBJECTS: Final = {
     "hits": "memory_hits",
@@ -67,4 +68,5 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    interrupt_on_sigterm()
     main()

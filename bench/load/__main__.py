@@ -3,10 +3,9 @@
 import json
 import os
 import platform
-import signal
 import sys
 from contextlib import ExitStack
-from typing import Any, Final
+from typing import Any
 
 from redis import RedisError
 from sqlalchemy.exc import SQLAlchemyError
@@ -18,9 +17,8 @@ from bench.load.options import Options, parsed
 from bench.load.reaching import reach
 from bench.servers import Servers
 from stockstore import StockstoreError
+from tests.servers.ending import interrupt_on_sigterm
 from tests.servers.source import NoServer
-
-_TERMINATED: Final = 128 + signal.SIGTERM
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -67,6 +65,5 @@ def _title(options: Options) -> str:
 
 
 if __name__ == "__main__":
-    # So that the servers are stopped.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))
+    interrupt_on_sigterm()
     sys.exit(main())

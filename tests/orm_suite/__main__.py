@@ -17,6 +17,7 @@ from tests.orm_suite.compare import Comparison, compare, list_path, read_list, w
 from tests.orm_suite.report import numbers, render
 from tests.orm_suite.run import BrokenRun, Tests, run
 from tests.orm_suite.source import NoSources, sources, test_files
+from tests.servers.ending import interrupt_on_sigterm
 from tests.servers.redis import running_redis
 from tests.servers.source import NoServer
 
@@ -94,4 +95,5 @@ def _update(path: Path, files: list[str], found: Comparison, without: Tests, wit
 
 
 if __name__ == "__main__":
+    interrupt_on_sigterm()
     sys.exit(main())

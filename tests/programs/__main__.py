@@ -17,6 +17,7 @@ from tests.programs.drawn import drawn, told
 from tests.programs.running import Program
 from tests.programs.shrinking import smallest
 from tests.programs.twins import Twins, compare
+from tests.servers.ending import interrupt_on_sigterm
 from tests.servers.memcached import running_memcached
 from tests.servers.postgres import fresh_schema, running_postgres
 from tests.servers.redis import running_redis
@@ -101,4 +102,5 @@ def _shrunk(both: Twins, program: Program, error: Exception) -> str:
 
 
 if __name__ == "__main__":
+    interrupt_on_sigterm()
     sys.exit(main())

@@ -13,11 +13,17 @@ from collections.abc import Callable, Iterator
 import pytest
 from redis import Redis, RedisCluster
 
+from tests.servers.ending import interrupt_on_sigterm
 from tests.servers.mariadb import MariadbServer, running_mariadb
 from tests.servers.memcached import MemcachedServer, running_memcached
 from tests.servers.postgres import PostgresServer, running_postgres
 from tests.servers.redis import RedisServer, running_redis
 from tests.servers.redis_cluster import running_redis_nodes
+
+
+def pytest_configure() -> None:
+    """Let the fixtures be taken down also where the run is ended from outside."""
+    interrupt_on_sigterm()
 
 
 @pytest.fixture(scope="session")

@@ -161,6 +161,29 @@ def test_a_removed_postgres_leaves_no_shared_memory(frozen: bool) -> None:
     assert [key, number] not in segments
 
 
+_WAITING = """
+import signal
+
+def test_waits(redis_url):
+    print(f"\\n{redis_url}", flush=True)
+    signal.pause()
+"""
+
+
+def test_a_run_that_is_ended_removes_its_servers(tmp_path: Path) -> None:
+    """By SIGTERM as by Ctrl-C."""
+    (tmp_path / "test_waits.py").write_text(_WAITING)
+    command = [sys.executable, "-m", "pytest", "-sqc/dev/null", "-ptests.servers.plugin", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]) as run:
+        assert run.stdout is not None
+        url = next(line for line in run.stdout if line.startswith("redis://"))
+        run.terminate()
+        run.communicate()
+    assert run.returncode == pytest.ExitCode.INTERRUPTED
+    with Redis.from_url(url.strip()) as client, pytest.raises(RedisConnectionError):
+        client.ping()
+
+
 _ENDING = """
 import os, subprocess, sys
 import tests.servers.process
