@@ -24,7 +24,7 @@ from tests.servers.redis import running_redis
 from tests.servers.source import NoServer
 
 _SECONDS: Final = 60.0
-_TRIALS: Final = 3
+_TRIALS: Final = 15
 _TOLD: Final = 4000
 
 
