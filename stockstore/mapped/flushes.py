@@ -5,7 +5,7 @@ from contextlib import suppress
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy.orm import InstanceState, Mapper, UOWTransaction
+from sqlalchemy.orm import InstanceState, LoaderCallableStatus, Mapper, UOWTransaction
 
 from stockstore.mapped.hydrate import flushed_states
 
@@ -32,7 +32,10 @@ class Flushed(NamedTuple):
     @classmethod
     def of(cls, changed: list[InstanceState[Any]], identities: Sequence[Identity | None], deleted: list[InstanceState[Any]]) -> "Flushed":
         """Find out how the session knew the rows."""
-        return cls(changed, identities, deleted, [key[1] for key in map(_KEY, (*changed, *deleted)) if key is not None])
+        former = [key[1] for key in map(_KEY, (*changed, *deleted)) if key is not None]
+        if changed and _loads_defaults(changed[0].mapper):
+            former += _replaced(changed)
+        return cls(changed, identities, deleted, former)
 
 
 def flushed_of(context: UOWTransaction) -> dict[Mapper[Any], Flushed]:
@@ -62,6 +65,19 @@ def _identities(mapper: Mapper[Any], states: Sequence[InstanceState[Any]]) -> Se
         with suppress(AttributeError, KeyError):  # of an object that is gone, or keeps its values elsewhere
             return [(obj.__dict__[name],) for obj in objects]
     return [_identity(state.dict, names) for state in states]
+
+
+def _loads_defaults(mapper: Mapper[Any]) -> bool:
+    """Whether a flush may load what the database has made; before that SQLAlchemy gives a state its new key."""
+    return mapper.base_mapper.eager_defaults is True or mapper.version_id_generator is False
+
+
+def _replaced(states: Sequence[InstanceState[Any]]) -> list[Identity]:
+    """Give the primary keys that rows had before, where they were changed."""
+    names = [state.mapper.get_property_by_column(column).key for state in states[:1] for column in state.mapper.primary_key]
+    changed = [state for state in states if not state.committed_state.keys().isdisjoint(names)]
+    identities = [_identity(state.dict | state.committed_state, names) for state in changed]
+    return [known for known in identities if known is not None and not any(isinstance(value, LoaderCallableStatus) for value in known)]
 
 
 def _identity(values: dict[str, Any], names: Sequence[str]) -> Identity | None:
