@@ -9,11 +9,12 @@ import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
 from typing import Any
+from uuid import UUID
 
 from msgspec import msgpack
 
 from stockstore.codecs._enums import EnumKey, enum_key, find_enum, find_member, member_label
-from stockstore.codecs._scalars import FROM_BYTES, TO_BYTES
+from stockstore.codecs._scalars import FROM_BYTES, TO_BYTES, is_uuid_of_driver
 from stockstore.errors import CodecError
 
 MAX_DEPTH = 100
@@ -154,6 +155,8 @@ class Lower:
             return container(self, value, depth + 1)
         if issubclass(cls, Enum):
             return _enum(value, self._scope.enums)
+        if is_uuid_of_driver(cls):
+            return _scalar(value, *TO_BYTES[UUID])
         return msgpack.Ext(_OBJECT, self._scope.take(value, self, depth + 1))
 
     def items(self, values: Iterable[object], depth: int, names: Sequence[str] | None = None) -> list[object]:

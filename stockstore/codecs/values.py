@@ -19,7 +19,8 @@ def dumps(value: object, *, enums: Iterable[type[Enum]] = ()) -> bytes:
     ``Decimal``, ``Fraction``, ``UUID``, ``date``, ``time``, ``datetime``, ``timedelta``, ``range``, the types of ``ipaddress``,
     enum members and combinations of flags; and ``list``, ``tuple``, ``set``, ``frozenset`` and ``dict`` of these, up to
     100 levels deep. Time zones are ``datetime.timezone`` or ``zoneinfo.ZoneInfo`` with a key; others are refused, because
-    a fixed offset in their place would be another time zone. A subclass of any of these types is refused too.
+    a fixed offset in their place would be another time zone. A subclass of any of these types is refused too,
+    but for asyncpg's of ``UUID``, which comes back as a plain one.
     An enum class must be found again under its module and name; ``enums`` names further ones.
 
     The bytes carry no format version: whoever keeps them, keeps one beside them.

@@ -6,6 +6,7 @@ unloaded column), the row is ``PATCHED``: there that value is an extension, whic
 """
 
 import datetime as dt
+import uuid
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -134,6 +135,8 @@ class _Column:
 
     @staticmethod
     def _is_exactly(v: str, i: int, python_type: type) -> str:
+        if python_type is uuid.UUID:  # asyncpg has a class of its own for it, of what equals a plain one
+            return f"({v} is None or isinstance({v}, T{i}))"
         local = f" and {v}.tzinfo is None and not {v}.fold" if python_type in (dt.datetime, dt.time) else ""
         return f"({v} is None or type({v}) is T{i}{local})"
 

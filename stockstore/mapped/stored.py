@@ -9,6 +9,7 @@ from sqlalchemy import CHAR, Boolean, Date, Dialect, Float, Integer, LargeBinary
 from sqlalchemy.orm import Mapper
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
+from stockstore.codecs._scalars import is_uuid_of_driver
 from stockstore.keys import IndexPlan
 from stockstore.mapped.columns import Anything, Members, Moments, Native, kind_of
 
@@ -37,7 +38,7 @@ class Part:
         """Give a value as it comes back from the database; ValueError where that cannot be told."""
         if self.custom:
             return _there_and_back(self.type.dialect_impl(dialect), value, dialect)
-        if self.rounded or type(value) is not self.python:
+        if self.rounded or (type(value) is not self.python and not (self.python is uuid.UUID and is_uuid_of_driver(type(value)))):
             raise ValueError(f"{value!r} may be stored as another value")
         return str(uuid.UUID(value)) if self.folded else value  # type: ignore[arg-type]  # a text
 

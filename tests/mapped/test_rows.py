@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from asyncpg.pgproto import pgproto  # type: ignore[import-untyped]
 from sqlalchemy import Column, Engine, types
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session, column_property
@@ -91,6 +92,15 @@ def test_plain_value(kind: Kind, value: object) -> None:
     payload = rows(kind).pack((value,))
     assert payload[8:HEADER] == PLAIN
     assert same(rows(kind).unpack(payload), (value,))
+
+
+def test_the_uuid_of_a_driver() -> None:
+    """asyncpg gives UUIDs of a class of its own, which equal the plain ones that come back."""
+    given = pgproto.UUID(uuid.UUID(int=5).hex)
+    for kind, value in ((Native(uuid.UUID), given), (Anything(), [given])):
+        payload = rows(kind).pack((value,))
+        assert payload[8:HEADER] == PLAIN
+        assert same(rows(kind).unpack(payload), (uuid.UUID(int=5),) if value is given else ([uuid.UUID(int=5)],))
 
 
 ODD_VALUES: list[tuple[Kind, list[object]]] = [
