@@ -1,6 +1,7 @@
 """What only the driver's connection tells."""
 
 import re
+from traceback import clear_frames
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, TextClause
@@ -36,6 +37,9 @@ def has_open_cursor(connection: Connection) -> bool:
     try:
         connection.connection.cursor().execute("VACUUM INTO 0")
     except Exception as error:  # noqa: BLE001 - each driver has errors of its own
+        if connection.dialect.is_async:
+            # SQLAlchemy's frames hold the error that holds them, and so all that called them, until the garbage collector comes.
+            clear_frames(error.__traceback__)
         # SQLite looks whether other statements are at work before it looks at the name of the file.
         return "non-text filename" not in str(error)
     return True

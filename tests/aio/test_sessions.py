@@ -1,6 +1,7 @@
 """The hook on AsyncSessions: the strict protocol through async drivers, whose sessions it hears, and what it refuses."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -213,3 +214,23 @@ async def test_a_failed_transaction_ends_as_without_the_hook(maker: Maker, store
     found = await store.get(Customer, 1)
     assert found is not None
     assert found.email == "a"
+
+
+@pytest.mark.parametrize("driver", ["aiosqlite"], indirect=True)
+async def test_what_a_session_has_read_needs_no_garbage_collector(store: AsyncStore, db: AsyncEngine, plain: Engine) -> None:
+    """It asks SQLite what the driver does not tell, and gets an error for an answer, which would hold all frames around it."""
+    with Session(plain) as session:
+        session.add_all([Customer(id=number, email=str(number)) for number in (1, 2)])
+        session.commit()
+    maker = async_sessionmaker(db)
+    sync = SessionSync(store.store, read_through=True).attach(maker)
+    gc.disable()
+    try:
+        async with maker() as session:
+            for _ in range(2):
+                await session.run_sync(lambda below: len(below.scalars(select(Customer).where(Customer.id.in_([1, 2]))).all()))
+                assert not session.sync_session.identity_map.keys()
+                await sync.async_invalidate(Customer)
+    finally:
+        gc.enable()
+        sync.detach()
