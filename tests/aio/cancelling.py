@@ -1,46 +1,54 @@
 """A coroutine whose task is cancelled while it waits for the n-th time."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Coroutine
 from typing import Any
 
+from tests.aio.stepping import Stepped, T, Waits
 
-class _Counted:
-    """Hands on what a coroutine waits for, and has its task cancelled at one of these moments."""
 
-    def __init__(self, work: Coroutine[Any, Any, object], at: int) -> None:
-        self._work, self._at = work, at
+class Counted(Stepped[T]):
+    """Has its task cancelled at one of the moments in which it waits.
+
+    Args:
+        work: The coroutine.
+        at: The number of the wait.
+        late: Whether what it waits for comes first, and is lost.
+    """
+
+    def __init__(self, work: Coroutine[Any, Any, T], at: int, *, late: bool = False) -> None:
+        """Begin with the first wait."""
+        super().__init__(work)
+        self._at, self._late = at, late
         self.count = 0
 
-    def __await__(self) -> Generator[Any, Any, object]:
-        step: Callable[[], Any] = lambda: self._work.send(None)  # noqa: E731 - it changes
-        while True:
-            try:
-                waits = step()
-            except StopIteration as end:
-                return end.value
-            self.count += 1
-            if self.count == self._at:
-                task = asyncio.current_task()
-                assert task is not None
-                asyncio.get_running_loop().call_soon(task.cancel)
-            try:
-                value = yield waits
-            except BaseException as error:  # noqa: BLE001 - it is the coroutine's
-                step = lambda error=error: self._work.throw(error)  # type: ignore[misc]  # noqa: E731
-            else:
-                step = lambda value=value: self._work.send(value)  # type: ignore[misc]  # noqa: E731
+    def suspended(self, waits: Waits) -> None:
+        """Cancel the task if this is the moment."""
+        self.count += 1
+        if self.count != self._at:
+            return
+        task = asyncio.current_task()
+        assert task is not None
+        if self._late and waits is not None:
+            waits.add_done_callback(lambda _: task.cancel())
+        else:
+            asyncio.get_running_loop().call_soon(task.cancel)
 
 
 async def cancelled_at(work: Coroutine[Any, Any, object], at: int) -> bool:
     """Run a coroutine in a task that is cancelled at its n-th wait, and say whether it was."""
-    counted = _Counted(work, at)
-
-    async def run() -> object:
-        return await counted
-
+    counted = Counted(work, at)
     try:
-        await asyncio.ensure_future(run())
+        await in_task(counted)
     except asyncio.CancelledError:
         return True
     return counted.count >= at
+
+
+async def in_task(work: Stepped[T]) -> T:
+    """Wait for a coroutine in a task of its own."""
+
+    async def run() -> T:
+        return await work
+
+    return await asyncio.ensure_future(run())

@@ -95,7 +95,7 @@ def test_plain_value(kind: Kind, value: object) -> None:
 
 
 def test_the_uuid_of_a_driver() -> None:
-    """asyncpg gives UUIDs of a class of its own, which equal the plain ones that come back."""
+    """Asyncpg gives UUIDs of a class of its own, which equal the plain ones that come back."""
     given = pgproto.UUID(uuid.UUID(int=5).hex)
     for kind, value in ((Native(uuid.UUID), given), (Anything(), [given])):
         payload = rows(kind).pack((value,))

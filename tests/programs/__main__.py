@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import Final
 
 from stockstore.errors import ConfigurationError
+from tests.aio.databases import DRIVERS
+from tests.programs.awaited import AwaitedTwins
 from tests.programs.caches import CACHES, MODES, tiers_of
-from tests.programs.drawn import drawn, told
+from tests.programs.drawn import awaited, told
+from tests.programs.drawn import drawn as by_number
 from tests.programs.running import Program
 from tests.programs.shrinking import smallest
-from tests.programs.twins import Twins, compare
+from tests.programs.twins import Twins
 from tests.servers.ending import interrupt_on_sigterm
 from tests.servers.memcached import running_memcached
 from tests.servers.postgres import fresh_schema, running_postgres
@@ -38,6 +41,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--count", type=int, help="how many programs, whatever time they take")
     made.add_argument("--database", choices=("sqlite", "postgresql"), default="sqlite")
     made.add_argument("--cache", choices=CACHES, default="memory")
+    made.add_argument("--async", dest="driver", action="store_const", const="", help="in an event loop, by aiosqlite or asyncpg")
+    made.add_argument("--driver", choices=DRIVERS, help="in an event loop, by another one: psycopg_async")
     made.add_argument("--mode", choices=MODES, default="exact")
     return made
 
@@ -53,8 +58,14 @@ def twins(given: argparse.Namespace) -> Iterator[Twins]:
             server = stack.enter_context(running_postgres())
             one, other = (stack.enter_context(fresh_schema(server.url)).render_as_string(hide_password=False) for _ in range(2))
         redis = stack.enter_context(running_redis()).url if "redis" in given.cache else ""
+        redis = redis if given.driver is None else redis.replace("://", "+asyncio://", 1)
         memcached = stack.enter_context(running_memcached()).address if "memcached" in given.cache else ""
-        made = Twins(one, other, tiers_of(given.cache, redis, memcached), given.mode)
+        tiers = tiers_of(given.cache, redis, memcached)
+        if given.driver is None:
+            made = Twins(one, other, tiers, given.mode)
+        else:
+            driver = given.driver or {"sqlite": "aiosqlite", "postgresql": "asyncpg"}[given.database]
+            made = AwaitedTwins(driver, one, other, tiers, given.mode)
         stack.callback(made.close)
         yield made
 
@@ -64,6 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser().parse_args(arguments)
     logging.disable(logging.CRITICAL)
     number = random.randrange(2**32) if given.seed is None else given.seed
+    drawn = by_number if given.driver is None else awaited
     end, first = time.monotonic() + given.seconds, number
     try:
         with twins(given) as both:
@@ -89,7 +101,7 @@ def failing(both: Twins, program: Program) -> Exception | None:
 
 def _failed_with(both: Twins, program: Program) -> Exception | None:
     try:
-        compare(both, program)
+        both.compare(program)
     except Exception as error:  # noqa: BLE001 - also what is wrong with the library
         return error
     return None

@@ -2,12 +2,13 @@
 
 import enum
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Row, inspect
 from sqlalchemy.orm import Session
 
 Held = Sequence[Any]
+_LOCK_NOT_AVAILABLE: Final = "55P03"
 
 
 def shown(value: Any, held: Held = ()) -> Any:  # noqa: PLR0911 - one for each sort of value
@@ -28,9 +29,20 @@ def shown(value: Any, held: Held = ()) -> Any:  # noqa: PLR0911 - one for each s
     return value
 
 
-def error(raised: Exception) -> Any:
+def error(raised: BaseException) -> Any:
     """Give what an error is, without its text."""
-    return "error", type(raised).__name__, type(getattr(raised, "orig", None)).__name__
+    orig = getattr(raised, "orig", None)
+    return "error", type(raised).__name__, type(orig).__name__, getattr(orig, "sqlstate", None)
+
+
+def is_error(result: Any) -> bool:
+    """Whether that is an error."""
+    return isinstance(result, tuple) and result[0] == "error"
+
+
+def is_of_lock(result: Any) -> bool:
+    """Whether that is an error of PostgreSQL's about a lock that another session has."""
+    return is_error(result) and result[-1] == _LOCK_NOT_AVAILABLE
 
 
 def session_state(session: Session, held: Held) -> dict[str, Any]:

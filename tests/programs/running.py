@@ -35,6 +35,10 @@ class Step(NamedTuple):
     a: int = 0
     b: int = 0
     v: int = 0
+    cancel: int = 0
+    """Where programs run in an event loop: at which wait from here on the session is cancelled, late if it is negative."""
+    beside: bool = False
+    """There too: whether the next step is done beside this one."""
 
 
 @dataclass(frozen=True)
@@ -107,14 +111,20 @@ class Run:
 
     def one(self, each: Step) -> Any:
         """Do one step; give what was seen."""
-        each = self.free(each)
+        return self.seen(self.result(self.free(each)))
+
+    def result(self, each: Step) -> Any:
+        """Do one step; give what it gave, or its error."""
         at = each.session
         try:
-            result = observing.shown(STEPS[each.name][0](self, each), self.held[at])
+            return observing.shown(self.do(each), self.held[at])
         except Exception as raised:  # noqa: BLE001 - compared
-            result = observing.error(raised)
             if each.v or self.world.engine.dialect.name == "postgresql":  # which refuses all that comes then
                 self._roll_back(at)
+            return observing.error(raised)
+
+    def seen(self, result: Any) -> Any:
+        """Give a result, and what was seen after it."""
         heard = sorted(self.heard.items(), key=repr)
         self.heard.clear()
         return {
@@ -122,6 +132,10 @@ class Run:
             "heard": heard,
             "sessions": [observing.session_state(*pair) for pair in zip(self.sessions, self.held, strict=True)],
         }
+
+    def do(self, each: Step) -> Any:
+        """Do what a step says."""
+        return STEPS[each.name][0](self, each)
 
     def _roll_back(self, at: int) -> None:
         try:
@@ -150,7 +164,7 @@ class Run:
             return False
         connections = {entry[0] for entry in transaction._connections.values()}
         found = [
-            connection.connection.dbapi_connection for connection in connections if not connection.closed and not connection.invalidated
+            connection.connection.driver_connection for connection in connections if not connection.closed and not connection.invalidated
         ]
         return self.world.engine.dialect.name == "sqlite" and (at in self.nested or any(one.in_transaction for one in found))
 
@@ -214,11 +228,17 @@ class Run:
             self.heard[name, type(obj).__name__, repr(inspect(obj).key)] += 1
 
 
-def run_in(world: World, program: Program, prepare: Callable[[Run], None], check: Callable[[Run], Any]) -> list[Any]:
+def run_in(
+    world: World,
+    program: Program,
+    prepare: Callable[[Run], None],
+    check: Callable[[Run], Any],
+    kind: Callable[[World, Program], Run] = Run,
+) -> list[Any]:
     """Run a program; give what was seen after each step, and at its end."""
     gc.freeze()
     gc.disable()  # when objects die is then the program's own doing
-    run = Run(world, program)
+    run = kind(world, program)
     try:
         prepare(run)
         seen = run.steps()

@@ -32,7 +32,7 @@ class World:
     engine: Engine
     other: Engine
     maker: sessionmaker[Session]
-    store: ChainedStore | None = None
+    store: Store | None = None
     sync: SessionSync | None = None
 
 
@@ -46,31 +46,46 @@ class Database:
 
     def __init__(self, url: str, *, outbox: bool) -> None:
         """Make the tables and the first rows."""
-        self.engine, self.other = _engine(url), _engine(url)
-        self.reset = Reset(self.engine)
+        self.engine, self.other = self._engine(url), create(url)
+        self.reset = Reset(self.other)
         if outbox:
-            Outbox().create(self.engine)
+            Outbox().create(self.other)
 
     @contextmanager
     def plain(self, **options: Any) -> Iterator[World]:
         """Give it without the hook."""
         self.reset()
-        yield World(self.engine, self.other, _maker(self.engine, options))
+        yield World(self.engine, self.other, self._maker(options))
         self._check_free()
 
     @contextmanager
     def hooked(self, tiers: MakeTiers, settings: dict[str, Any], **options: Any) -> Iterator[World]:
         """Give it with the hook, on caches that are empty."""
         self.reset()
-        maker = _maker(self.engine, options)
-        store = ChainedStore([*tiers(), SqlAlchemyStore(engine=self.engine)])
-        sync = SessionSync(store, read_through=True, **settings).attach(maker)
+        maker = self._maker(options)
+        chain = ChainedStore([*tiers(), SqlAlchemyStore(engine=self.engine)])
+        sync = SessionSync(chain, read_through=True, **settings).attach(self._target(maker))
+        store = self._used(chain)
         try:
             yield World(self.engine, self.other, maker, store, sync)
         finally:
             sync.detach()
             store.close()
         self._check_free()
+
+    def _engine(self, url: str) -> Engine:
+        return create(url)
+
+    def _maker(self, options: dict[str, Any]) -> "sessionmaker[Session]":
+        return sessionmaker(self.engine, class_=type("Watched", (Session,), {}), **options)
+
+    def _target(self, maker: "sessionmaker[Session]") -> Any:
+        """Give what the hook is attached to."""
+        return maker
+
+    def _used(self, chain: ChainedStore) -> Store:
+        """Give what programs use a chain by."""
+        return chain
 
     def _check_free(self) -> None:
         for engine in (self.engine, self.other):
@@ -86,21 +101,18 @@ class Database:
         self.other.dispose()
 
 
-def _maker(engine: Engine, options: dict[str, Any]) -> "sessionmaker[Session]":
-    return sessionmaker(engine, class_=type("Watched", (Session,), {}), **options)
-
-
-def _engine(url: str) -> Engine:
+def create(url: str) -> Engine:
+    """Give an engine of which no connection waits for a lock."""
     engine = create_engine(url, connect_args={"timeout": 0} if url.startswith("sqlite") else {})
-    event.listen(engine, "connect", _impatient)
+    event.listen(engine, "connect", impatient)
     return engine
 
 
-def _impatient(connection: Any, record: object) -> None:
+def impatient(connection: Any, record: object) -> None:
     """Wait for no lock: all sessions are of one thread."""
     del record
     cursor = connection.cursor()
-    if type(connection).__module__.startswith("sqlite3"):
+    if "sqlite" in type(connection).__module__:
         cursor.execute("PRAGMA foreign_keys=ON")
         cursor.execute("PRAGMA synchronous=OFF")
     else:

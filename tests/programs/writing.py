@@ -8,6 +8,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from stockstore import StockstoreError, Store
+from tests.programs import observing
 from tests.programs.changing import has_kinds, made
 from tests.programs.reading import by_primary, criterion, identity, key_names, primary, value_of
 from tests.programs.rows import POOLS
@@ -243,7 +244,7 @@ def _outside(run: Run, by_store: Any, by_session: Any) -> Any:
                 by_session(session)
     except Exception as raised:  # noqa: BLE001 - a lock, or a constraint
         cause = raised.__cause__ if isinstance(raised, StockstoreError) else raised
-        if isinstance(cause, OperationalError):
+        if isinstance(cause, OperationalError) or (cause is not None and observing.is_of_lock(observing.error(cause))):
             raise cause from None
         return "failed"
     return "done"
