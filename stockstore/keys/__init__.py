@@ -1,6 +1,6 @@
 """Keys: what a class declares, and the canonical form and text of its values."""
 
-from stockstore.keys.classes import ClassKeys, Key, alias_plans, forget_keys, keys_of
+from stockstore.keys.classes import ClassKeys, Key, alias_plans, forget_keys, keys_of, may_be_pointed_at
 from stockstore.keys.declared import class_name, has_other_identities_below, mapper_of
 from stockstore.keys.encoding import Canonical, canonical
 from stockstore.keys.plans import IndexPlan, KeyPlan, ListLookup, Lookup, Native
@@ -24,5 +24,6 @@ __all__ = [
     "keys_of",
     "label_of",
     "mapper_of",
+    "may_be_pointed_at",
     "namespace_text",
 ]

@@ -10,6 +10,7 @@ from stockstore.keys.declared import (
     class_name,
     declared_names,
     declaring_class,
+    has_other_identities_below,
     identity_class,
     index_names,
     is_cached,
@@ -183,3 +184,8 @@ def alias_plans(cls: type, *, polymorphic: bool) -> tuple[KeyPlan, ...]:
     for base in key_bases(cls, polymorphic=polymorphic):
         plans.update(dict.fromkeys(keys_of(base).plans))
     return tuple(plans)
+
+
+def may_be_pointed_at(cls: type) -> bool:
+    """Whether a look-up of a class may find an object of a subclass, which is kept under an identity of its own."""
+    return has_other_identities_below(cls) if keys_of(cls).mapped else bool(cls.__subclasses__())

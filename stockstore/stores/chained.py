@@ -10,7 +10,7 @@ from stockstore.aio.bridge import in_greenlet
 from stockstore.backends.base import IO
 from stockstore.errors import ConfigurationError
 from stockstore.instrumentation import Stats, listening, watch_hooks
-from stockstore.keys import Key, ListLookup, Lookup, keys_of
+from stockstore.keys import Key, ListLookup, Lookup, keys_of, may_be_pointed_at
 from stockstore.stores.arguments import MISSING, keys_in, objects_of, one_key
 from stockstore.stores.base import Store
 from stockstore.stores.chain_tiers import believed, io_of, is_bounded
@@ -245,19 +245,22 @@ class ChainedStore(Store):
         """Note what is to be deleted."""
         if isinstance(targets, type):
             lookups = [keys_of(targets).lookup(key) for key in keys or ()]
-            write.expect(targets, self._identities(level, store, targets, lookups))
+            identity = keys_of(targets).identity
+            write.expect(targets, [lookup for lookup in lookups if lookup.plan is identity])
+            for row in self._meant(level, store, targets, lookups):
+                write.expect(row.cls, [row.key()])
             return
         for snapshot in map(snapshot_of, targets):
             write.expect(snapshot.cls, snapshot.former_keys())
 
-    def _identities(self, level: int, store: Store, cls: type, lookups: Sequence[Lookup]) -> list[Key]:
-        """Give the identities that keys mean, to a cache that is the origin, or as caches above it believe."""
-        identity = keys_of(cls).identity
+    def _meant(self, level: int, store: Store, cls: type, lookups: Sequence[Lookup]) -> list[Snapshot]:
+        """Give what keys mean that need not tell the identity, to a cache that is the origin, or as caches above it believe."""
+        identity = None if may_be_pointed_at(cls) else keys_of(cls).identity
         others = [lookup for lookup in lookups if lookup.plan is not identity]
         found = [row for tier in self._tiers[:level] for row in believed(tier, cls, others)] if others else []
         if others and not store.is_origin:
             found += store.known(cls, others)
-        return [*(lookup for lookup in lookups if lookup.plan is identity), *(row.key() for row in found)]
+        return found
 
     def clear(self, cls: type | None = None) -> None:
         """Clear every cache tier, the lowest first; an origin's rows stay."""

@@ -6,7 +6,7 @@ from typing import TypeAlias
 from stockstore.backends.rendezvous import router
 from stockstore.errors import NotKeyedError
 from stockstore.instrumentation.stats import is_unasked
-from stockstore.keys import KeyPlan, ListLookup, Lookup, has_other_identities_below, keys_of
+from stockstore.keys import KeyPlan, ListLookup, Lookup, keys_of, may_be_pointed_at
 from stockstore.keys.declared import identity_class
 from stockstore.keys.encoding import canonical, text_of
 from stockstore.stores.snapshots import ObjectSnapshot, Snapshot
@@ -42,7 +42,7 @@ class Sharding:
         if self._shard_by is not None:
             return self._chosen(cls, dict(zip(lookup.plan.names, lookup.values, strict=True)))
         keys = keys_of(cls)
-        if lookup.plan is not keys.identity or _may_be_a_subclass(cls):
+        if lookup.plan is not keys.identity or may_be_pointed_at(cls):
             return None
         return self._of_text(lookup.plan.record_text("", lookup.native))
 
@@ -105,8 +105,3 @@ def _values_of(snapshot: Snapshot) -> Iterator[tuple[str, object]]:
                 yield name, getattr(snapshot.value, name)
         elif (values := snapshot.values((name,))) is not None:
             yield name, values[0]
-
-
-def _may_be_a_subclass(cls: type) -> bool:
-    """Whether an object of a subclass, which is kept under an identity of its own, may be found by a class's."""
-    return has_other_identities_below(cls) if keys_of(cls).mapped else bool(cls.__subclasses__())

@@ -31,6 +31,24 @@ class Thing:
     lifetime: float = 60
 
 
+@dataclass
+class Animal:
+    __keys__: ClassVar = ["id", "name"]
+    id: int
+    name: str
+
+
+@dataclass
+class Dog(Animal):
+    __keys__: ClassVar = ["chip"]
+    chip: str = ""
+
+
+@dataclass
+class Cat(Animal):
+    lives: int = 9
+
+
 class Opaque:
     __keys__: ClassVar = ["id"]
 
@@ -265,6 +283,17 @@ def test_a_delete_by_a_key_that_only_the_origin_knows() -> None:
     origin.put(Thing(1, "new"))
     assert chain.delete(Thing, name="new") is True
     assert chain.batch_get(Thing, [1, {"name": "old"}, {"name": "new"}]) == [None] * 3
+
+
+@pytest.mark.parametrize("key", [{"id": 1}, {"name": "a"}])
+@pytest.mark.parametrize("animal", [Dog(1, "a", chip="x"), Cat(1, "a")])
+def test_a_delete_by_a_key_of_a_base_class(animal: Animal, key: dict[str, object]) -> None:
+    """What a polymorphic chain finds by a base it deletes by it, where the object's class has an identity of its own."""
+    chain = ChainedStore([ProcessMemoryStore(polymorphic=True), MappingStore({}, polymorphic=True)])
+    chain.put(animal)
+    assert chain.get(Animal, key) == animal
+    assert chain.delete(Animal, key) is True
+    assert [tier.get(cls, id=1) for tier in chain.tiers for cls in (Animal, type(animal))] == [None] * 4
 
 
 def test_clear_empties_the_caches_only(shop: Shop) -> None:
