@@ -92,7 +92,8 @@ def _store(module: str, name: str) -> Callable[..., Store]:
 
 def _local_options(parts: SplitResult, known: Mapping[str, Callable[[str], object]]) -> dict[str, Any]:
     if parts.netloc or parts.path:
-        raise ConfigurationError(f"{parts.scheme}:// has no host and no path, but {parts.netloc + parts.path!r}; parameters follow a '?'")
+        given = _shown(parts.netloc + parts.path)
+        raise ConfigurationError(f"{parts.scheme}:// has no host and no path, but {given!r}; parameters follow a '?'")
     return _options(parts, known)
 
 

@@ -186,6 +186,8 @@ def test_channels(text: str, channel: bool, finds: bool) -> None:
         ("redis://:s3cret@h:99999/0", "'redis://***@h:99999/0' is no Redis URL that can be used"),
         ("memcached://", "'' is no memcached server; write"),
         ("memcached://h:port", "'h:port' is no memcached server; write"),
+        ("memcached://h1,u:s3cret@h2:11211", "'***@h2:11211' is no memcached server; write"),
+        ("memory://u:s3cret@h", "memory:// has no host and no path, but 'h'; parameters follow a '?'"),
         ("memcached://h/run/x.sock", "memcached:// takes servers or the path of a socket, not both 'h' and '/run/x.sock'"),
         ("redis://[::1", "a store URL does not fit: Invalid IPv6 URL"),
         ("postgresql+psycopg://u:s3cret@h:port/shop", "the database URL does not fit: "),

@@ -1,5 +1,6 @@
 """Where the memcached servers are."""
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from ssl import SSLContext
@@ -76,7 +77,8 @@ def _address(spec: object) -> tuple[str, int] | str:
     except ValueError:
         address = ""
     if not isinstance(spec, str) or not _usable(address):
-        raise ConfigurationError(f"{spec!r} is no memcached server; write {_FORMS}")
+        without_user = re.sub(".*@", "***@", spec, flags=re.DOTALL) if isinstance(spec, str) else spec
+        raise ConfigurationError(f"{without_user!r} is no memcached server; write {_FORMS}")
     return address
 
 

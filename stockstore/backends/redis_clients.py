@@ -153,7 +153,7 @@ def redacted(url: str) -> str:
     >>> redacted("redis://:s3cret@cache:6379/0")
     'redis://***@cache:6379/0'
     """
-    without_user = re.sub(r"//.*@", "//***@", str(url), flags=re.DOTALL)
+    without_user = re.sub(r"^([\w+]+://)?.*@", r"\1***@", str(url), flags=re.DOTALL)
     return re.sub(r"(password=)[^&]*", r"\1***", without_user)
 
 

@@ -94,7 +94,16 @@ def test_what_redis_py_would_pass_over_is_refused(url: str) -> None:
         RedisBackend(url)
 
 
-@pytest.mark.parametrize("url", ["redis://:pa/s3cret@host:1x", "redis://me:s3cret@host?colour=red", "unix:///s?password=s3cret&colour=red"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://:pa/s3cret@host:1x",
+        "redis://me:s3cret@host?colour=red",
+        "unix:///s?password=s3cret&colour=red",
+        "redis:/me:s3cret@host",
+        "me:s3cret@host:6379",
+    ],
+)
 def test_a_bad_url_is_shown_without_its_password(url: str) -> None:
     """Neither the message nor the chain of errors has the password."""
     with pytest.raises(ConfigurationError) as caught:
