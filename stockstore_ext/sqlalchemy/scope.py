@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.engine import ExecutionContext
 from sqlalchemy.exc import SQLAlchemyError, UnboundExecutionError
 from sqlalchemy.orm import Session
+from sqlalchemy.orm.session import SessionTransactionState
 
 from stockstore.errors import ConfigurationError
 from stockstore.evidence.aside import aside, asking, is_private
@@ -115,7 +116,7 @@ class Scopes:
 
     def hides(self, session: Session, root: type, frames: list[Frame]) -> str:
         """Tell why a session has to read a class from its own connection, and must fill nothing from it; ``""``: it need not."""
-        if is_sharded(session) or len(self._origins) > 1:
+        if is_sharded(session) or len(self._origins) > 1 or _is_prepared(session):
             return ELSEWHERE
         named = self.named(session) is not None
         try:
@@ -188,6 +189,12 @@ def checked_scope(name: object) -> str | None:
     if name is None or (isinstance(name, str) and name):
         return name
     raise ConfigurationError(f"scope= gives a text that is not empty, or None, not {name!r}")
+
+
+def _is_prepared(session: Session) -> bool:
+    """Whether the first of two phases is done, after which a session executes nothing, and its driver cannot be asked for its isolation level."""
+    transaction = session._transaction  # noqa: SLF001 - its public name makes one
+    return transaction is not None and transaction._state is SessionTransactionState.PREPARED  # noqa: SLF001
 
 
 def _told(bind: Engine | Connection, named: bool) -> str:

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import pytest
 from sqlalchemy import Connection, Engine, ForeignKey, create_engine, event, select, text, update
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import IntegrityError, InvalidRequestError, OperationalError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 
 from stockstore import CacheUnreachable, ChainedStore, ProcessMemoryStore, RedisStore, SqlAlchemyStore, Store
@@ -478,6 +478,36 @@ def test_two_phases_beneath_read_through(two_phase_engine: Engine, cache: Store)
     with two_phase_engine.begin() as connection:
         connection.execute(text("UPDATE customers SET name = 'unseen'"))
     assert name() == "changed"
+    sync.detach()
+    store.close()
+
+
+@ON_POSTGRES
+@pytest.mark.parametrize("cache", ["redis", "memory"], indirect=True)
+@pytest.mark.parametrize("read_before", [1, 2], ids=["a hit before", "a miss before"])
+def test_read_between_two_phases(two_phase_engine: Engine, cache: Store, read_before: int) -> None:
+    """It is refused as without the hook, whatever the caches have, and the second phase is done all the same."""
+    store = ChainedStore([cache, SqlAlchemyStore(engine=two_phase_engine)])
+    maker: sessionmaker[Session] = sessionmaker(two_phase_engine, twophase=True, class_=type("Phased", (Session,), {}))
+    sync = SessionSync(store, read_through=True).attach(maker)
+    with two_phase_engine.begin() as connection:
+        connection.execute(text("DELETE FROM customers"))
+        connection.execute(text("INSERT INTO customers (id, name, tenant, balance) VALUES (1, 'ann', 7, 0), (2, 'bob', 7, 0)"))
+        connection.execute(text("DELETE FROM places"))
+    store.get(Customer, 1)
+    with maker() as session:
+        session.get_one(Customer, read_before)
+        session.add(Place(row="a", number=1))
+        session.flush()
+        session.prepare()
+        session.expunge_all()
+        with pytest.raises(InvalidRequestError, match="prepared"):
+            session.get(Customer, 1)
+        with pytest.raises(InvalidRequestError, match="prepared"):
+            session.scalars(select(Customer).where(Customer.id == 1)).one()
+        session.commit()
+    with two_phase_engine.connect() as connection:
+        assert connection.scalar(text("SELECT count(*) FROM places")) == 1
     sync.detach()
     store.close()
 

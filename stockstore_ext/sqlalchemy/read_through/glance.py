@@ -6,6 +6,7 @@ from weakref import ref
 
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
+from sqlalchemy.orm.session import SessionTransactionState
 
 from stockstore.mapped import sessions
 from stockstore.stores.sql_sessions import ORIGIN_MARK
@@ -61,6 +62,8 @@ class Glance:
         transaction: Any = session._transaction
         if transaction is None:
             return True
+        if transaction._state is SessionTransactionState.PREPARED:
+            return False
         opened = transaction._connections
         if not opened:
             return transaction._parent is None
