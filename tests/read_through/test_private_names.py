@@ -216,9 +216,10 @@ def test_lazy_loads() -> None:
     """What loads a relationship is called by its attribute with the state and how it is asked, and is the lazy loader's; its statement tells of both."""
     engine = create_engine("sqlite://")
     Base.metadata.create_all(engine)
+    prop = inspect(Rack).relationships.bottles
     impl: Any = inspect(Rack).class_manager["bottles"].impl
     loader = impl.callable_
-    prop, strategy = inspect(Rack).relationships.bottles, loader.__self__
+    strategy = loader.__self__
     assert strategy.parent_property is prop
     for lazy, name in {"select": "bottles", "raise": "raising", "raise_on_sql": "raising_on_sql"}.items():
         other: Any = inspect(Rack).class_manager[name].impl.callable_
