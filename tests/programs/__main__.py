@@ -6,7 +6,8 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
@@ -15,17 +16,35 @@ from stockstore.errors import ConfigurationError
 from tests.aio.databases import DRIVERS
 from tests.programs.awaited import AwaitedTwins
 from tests.programs.caches import CACHES, MODES, tiers_of
-from tests.programs.drawn import awaited, told
-from tests.programs.drawn import drawn as by_number
+from tests.programs.drawn import awaited, drawn, told
 from tests.programs.running import Program
 from tests.programs.shrinking import smallest
 from tests.programs.twins import Twins
+from tests.programs.ways import DOMAINS
 from tests.servers.ending import interrupt_on_sigterm
+from tests.servers.mariadb import fresh_database, running_mariadb
 from tests.servers.memcached import running_memcached
 from tests.servers.postgres import fresh_schema, running_postgres
 from tests.servers.redis import running_redis
 from tests.servers.source import NoServer
 
+
+def _files(stack: ExitStack) -> Callable[[], str]:
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+    return lambda: f"sqlite:///{folder / uuid.uuid4().hex}.db"
+
+
+def _schemas(stack: ExitStack) -> Callable[[], str]:
+    server = stack.enter_context(running_postgres())
+    return lambda: stack.enter_context(fresh_schema(server.url)).render_as_string(hide_password=False)
+
+
+def _databases(stack: ExitStack) -> Callable[[], str]:
+    server = stack.enter_context(running_mariadb())
+    return lambda: stack.enter_context(fresh_database(server.url)).render_as_string(hide_password=False)
+
+
+_DATABASES: Final = {"sqlite": _files, "postgresql": _schemas, "mariadb": _databases}
 _SECONDS: Final = 60.0
 _TRIALS: Final = 15
 _TOLD: Final = 4000
@@ -39,11 +58,12 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--seconds", type=float, default=_SECONDS, help=f"how long ({_SECONDS:g})")
     made.add_argument("--seed", type=int, help="the number of the first program; those after it have the next ones")
     made.add_argument("--count", type=int, help="how many programs, whatever time they take")
-    made.add_argument("--database", choices=("sqlite", "postgresql"), default="sqlite")
+    made.add_argument("--database", choices=_DATABASES, default="sqlite")
     made.add_argument("--cache", choices=CACHES, default="memory")
     made.add_argument("--async", dest="driver", action="store_const", const="", help="in an event loop, by aiosqlite or asyncpg")
     made.add_argument("--driver", choices=DRIVERS, help="in an event loop, by another one: psycopg_async")
     made.add_argument("--mode", choices=MODES, default="exact")
+    made.add_argument("--transactions", choices=DOMAINS, default="plain", help="how those of the sessions are")
     return made
 
 
@@ -51,38 +71,43 @@ def parser() -> argparse.ArgumentParser:
 def twins(given: argparse.Namespace) -> Iterator[Twins]:
     """Give two databases, and caches above one of them."""
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        if given.database == "sqlite":
-            one, other = (f"sqlite:///{folder / name}.db" for name in ("plain", "hooked"))
-        else:
-            server = stack.enter_context(running_postgres())
-            one, other = (stack.enter_context(fresh_schema(server.url)).render_as_string(hide_password=False) for _ in range(2))
+        url = _DATABASES[given.database](stack)
         redis = stack.enter_context(running_redis()).url if "redis" in given.cache else ""
         redis = redis if given.driver is None else redis.replace("://", "+asyncio://", 1)
         memcached = stack.enter_context(running_memcached()).address if "memcached" in given.cache else ""
         tiers = tiers_of(given.cache, redis, memcached)
         if given.driver is None:
-            made = Twins(one, other, tiers, given.mode)
+            made = Twins(url(), url(), tiers, given.mode)
         else:
             driver = given.driver or {"sqlite": "aiosqlite", "postgresql": "asyncpg"}[given.database]
-            made = AwaitedTwins(driver, one, other, tiers, given.mode)
+            made = AwaitedTwins(driver, url(), url(), tiers, given.mode)
         stack.callback(made.close)
         yield made
 
 
+def _given(arguments: list[str] | None) -> argparse.Namespace:
+    made = parser()
+    given = made.parse_args(arguments)
+    if given.driver is not None and (given.database == "mariadb" or given.transactions != "plain"):
+        made.error("--async is for plain transactions, on sqlite or postgresql")
+    return given
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run programs until one fails or the time is over; give 0 where none has failed."""
-    given = parser().parse_args(arguments)
+    given = _given(arguments)
     logging.disable(logging.CRITICAL)
     number = random.randrange(2**32) if given.seed is None else given.seed
-    drawn = by_number if given.driver is None else awaited
     end, first = time.monotonic() + given.seconds, number
     try:
         with twins(given) as both:
             while number - first < given.count if given.count else time.monotonic() < end:
-                error = failing(both, drawn(number))
+                program = drawn(number, given.transactions) if given.driver is None else awaited(number)
+                error = failing(both, program)
                 if error is not None:
-                    sys.stdout.write(f"Program {number} fails:\n{_shrunk(both, drawn(number), error)}\n")
+                    sys.stdout.write(f"Program {number} fails:\n")
+                    sys.stdout.flush()
+                    sys.stdout.write(f"{_shrunk(both, program, error)}\n")
                     return 1
                 number += 1
     except (NoServer, ConfigurationError) as error:

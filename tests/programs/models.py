@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import JSON, Column, DateTime, ForeignKey, ForeignKeyConstraint, Numeric, Table, UniqueConstraint, func
+from sqlalchemy import JSON, Column, DateTime, ForeignKey, ForeignKeyConstraint, Numeric, String, Table, UniqueConstraint, func
 from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.ext.mutable import MutableDict
 from sqlalchemy.orm import (
@@ -25,7 +25,7 @@ from sqlalchemy.orm import (
 
 
 class Base(DeclarativeBase):
-    pass
+    type_annotation_map = {str: String(60)}  # MariaDB wants a length
 
 
 class Kind(enum.Enum):

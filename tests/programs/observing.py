@@ -7,8 +7,11 @@ from typing import Any, Final
 from sqlalchemy import Row, inspect
 from sqlalchemy.orm import Session
 
+from stockstore import StockstoreError
+
 Held = Sequence[Any]
-_LOCK_NOT_AVAILABLE: Final = "55P03"
+_LOCKED: Final = "55P03"
+_READ_ONLY: Final = "25006"
 
 
 def shown(value: Any, held: Held = ()) -> Any:  # noqa: PLR0911 - one for each sort of value
@@ -31,8 +34,10 @@ def shown(value: Any, held: Held = ()) -> Any:  # noqa: PLR0911 - one for each s
 
 def error(raised: BaseException) -> Any:
     """Give what an error is, without its text."""
-    orig = getattr(raised, "orig", None)
-    return "error", type(raised).__name__, type(orig).__name__, getattr(orig, "sqlstate", None)
+    cause = raised.__cause__ if isinstance(raised, StockstoreError) else raised
+    orig = getattr(cause, "orig", None)
+    state = _LOCKED if any(told in str(orig) for told in ("locked", "Lock wait", "Deadlock")) else getattr(orig, "sqlstate", None)
+    return "error", type(raised).__name__, type(orig).__name__, state
 
 
 def is_error(result: Any) -> bool:
@@ -41,8 +46,13 @@ def is_error(result: Any) -> bool:
 
 
 def is_of_lock(result: Any) -> bool:
-    """Whether that is an error of PostgreSQL's about a lock that another session has."""
-    return is_error(result) and result[-1] == _LOCK_NOT_AVAILABLE
+    """Whether that is an error about a lock that another session has."""
+    return is_error(result) and result[-1] == _LOCKED
+
+
+def is_of_read_only(result: Any) -> bool:
+    """Whether that is the error of a write in a transaction that may not write."""
+    return is_error(result) and result[-1] == _READ_ONLY
 
 
 def session_state(session: Session, held: Held) -> dict[str, Any]:

@@ -126,6 +126,10 @@ def seeds() -> list[Base]:
     ]
 
 
+_FIRST: Final = 20
+_COUNTED: Final = text(f"SELECT table_name FROM information_schema.tables WHERE table_schema = database() AND auto_increment <> {_FIRST}")
+
+
 class Reset:
     """Puts the first rows back, in few statements."""
 
@@ -146,12 +150,18 @@ class Reset:
     def __call__(self) -> None:
         """Do it."""
         with self._engine.begin() as connection:
+            if connection.dialect.name == "mariadb":
+                connection.exec_driver_sql("SET foreign_key_checks = 0")
+                for name in connection.scalars(_COUNTED).all():
+                    connection.exec_driver_sql(f"ALTER TABLE {name} AUTO_INCREMENT = {_FIRST}")
             if connection.dialect.name == "postgresql":
                 for (sequence,) in connection.execute(
                     text("SELECT sequencename FROM pg_sequences WHERE schemaname = current_schema() AND sequencename LIKE 'pr%'")
                 ).all():
-                    connection.execute(text(f"ALTER SEQUENCE {sequence} RESTART WITH 20"))
+                    connection.execute(text(f"ALTER SEQUENCE {sequence} RESTART WITH {_FIRST}"))
             for table in reversed(Base.metadata.sorted_tables):
                 connection.execute(table.delete())
             for table, rows in self._rows.items():
                 connection.execute(table.insert(), rows)
+            if connection.dialect.name == "mariadb":
+                connection.exec_driver_sql("SET foreign_key_checks = 1")

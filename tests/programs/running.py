@@ -7,14 +7,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import event, inspect
+from sqlalchemy import Connection, event, inspect
 from sqlalchemy.orm import Session, object_session
 
 from tests.programs import observing
 from tests.programs.rows import CLASSES
+from tests.programs.ways import PLAIN, SESSIONS, WAYS, Outer, Ways, begin_outer, is_refused
 from tests.programs.world import World
 
-SESSIONS: Final = 3
 _HELD: Final = 6
 _EVENTS: Final = ("load", "refresh", "expire")
 _SESSION_EVENTS: Final = (
@@ -52,14 +52,21 @@ class Program:
         autoflush: Whether a query flushes.
         warm: Whether all rows are cached at first.
         listens: Whether events are heard.
+        ways: How the transactions of each session are.
     """
 
     steps: tuple[Step, ...]
     classes: tuple[int, ...] = (1,)
+    ways: Ways = PLAIN
     expire: bool = True
     autoflush: bool = True
     warm: bool = True
     listens: bool = False
+
+    @property
+    def is_joined(self) -> bool:
+        """Whether sessions are a part of somebody else's transaction, whose locks then last longer than their own."""
+        return any(WAYS[way].is_joined for way in self.ways)
 
 
 Do = Callable[["Run", Step], Any]
@@ -88,6 +95,7 @@ class Run:
         heard: The events that were heard in this step.
         nested: The sessions in whose transaction there was a savepoint.
         listeners: What hears them.
+        outer: The connections that sessions are joined to.
     """
 
     world: World
@@ -97,10 +105,11 @@ class Run:
     heard: "Counter[Any]" = field(default_factory=Counter)
     nested: set[int] = field(default_factory=set)
     listeners: list[tuple[Any, str, Callable[..., None]]] = field(default_factory=list)
+    outer: Outer = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Open the sessions."""
-        self.sessions = [self.world.maker() for _ in range(SESSIONS)]
+        self.sessions = [self._opened(at) for at in range(SESSIONS)]
         self.held = [[] for _ in range(SESSIONS)]
         if self.program.listens:
             self._listen()
@@ -121,10 +130,15 @@ class Run:
         except Exception as raised:  # noqa: BLE001 - compared
             if each.v or self.world.engine.dialect.name == "postgresql":  # which refuses all that comes then
                 self._roll_back(at)
-            return observing.error(raised)
+            found = observing.error(raised)
+            if observing.is_of_read_only(found):  # the hook asks for locks, and is refused, before all is read that a flush reads
+                self.sessions[at].expunge_all()
+                self.heard.clear()
+            return found
 
     def seen(self, result: Any) -> Any:
         """Give a result, and what was seen after it."""
+        begin_outer(self.outer)
         heard = sorted(self.heard.items(), key=repr)
         self.heard.clear()
         return {
@@ -137,13 +151,19 @@ class Run:
         """Do what a step says."""
         return STEPS[each.name][0](self, each)
 
+    def _opened(self, at: int) -> Session:
+        return WAYS[self.program.ways[at]].opened(self.world, self.outer, at)
+
     def _roll_back(self, at: int) -> None:
         try:
             self.sessions[at].rollback()
         except Exception:  # noqa: BLE001 - SQLAlchemy's own, as after make_transient of what the transaction has deleted
             with suppress(Exception):
                 self.sessions[at].close()
-            self.sessions[at] = self.world.maker()
+            self.sessions[at] = self._opened(at)
+        outer = self.outer_of(at)
+        if outer is not None and is_refused(outer):
+            outer.rollback()
 
     def free(self, each: Step) -> Step:
         """Give a step to the session that keeps others from writing, where there is one and the step may write."""
@@ -161,18 +181,23 @@ class Run:
         transaction: Any = session.get_transaction()
         if transaction is None:
             self.nested.discard(at)
-            return False
-        connections = {entry[0] for entry in transaction._connections.values()}
+        outer = self.outer_of(at)
+        connections = {entry[0] for entry in transaction._connections.values()} if transaction is not None else set()
+        connections |= {outer} if outer is not None else set()
         found = [
             connection.connection.driver_connection for connection in connections if not connection.closed and not connection.invalidated
         ]
         return self.world.engine.dialect.name == "sqlite" and (at in self.nested or any(one.in_transaction for one in found))
 
     def close(self) -> None:
-        """Close the sessions, and listen no more."""
-        for session in self.sessions:
+        """Close the sessions and what they are joined to, end what is prepared, and listen no more."""
+        closing: list[Session | Connection] = [*self.sessions, *self.outer.values()]
+        for each in closing:
             with suppress(Exception):
-                session.close()
+                each.close()
+        if any(done.name == "lose" for done in self.program.steps):
+            gc.collect()  # SQLAlchemy leaves it to that to give back a connection whose prepared transaction is gone
+        self.world.end_prepared("ROLLBACK")
         while self.listeners:
             event.remove(*self.listeners.pop())
 
@@ -181,6 +206,11 @@ class Run:
     def on(self, each: Step) -> Any:
         """Give the session of a step."""
         return self.sessions[each.session]
+
+    def outer_of(self, at: int) -> Connection | None:
+        """Give the connection whose transaction a session joins, if it does."""
+        way = WAYS[self.program.ways[at]]
+        return self.outer.get(way.place(at)) if way.is_joined else None
 
     def cls(self, each: Step) -> Any:
         """Give the class of a step."""

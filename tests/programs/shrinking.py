@@ -17,6 +17,9 @@ def smallest(program: Program, fails: Fails) -> Program:
     for name, value in _PLAINER:
         plainer = replace(program, **{name: value})
         program = plainer if plainer != program and fails(plainer) else program
+    for at in range(len(program.ways)):
+        plainer = replace(program, ways=(*program.ways[:at], "plain", *program.ways[at + 1 :]))
+        program = plainer if plainer != program and fails(plainer) else program
     return program
 
 

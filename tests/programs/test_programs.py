@@ -8,6 +8,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from stockstore_ext.sqlalchemy import scope
 from stockstore_ext.sqlalchemy.collect import unit_of_work
 from stockstore_ext.sqlalchemy.engine_events import EngineEvents
 from tests.programs.__main__ import failing
@@ -40,20 +41,42 @@ def on_postgres(postgres_url: str, redis_url: str, request: pytest.FixtureReques
         twins.close()
 
 
+def prove(both: Twins, number: int, domain: str) -> None:
+    """Show that a program does not fail."""
+    program = drawn(number, domain)
+    error = failing(both, program)
+    assert error is None, f"{number} of {domain}: {error}\n{told(program)}"
+
+
 @settings(max_examples=8, phases=[Phase.generate])
 @given(number=NUMBERS)
 def test_programs_on_sqlite(on_sqlite: Twins, number: int) -> None:
     """``./scripts/programs --seed NUMBER --count 1`` shortens one that fails."""
-    error = failing(on_sqlite, drawn(number))
-    assert error is None, f"{number}: {error}\n{told(drawn(number))}"
+    prove(on_sqlite, number, "plain")
 
 
 @settings(max_examples=4, phases=[Phase.generate])
 @given(number=NUMBERS)
 def test_programs_on_postgres(on_postgres: Twins, number: int) -> None:
     """So it does on the other databases and caches: ``--database postgresql --cache redis``."""
-    error = failing(on_postgres, drawn(number))
-    assert error is None, f"{number}: {error}\n{told(drawn(number))}"
+    prove(on_postgres, number, "plain")
+
+
+@pytest.mark.parametrize("domain", ["autocommit", "joined"])
+@settings(max_examples=2, phases=[Phase.generate])
+@given(number=NUMBERS)
+def test_transactions_on_sqlite(on_sqlite: Twins, domain: str, number: int) -> None:
+    """With ``--transactions`` the sessions' transactions are others than their own."""
+    prove(on_sqlite, number, domain)
+
+
+@pytest.mark.parametrize("on_postgres", ["redis"], indirect=True)
+@pytest.mark.parametrize("domain", ["levels", "phases", "joined"])
+@settings(max_examples=1, phases=[Phase.generate])
+@given(number=NUMBERS)
+def test_transactions_on_postgres(on_postgres: Twins, domain: str, number: int) -> None:
+    """So it is on PostgreSQL, where there are more of them."""
+    prove(on_postgres, number, domain)
 
 
 def test_a_hook_that_tells_nothing_fails(on_sqlite: Twins, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,6 +86,23 @@ def test_a_hook_that_tells_nothing_fails(on_sqlite: Twins, monkeypatch: pytest.M
     steps = (Step("read"), Step("get", a=0), Step("set", b=4, v=1), Step("rollback"), Step("set", b=4, v=1), Step("commit"))
     found = smallest(Program(steps), lambda less: failing(on_sqlite, less) is not None)
     assert [step.name for step in found.steps] == ["set", "commit"]
+
+
+@pytest.mark.parametrize("on_postgres", ["redis"], indirect=True)
+def test_a_hook_that_heeds_no_snapshot_fails(on_postgres: Twins, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A transaction that reads from one snapshot throughout would be given what is newer."""
+    monkeypatch.setattr(scope, "PINNING", frozenset[str]())
+    steps = (
+        Step("select_otherwise", session=1),
+        Step("set", b=4, v=1),
+        Step("commit"),
+        Step("get", session=1),
+        Step("read_all", session=1),
+    )
+    program = Program(steps, ways=("plain", "repeatable read", "plain"))
+    assert failing(on_postgres, program) is not None
+    monkeypatch.undo()
+    assert failing(on_postgres, program) is None
 
 
 def test_the_smallest_program() -> None:

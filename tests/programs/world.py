@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -13,6 +13,14 @@ from stockstore import ChainedStore, SqlAlchemyStore, Store
 from stockstore.evidence import Outbox
 from stockstore_ext.sqlalchemy import SessionSync
 from tests.programs.rows import Reset
+
+_PREPARED: Final = text("SELECT gid FROM pg_prepared_xacts WHERE database = current_database()")
+
+_OPTIONS: Final[dict[str, dict[str, Any]]] = {
+    "sqlite": {"connect_args": {"timeout": 0}},
+    # At its default caches answer the first reads of a transaction, which then have no part in its snapshot.
+    "mariadb": {"isolation_level": "READ COMMITTED"},
+}
 
 MakeTiers = Callable[[], list[Store]]
 
@@ -34,6 +42,16 @@ class World:
     maker: sessionmaker[Session]
     store: Store | None = None
     sync: SessionSync | None = None
+
+    def end_prepared(self, how: str) -> int:
+        """End all transactions that PostgreSQL has prepared, by COMMIT or ROLLBACK; tell how many these were."""
+        if self.other.dialect.name != "postgresql":
+            return 0
+        with self.other.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            prepared = connection.scalars(_PREPARED).all()
+            for name in prepared:
+                connection.exec_driver_sql(f"{how} PREPARED '{name}'")
+        return len(prepared)
 
 
 class Database:
@@ -103,9 +121,17 @@ class Database:
 
 def create(url: str) -> Engine:
     """Give an engine of which no connection waits for a lock."""
-    engine = create_engine(url, connect_args={"timeout": 0} if url.startswith("sqlite") else {})
+    engine = create_engine(url, **_OPTIONS.get(make_url(url).get_backend_name(), {}))
     event.listen(engine, "connect", impatient)
+    event.listen(engine, "checkin", _roll_back)
     return engine
+
+
+def _roll_back(connection: Any, record: object) -> None:
+    """End what SQLAlchemy leaves open of which a COMMIT was refused."""
+    del record
+    if connection is not None:
+        connection.rollback()
 
 
 def impatient(connection: Any, record: object) -> None:
@@ -115,7 +141,11 @@ def impatient(connection: Any, record: object) -> None:
     if "sqlite" in type(connection).__module__:
         cursor.execute("PRAGMA foreign_keys=ON")
         cursor.execute("PRAGMA synchronous=OFF")
+    elif type(connection).__module__.startswith("pymysql"):
+        cursor.execute("SET innodb_lock_wait_timeout = 0, lock_wait_timeout = 0")
+        cursor.execute("SET GLOBAL innodb_flush_log_at_trx_commit = 0")
     else:
         cursor.execute("SET lock_timeout = '20ms'")
+        cursor.execute("SET statement_timeout = '5s'")
         connection.commit()
     cursor.close()

@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from sqlalchemy import delete, insert, inspect, select, text, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
@@ -34,6 +34,13 @@ def _changed(cls: type, each: Step) -> dict[str, Any]:
     names = [name for name in column_names(cls) if name not in primary(cls)]
     name = names[each.b % len(names)]
     return {name: value_of(cls, name, each.v)}
+
+
+def changed_columns(cls: type, each: Step) -> dict[str, Any]:
+    """Give a change to a class's own table, by its columns; an empty one where what changes is in another."""
+    mapper: Any = inspect(cls)
+    changed = {mapper.attrs[name].columns[0].name: value for name, value in _changed(cls, each).items()}
+    return {name: value for name, value in changed.items() if name in mapper.local_table.columns}
 
 
 @step(3)
@@ -95,29 +102,29 @@ def _upsert(run: Run, each: Step) -> Any:
     cls, session = run.cls(each), run.on(each)
     if has_kinds(cls):
         return None
-    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
-    statement = dialect.insert(cls).values(values_of(cls, each.a, each.v))
-    columns = [column.name for column in inspect(cls).primary_key]
-    if each.b % 3 == 0:
-        session.execute(statement.on_conflict_do_nothing())
-        return None
-    changed = _changed(cls, each)
-    statement = statement.on_conflict_do_update(
-        index_elements=columns, set_={inspect(cls).attrs[name].columns[0].name: value for name, value in changed.items()}
-    )
-    if each.b % 3 == 1:
+    statement = _upserting(session.get_bind().dialect.name, cls, each)
+    if each.b % 3 in (0, 1):
         session.execute(statement)
         return None
     found = session.scalars(statement.returning(cls), execution_options={"populate_existing": True}).all()
     return run.found(each, found, ordered=False)
 
 
+def _upserting(dialect: str, cls: Any, each: Step) -> Any:
+    values, changed = values_of(cls, each.a, each.v), changed_columns(cls, each)
+    if dialect == "mariadb":
+        return mysql.insert(cls).values(values).on_duplicate_key_update(changed)
+    statement = (postgresql if dialect == "postgresql" else sqlite).insert(cls).values(values)
+    if each.b % 3 == 0:
+        return statement.on_conflict_do_nothing()
+    return statement.on_conflict_do_update(index_elements=[column.name for column in inspect(cls).primary_key], set_=changed)
+
+
 @step(2)
 def _core(run: Run, each: Step) -> Any:
     cls = run.cls(each)
     table: Any = inspect(cls).local_table
-    changed = {inspect(cls).attrs[name].columns[0].name: value for name, value in _changed(cls, each).items()}
-    changed = {name: value for name, value in changed.items() if name in table.columns}
+    changed = changed_columns(cls, each)
     session = run.on(each)
     execute: Any = session.connection().execute if each.v % 2 else session.execute
     if is_torn_by(cls):
@@ -208,8 +215,7 @@ def _delete_outside(run: Run, each: Step) -> Any:
 def _told(run: Run, each: Step) -> Any:
     cls = run.cls(each)
     table: Any = inspect(cls).local_table
-    changed = {inspect(cls).attrs[name].columns[0].name: value for name, value in _changed(cls, each).items()}
-    changed = {name: value for name, value in changed.items() if name in table.columns}
+    changed = changed_columns(cls, each)
     if not changed or run.is_locked():
         return None
     try:

@@ -1,12 +1,11 @@
 """The fixtures that give a test module a database of its own, empty: an SQLite file, a PostgreSQL schema, each in turn, or one of MariaDB."""
 
-import uuid
 from collections.abc import Iterator
 
 import pytest
-from sqlalchemy import Engine, create_engine, make_url, text
-from sqlalchemy.pool import NullPool
+from sqlalchemy import Engine, create_engine
 
+from tests.servers.mariadb import fresh_database
 from tests.servers.postgres import fresh_schema
 
 
@@ -50,13 +49,8 @@ def engine(database_url: str) -> Iterator[Engine]:
 @pytest.fixture(scope="module")
 def mariadb_engine(mariadb_url: str) -> Iterator[Engine]:
     """An engine on a MariaDB database of the test module's own."""
-    name = f"test_{uuid.uuid4().hex}"
-    owner = create_engine(mariadb_url, poolclass=NullPool)
-    with owner.begin() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    yield from _engine(make_url(mariadb_url).set(database=name).render_as_string(hide_password=False))
-    with owner.begin() as connection:
-        connection.execute(text(f"DROP DATABASE {name}"))
+    with fresh_database(mariadb_url) as url:
+        yield from _engine(url.render_as_string(hide_password=False))
 
 
 def _engine(url: str) -> Iterator[Engine]:

@@ -2,9 +2,12 @@
 
 import contextlib
 import subprocess
+import uuid
 from collections.abc import Iterator
 
 import pymysql
+from sqlalchemy import URL, create_engine, make_url, text
+from sqlalchemy.pool import NullPool
 
 from tests.servers.postgres import as_ordinary_user
 from tests.servers.server import HOST, Server, folder
@@ -58,3 +61,15 @@ def running_mariadb() -> Iterator[MariadbServer]:
     """Run a MariaDB with an empty database."""
     with folder() as directory, MariadbServer(directory).running() as server:
         yield server
+
+
+@contextlib.contextmanager
+def fresh_database(url: str) -> Iterator[URL]:
+    """Make an empty database on a server, give its URL, and drop it at the end."""
+    name = f"test_{uuid.uuid4().hex}"
+    owner = create_engine(url, poolclass=NullPool)
+    with owner.begin() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    yield make_url(url).set(database=name)
+    with owner.begin() as connection:
+        connection.execute(text(f"DROP DATABASE {name}"))

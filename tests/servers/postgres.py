@@ -38,8 +38,8 @@ class PostgresServer(Server):
         return {"POSTGRES_USER": USER, "POSTGRES_DB": "postgres", "POSTGRES_HOST_AUTH_METHOD": "trust"}
 
     def command(self, listen: str) -> list[str]:
-        """Give `postgres` with its port."""
-        return [self.binary, "-h", listen, "-p", str(self.port)]
+        """Give `postgres` with its port, and with transactions of two phases, which it has not by itself."""
+        return [self.binary, "-h", listen, "-p", str(self.port), "-c", "max_prepared_transactions=10"]
 
     def local_command(self) -> list[str]:
         """Make the data folder and give the command for it, both as an ordinary user: PostgreSQL refuses root."""
