@@ -14,6 +14,7 @@ from uuid import UUID
 from msgspec import msgpack
 
 from stockstore.codecs._enums import EnumKey, enum_key, find_enum, find_member, member_label
+from stockstore.codecs._postgresql import FROM_PARTS, parts_of
 from stockstore.codecs._scalars import FROM_BYTES, TO_BYTES, is_uuid_of_driver
 from stockstore.errors import CodecError
 
@@ -129,7 +130,7 @@ class Scope:
         return _CONTAINERS[code](items)
 
 
-_CONTAINERS: dict[int, Callable[[Iterable[object]], object]] = {_TUPLE: tuple, _SET: set, _FROZENSET: frozenset}
+_CONTAINERS: dict[int, Callable[[Iterable[object]], object]] = {_TUPLE: tuple, _SET: set, _FROZENSET: frozenset, **FROM_PARTS}
 
 
 class Lower:
@@ -155,9 +156,7 @@ class Lower:
             return container(self, value, depth + 1)
         if issubclass(cls, Enum):
             return _enum(value, self._scope.enums)
-        if is_uuid_of_driver(cls):
-            return _scalar(value, *TO_BYTES[UUID])
-        return msgpack.Ext(_OBJECT, self._scope.take(value, self, depth + 1))
+        return _of_database(self, value, depth + 1) or msgpack.Ext(_OBJECT, self._scope.take(value, self, depth + 1))
 
     def items(self, values: Iterable[object], depth: int, names: Sequence[str] | None = None) -> list[object]:
         """A list of lowered values; ``names`` where they are attributes."""
@@ -201,6 +200,13 @@ def _set(lower: Lower, value: set[object], depth: int) -> object:
 
 def _frozenset(lower: Lower, value: frozenset[object], depth: int) -> object:
     return msgpack.Ext(_FROZENSET, encode(lower.items(value, depth)))
+
+
+def _of_database(lower: Lower, value: object, depth: int) -> msgpack.Ext | None:
+    if is_uuid_of_driver(type(value)):
+        return _scalar(value, *TO_BYTES[UUID])
+    parts = parts_of(value)
+    return None if parts is None else msgpack.Ext(parts[0], encode(lower.items(parts[1], depth)))
 
 
 def _enum(value: Enum, known: Mapping[EnumKey, type[Enum]]) -> object:

@@ -17,6 +17,7 @@ def dumps(value: object, *, enums: Iterable[type[Enum]] = ()) -> bytes:
 
     Understood are ``None``, ``bool``, ``int`` of any size, ``float``, ``complex``, ``str``, ``bytes``, ``bytearray``,
     ``Decimal``, ``Fraction``, ``UUID``, ``date``, ``time``, ``datetime``, ``timedelta``, ``range``, the types of ``ipaddress``,
+    SQLAlchemy's ``Range``, ``MultiRange`` and ``BitString`` of PostgreSQL,
     enum members and combinations of flags; and ``list``, ``tuple``, ``set``, ``frozenset`` and ``dict`` of these, up to
     100 levels deep. Time zones are ``datetime.timezone`` or ``zoneinfo.ZoneInfo`` with a key; others are refused, because
     a fixed offset in their place would be another time zone. A subclass of any of these types is refused too,

@@ -10,6 +10,8 @@ from decimal import Decimal
 from fractions import Fraction
 
 import pytest
+from sqlalchemy.dialects.postgresql import BitString, Range
+from sqlalchemy.dialects.postgresql.ranges import MultiRange
 
 from stockstore.codecs import MsgpackCodec, PickleCodec
 from stockstore.codecs.values import dumps, loads
@@ -54,6 +56,11 @@ STORED = [
     (ipaddress.ip_network("fe80::/10"), b"\xc7\t\x1ffe80::/10"),
     (ipaddress.ip_interface("10.0.0.1/8"), b"\xc7\n 10.0.0.1/8"),
     (ipaddress.ip_interface("fe80::1/10"), b"\xc7\n!fe80::1/10"),
+    (Range(1, None), b"\xc7\x07\x07\x94\x01\xc0\xa2[)\xc2"),
+    (Range(Decimal("0.5"), Decimal(2), bounds="(]"), b"\xc7\x0e\x07\x94\xc7\x03\x130.5\xd4\x132\xa2(]\xc2"),
+    (Range(empty=True), b"\xc7\x07\x07\x94\xc0\xc0\xa2[)\xc3"),
+    (MultiRange([Range(1, 2)]), b"\xc7\x0b\x08\x91\xc7\x07\x07\x94\x01\x02\xa2[)\xc2"),
+    (BitString("0101"), b"\xc7\x06\t\x91\xa40101"),
 ]
 
 

@@ -36,6 +36,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects.postgresql import Range
 from sqlalchemy.orm import Session, registry
 
 from stockstore import ChainedStore, MappingStore, ProcessMemoryStore, RedisStore, SqlAlchemyStore, Store
@@ -108,6 +109,11 @@ ON_POSTGRESQL: dict[str, tuple[Any, list[Any]]] = {
     "double": (postgresql.DOUBLE_PRECISION, [0.1]),
     "endless": (postgresql.NUMERIC, [Decimal("0.12345678901234567890123456789"), Decimal("1E+3")]),
     "char": (postgresql.CHAR(5), ["ab"]),
+    "bits": (postgresql.BIT(5), ["10101"]),
+    "numbers": (postgresql.INT4RANGE, [Range(1, 5, bounds="[]"), Range(None, 5), Range(empty=True)]),
+    "period": (postgresql.TSTZRANGE, [Range(MIDDAY.replace(tzinfo=BERLIN), None, bounds="()")]),
+    "days": (postgresql.DATEMULTIRANGE, [[Range(dt.date(2024, 1, 1), dt.date(2024, 2, 1)), Range(dt.date(2025, 1, 1), None)], []]),
+    "amounts": (ARRAY(postgresql.NUMRANGE), [[Range(Decimal("1.50"), Decimal(2)), None]]),
 }
 
 
