@@ -216,7 +216,7 @@ class BackendStore(CacheStore):
         return error.found if isinstance(error, PartlyUnreachable) else {}
 
     def raises(self, error: Exception) -> bool:
-        """Whether an error of a read is one that the store was told to raise."""
+        """Whether an error is one that the store was told to raise, by ``on_error="raise"``."""
         return self._on_error == "raise" and isinstance(error, CacheUnreachable)
 
     def _first_fit(self, cls: type, lookup: Lookup, cells: Sequence[bytes], reader: CellReader) -> Snapshot | None:

@@ -1,5 +1,6 @@
 """The store interface: one-item verbs, written once over the batch verbs that a store implements."""
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -7,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from stockstore.backends.base import IO
-from stockstore.errors import ConfigurationError, UnknownKeyError
+from stockstore.errors import CacheUnreachable, ConfigurationError, UnknownKeyError
 from stockstore.instrumentation import Counters, Kind, Stats, emit, listening, unasked
 from stockstore.keys import Key, KeyPlan, ListLookup, Lookup, keys_of
 from stockstore.stores.arguments import MISSING, call_loader, one_key
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 T = TypeVar("T")
+_log: Final = logging.getLogger(__name__)
 
 
 class Store(ABC):
@@ -99,6 +101,10 @@ class Store(ABC):
     def partition(self) -> str:
         """What separates this caller's entries from others', such as a tenant's namespace."""
         return ""
+
+    def raises(self, error: Exception) -> bool:  # noqa: ARG002 - a cache may have been told
+        """Whether an error of a cache is one that it was told to raise where it could do without."""
+        return False
 
     def check(self, snapshots: Sequence[Snapshot]) -> None:  # noqa: B027 - a store may accept everything
         """Raise what filling with these snapshots would raise for their own sake; a chain asks before it writes."""
@@ -278,6 +284,8 @@ class Store(ABC):
     def get_or_load(self, cls: type[T], key: Key, loader: Callable[..., T | None], *, session: "Session | None" = None) -> T | None:
         """Give the object of a key; where no tier has it, store and give what the loader returns.
 
+        Where a cache with ``on_error="miss"`` is out of reach, what was loaded is given and not kept.
+
         Args:
             cls: The class of the object.
             key: As for ``get``.
@@ -295,7 +303,12 @@ class Store(ABC):
             return None
         if session is not None and self._works_elsewhere(session, cls):
             return loaded
-        self._keep_loaded(cls, key, loaded)
+        try:
+            self._keep_loaded(cls, key, loaded)
+        except CacheUnreachable as error:
+            if session is not None or self.raises(error):
+                raise
+            _log.warning("%r does not keep what was loaded: %s", self, error)
         return loaded if session is None else self.get(cls, key, session=session)
 
     @staticmethod

@@ -307,6 +307,10 @@ class ChainedStore(Store):
         if self._io == "awaited" and not in_greenlet():
             raise ConfigurationError(f"{self!r} is for asyncio, and was called by blocking code; await AsyncStore(store) instead")
 
+    def raises(self, error: Exception) -> bool:
+        """Whether any tier was told to raise an error."""
+        return any(tier.raises(error) for tier in self._tiers)
+
     @property
     def partition(self) -> str:
         """The namespaces that this caller reads and writes."""

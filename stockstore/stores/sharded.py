@@ -223,6 +223,10 @@ class ShardedStore(Store):
         """How the shards wait for their servers."""
         return self._io
 
+    def raises(self, error: Exception) -> bool:
+        """Whether any shard was told to raise an error."""
+        return any(shard.raises(error) for shard in self._shards)
+
     @property
     def partition(self) -> str:
         """The namespaces that this caller reads and writes."""

@@ -3,13 +3,14 @@
 import logging
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
 
 import pytest
 from redis import Redis
 from sqlalchemy import Engine, update
 
-from stockstore import CacheUnreachable, ChainedStore, MemcacheStore, ProcessMemoryStore, RedisStore, SqlAlchemyStore
+from stockstore import CacheUnreachable, ChainedStore, MemcacheStore, ProcessMemoryStore, RedisStore, ShardedStore, SqlAlchemyStore, Store
 from stockstore.stores.backed import BackendStore
 from tests.patience import SHORT
 from tests.servers.memcached import MemcachedServer
@@ -251,6 +252,47 @@ def test_reads_raise_where_asked_to(lite: Engine, start_redis: Callable[..., Red
                 assert caught.value.__cause__ is not None
             put(chain, "new")
             assert name_of(chain.get(Customer, 1)) == "new"
+
+
+@dataclass
+class Rate:
+    __keys__: ClassVar = ["currency"]
+    currency: str
+    per_euro: float = 1.08
+
+
+OVER: dict[str, Callable[[Store], Store]] = {
+    "alone": lambda cache: cache,
+    "in a chain": lambda cache: ChainedStore([ProcessMemoryStore(), cache]),
+    "as a shard": lambda cache: ShardedStore([cache]),
+}
+
+
+@pytest.mark.parametrize("over", OVER.values(), ids=OVER)
+def test_what_was_loaded_is_given_beside_a_broken_cache(
+    over: Callable[[Store], Store], start_redis: Callable[..., RedisServer], caplog: pytest.LogCaptureFixture
+) -> None:
+    """``get_or_load`` gives what it has loaded, and tells that it is not kept; a cache that was told to raise does."""
+    server = start_redis()
+    raising_cache = RedisStore(server.url, on_error="raise", connect_timeout=SHORT, read_timeout=SHORT)
+    with over(redis_cache(server)) as store, over(raising_cache) as raising:
+        server.stop()
+        assert store.get_or_load(Rate, "USD", lambda: Rate("USD")) == Rate("USD")
+        assert f"{store!r} does not keep what was loaded: Redis at {server.address}" in caplog.text
+        assert store.stats().errors > 0
+        with pytest.raises(CacheUnreachable, match=server.address):
+            raising.get_or_load(Rate, "USD", lambda: Rate("USD"))
+
+
+def test_what_was_loaded_is_given_where_a_cache_refuses_writes(start_redis: Callable[..., RedisServer]) -> None:
+    """So it is where reads are answered, be it by a replica."""
+    server = start_redis()
+    with RedisStore(server.url) as store, RedisStore(server.url, on_error="raise") as raising, Redis.from_url(server.url) as client:
+        client.replicaof("127.0.0.1", "1")
+        client.config_set("replica-serve-stale-data", "yes")
+        assert store.get_or_load(Rate, "USD", lambda: Rate("USD")) == Rate("USD")
+        with pytest.raises(CacheUnreachable, match="read only replica"):
+            raising.get_or_load(Rate, "USD", lambda: Rate("USD"))
 
 
 def test_a_cache_alone_raises_on_writes(start_redis: Callable[..., RedisServer]) -> None:

@@ -111,7 +111,7 @@ class GuardedTier:
             partition = self._store.partition
             found = list(zip(lookups, self._store.batch_fetch(cls, keys, session=session), strict=True))
         except Exception as error:
-            if isinstance(self._store, BackendStore) and self._store.raises(error):
+            if self._store.raises(error):
                 raise
             self._report("was not read; the tiers below are", error)
             self._store._note("bypass", keys_of(cls).identity, len(lookups), "unreachable")
