@@ -283,9 +283,12 @@ class ChainedStore(Store):
             keys_of(cls)
             holding = [at for at, tier in enumerate(self._tiers) if tier.holds(cls)]
             if not holding:
-                raise ConfigurationError(
-                    f"no tier of {self!r} holds {keys_of(cls).name}; a plain class needs a cache tier, a mapped one the database or a cache"
+                needed = (
+                    "a plain class needs a cache tier, a mapped one the database or a cache"
+                    if keys_of(cls).cached
+                    else "it says __cache__ = False, so that no cache keeps it, and needs a tier that is none, such as the database of a mapped class"
                 )
+                raise ConfigurationError(f"no tier of {self!r} holds {keys_of(cls).name}; {needed}")
             level = self._levels[cls] = holding[-1]
         return level
 

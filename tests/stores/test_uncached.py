@@ -47,6 +47,13 @@ def test_only_classes_that_allow_it_are_kept(engine: Engine, cls: type[Plain] | 
     assert getattr(store.get(cls, 1), "text", None) == kept
 
 
+def test_a_chain_of_caches_says_why_it_cannot_hold_it() -> None:
+    """The error tells of ``__cache__``, and does not ask for the cache tier that there is."""
+    chain = ChainedStore([ProcessMemoryStore()])
+    with pytest.raises(ConfigurationError, match=r"holds .*Secret; it says __cache__ = False, so that no cache keeps it, and needs a tier"):
+        chain.get(Secret, 1)
+
+
 def test_another_value_is_refused() -> None:
     """Nothing but True and False is taken."""
 
