@@ -14,16 +14,18 @@ from stockstore.stores.snapshots import RowSnapshot
 from stockstore_ext.sqlalchemy.collect.lists import indexes_below
 
 
-def exact_rows(connection: Connection, writes: Writes, *, wanted: bool, transactions: set[str]) -> Sequence[RowSnapshot]:
+def exact_rows(connection: Connection, writes: Writes, *, wanted: bool, locks: bool, transactions: set[str]) -> Sequence[RowSnapshot]:
     """Give the rows exactly as they will be, and note the lists that the database has put them into.
 
     Args:
         connection: The writer's, after its last statement.
         writes: What was written to the tables that its classes are mapped to.
         wanted: Whether the rows are of use; else only those are read whose lists a trigger may have changed, and none is given.
+        locks: Whether they can be locked, without which none is read.
         transactions: Takes the id of the connection's transaction, where PostgreSQL has told it along with the rows.
     """
-    rows = list(_read(connection, writes, wanted, transactions))
+    wanted = wanted and locks
+    rows = list(_read(connection, writes, wanted, locks, transactions))
     _note_lists(connection, writes, rows)
     for root in [cls for plan, cls in writes.inserted.items() if plan not in writes.classes]:
         if _may_be_moved(connection, root):
@@ -31,14 +33,14 @@ def exact_rows(connection: Connection, writes: Writes, *, wanted: bool, transact
     return rows if wanted else []
 
 
-def _read(connection: Connection, writes: Writes, wanted: bool, transactions: set[str]) -> Iterator[RowSnapshot]:
+def _read(connection: Connection, writes: Writes, wanted: bool, locks: bool, transactions: set[str]) -> Iterator[RowSnapshot]:
     if not wanted and not any(_may_be_moved(connection, root) for root in {*writes.roots.values()}):
         return
     # All writers lock the tables in one order.
     for root, keys in sorted(writes.by_root(), key=_name):
         if not wanted and not _may_be_moved(connection, root):
             continue
-        if is_exact(connection, root):
+        if locks and is_exact(connection, root):
             yield from (RowSnapshot(plan, state) for plan, state in reread(connection, root, keys, transactions))
         elif _may_be_moved(connection, root):
             writes.add_class(root)

@@ -237,9 +237,11 @@ class Recording:
     def _prepared(self, connection: Connection, scope: Scope, writes: Writes) -> Finish:
         means = self._means_for(connection, scope)
         transactions = set[str]()
+        frame = frame_on(connection.info, self)
+        locks = frame is None or self.scopes.may_lock(connection, frame)
         wanted = means is not None and self.settings.write == "through"
         # Of a tenant's rows none is read, as names may have meant other tables when they were written.
-        rows = exact_rows(connection, writes, wanted=wanted, transactions=transactions) if scope is None else []
+        rows = exact_rows(connection, writes, wanted=wanted, locks=locks, transactions=transactions) if scope is None else []
         if means is None:
             return self._afterwards(writes)
         prepared = means.commit.prepare(connection, writes, rows, transaction=next(iter(transactions), None))

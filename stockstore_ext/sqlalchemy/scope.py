@@ -172,6 +172,15 @@ class Scopes:
             return False
         return not any(_is_pinned(connection, frame) for frame in frames)
 
+    def may_lock(self, connection: Connection, frame: Frame) -> bool:
+        """Whether rows that a transaction has written can be locked: PostgreSQL refuses what others have changed since its snapshot.
+
+        That may be a row in whose place the transaction has put one of its own, or one of another table that a class is mapped to.
+        """
+        if connection.dialect.name != "postgresql":
+            return True
+        return not (_first_level(connection) in PINNING if frame.pinned is None else frame.pinned)
+
     def _is_origin(self, engine: Engine) -> bool:
         if not self._origins or engine in self._origins:
             return True

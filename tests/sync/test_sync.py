@@ -16,7 +16,7 @@ from sqlalchemy.pool import StaticPool
 from stockstore import ChainedStore, ConfigurationError, MappingStore, NullStore, ProcessMemoryStore, RedisStore, SqlAlchemyStore, Store
 from stockstore_ext.sqlalchemy import SessionSync, frames
 from tests.servers.redis import RedisServer
-from tests.stores.shop import Customer, create_tables
+from tests.stores.shop import Car, Customer, create_tables
 from tests.sync.conftest import ON_MEMORY, ON_POSTGRES, ON_REDIS, ON_SQLITE, Attach
 from tests.sync.paths import Path
 
@@ -541,6 +541,39 @@ def test_repeatable_read(attach: Attach, db: Engine, snapshot: str, expected: st
         assert found.name == expected
     assert ann(path) == "changed"
     path.compare((Customer, 1))
+
+
+def _put_into_its_place(session: Session) -> None:
+    session.add(Customer(id=1, email="c", name="new"))
+
+
+def _change_beside(session: Session) -> None:
+    session.get_one(Car, 1).doors = 5
+
+
+@ON_POSTGRES
+@pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE"])
+@pytest.mark.parametrize(
+    ("by_others", "write"),
+    [("DELETE FROM customers WHERE id = 1", _put_into_its_place), ("UPDATE vehicles SET plate = 'x' WHERE id = 1", _change_beside)],
+    ids=["a row gone", "another table's row"],
+)
+def test_what_others_have_changed_since_the_snapshot(
+    attach: Attach, db: Engine, other: Engine, level: str, by_others: str, write: Callable[[Session], None]
+) -> None:
+    """It is no hindrance to a transaction that has not written it: its rows are removed from the caches, for which none has to be locked."""
+    path = seed(attach(engine=db.execution_options(isolation_level=level)))
+    path.seed(Car(id=1, plate="a", doors=4))
+    path.prove_cached(Car, 1)
+    with path.maker() as session:
+        session.get_one(Customer, 2)
+        with other.begin() as connection:
+            connection.execute(text(by_others))
+        path.sync.invalidate(Customer)
+        path.sync.invalidate(Car)
+        write(session)
+        session.commit()
+    path.compare((Customer, 1), (Car, 1))
 
 
 @ON_SQLITE
