@@ -11,7 +11,7 @@ from stockstore import StockstoreError
 
 Held = Sequence[Any]
 _LOCKED: Final = "55P03"
-_READ_ONLY: Final = "25006"
+_REFUSALS: Final = ("25006", "40001")
 
 
 def shown(value: Any, held: Held = ()) -> Any:  # noqa: PLR0911 - one for each sort of value
@@ -50,9 +50,9 @@ def is_of_lock(result: Any) -> bool:
     return is_error(result) and result[-1] == _LOCKED
 
 
-def is_of_read_only(result: Any) -> bool:
-    """Whether that is the error of a write in a transaction that may not write."""
-    return is_error(result) and result[-1] == _READ_ONLY
+def is_of_refusal(result: Any) -> bool:
+    """Whether that is the error of a write in a transaction that may not write, or not what others have changed since its snapshot."""
+    return is_error(result) and result[-1] in _REFUSALS
 
 
 def session_state(session: Session, held: Held) -> dict[str, Any]:

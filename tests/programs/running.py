@@ -131,7 +131,7 @@ class Run:
             if each.v or self.world.engine.dialect.name == "postgresql":  # which refuses all that comes then
                 self._roll_back(at)
             found = observing.error(raised)
-            if observing.is_of_read_only(found):  # the hook asks for locks, and is refused, before all is read that a flush reads
+            if observing.is_of_refusal(found):  # the hook asks for locks, and is refused, before all is read that a flush reads
                 self.sessions[at].expunge_all()
                 self.heard.clear()
             return found

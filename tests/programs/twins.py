@@ -64,10 +64,11 @@ def compare(both: Twins, program: Program) -> None:
         with both.hooked.hooked(both.tiers, both.settings, **options) as world:
             found = run_in(world, program, warm, check, both.kind)
     for at, (one, other) in enumerate(zip(expected, found, strict=True)):
-        if any(observing.is_of_lock(seen["result"]) for seen in (one, other)) and (
-            program.is_joined or both.plain.engine.dialect.name != "sqlite"
-        ):
+        results = one["result"], other["result"]
+        if any(map(observing.is_of_lock, results)) and (program.is_joined or both.plain.engine.dialect.name != "sqlite"):
             return  # the hook takes the locks of a flush and a commit in an order of its own
+        if any(map(observing.is_of_refusal, results)) and all(map(observing.is_error, results)) and results[0] != results[1]:
+            return  # it is refused a lock before anything else is wrong
         if other.get("apart"):
             return  # what came of it is for the database to say
         if one != other:
