@@ -45,6 +45,21 @@ def has_open_cursor(connection: Connection) -> bool:
     return True
 
 
+def begins_by_a_read(connection: Connection) -> bool:
+    """Whether MariaDB has no transaction open, whose snapshot its first read begins; of MySQL, and of no answer, nobody knows."""
+    if not getattr(connection.dialect, "is_mariadb", False):
+        return False
+    cursor = connection.connection.cursor()
+    try:
+        # It begins none by itself. What the drivers know of it they do not learn from a SELECT.
+        cursor.execute("SELECT @@in_transaction")
+        return tuple(cursor.fetchone() or ()) == (0,)
+    except Exception:  # noqa: BLE001 - each driver has errors of its own; the read that follows tells them
+        return False
+    finally:
+        cursor.close()
+
+
 def is_aborted(connection: Connection) -> bool:
     """Whether PostgreSQL will answer a COMMIT by a ROLLBACK, since a statement has failed."""
     driver = _driver(connection)

@@ -15,7 +15,7 @@ from stockstore.errors import ConfigurationError
 from stockstore.evidence.aside import aside, asking, is_private
 from stockstore.mapped import ELSEWHERE, OWN_WRITE, TENANT, TURNED
 from stockstore.mapped.hydrate import is_flushing, open_connection
-from stockstore_ext.sqlalchemy.drivers import has_open_cursor, has_transaction
+from stockstore_ext.sqlalchemy.drivers import begins_by_a_read, has_open_cursor, has_transaction
 from stockstore_ext.sqlalchemy.frames import FOREIGN, Frame, Scope
 from stockstore_ext.sqlalchemy.shards import NO_SHARDS, Shards, Token, is_sharded, shard_name
 from stockstore_ext.sqlalchemy.turns import LEVEL
@@ -226,7 +226,10 @@ def _is_pinned(connection: Connection, frame: Frame) -> bool:
     if connection.dialect.name == "sqlite":
         return has_transaction(connection)
     if frame.pinned is None:
-        frame.pin(_level(connection) in PINNING)
+        pins = _level(connection) in PINNING
+        if pins and _first_level(connection) not in PINNING and begins_by_a_read(connection):
+            return False
+        frame.pin(pins)
     return bool(frame.pinned)
 
 

@@ -167,6 +167,24 @@ def test_autocommit(attach: Callable[..., Path], other: Engine) -> None:
     engine.dispose()
 
 
+@pytest.mark.parametrize("before", [None, "SELECT 1", "SELECT * FROM odd_versioned", "START TRANSACTION WITH CONSISTENT SNAPSHOT"])
+def test_first_read_of_a_transaction(attach: Callable[..., Path], before: str | None) -> None:
+    """Its snapshot begins with it at the default level, so that it fills the caches; where it began earlier, whoever began it, it does not."""
+    path = attach(read_through=True)
+    table = Versioned.__table__
+    with path.maker() as session:
+        if before is not None:
+            session.connection().connection.cursor().execute(before)
+        with path.other.begin() as connection:
+            connection.execute(update(table).values(text="out of band"))  # type: ignore[arg-type]
+        told = session.get_one(Versioned, 1).text
+    with path.other.begin() as connection:
+        connection.execute(update(table).values(text="later"))  # type: ignore[arg-type]
+    with path.maker() as session:
+        assert session.get_one(Versioned, 1).text == ("out of band" if told == "out of band" else "later")
+    assert (told == "out of band") is (before in {None, "SELECT 1"})
+
+
 @pytest.mark.parametrize("rule", ["respect", "latest"])
 def test_read_through(attach: Callable[..., Path], rule: str) -> None:
     """A transaction that reads from a snapshot fills nothing from it; one that reads what is committed does."""
