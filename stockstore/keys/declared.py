@@ -136,6 +136,14 @@ def has_other_identities_below(cls: type) -> bool:
     return mapper.polymorphic_on is not None and any(below.concrete for below in mapper.self_and_descendants if below is not mapper)
 
 
+def other_identities_below(cls: type) -> set[type]:
+    """Give the classes with an identity of their own of which a polymorphic look-up of a mapped class may find an object."""
+    mapper = mapper_of(cls)
+    if mapper is None or mapper.polymorphic_on is None:
+        return set()
+    return {identity_class(below.class_) for below in mapper.self_and_descendants} - {identity_class(cls)}
+
+
 def declaring_class(cls: type, names: Iterable[str], *, index: bool = False) -> type:
     """Give the topmost mapped base, of one identity with the class, that has this key or index; the class itself for a plain one."""
     mapper = mapper_of(cls)

@@ -12,7 +12,7 @@ from stockstore.coherence.commit import OnUnreachable
 from stockstore.coherence.protocol import Writes
 from stockstore.errors import ConfigurationError
 from stockstore.evidence import Outbox
-from stockstore.keys import Key
+from stockstore.keys import Key, other_identities_below
 from stockstore.mapped.sessions import Rule, add_rule, remove_rule
 from stockstore.stores.arguments import keys_in
 from stockstore.stores.base import Store
@@ -189,7 +189,8 @@ class SessionSync:
         Args:
             cls: The class.
             keys: Keys of any sort that the class declares; for a scope primary keys alone, as nobody can tell here which rows others mean.
-                Where the database may have a primary key otherwise, or take it for equal to another, all of the class is removed.
+                Where the database may have a primary key otherwise, or take it for equal to another, all of the class is removed; all
+                of its concrete subclasses is in any case.
             scope: For which sessions: those for which ``scope=`` gives this name, or by default those for which it gives none. One call is
                 for one scope; which ones there are is not known here.
 
@@ -204,6 +205,9 @@ class SessionSync:
         else:
             dialects = {engine.dialect for engine in (*origin_engines(self._store), *self._engines.engines())}
             find_writes(self._store, cls, keys_in(keys), Notes(writes, self._recording.collecting), dialects)
+        # Nobody can tell here which of them have these keys.
+        for below in other_identities_below(cls):
+            writes.add_class(below)
         self._recording.through.invalidate(writes)
 
     async def async_invalidate(self, cls: type, keys: Iterable[Key] | None = None, *, scope: str | None = None) -> None:

@@ -203,3 +203,15 @@ def test_concrete_base(seeded: Path) -> None:
     found = seeded.store.get(Shape, 1)
     assert found is not None
     assert found.colour == "green"
+
+
+@pytest.mark.parametrize("keys", [[1], [{"colour": "red"}], None])
+def test_concrete_base_invalidated(seeded: Path, keys: list[object] | None) -> None:
+    """What is told of a base by hand holds for an object of a concrete subclass, which has an identity of its own."""
+    assert getattr(seeded.store.get(Shape, 1), "radius", None) == 2
+    with seeded.other.begin() as connection:
+        connection.execute(update(circles).values(radius=3))
+    assert getattr(seeded.store.get(Shape, 1), "radius", None) == 2
+    seeded.sync.invalidate(Shape, keys)
+    assert getattr(seeded.store.get(Shape, 1), "radius", None) == 3
+    assert getattr(seeded.store.get(Circle, 1), "radius", None) == 3
