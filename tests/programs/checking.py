@@ -1,5 +1,6 @@
 """What must hold whenever nothing is open: every way of reading gives what the database holds."""
 
+from contextlib import suppress
 from typing import Any
 
 from sqlalchemy import inspect, select, tuple_
@@ -38,6 +39,19 @@ def check(run: Run) -> None:
         classes = run.program.classes
         for at, number in enumerate(classes):
             _check(run, CLASSES[number], whole=at == len(run.program.steps) % len(classes))
+
+
+def check_passed_by(run: Run) -> None:
+    """See that nothing is marked any more, and nothing owed: no cache is passed by."""
+    store: Any = run.world.store
+    if store is not None:
+        before = store.stats()
+        with Session(run.world.other) as plain:
+            for cls in (CLASSES[number] for number in run.program.classes):
+                with suppress(InvalidRequestError):
+                    store.batch_get(cls, [_plain(_key(row)) for row in all_rows(plain, cls)])
+        passed = [(tier.bypasses, after.bypasses) for tier, after in zip(before.tiers, store.stats().tiers, strict=True)]
+        assert all(one == other for one, other in passed), f"the caches were passed by: {passed}"
 
 
 def _check(run: Run, cls: Any, *, whole: bool) -> None:

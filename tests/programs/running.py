@@ -125,16 +125,13 @@ class Run:
     def result(self, each: Step) -> Any:
         """Do one step; give what it gave, or its error."""
         at = each.session
-        try:
-            return observing.shown(self.do(each), self.held[at])
-        except Exception as raised:  # noqa: BLE001 - compared
-            if each.v or self.world.engine.dialect.name == "postgresql":  # which refuses all that comes then
-                self._roll_back(at)
-            found = observing.error(raised)
-            if observing.is_of_refusal(found):  # the hook asks for locks, and is refused, before all is read that a flush reads
-                self.sessions[at].expunge_all()
-                self.heard.clear()
-            return found
+        result = self.do(each)
+        if observing.is_error(result) and (each.v or self.world.engine.dialect.name == "postgresql"):  # which refuses all that comes then
+            self._roll_back(at)
+        if observing.is_of_refusal(result):  # the hook asks for locks, and is refused, before all is read that a flush reads
+            self.sessions[at].expunge_all()
+            self.heard.clear()
+        return result
 
     def seen(self, result: Any) -> Any:
         """Give a result, and what was seen after it."""
@@ -148,8 +145,11 @@ class Run:
         }
 
     def do(self, each: Step) -> Any:
-        """Do what a step says."""
-        return STEPS[each.name][0](self, each)
+        """Do what a step says; give what it gave, or its error."""
+        try:
+            return observing.shown(STEPS[each.name][0](self, each), self.held[each.session])
+        except Exception as raised:  # noqa: BLE001 - compared
+            return observing.error(raised)
 
     def _opened(self, at: int) -> Session:
         return WAYS[self.program.ways[at]].opened(self.world, self.outer, at)

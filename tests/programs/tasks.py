@@ -40,7 +40,7 @@ class TaskRun(Run):
         seen, steps = [], list(self.program.steps)
         while steps:
             each = steps.pop(0)
-            seen.append(self._both(each, steps.pop(0)) if each.beside and steps else self.one(each))
+            seen += [{}, self._both(each, steps.pop(0))] if each.beside and steps else [self.one(each)]
         return seen
 
     def do(self, each: Step) -> Any:
@@ -73,8 +73,7 @@ class TaskRun(Run):
     async def _using(self, each: Step) -> Any:
         session: AsyncSession = self.on(each).info[AWAITED]
         try:
-            # Shown in there, as SQLAlchemy's frames outside keep for a while what it gives.
-            return await session.run_sync(lambda _: observing.shown(STEPS[each.name][0](self, each), self.held[each.session]))
+            return await session.run_sync(lambda _: super(TaskRun, self).do(each))
         except asyncio.CancelledError as error:
             # As ``async with`` does, of a session and of a transaction in it.
             if each.v % 2:
@@ -85,22 +84,24 @@ class TaskRun(Run):
     def _counted(self, each: Step) -> Any:
         due = self._due.pop(each.session)
         counted = Counted(self._using(each), abs(due), late=due < 0)
-        try:
+        with suppress(asyncio.CancelledError):
             result = await_only(in_task(counted))
             assert counted.count < abs(due), "a cancellation was lost"
-        except asyncio.CancelledError:
-            self._begin_again(each)
-            raise Cancelled from None
-        finally:
-            if counted.count < abs(due):
-                self._due[each.session] = due - counted.count if due > 0 else due + counted.count
-        return result
+            self._due[each.session] = due - counted.count if due > 0 else due + counted.count
+            return result
+        self._begin_again(each)
+        return observing.error(Cancelled())
 
     def _begin_again(self, each: Step) -> None:
         self._is_apart = True
         self.sessions[each.session] = self.world.maker()
         self.held[each.session] = []
         self.nested.discard(each.session)
+        # What SQLAlchemy leaves of a connection in the middle of a statement keeps SQLite's lock until it is collected; until the next wait
+        # its frames have the error.
+        await_only(asyncio.sleep(0))
+        gc.unfreeze()
+        gc.collect()
         if each.b % 2:
             await_only(_ended())
             check(self)
