@@ -7,7 +7,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar, cast
 
 from stockstore.errors import CodecError, ConfigurationError, NotKeyedError
-from stockstore.keys import ClassKeys, Key, KeyPlan, Lookup, Native, alias_plans, has_other_identities_below, keys_of
+from stockstore.keys import (
+    ClassKeys,
+    Key,
+    KeyPlan,
+    Lookup,
+    Native,
+    alias_plans,
+    has_other_identities_below,
+    keys_of,
+    other_identities_below,
+)
 from stockstore.lifetimes import Lifetime, LifetimeRule, shorter
 from stockstore.stores.arguments import keys_in, objects_of
 from stockstore.stores.base import Store
@@ -234,7 +244,9 @@ class CacheStore(Store):
     def _cleared_with(self, cls: type) -> Iterator[KeyPlan]:
         """Give the identities under which objects of a class are kept."""
         yield keys_of(cls).identity
-        if self._polymorphic and not keys_of(cls).mapped:
+        if keys_of(cls).mapped:
+            yield from (keys_of(kind).identity for kind in other_identities_below(cls))
+        elif self._polymorphic:
             yield from (keys_of(kind).identity for kind in subclasses_of(cls))
 
     @property

@@ -1,6 +1,7 @@
 """The chain over its tiers: which one is asked, filled and written, and for how long."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -20,7 +21,7 @@ from stockstore import (
 )
 from tests.stores.conftest import Shop
 from tests.stores.custom import RecordingStore, ShoutingRedisStore
-from tests.stores.shop import Bag, Customer, Order, count_of
+from tests.stores.shop import Bag, Circle, Customer, Order, Shape, count_of
 
 
 @dataclass
@@ -305,6 +306,19 @@ def test_clear_empties_the_caches_only(shop: Shop) -> None:
     assert shop.chain.get(Thing, 1) == Thing(1)
     shop.chain.clear()
     assert shop.chain.get(Thing, 1) is None
+
+
+@pytest.mark.parametrize("cache", [ProcessMemoryStore, lambda: MappingStore({})])
+def test_clear_of_a_base_class_reaches_concrete_subclasses(cache: Callable[[], Store]) -> None:
+    """What is found by a base is cleared with it, though it has an identity of its own; the base's own are not cleared with it."""
+    chain = ChainedStore([cache()])
+    chain.batch_put([Shape(id=1, colour="blue"), Circle(id=2, colour="red", radius=2)])
+    chain.clear(Circle)
+    assert [chain.contains(Shape, 1), chain.contains(Shape, 2), chain.contains(Circle, 2)] == [True, False, False]
+    chain.put(Circle(id=2, colour="red", radius=2))
+    assert chain.contains(Shape, 2)
+    chain.clear(Shape)
+    assert [chain.contains(Shape, 1), chain.contains(Shape, 2), chain.contains(Circle, 2)] == [False] * 3
 
 
 @pytest.mark.parametrize("content", [object(), lambda: None, {"deep": [object()]}])
