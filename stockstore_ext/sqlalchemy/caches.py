@@ -73,6 +73,7 @@ def find_writes(store: Store, cls: type, keys: list[Key], notes: Notes, dialects
             others.append(key)
         elif mapper_of(cls) is None:
             writes.add(cls, key)
+            others += [key] if _is_found_by_base(store, cls) else []
         else:
             _add_row(cls, lookup, notes, dialects)
     if others and writes.tenant is not None:
@@ -82,6 +83,11 @@ def find_writes(store: Store, cls: type, keys: list[Key], notes: Notes, dialects
     if mapper_of(cls) is not None and indexes_below(identity_class(cls)) and compiled.identity not in writes.classes:
         rows = [Lookup(plan, native, values) for (plan, native), values in writes.records.items() if plan is compiled.identity]
         _add_lists(store, cls, [*rows, *others], writes)
+
+
+def _is_found_by_base(store: Store, cls: type) -> bool:
+    """Whether any cache may find an object of a subclass by a plain class's canonical key."""
+    return any(isinstance(one, CacheStore) and one._may_be_pointed_at(cls) for one in stores_of(store))  # noqa: SLF001 - their caches
 
 
 def _add_row(cls: type, lookup: Lookup, notes: Notes, dialects: Collection[Dialect]) -> None:

@@ -17,6 +17,7 @@ from stockstore import ChainedStore, ConfigurationError, MappingStore, NullStore
 from stockstore_ext.sqlalchemy import SessionSync, frames
 from tests.servers.redis import RedisServer
 from tests.stores.shop import Car, Customer, create_tables
+from tests.stores.things import Animal, Dog
 from tests.sync.conftest import ON_MEMORY, ON_POSTGRES, ON_REDIS, ON_SQLITE, Attach
 from tests.sync.paths import Path
 
@@ -520,6 +521,17 @@ def test_invalidate(path: Path, keys: list[Any] | None) -> None:
     path.sync.invalidate(Customer, keys)
     path.compare((Customer, 1), (Customer, 2))
     assert path.read(Customer, {"email": "a"}) is None
+
+
+@pytest.mark.parametrize("cache", [ProcessMemoryStore, lambda **options: MappingStore({}, **options)])
+@pytest.mark.parametrize("keys", [None, [1], [{"name": "rex"}]], ids=str)
+def test_invalidate_a_plain_base_class(cache: Callable[..., Store], keys: list[Any] | None) -> None:
+    """What a polymorphic cache finds by a base class is told by it, under whatever canonical key it is kept; a stricter one keeps it."""
+    for polymorphic in (True, False):
+        store = ChainedStore([cache(polymorphic=polymorphic), cache(polymorphic=polymorphic)])
+        store.put(Dog(id=1, name="rex", chip=9))
+        SessionSync(store).invalidate(Animal, keys)
+        assert [store.contains(Animal, 1), store.contains(Dog, 9)] == [False, not polymorphic]
 
 
 # -- sessions that work elsewhere -------------------------------------------------------------------
