@@ -15,7 +15,8 @@ from msgspec import msgpack
 
 from stockstore.codecs._enums import EnumKey, enum_key, find_enum, find_member, member_label
 from stockstore.codecs._postgresql import FROM_PARTS, parts_of
-from stockstore.codecs._scalars import FROM_BYTES, TO_BYTES, is_uuid_of_driver
+from stockstore.codecs._scalars import FROM_BYTES, TO_BYTES
+from stockstore.codecs.drivers import is_uuid_of_driver
 from stockstore.errors import CodecError
 
 MAX_DEPTH = 100

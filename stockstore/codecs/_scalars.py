@@ -161,11 +161,5 @@ _TABLE: tuple[tuple[int, type, Callable[[Any], bytes], Callable[[bytes], object]
     (33, ipaddress.IPv6Interface, _text, _from_text(ipaddress.IPv6Interface)),
 )
 
-
-def is_uuid_of_driver(cls: type) -> bool:
-    """Whether that is asyncpg's own class for what equals a UUID, of which programs hardly know; it comes back as a plain one."""
-    return issubclass(cls, uuid.UUID) and cls.__module__ == "asyncpg.pgproto.pgproto"
-
-
 TO_BYTES: dict[type, tuple[int, Callable[[Any], bytes]]] = {cls: (code, to_bytes) for code, cls, to_bytes, _ in _TABLE}
 FROM_BYTES: dict[int, Callable[[bytes], object]] = {code: from_bytes for code, _, _, from_bytes in _TABLE}

@@ -9,7 +9,7 @@ from sqlalchemy import CHAR, Boolean, Date, Dialect, Float, Integer, LargeBinary
 from sqlalchemy.orm import Mapper
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from stockstore.codecs._scalars import is_uuid_of_driver
+from stockstore.codecs.drivers import is_uuid_of_driver
 from stockstore.keys import IndexPlan
 from stockstore.mapped.columns import Anything, Members, Moments, Native, kind_of
 
