@@ -112,10 +112,22 @@ def _copy(session: Session, obj: object, row: object | None, new: dict[object, o
             session.add(row)
             if place[1] is not None:
                 new[place] = row
+    else:
+        _refuse_other_tables(obj, row)
     # New, or equal by the database's rules alone: merging would not find it.
     for name in _columns(obj):
         setattr(row, name, obj.__dict__[name])
     return row
+
+
+def _refuse_other_tables(obj: object, row: object) -> None:
+    # A row of a subclass would be left in halves that no class can read, or one of a concrete subclass be written in its place.
+    mine, theirs = inspect(obj, raiseerr=True).mapper, inspect(row, raiseerr=True).mapper
+    if not set(mine.tables).issuperset(theirs.tables):
+        raise OriginError(
+            f"the row {_identity(obj)!r} of this {class_name(type(obj))} is one of {class_name(type(row))}, which has a table of its own; "
+            "put an object of that class, or delete the row first"
+        )
 
 
 def _identity(obj: object) -> tuple[Any, ...] | None:

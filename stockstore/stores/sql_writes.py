@@ -92,7 +92,8 @@ class ListRecorder:
         """Note the lists that rows have come into, given as they were read back, by the ids of their objects."""
         for key, row in rows.items():
             for plan, former in self._placed.get(key, {}).items():
-                values = row.values(plan.names)
+                # A base class's object that is put over a subclass's row makes it one of the base.
+                values = row.values(plan.names) if plan in keys_of(row.cls).indexes else None
                 if values is not None and (former is None or list(former) != values):
                     self._add(plan, tuple(values))
                 elif values is None and former is None:

@@ -78,6 +78,8 @@ class Dog(Animal):
 
 
 class Cat(Animal):
+    __indexes__ = ["lives"]
+    lives: Mapped[int | None]
     __mapper_args__ = {"polymorphic_identity": "cat"}
 
 

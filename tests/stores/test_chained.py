@@ -15,13 +15,14 @@ from stockstore import (
     ConfigurationError,
     MappingStore,
     NullStore,
+    OriginError,
     ProcessMemoryStore,
     SqlAlchemyStore,
     Store,
 )
 from tests.stores.conftest import Shop
 from tests.stores.custom import RecordingStore, ShoutingRedisStore
-from tests.stores.shop import Bag, Circle, Customer, Order, Shape, count_of
+from tests.stores.shop import Bag, Car, Circle, Customer, Order, Shape, Vehicle, count_of
 
 
 @dataclass
@@ -319,6 +320,26 @@ def test_clear_of_a_base_class_reaches_concrete_subclasses(cache: Callable[[], S
     assert chain.contains(Shape, 2)
     chain.clear(Shape)
     assert [chain.contains(Shape, 1), chain.contains(Shape, 2), chain.contains(Circle, 2)] == [False] * 3
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda: (Car(id=1, plate="a", doors=4), Vehicle(id=1, plate="b")),
+        lambda: (Circle(id=1, colour="a", radius=2), Shape(id=1, colour="b")),
+    ],
+    ids=["joined", "concrete"],
+)
+def test_an_object_of_the_base_is_not_put_over_a_row_in_a_table_of_its_own(shop: Shop, made: Callable[[], Any]) -> None:
+    """Half of the row would be of another class, which no session can load then; or the subclass's row would be written in its place."""
+    row, obj = made()
+    cls = type(row)
+    shop.chain.put(row)
+    with pytest.raises(OriginError, match=f"is one of .*{cls.__name__}, which has a table of its own"):
+        shop.chain.put(obj)
+    for asked in (cls, type(obj)):
+        found = shop.chain.get(asked, 1)
+        assert (type(found), getattr(found, "colour" if cls is Circle else "plate")) == (cls, "a")
 
 
 @pytest.mark.parametrize("content", [object(), lambda: None, {"deep": [object()]}])
