@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import inspect
-from sqlalchemy.orm import InstanceState, RelationshipProperty, Session, object_session
+from sqlalchemy.orm import InstanceState, Mapper, RelationshipProperty, Session, object_session
 from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.orm.collections import KeyFuncDict, collection_adapter
 from sqlalchemy.util import duck_type_collection
@@ -123,11 +123,19 @@ def _copy(session: Session, obj: object, row: object | None, new: dict[object, o
 def _refuse_other_tables(obj: object, row: object) -> None:
     # A row of a subclass would be left in halves that no class can read, or one of a concrete subclass be written in its place.
     mine, theirs = inspect(obj, raiseerr=True).mapper, inspect(row, raiseerr=True).mapper
-    if not set(mine.tables).issuperset(theirs.tables):
+    if not set(mine.tables).issuperset(theirs.tables) and not _keeps_its_class(obj, mine, theirs):
         raise OriginError(
             f"the row {_identity(obj)!r} of this {class_name(type(obj))} is one of {class_name(type(row))}, which has a table of its own; "
             "put an object of that class, or delete the row first"
         )
+
+
+def _keeps_its_class(obj: object, mine: Mapper[Any], subclass: Mapper[Any]) -> bool:
+    """Whether a row that is one of the subclass stays so under an object of a base: by the discriminator that it is given."""
+    discriminator = mine.polymorphic_on
+    if discriminator is None or not set(subclass.tables).issuperset(mine.tables):
+        return False
+    return obj.__dict__.get(mine.get_property_by_column(discriminator).key) == subclass.polymorphic_identity
 
 
 def _identity(obj: object) -> tuple[Any, ...] | None:
