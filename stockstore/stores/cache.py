@@ -243,11 +243,15 @@ class CacheStore(Store):
 
     def _cleared_with(self, cls: type) -> Iterator[KeyPlan]:
         """Give the identities under which objects of a class are kept."""
-        yield keys_of(cls).identity
+        return (keys_of(kind).identity for kind in self._kinds_of(cls))
+
+    def _kinds_of(self, cls: type) -> Iterator[type]:
+        """Give a class, and those with identities of their own whose objects are found by it."""
+        yield cls
         if keys_of(cls).mapped:
-            yield from (keys_of(kind).identity for kind in other_identities_below(cls))
+            yield from other_identities_below(cls)
         elif self._polymorphic:
-            yield from (keys_of(kind).identity for kind in subclasses_of(cls))
+            yield from subclasses_of(cls)
 
     @property
     def partition(self) -> str:

@@ -23,6 +23,11 @@ class Row:
     version: int = 0
 
 
+@dataclass
+class Wide(Row):
+    """Kept under an identity of its own."""
+
+
 class SlowStore(PickleStore):
     """Lets a test come in between, and fails where it is told to."""
 
@@ -136,6 +141,42 @@ def test_a_value_that_lands_after_the_next_writers_mark_leaves_nothing(tier: Any
     assert tier.lease(Row, [1]) == [(None, None, True, False)]
     tier.release(two, b"t2", committed=False)
     assert has(tier, 1) is None
+
+
+class SlowMapping(dict[str, bytes]):
+    """Lets a test come in before anything is set."""
+
+    before_set: Callable[[], object] = staticmethod(lambda: None)
+
+    def __setitem__(self, key: str, value: bytes) -> None:
+        come_in, self.before_set = self.before_set, lambda: None
+        come_in()
+        super().__setitem__(key, value)
+
+
+@pytest.mark.parametrize("polymorphic", [True, False])
+def test_a_fill_of_a_subclass_that_lands_after_all_of_its_base_was_invalidated(polymorphic: bool) -> None:
+    """It leaves nothing where look-ups of the base find it, nor does one whose lease was granted before."""
+    entries = SlowMapping()
+    store = MappingStore(entries, polymorphic=polymorphic)
+    tier: Any = tier_of(store)
+    early, late = (tier.lease(Wide, [key])[0].lease for key in (1, 2))
+    entries.before_set = lambda: tier.invalidate(places(tier, wide=True))
+    kept = 0 if polymorphic else 1
+    assert tier.fill([(early, ObjectSnapshot(Wide(1)))]) == kept
+    assert tier.fill([(late, ObjectSnapshot(Wide(2)))]) == kept
+    assert [store.contains(Wide, key) for key in (1, 2)] == [not polymorphic] * 2
+    (answer,) = tier.lease(Wide, [1])
+    assert (answer.lease is not None) is polymorphic
+
+
+def test_a_fill_of_a_subclass_in_a_store_of_anybodys(tier: Any, store: SlowStore) -> None:
+    """Whether its look-ups of a base find subclasses nobody knows: all of the base is all of them."""
+    store.put(Wide(3))
+    early, late = (tier.lease(Wide, [key])[0].lease for key in (1, 2))
+    store.before_put = lambda: tier.invalidate(places(tier, wide=True))
+    assert tier.fill([(early, ObjectSnapshot(Wide(1)))]) == tier.fill([(late, ObjectSnapshot(Wide(2)))]) == 0
+    assert store.rows == {}
 
 
 def test_an_error_of_the_store_is_no_error_of_a_read(tier: Any, store: SlowStore) -> None:

@@ -8,7 +8,6 @@ from stockstore.cells import NO_GENERATION
 from stockstore.coherence.protocol import Record, Writes
 from stockstore.keys import KeyPlan, Native, keys_of
 from stockstore.stores.backed import BackendStore
-from stockstore.stores.cache import subclasses_of
 from stockstore.stores.generations import generation_text
 
 _PLAN: Final[Any] = itemgetter(0)
@@ -41,10 +40,9 @@ class BackendPlaces:
         listed = [(record, at) for record, at in writes.lists.items() if record[0] in self.roots and record[0] not in whole]
         self.lists = {record: at.plan.record_text(namespace, at.native) for record, at in listed}
         self.wide = {plan: generation_text(namespace, plan) for plan in whole if self.is_mapped(plan)}
-        plain = [plan for plan in whole if not self.is_mapped(plan)]
-        self.prefixes = {other: generation_text(namespace, other) for plan in plain for other in store._cleared_with(self.roots[plan])}
-        for kind in [kind for plan in plain if len(self.prefixes) > len(plain) for kind in subclasses_of(self.roots[plan])]:
-            self.roots.setdefault(keys_of(kind).identity, kind)
+        plain = {keys_of(kind).identity: kind for plan in whole if plan not in self.wide for kind in store._kinds_of(self.roots[plan])}
+        self.prefixes = {plan: generation_text(namespace, plan) for plan in plain}
+        self.roots |= plain
         self.tokens: dict[KeyPlan, bytes] = {}
         self.repeated = False
 

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ from stockstore.keys import Key, KeyPlan, Lookup, keys_of
 from stockstore.locks import fork_safe_lock
 from stockstore.stores.backed import BackendStore
 from stockstore.stores.base import Store
-from stockstore.stores.cache import CacheStore
+from stockstore.stores.cache import CacheStore, subclasses_of
 from stockstore.stores.hiding import hidden_from
 from stockstore.stores.null import NullStore
 from stockstore.stores.snapshots import Snapshot
@@ -192,11 +192,18 @@ class GuardedTier:
         """Give where writes stand in the caller's namespace."""
         holds = self.holds if writes.tenant is None or self._is_divided else _nothing
         records = {record: values for record, values in writes.records.items() if holds(writes.roots[record[0]])}
-        classes = tuple(plan for plan, cls in writes.classes.items() if holds(cls))
+        wide = {keys_of(kind).identity: kind for cls in writes.classes.values() if holds(cls) for kind in self._kinds_of(cls)}
         context = copy_context()
         if writes.tenant is not None:
             context.run(current.set, writes.tenant)
-        return GuardedPlaces(context, context.run(lambda: self._store.partition), records, classes, dict(writes.roots))
+        return GuardedPlaces(context, context.run(lambda: self._store.partition), records, tuple(wide), writes.roots | wide)
+
+    def _kinds_of(self, cls: type) -> Iterator[type]:
+        """Give a class, and those below it whose objects its look-ups may find under identities of their own."""
+        if isinstance(self._store, CacheStore):
+            yield from self._store._kinds_of(cls)
+        else:
+            yield from (cls, *(() if keys_of(cls).mapped else subclasses_of(cls)))
 
     def texts(self, places: object) -> list[str]:  # noqa: ARG002 - as other tiers
         """Give none: what the store does with keys is not known."""
