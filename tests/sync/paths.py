@@ -1,10 +1,10 @@
 """What every test of a write path does: prove that the read was cached, write through a session, compare with the database."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from sqlalchemy import Engine, table, update
+from sqlalchemy import Engine, Update, table, update
 from sqlalchemy import column as sql_column
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -15,6 +15,7 @@ from tests.stores.shop import columns_of, row_of
 
 Watched: TypeAlias = tuple[type[Any], object]
 """A class and the primary key of one of its rows."""
+Rows: TypeAlias = dict[Watched, dict[str, object] | None]
 
 # A column that no key has, and a value that no test writes.
 OUT_OF_BAND: dict[str, tuple[str, object]] = {
@@ -64,33 +65,33 @@ class Path:
         """Give the columns of what the database has."""
         return row_of(self.other, cls, identity)
 
-    def prove_cached(self, cls: type[Any], identity: object) -> None:
-        """Show that a read does not reach the database: what another connection wrote out of band stays unseen. Undo it."""
-        before = self.read(cls, identity)
-        assert before is not None
-        assert before == self.row(cls, identity)
-        own = cls.__mapper__.local_table if cls.__mapper__.concrete else cls.__mapper__.base_mapper.local_table
-        column, value = OUT_OF_BAND[own.name]
-        self._out_of_band(cls, identity, column, value)
-        assert self.read(cls, identity) == before
-        assert (self.row(cls, identity) or {})[column] == value
-        self._out_of_band(cls, identity, column, before[column])
-        assert self.row(cls, identity) == before
+    def rows(self, watched: Iterable[Watched]) -> Rows:
+        """Give the columns of what the database has, of several."""
+        with Session(self.other) as session:
+            found = {place: session.get(*place) for place in watched}
+            return {place: None if row is None else columns_of(row) for place, row in found.items()}
 
-    def _out_of_band(self, cls: type[Any], identity: object, column: str, value: object) -> None:
-        keys = cls.__mapper__.primary_key
-        values = identity if isinstance(identity, tuple) else (identity,)
-        # A table without the defaults that an UPDATE would bring along.
-        plain = table(keys[0].table.name, *(sql_column(each.name, each.type) for each in keys[0].table.columns))
-        found = (plain.c[key.name] == part for key, part in zip(keys, values, strict=True))
-        statement = update(plain).where(*found).values({column: value})
+    def prove_cached(self, *watched: Watched) -> None:
+        """Show that reads do not reach the database: what another connection wrote out of band stays unseen. Undo it."""
+        before = {place: self.read(*place) for place in watched}
+        assert None not in before.values()
+        assert before == self.rows(watched)
+        values = {(cls, identity): _out_of_band_of(cls) for cls, identity in watched}
+        self.write_unseen(values)
+        assert {place: self.read(*place) for place in watched} == before
+        assert self.rows(watched) == {place: {**(before[place] or {}), **value} for place, value in values.items()}
+        self.write_unseen({place: {name: (before[place] or {})[name] for name in value} for place, value in values.items()})
+        assert self.rows(watched) == before
+
+    def write_unseen(self, values: Mapping[Watched, Mapping[str, object]]) -> None:
+        """Give columns other values so that no hook sees it."""
         with self.other.begin() as connection:
-            assert connection.execute(statement).rowcount == 1
+            for (cls, identity), value in values.items():
+                assert connection.execute(_plain_update(cls, identity).values(value)).rowcount == 1
 
     def compare(self, *watched: Watched) -> None:
         """Compare what the chain has with the database, by every key of each row, and once more when it is cached."""
-        for cls, identity in watched:
-            row = self.row(cls, identity)
+        for (cls, identity), row in self.rows(watched).items():
             for _ in range(2):
                 assert self.read(cls, identity) == row
                 for key in _alternates(cls, row):
@@ -104,10 +105,8 @@ class Path:
             watched: Rows that the write touches or might be thought to, also such as it makes.
             end: How the transaction ends.
         """
-        before = {place: self.row(*place) for place in watched}
-        for place, row in before.items():
-            if row is not None:
-                self.prove_cached(*place)
+        before = self.rows(watched)
+        self.prove_cached(*(place for place, row in before.items() if row is not None))
         with self.maker() as session:
             write(session)
             for place, row in before.items():
@@ -118,12 +117,26 @@ class Path:
             elif end == "rollback":
                 session.rollback()
         if end != "commit":
-            assert {place: self.row(*place) for place in watched} == before
+            assert self.rows(watched) == before
         self.compare(*watched)
         for (cls, _), row in before.items():
             for key in _alternates(cls, row):
                 found = self.read(cls, key)
                 assert found is None or all(found[name] == value for name, value in key.items())
+
+
+def _out_of_band_of(cls: type[Any]) -> dict[str, object]:
+    own = cls.__mapper__.local_table if cls.__mapper__.concrete else cls.__mapper__.base_mapper.local_table
+    column, value = OUT_OF_BAND[own.name]
+    return {column: value}
+
+
+def _plain_update(cls: type[Any], identity: object) -> Update:
+    keys = cls.__mapper__.primary_key
+    values = identity if isinstance(identity, tuple) else (identity,)
+    # A table without the defaults that an UPDATE would bring along.
+    plain = table(keys[0].table.name, *(sql_column(each.name, each.type) for each in keys[0].table.columns))
+    return update(plain).where(*(plain.c[key.name] == part for key, part in zip(keys, values, strict=True)))
 
 
 def _alternates(cls: type[Any], row: dict[str, object] | None) -> list[dict[str, object]]:

@@ -123,7 +123,7 @@ def test_mariadb(attach: Callable[..., Path], name: str, table: bool, end: Liter
 def test_statement_that_commits_before_it(attach: Callable[..., Path], statement: str, table: bool) -> None:
     """What a statement commits that was written before it stays told whatever becomes of the statement, and of the session."""
     path = attach(table=table)
-    path.prove_cached(Versioned, 1)
+    path.prove_cached((Versioned, 1))
     with path.maker() as session:
         _change(session)
         with suppress(OperationalError):  # the COMMIT is first, also of a statement that fails
@@ -138,7 +138,7 @@ def test_statement_that_commits_before_it(attach: Callable[..., Path], statement
 def test_repeatable_read_by_default(attach: Callable[..., Path], snapshot: str, expected: str) -> None:
     """A transaction that has read is given nothing newer than its snapshot, unless that is asked for; the caches get nothing older."""
     path = attach(snapshot=snapshot)
-    path.prove_cached(Versioned, 1)
+    path.prove_cached((Versioned, 1))
     with path.maker() as reader:
         reader.execute(text("SELECT count(*) FROM odd_versioned"))
         with path.maker() as writer:
@@ -156,7 +156,7 @@ def test_autocommit(attach: Callable[..., Path], other: Engine) -> None:
     """On an engine made for AUTOCOMMIT each statement is told at once."""
     engine = create_engine(other.url, isolation_level="AUTOCOMMIT")
     path = attach(engine=engine)
-    path.prove_cached(Versioned, 1)
+    path.prove_cached((Versioned, 1))
     with path.maker() as session:
         session.execute(update(Versioned).where(Versioned.id == 1).values(text="at once"))
         assert (path.row(Versioned, 1) or {})["text"] == "at once"

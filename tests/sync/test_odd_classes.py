@@ -127,7 +127,7 @@ def test_committed_rows_are_put(odd: Path, name: str) -> None:
 
 def test_stale_version(odd: Path) -> None:
     """Who comes too late with an old version changes nothing, neither in the database nor in the caches."""
-    odd.prove_cached(Versioned, 1)
+    odd.prove_cached((Versioned, 1))
     with odd.maker() as late, odd.maker() as early:
         row = late.get_one(Versioned, 1)
         late.rollback()  # the row is expired, and read again
@@ -141,13 +141,13 @@ def test_stale_version(odd: Path) -> None:
             late.commit()
     odd.compare((Versioned, 1))
     assert (odd.read(Versioned, 1) or {})["text"] == "early"
-    odd.prove_cached(Versioned, 1)
+    odd.prove_cached((Versioned, 1))
 
 
 def test_objects_of_a_cache_are_as_good_as_loaded(odd: Path) -> None:
     """An unhashable object out of a cache is its session's own; a versioned one is updated under its version."""
-    odd.prove_cached(Unhashable, 1)
-    odd.prove_cached(Versioned, 1)
+    odd.prove_cached((Unhashable, 1))
+    odd.prove_cached((Versioned, 1))
     with odd.maker() as session:
         first, second = odd.store.get(Unhashable, 1, session=session), odd.store.get(Versioned, 1, session=session)
         assert first is not None

@@ -32,7 +32,7 @@ class Linked(Base):
 def seed(path: Path) -> Path:
     """Insert two customers, and have the first cached."""
     path.seed(Customer(id=1, email="a", name="ann"), Customer(id=2, email="b", name="bob"))
-    path.prove_cached(Customer, 1)
+    path.prove_cached((Customer, 1))
     return path
 
 
@@ -85,7 +85,7 @@ def test_second_database_that_refuses(db: Engine, second: Engine, hooked: Callab
         ends.add(ann(path) == before)
         if len(ends) == 2:
             break
-    path.prove_cached(Customer, 1)
+    path.prove_cached((Customer, 1))
     assert False in ends
 
 
@@ -203,7 +203,7 @@ def test_scope(attach: Attach, db: Engine, tenant: None) -> None:
         assert mine is not None
         assert mine.name == "ann"
     path.compare((Customer, 1))
-    path.prove_cached(Customer, 1)
+    path.prove_cached((Customer, 1))
 
 
 def test_scope_invalidates(attach: Attach) -> None:

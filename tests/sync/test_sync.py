@@ -25,7 +25,7 @@ from tests.sync.paths import Path
 def seed(path: Path) -> Path:
     """Insert two customers, and have the first cached."""
     path.seed(Customer(id=1, email="a", name="ann"), Customer(id=2, email="b", name="bob"))
-    path.prove_cached(Customer, 1)
+    path.prove_cached((Customer, 1))
     return path
 
 
@@ -576,7 +576,7 @@ def test_what_others_have_changed_since_the_snapshot(
     """It is no hindrance to a transaction that has not written it: its rows are removed from the caches, for which none has to be locked."""
     path = seed(attach(engine=db.execution_options(isolation_level=level)))
     path.seed(Car(id=1, plate="a", doors=4))
-    path.prove_cached(Car, 1)
+    path.prove_cached((Car, 1))
     with path.maker() as session:
         session.get_one(Customer, 2)
         with other.begin() as connection:

@@ -37,7 +37,7 @@ def seeded(path: Path) -> Path:
 def seed(path: Path) -> Path:
     """Insert two customers, and have the first cached."""
     path.seed(Customer(id=1, email="a", name="ann"), Customer(id=2, email="b", name="bob"))
-    path.prove_cached(Customer, 1)
+    path.prove_cached((Customer, 1))
     return path
 
 
@@ -347,7 +347,7 @@ def test_autocommit_ended_otherwise(attach: Attach, db: Engine, write: str, end:
 
 def _autocommit(attach: Attach, db: Engine, write: str, end: str) -> None:
     path = seed(attach(engine=db.execution_options(isolation_level="AUTOCOMMIT")))
-    path.prove_cached(Customer, 1)
+    path.prove_cached((Customer, 1))
     with path.maker() as session:
         AUTOCOMMITTED[write](session)
         path.compare((Customer, 1), (Customer, 2), (Customer, 3))
@@ -445,7 +445,7 @@ def test_two_phases(two_phase_engine: Engine, cache: Store, end: str) -> None:
         getattr(session, end)()
     path.compare((Customer, 1))
     assert ann(path) == ("changed" if end == "commit" else "ann")
-    path.prove_cached(Customer, 1)
+    path.prove_cached((Customer, 1))
     sync.detach()
     other.dispose()
     store.close()
