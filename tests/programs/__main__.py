@@ -90,6 +90,8 @@ def _given(arguments: list[str] | None) -> argparse.Namespace:
     given = made.parse_args(arguments)
     if given.driver is not None and (given.database == "mariadb" or given.transactions != "plain"):
         made.error("--async is for plain transactions, on sqlite or postgresql")
+    if given.transactions in ("levels", "phases") and given.database == "sqlite":
+        made.error("SQLite has no such transactions")
     return given
 
 

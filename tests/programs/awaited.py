@@ -1,10 +1,8 @@
 """The two databases by async drivers, and sessions that are below AsyncSessions."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
-from unittest.mock import patch
 
 from sqlalchemy import Engine, event, make_url
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
@@ -12,13 +10,12 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from stockstore import ChainedStore, Store
 from stockstore.aio.bridge import await_only, greenlet_spawn
-from stockstore.coherence.resolver import Resolver
 from tests.aio.databases import async_engine
 from tests.aio.driven import Driven
 from tests.programs.running import Program
 from tests.programs.tasks import AWAITED, TaskRun
 from tests.programs.twins import Twins, compare
-from tests.programs.world import Database, MakeTiers, World, impatient
+from tests.programs.world import Database, MakeTiers, impatient
 
 T = TypeVar("T")
 
@@ -57,16 +54,6 @@ class AwaitedDatabase(Database):
         options: dict[str, Any] = {"connect_args": {"timeout": 0}} if driver == "aiosqlite" else {}
         self.awaited = async_engine(make_url(url), driver, **options)
         super().__init__(url, outbox=outbox)
-
-    @contextmanager
-    def hooked(self, tiers: MakeTiers, settings: dict[str, Any], **options: Any) -> Iterator[World]:
-        """Give it with the hook; markers of transactions that have ended are resolved by the first reader who meets them."""
-        with (
-            patch.dict(Resolver.__init__.__kwdefaults__, after=0.0),
-            patch("stockstore.coherence.resolver._EVERY", 0.0),
-            super().hooked(tiers, settings, **options) as world,
-        ):
-            yield world
 
     def _engine(self, url: str) -> Engine:
         del url

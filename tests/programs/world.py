@@ -4,12 +4,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
+from unittest.mock import patch
 
 from sqlalchemy import Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from stockstore import ChainedStore, SqlAlchemyStore, Store
+from stockstore.coherence.resolver import Resolver
 from stockstore.evidence import Outbox
 from stockstore_ext.sqlalchemy import SessionSync
 from tests.programs.rows import Reset
@@ -78,17 +80,18 @@ class Database:
 
     @contextmanager
     def hooked(self, tiers: MakeTiers, settings: dict[str, Any], **options: Any) -> Iterator[World]:
-        """Give it with the hook, on caches that are empty."""
+        """Give it with the hook, on caches that are empty; markers of transactions that have ended are resolved by the first reader who meets them."""
         self.reset()
         maker = self._maker(options)
         chain = ChainedStore([*tiers(), SqlAlchemyStore(engine=self.engine)])
-        sync = SessionSync(chain, read_through=True, **settings).attach(self._target(maker))
-        store = self._used(chain)
-        try:
-            yield World(self.engine, self.other, maker, store, sync)
-        finally:
-            sync.detach()
-            store.close()
+        with patch.dict(Resolver.__init__.__kwdefaults__, after=0.0), patch("stockstore.coherence.resolver._EVERY", 0.0):
+            sync = SessionSync(chain, read_through=True, **settings).attach(self._target(maker))
+            store = self._used(chain)
+            try:
+                yield World(self.engine, self.other, maker, store, sync)
+            finally:
+                sync.detach()
+                store.close()
         self._check_free()
 
     def _engine(self, url: str) -> Engine:
