@@ -3,13 +3,13 @@
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event, inspect, select
+from sqlalchemy import Engine, event, inspect, select, update
 from sqlalchemy.orm import Session, selectinload
 from sqlalchemy.orm.exc import ObjectDeletedError, StaleDataError
 
 from tests.read_through.models import Base, Counted, Item, Owner, Point, rows
 from tests.read_through.served import Run, Served
-from tests.stores.shop import Car, Customer, empty
+from tests.stores.shop import Car, Customer, Vehicle, empty
 from tests.sync.conftest import ON_SQLITE
 from tests.sync.paths import OUT_OF_BAND
 
@@ -203,6 +203,18 @@ def test_gone(house: Served) -> None:
             assert owner.name
         assert session.get(Customer, 1) is None
         assert customer not in session
+
+
+def test_of_another_class(house: Served) -> None:
+    """An object whose row has come to be of its base class is as it stands in the tables of its own; the caches have it as the base class's."""
+    with house.session() as session:
+        car = session.get_one(Car, 1)
+        session.commit()
+        with house.session() as other:
+            other.execute(update(Vehicle).where(Vehicle.id == 1).values(kind="vehicle"))
+            other.commit()
+            assert type(other.get(Vehicle, 1)) is Vehicle
+        assert (car.kind, car.plate, car.doors) == ("vehicle", "car", 4)
 
 
 def test_version(house: Served) -> None:

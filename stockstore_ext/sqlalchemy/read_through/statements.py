@@ -199,7 +199,7 @@ class Statements:
             return None
         begin_as(execution, state.mapper, loading, token)
         found = serving.states(session, cls, [lookup])
-        if found is None or (found[0] is not None and found[0][0].cls is not cls):
+        if found is None or not _is_certain(cls, found[0]):
             return None
         if found[0] is not None and not refresh(state, found[0], names):
             return None
@@ -241,6 +241,12 @@ def statement_methods(seam: Seam[Statements]) -> dict[str, Any]:
         )
 
     return {"_execute_internal": _execute_internal}
+
+
+def _is_certain(cls: type, row: Row | None) -> bool:
+    """Whether a refresh reads just this: it takes a row that has come to be of another class as it is, by the tables of the instance's."""
+    found = plan_of(cls).root if row is None else row[0].cls
+    return found is cls
 
 
 def _passed_on(statement: Any) -> tuple[set_shard_id, ...]:
