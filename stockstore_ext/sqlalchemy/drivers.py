@@ -4,8 +4,9 @@ import re
 from traceback import clear_frames
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, TextClause
+from sqlalchemy import Connection, Engine, TextClause, text
 from sqlalchemy.engine import ExecutionContext
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import PoolProxiedConnection
 
 _IDLE: Final = 0
@@ -25,6 +26,7 @@ _COMMIT_IN_MYSQL: Final = re.compile(
 """What MySQL and MariaDB put a COMMIT before, or what may contain such a statement."""
 _DML: Final = re.compile(r"\s*(insert|update|delete|replace)\b", re.IGNORECASE)
 _LEGACY: Final = -1
+_PROBE: Final = text("SELECT 1").execution_options(stockstore_internal=True)
 
 
 def has_transaction(connection: Connection) -> bool:
@@ -66,6 +68,25 @@ def is_aborted(connection: Connection) -> bool:
     # What psycopg's ``info`` asks is at hand.
     known = getattr(driver, "pgconn", None) or getattr(driver, "info", None)
     return getattr(known, "transaction_status", None) == _IN_ERROR
+
+
+def goes_on(connection: Connection, error: Exception) -> bool:
+    """Whether the transaction of a statement goes on whose rows were there, and of which Python has no value for one."""
+    if isinstance(error, SQLAlchemyError) and not _is_of_value(error):
+        return False
+    try:
+        connection.execute(_PROBE)
+    except Exception:  # noqa: BLE001 - it does not, for whatever reason
+        return False
+    return True
+
+
+def _is_of_value(error: SQLAlchemyError) -> bool:
+    """Whether it is the driver that tells of it, and not the server."""
+    orig = getattr(error, "orig", None)
+    if type(orig).__module__.startswith("sqlite3"):
+        return str(orig).startswith("Could not decode to UTF-8")
+    return type(orig).__name__ == "DataError" and getattr(orig, "sqlstate", "") is None  # psycopg's
 
 
 def commits_at_once(connection: Connection, sql: str) -> bool:

@@ -9,9 +9,11 @@ from sqlalchemy import Connection
 from stockstore.coherence.protocol import Writes
 from stockstore.keys import IndexPlan, ListLookup, Native, keys_of
 from stockstore.mapped.reread import is_exact, is_triggered, reread
+from stockstore.mapped.selecting import Row
 from stockstore.mapped.stored import keeps_lists, stored_in_list
 from stockstore.stores.snapshots import RowSnapshot
 from stockstore_ext.sqlalchemy.collect.lists import indexes_below
+from stockstore_ext.sqlalchemy.drivers import goes_on
 
 
 def exact_rows(connection: Connection, writes: Writes, *, wanted: bool, locks: bool, transactions: set[str]) -> Sequence[RowSnapshot]:
@@ -40,10 +42,21 @@ def _read(connection: Connection, writes: Writes, wanted: bool, locks: bool, tra
     for root, keys in sorted(writes.by_root(), key=_name):
         if not wanted and not _may_be_moved(connection, root):
             continue
-        if locks and is_exact(connection, root):
-            yield from (RowSnapshot(plan, state) for plan, state in reread(connection, root, keys, transactions))
+        found = _reread(connection, root, keys, transactions) if locks and is_exact(connection, root) else None
+        if found is not None:
+            yield from (RowSnapshot(plan, state) for plan, state in found)
         elif _may_be_moved(connection, root):
             writes.add_class(root)
+
+
+def _reread(connection: Connection, root: type, keys: Sequence[Any], transactions: set[str]) -> list[Row] | None:
+    """Give rows; ``None`` where a value of one cannot be read, of which a writer that left it alone need not know."""
+    try:
+        return reread(connection, root, keys, transactions)
+    except Exception as error:
+        if goes_on(connection, error):
+            return None
+        raise
 
 
 def _name(group: tuple[type, object]) -> str:
