@@ -8,20 +8,14 @@ from functools import partial
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, create_engine, event, inspect, select, text, update
+from sqlalchemy import Engine, create_engine, event, inspect, text, update
 from sqlalchemy.orm import (
     ORMExecuteState,
     PassiveFlag,
     Session,
-    attributes,
-    lazyload,
     load_only,
-    make_transient_to_detached,
-    raiseload,
-    selectinload,
     sessionmaker,
     strategies,
-    subqueryload,
     with_loader_criteria,
 )
 from sqlalchemy.util import immutabledict
@@ -30,8 +24,9 @@ from stockstore import ChainedStore, ProcessMemoryStore, RedisStore, SqlAlchemyS
 from stockstore_ext.sqlalchemy import SessionSync
 from stockstore_ext.sqlalchemy.read_through import listeners
 from stockstore_ext.sqlalchemy.read_through.lazy_lists import LazyList
+from tests.read_through.rack_programs import PROGRAMS, first_rack, ids_of, shown
 from tests.read_through.racks import Base, Bottle, Cooler, Rack, rows
-from tests.read_through.served import Run, described, is_error, outcome
+from tests.read_through.served import Run, is_error, outcome
 from tests.statements import recorded
 from tests.stores.shop import empty
 from tests.sync.conftest import ON_SQLITE, Attach
@@ -97,11 +92,6 @@ def loaders(cls: type = Rack) -> dict[str, Any]:
     return {prop.key: getattr(cls.__mapper__.class_manager[prop.key].impl, "callable_", None) for prop in cls.__mapper__.relationships}  # type: ignore[attr-defined]
 
 
-def shown(value: Any) -> Any:
-    """Give instances as class and columns, those of a set in the order of their keys."""
-    return described(sorted(value, key=lambda bottle: bottle.id) if isinstance(value, set) else value)
-
-
 # -- hits -------------------------------------------------------------------------------------------
 
 
@@ -125,290 +115,6 @@ def test_needs_no_statement(cellar: Path, statements: list[str], name: str, numb
 
 
 # -- whatever is not plain ----------------------------------------------------------------------------
-
-
-def _ids(rack: Rack) -> list[int]:
-    return [bottle.id for bottle in rack.bottles]
-
-
-def _rack(session: Session) -> Rack:
-    return session.get_one(Rack, 1)
-
-
-def _by(statement: Any) -> Run:
-    return lambda session: [_ids(rack) for rack in session.scalars(statement).unique()]
-
-
-def _named(name: str, number: int = 1) -> Run:
-    return lambda session: shown(getattr(session.get_one(Rack, number), name))
-
-
-def _both_ways(session: Session) -> Any:
-    rack = _rack(session)
-    return [(bottle, bottle.rack is rack) for bottle in rack.bottles]
-
-
-def _identity_map_wins(session: Session) -> Any:
-    rack, bottle = _rack(session), session.get_one(Bottle, 2)
-    with session.no_autoflush:
-        bottle.label = "mine"
-        return [(each.label, each is bottle) for each in rack.bottles]
-
-
-def _autoflush(session: Session) -> Any:
-    rack = _rack(session)
-    session.add(Bottle(id=30, rack_id=1))
-    return _ids(rack)
-
-
-def _pending_backref(session: Session) -> Any:
-    rack = _rack(session)
-    with session.no_autoflush:
-        Bottle(id=30, rack=rack)
-        session.get_one(Bottle, 4).rack = None
-        before = _ids(rack)
-    session.flush()
-    session.expire(rack)
-    return before, _ids(rack)
-
-
-def _appended(session: Session) -> Any:
-    rack = _rack(session)
-    rack.bottles.append(Bottle(id=30))
-    session.flush()
-    return _ids(rack)
-
-
-def _replaced(session: Session) -> Any:
-    rack = _rack(session)
-    rack.bottles = [Bottle(id=30)]
-    session.flush()
-    session.expire(rack)
-    return _ids(rack), session.get(Bottle, 2)
-
-
-def _deleted(session: Session) -> Any:
-    rack = _rack(session)
-    session.delete(rack)
-    with session.no_autoflush:
-        before = _ids(rack)
-    session.flush()
-    return before, session.get(Bottle, 2), _ids(rack)
-
-
-def _moved(session: Session) -> Any:
-    rack = _rack(session)
-    session.get_one(Bottle, 4).rack_id = 2
-    before = _ids(rack)
-    session.rollback()
-    return before, _ids(_rack(session))
-
-
-def _primary_key_changed(session: Session) -> Any:
-    rack = session.get_one(Rack, 3)
-    with session.no_autoflush:
-        rack.id = 1
-        return _ids(rack)
-
-
-def _expired(session: Session) -> Any:
-    rack, seen = _rack(session), []
-    for expire in (
-        lambda: session.expire(rack, ["bottles"]),
-        lambda: session.expire(rack),
-        session.commit,
-        session.rollback,
-        session.expire_all,
-    ):
-        seen.append(_ids(rack))
-        expire()  # type: ignore[no-untyped-call]
-    return seen, _ids(rack)
-
-
-def _refreshed(session: Session) -> Any:
-    rack = _rack(session)
-    before = _ids(rack)
-    session.refresh(rack, ["bottles"])
-    return before, _ids(rack)
-
-
-def _populated(session: Session) -> Any:
-    rack = _rack(session)
-    before = _ids(rack)
-    session.scalars(select(Rack), execution_options={"populate_existing": True}).all()
-    return before, _ids(rack)
-
-
-def _detached(session: Session) -> Any:
-    rack = _rack(session)
-    session.expunge(rack)
-    return _ids(rack)
-
-
-def _transient(_session: Session) -> Any:
-    return Rack(id=1).bottles
-
-
-def _pending(session: Session) -> Any:
-    rack = Rack(id=40)
-    session.add(rack)
-    with session.no_autoflush:
-        before = _ids(rack)
-    return before, _ids(rack)
-
-
-def _enabled(session: Session) -> Any:
-    rack = Rack(id=1)
-    session.enable_relationship_loading(rack)
-    return _ids(rack)
-
-
-def _made_detached(session: Session) -> Any:
-    rack = Rack(id=1)
-    make_transient_to_detached(rack)
-    session.add(rack)
-    return _ids(rack)
-
-
-def _merged(session: Session) -> Any:
-    return _ids(session.merge(Rack(id=1, code="a"))), _ids(session.merge(Rack(id=2, code="b", bottles=[])))
-
-
-def _history(session: Session) -> Any:
-    rack = _rack(session)
-    ways = (PassiveFlag.PASSIVE_NO_INITIALIZE, PassiveFlag.PASSIVE_NO_FETCH, PassiveFlag.PASSIVE_OFF)
-    seen = [described(attributes.get_history(rack, "bottles", passive)) for passive in ways]
-    session.expire(rack)
-    return seen, described(inspect(rack).attrs.bottles.load_history()), sorted(inspect(rack).unloaded)
-
-
-def _own_write(session: Session) -> Any:
-    session.get_one(Bottle, 2).label = "mine"
-    session.flush()
-    return [bottle.label for bottle in _rack(session).bottles]
-
-
-def _statement_of_its_own(session: Session) -> Any:
-    rack = _rack(session)
-    session.execute(update(Bottle).where(Bottle.id == 2).values(label="mine"))
-    return [bottle.label for bottle in rack.bottles]
-
-
-def _written_by_text(session: Session) -> Any:
-    rack = _rack(session)
-    session.connection().execute(text("UPDATE lazy_bottles SET label = 'mine'"))
-    return [bottle.label for bottle in rack.bottles]
-
-
-def _savepoint(session: Session) -> Any:
-    rack = _rack(session)
-    with session.begin_nested():
-        before = _ids(rack)
-    session.expire(rack)
-    return before, _ids(rack)
-
-
-def _failed(session: Session) -> Any:
-    rack = _rack(session)
-    session.add(Bottle(id=2))
-    with session.no_autoflush, pytest.raises(Exception, match=r"UNIQUE|unique"):
-        session.flush()
-    return _ids(rack)
-
-
-def _closed(session: Session) -> Any:
-    rack = _rack(session)
-    session.close()
-    return _ids(rack)
-
-
-def _in_autocommit(session: Session) -> Any:
-    session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
-    return _ids(_rack(session))
-
-
-def _bypassing_connection(session: Session) -> Any:
-    session.connection(execution_options={"stockstore": False})
-    return _ids(_rack(session))
-
-
-def _with_options(*options: Any, **execution: Any) -> Run:
-    return lambda session: _ids(session.get_one(Rack, 1, options=options, execution_options=execution))
-
-
-def _quietly(name: str) -> Run:
-    """Load once as SQLAlchemy does on its own behalf, which raises nothing, and then by looking."""
-
-    def run(session: Session) -> Any:
-        for _ in range(2):
-            rack: Any = _rack(session)
-            getattr(Rack, name).impl.get(inspect(rack), vars(rack), PassiveFlag.PASSIVE_OFF | PassiveFlag.NO_RAISE)
-            session.expire(rack, [name])
-        return getattr(rack, name)
-
-    return run
-
-
-def _dynamic(session: Session) -> Any:
-    rack = _rack(session)
-    return rack.dynamic.all(), session.scalars(rack.written.select()).all()
-
-
-PROGRAMS: dict[str, Run] = {
-    "a page": lambda session: (_rack(session), _rack(session).bottles),
-    "all racks": _by(select(Rack).order_by(Rack.id)),
-    "a subclass": lambda session: session.get_one(Cooler, 4).bottles,
-    "both ways": _both_ways,
-    "identity map": _identity_map_wins,
-    "autoflush": _autoflush,
-    "pending backref": _pending_backref,
-    "appended": _appended,
-    "replaced": _replaced,
-    "deleted": _deleted,
-    "moved": _moved,
-    "another primary key": _primary_key_changed,
-    "expired": _expired,
-    "refreshed": _refreshed,
-    "populate_existing": _populated,
-    "detached": _detached,
-    "transient": _transient,
-    "pending": _pending,
-    "relationships loaded before the flush": _enabled,
-    "made detached": _made_detached,
-    "merged": _merged,
-    "history": _history,
-    "own write": _own_write,
-    "statement of its own": _statement_of_its_own,
-    "written by text": _written_by_text,
-    "savepoint": _savepoint,
-    "failed flush": _failed,
-    "closed": _closed,
-    "autocommit": _in_autocommit,
-    "connection past the caches": _bypassing_connection,
-    "get past the caches": _with_options(stockstore=False),
-    "strict": _with_options(stockstore_strict=True),
-    "get with options": _with_options(load_only(Rack.code)),
-    "selectinload": _by(select(Rack).options(selectinload(Rack.bottles)).order_by(Rack.id)),
-    "subqueryload": _by(select(Rack).options(subqueryload(Rack.bottles)).order_by(Rack.id)),
-    "lazyload": _by(select(Rack).options(lazyload(Rack.bottles)).order_by(Rack.id)),
-    "lazyload with criteria": _by(select(Rack).options(lazyload(Rack.bottles.and_(Bottle.id > 4))).order_by(Rack.id)),
-    "raiseload": _by(select(Rack).options(raiseload(Rack.bottles))),
-    "raiseload of all": _by(select(Rack).options(raiseload("*"))),
-    "below: load_only": _by(select(Rack).options(lazyload(Rack.bottles).load_only(Bottle.year)).order_by(Rack.id)),
-    "load_only": _by(select(Rack).options(load_only(Rack.kind)).order_by(Rack.id)),
-    "with_loader_criteria": _by(select(Rack).options(with_loader_criteria(Bottle, Bottle.id > 4)).order_by(Rack.id)),
-    "lazy: raise": _named("raising"),
-    "lazy: raise_on_sql": _named("raising_on_sql"),
-    "lazy: raise, after its history": _quietly("raising"),
-    "lazy: raise_on_sql, after its history": _quietly("raising_on_sql"),
-    "lazy: dynamic, write_only": _dynamic,
-    "criteria of its own": _named("red"),
-    "ordered by text": _named("titled"),
-    "a scalar": _named("any_one"),
-    "none": _named("bottles", 3),
-    "by a code": _named("named"),
-    "by NULL": _named("named", 5),
-}
 
 
 class _Told:
@@ -517,11 +223,11 @@ DISTURBED: dict[str, Callable[[Session], Any]] = {
 def test_has_a_statement(cellar: Path, statements: list[str], name: str) -> None:
     """Where a session, its class, its transaction or the parent are not plain, the statement is built, which is judged as any other."""
     with cellar.maker() as session:
-        assert _ids(_rack(session)) == [2, 4, 6, 8]
+        assert ids_of(first_rack(session)) == [2, 4, 6, 8]
         assert statements == []
         session.expunge_all()
         DISTURBED[name](session)
-        assert _ids(_rack(session)) == [2, 4, 6, 8]
+        assert ids_of(first_rack(session)) == [2, 4, 6, 8]
         assert statements == ["bottles"]
 
 
@@ -533,18 +239,18 @@ def test_listener_hears_of_it(cellar: Path) -> None:
         def narrow(execution: ORMExecuteState) -> None:
             execution.statement = execution.statement.options(with_loader_criteria(Bottle, Bottle.id > 4))
 
-        assert _ids(_rack(session)) == [6, 8]
+        assert ids_of(first_rack(session)) == [6, 8]
 
 
 def test_other_sessions(cellar: Path, statements: list[str]) -> None:
     """A session that no hook is attached to, and one of a class that executes in its own way, have the statement."""
     with Session(cellar.other) as session:
-        assert _ids(_rack(session)) == [2, 4, 6, 8]
+        assert ids_of(first_rack(session)) == [2, 4, 6, 8]
     maker = sessionmaker(cellar.engine, class_=_Routed)
     sync = SessionSync(cellar.store, read_through=True).attach(maker)
     for _ in range(3):
         with maker() as session:
-            assert _ids(_rack(session)) == [2, 4, 6, 8]
+            assert ids_of(first_rack(session)) == [2, 4, 6, 8]
     sync.detach()
     assert statements == ["bottles"] * 4
 
@@ -579,7 +285,7 @@ def test_nothing_is_learnt_from_a_statement_that_was_changed(cellar: Path, betwe
     found = []
     for maker in (changing, changing, cellar.maker, cellar.maker, cellar.maker, changing):
         with maker() as session:
-            found.append(_ids(_rack(session)))
+            found.append(ids_of(first_rack(session)))
     sync.detach()
     assert found == [[8, 6, 4, 2]] * 2 + [[2, 4, 6, 8]] * 3 + [[8, 6, 4, 2]]
 
@@ -589,11 +295,11 @@ def test_session_in_a_strict_read(cellar: Path, statements: list[str]) -> None:
 
     @event.listens_for(Rack, "refresh")
     def look(rack: Rack, *_: object) -> None:
-        _ids(rack)
+        ids_of(rack)
 
     try:
         with cellar.maker() as session:
-            rack = _rack(session)
+            rack = first_rack(session)
             session.expire(rack)
             session.get(Rack, 1, execution_options={"stockstore_strict": True})
     finally:
@@ -620,13 +326,13 @@ def test_detached(cellar: Path, attach: Attach, statements: list[str]) -> None:
     other = attach(read_through=True)
     for _ in range(2):
         with other.maker() as session:
-            _rack(session).bottles  # noqa: B018 - it loads
+            first_rack(session).bottles  # noqa: B018 - it loads
     cellar.sync.detach()
     assert [name for name, loader in loaders().items() if type(loader) is LazyList] == ["bottles"]
     statements.clear()
     for maker in (other.maker, cellar.maker):
         with maker() as session:
-            assert _ids(_rack(session)) == [2, 4, 6, 8]
+            assert ids_of(first_rack(session)) == [2, 4, 6, 8]
     assert statements == ["bottles"]
     other.sync.detach()
     for cls in (Rack, Cooler):
@@ -639,7 +345,7 @@ def test_detached_while_a_load_is_under_way(cellar: Path, attach: Attach) -> Non
     other = attach(read_through=True)
     cellar.sync.detach()
     with other.maker() as session:
-        _rack(session).bottles  # noqa: B018 - the caches have it then
+        first_rack(session).bottles  # noqa: B018 - the caches have it then
     other.sync.detach()
     other.sync.attach(other.maker)
 
@@ -647,10 +353,10 @@ def test_detached_while_a_load_is_under_way(cellar: Path, attach: Attach) -> Non
         other.sync.detach()
 
     with other.maker() as session:
-        rack = _rack(session)
+        rack = first_rack(session)
         event.listen(Bottle, "load", detach)
         try:
-            assert _ids(rack) == [2, 4, 6, 8]
+            assert ids_of(rack) == [2, 4, 6, 8]
         finally:
             event.remove(Bottle, "load", detach)
     assert loaders()["bottles"].__func__ is LOADER._load_for_state
@@ -664,7 +370,7 @@ def test_somebody_else_in_its_place(cellar: Path) -> None:
         cellar.sync.detach()
         assert impl.callable_ is theirs
         with cellar.maker() as session:
-            assert _ids(_rack(session)) == [2, 4, 6, 8]
+            assert ids_of(first_rack(session)) == [2, 4, 6, 8]
     finally:
         impl.callable_ = before._loader
 
@@ -676,7 +382,7 @@ def test_many_classes_of_sessions(cellar: Path, monkeypatch: pytest.MonkeyPatch)
         maker: sessionmaker[Session] = sessionmaker(cellar.engine, class_=type("One", (cellar.maker.class_,), {}))
         for _ in range(3):
             with maker() as session:
-                assert _ids(_rack(session)) == [2, 4, 6, 8]
+                assert ids_of(first_rack(session)) == [2, 4, 6, 8]
         assert len(loaders()["bottles"].readers) <= 2
         assert maker.class_ in loaders()["bottles"].readers
 
@@ -717,7 +423,7 @@ def test_what_was_read_is_given_back(above: Path, monkeypatch: pytest.MonkeyPatc
     above.store.clear()
     with monkeypatch.context() as patch, above.maker() as session:
         patch.setattr(LOADER, "_emit_lazyload", None)
-        rack = _rack(session)
+        rack = first_rack(session)
         with pytest.raises(TypeError):
             rack.bottles  # noqa: B018 - it loads
     for _ in range(2):
@@ -732,5 +438,5 @@ def _counted_after(path: Path, change: Callable[[], object]) -> dict[str, int]:
     change()
     before = _counts(path)
     with path.maker() as session:
-        assert _ids(_rack(session)) == [2, 4, 6, 8]
+        assert ids_of(first_rack(session)) == [2, 4, 6, 8]
     return dict(_counts(path) - before)
