@@ -7,6 +7,7 @@ from typing import Any, Final
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from stockstore.errors import ConfigurationError
+from stockstore.redacting import redacted
 from stockstore.stores.base import Store
 from stockstore.stores.chained import ChainedStore
 
@@ -41,11 +42,20 @@ def _open(url: str) -> Store:
     except ValueError as error:
         raise ConfigurationError(f"a store URL does not fit: {error}") from None
     if parts.scheme in _SCHEMES:
+        _refuse_cut(url, parts)
         return _SCHEMES[parts.scheme](parts)
     for point in entry_points(group=GROUP):
         if point.name == parts.scheme:
             return _checked(point.load()(url), parts.scheme)
     return _database(url, parts.scheme)
+
+
+def _refuse_cut(url: str, parts: SplitResult) -> None:
+    """Refuse a URL that a password, or a value, parts elsewhere than its author has thought."""
+    if parts.fragment or ("@" in parts.path + parts.query and redacted(parts.netloc) != parts.netloc):
+        raise ConfigurationError(
+            f"the store URL {redacted(url)!r} does not fit; in a password or a value, '?' is written as %3F, '#' as %23, '/' as %2F, '@' as %40"
+        )
 
 
 def _checked(store: object, scheme: str) -> Store:
@@ -74,13 +84,15 @@ def _options(parts: SplitResult, known: Mapping[str, Callable[[str], object]]) -
     options: dict[str, object] = {}
     for name, text in parse_qsl(parts.query, keep_blank_values=True):
         if name not in known:
-            raise ConfigurationError(f"{parts.scheme}:// has no parameter {name!r}; it has {', '.join(known) or 'none'}")
+            raise ConfigurationError(f"{parts.scheme}:// has no parameter {redacted(name)!r}; it has {', '.join(known) or 'none'}")
         if name in options:
             raise ConfigurationError(f"the parameter {name!r} of {parts.scheme}:// is given twice")
         try:
             options[name] = known[name](text)
         except ValueError as error:
-            raise ConfigurationError(f"the parameter {name}={text!r} of {parts.scheme}:// does not fit: {error}") from None
+            shown = redacted(text)
+            why = f": {error}" if shown == text else ""
+            raise ConfigurationError(f"the parameter {name}={shown!r} of {parts.scheme}:// does not fit{why}") from None
     return options
 
 
@@ -92,7 +104,7 @@ def _store(module: str, name: str) -> Callable[..., Store]:
 
 def _local_options(parts: SplitResult, known: Mapping[str, Callable[[str], object]]) -> dict[str, Any]:
     if parts.netloc or parts.path:
-        given = _shown(parts.netloc + parts.path)
+        given = redacted(parts.netloc + parts.path)
         raise ConfigurationError(f"{parts.scheme}:// has no host and no path, but {given!r}; parameters follow a '?'")
     return _options(parts, known)
 
@@ -123,7 +135,9 @@ def _redis(parts: SplitResult) -> Store:
 
 def _memcached(parts: SplitResult) -> Store:
     if parts.netloc and parts.path:
-        raise ConfigurationError(f"memcached:// takes servers or the path of a socket, not both {parts.netloc!r} and {parts.path!r}")
+        raise ConfigurationError(
+            f"memcached:// takes servers or the path of a socket, not both {redacted(parts.netloc)!r} and {parts.path!r}"
+        )
     servers = _servers(parts.netloc) or [unquote(parts.path)]
     return _store("memcache", "MemcacheStore")(servers, **_options(parts, {**_REMOTE, "timeout": float, "alongside": _servers}))
 
@@ -142,7 +156,7 @@ def _database(url: str, scheme: str) -> Store:
     except (ArgumentError, NoSuchModuleError):
         known = [*_SCHEMES, *(point.name for point in entry_points(group=GROUP)), "and the database URLs of SQLAlchemy"]
         raise ConfigurationError(
-            f"no store has the scheme {scheme!r} of {_shown(url)!r}; there are {', '.join(known)}, such as sqlite:///shop.db"
+            f"no store has the scheme {scheme!r} of {redacted(url)!r}; there are {', '.join(known)}, such as sqlite:///shop.db"
         ) from None
     except (ModuleNotFoundError, ValueError):
         pass  # the store's own message tells what to install, or what does not fit
@@ -157,11 +171,6 @@ def _refuse_of_caches(url: str, scheme: str) -> None:
             raise ConfigurationError(
                 f"{scheme}:// has no parameter {name!r}, which is one of caches; a database URL takes those of its driver"
             )
-
-
-def _shown(url: str) -> str:
-    """Give a URL without what may be a password."""
-    return url.rpartition("@")[2].partition("?")[0]
 
 
 _SCHEMES: Final[Mapping[str, Callable[[SplitResult], Store]]] = {

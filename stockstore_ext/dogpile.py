@@ -1,5 +1,6 @@
 """dogpile.cache: any store as the backend of a region."""
 
+import logging
 import secrets
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,6 +20,8 @@ try:
 except ModuleNotFoundError as exc:
     raise ConfigurationError('stockstore_ext.dogpile needs dogpile.cache, which is missing: pip install "stockstore[dogpile]"') from exc
 
+_log: Final = logging.getLogger(__name__)
+_ARGUMENTS: Final = ("store", "url", "distributed_lock")
 _PAUSE: Final = 0.02
 
 
@@ -46,7 +49,7 @@ class StoreBackend(BytesBackend):
         arguments: Those of the region. ``store``: a blocking store, which stays the caller's; or ``url``: one URL, or several,
             the fastest first, in a list or parted by spaces, as ``open_store`` takes them. ``distributed_lock``: whether only
             one of all processes creates a value at a time, for 10 seconds at the most; it needs Redis or memcached as the
-            last tier. Others are ignored, as every backend of dogpile does.
+            last tier. Others are passed over with a warning: no backend of dogpile refuses them.
 
     Raises:
         ConfigurationError: Not exactly one of store and url, or one that does not fit.
@@ -135,16 +138,28 @@ class LeaseMutex(CacheMutex):
 
 
 def _store_in(arguments: Mapping[str, Any]) -> Store:
+    if not isinstance(arguments, Mapping):
+        raise ConfigurationError(f"the arguments of the backend 'stockstore' are a dict, not {arguments!r}")
+    if unknown := [name for name in arguments if name not in _ARGUMENTS]:
+        _log.warning("the backend 'stockstore' has no argument %r, and passes over it; it has %s", unknown[0], ", ".join(_ARGUMENTS))
     store, url = arguments.get("store"), arguments.get("url")
     if (store is None) == (url is None):
         raise ConfigurationError("the backend 'stockstore' takes either a store or a url in its arguments, exactly one of them")
     if url is not None:
-        store = open_store(*(url.split() if isinstance(url, str) else url))
+        store = open_store(*_urls(url))
     if not isinstance(store, Store):
         raise ConfigurationError(f"the argument store of a region is a blocking store, such as RedisStore(url), not {store!r}")
     if not store.holds(Value):
         raise ConfigurationError(f"{store!r} has no cache, which a region's values need; add one, such as memory://")
     return store
+
+
+def _urls(url: object) -> Iterable[str]:
+    if isinstance(url, str):
+        return url.split()
+    if not isinstance(url, Iterable):
+        raise ConfigurationError(f"the argument url of a region is a store's URL, such as 'memory://', or a list of them, not {url!r}")
+    return url
 
 
 def _shared_tier(store: Store) -> tuple[CoherentBackend, Store]:

@@ -48,6 +48,8 @@ class Stockstore:
         Raises:
             ConfigurationError: There is no store, or the application has one already.
         """
+        if not isinstance(app, Flask):
+            raise ConfigurationError(f"the extension extends a Flask application, not {app!r}")
         store = self._store if store is None else store
         if not isinstance(store, Store):
             raise ConfigurationError(

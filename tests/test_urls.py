@@ -143,7 +143,10 @@ def test_channels(text: str, channel: bool, finds: bool) -> None:
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("mongo://u:s3cret@h/x?password=s3cret", f"no store has the scheme 'mongo' of 'h/x'; there are {SCHEMES}, {DATABASES}"),
+        (
+            "mongo://u:s3cret@h/x?password=s3cret",
+            f"no store has the scheme 'mongo' of 'mongo://***@h/x?password=***'; there are {SCHEMES}, {DATABASES}",
+        ),
         (
             "postgresql+nope://h/shop",
             f"no store has the scheme 'postgresql+nope' of 'postgresql+nope://h/shop'; there are {SCHEMES}, {DATABASES}",
@@ -185,12 +188,21 @@ def test_channels(text: str, channel: bool, finds: bool) -> None:
         ("redis://h?on_error=maybe", "on_error is 'raise' or 'miss', not 'maybe'"),
         ("redis://:s3cret@h:99999/0", "'redis://***@h:99999/0' is no Redis URL that can be used"),
         ("memcached://", "'' is no memcached server; write"),
-        ("memcached://h:port", "'h:port' is no memcached server; write"),
+        ("memcached://h:port", "'h:***' is no memcached server; write"),
         ("memcached://h1,u:s3cret@h2:11211", "'***@h2:11211' is no memcached server; write"),
-        ("memory://u:s3cret@h", "memory:// has no host and no path, but 'h'; parameters follow a '?'"),
+        ("memory://u:s3cret@h", "memory:// has no host and no path, but '***@h'; parameters follow a '?'"),
         ("memcached://h/run/x.sock", "memcached:// takes servers or the path of a socket, not both 'h' and '/run/x.sock'"),
         ("redis://[::1", "a store URL does not fit: Invalid IPv6 URL"),
-        ("postgresql+psycopg://u:s3cret@h:port/shop", "the database URL does not fit: "),
+        ("postgresql+psycopg://u:s3cret@h:port/shop", "the database URL 'postgresql+psycopg://***@h:***' does not fit; it is like "),
+        ("postgresql+psycopg://u:s3cret", "the database URL 'postgresql+psycopg://u:***' does not fit; it is like "),
+        ("redis://:s3cret", "'redis://:***' is no Redis URL that can be used"),
+        ("redis://u:s3?cret=s3cret@h/0", "the store URL 'redis://***' does not fit; in a password or a value, '?' is written as %3F, "),
+        ("redis://u:s3cret/s3cret@h/0", "the store URL 'redis://***@h/0' does not fit; in a password or a value, '?' is written as %3F, "),
+        ("redis://s3?s3cret@h/0", "redis:// has no parameter '***@h/0'; it has"),
+        ("redis://s3?lifetime=s3cret@h/0", "the parameter lifetime='***@h/0' of redis:// does not fit"),
+        ("redis://:1#s3cret@h/0", "the store URL 'redis://***' does not fit; in a password or a value, '?' is written as %3F, '#' as %23"),
+        ("memory://?namespace=a#b", "the store URL 'memory://?namespace=a' does not fit; in a password or a value, '?' is written as %3F"),
+        ("memcached://u:s3cret/x", "memcached:// takes servers or the path of a socket, not both 'u:***' and '/x'"),
     ],
 )
 def test_a_url_that_does_not_fit_is_refused(url: str, message: str) -> None:

@@ -1,6 +1,5 @@
 """Where the memcached servers are."""
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from ssl import SSLContext
@@ -9,6 +8,7 @@ from pymemcache.client.base import Client, PooledClient, normalize_server_spec
 from pymemcache.client.hash import HashClient
 
 from stockstore.errors import ConfigurationError
+from stockstore.redacting import redacted
 
 _FORMS = '"host:port", "host", "unix:/path", "/path", or a list of them'
 
@@ -77,16 +77,16 @@ def _address(spec: object) -> tuple[str, int] | str:
     except ValueError:
         address = ""
     if not isinstance(spec, str) or not _usable(address):
-        without_user = re.sub(".*@", "***@", spec, flags=re.DOTALL) if isinstance(spec, str) else spec
-        raise ConfigurationError(f"{without_user!r} is no memcached server; write {_FORMS}")
+        shown = redacted(spec) if isinstance(spec, str) else spec
+        raise ConfigurationError(f"{shown!r} is no memcached server; write {_FORMS}")
     return address
 
 
 def _usable(address: tuple[str, int] | str) -> bool:
     if isinstance(address, str):
-        return bool(address)
+        return bool(address) and address.isprintable() and not address.startswith("//")  # of a URL
     host, port = address
-    return bool(host) and 0 < port < 2**16 and not set(host) & set(" /,@")
+    return bool(host) and host.isprintable() and 0 < port < 2**16 and not set(host) & set(" /,@")
 
 
 def _distinct(servers: Iterable[Server]) -> list[Server]:

@@ -17,6 +17,7 @@ from redis.cluster import RedisCluster
 from redis.retry import Retry
 
 from stockstore.errors import ConfigurationError
+from stockstore.redacting import redacted
 
 _NO_LIMIT = 2**31
 _MAY_MOVE = hasattr(redis.Connection, "should_reconnect")  # not in older versions of redis-py
@@ -135,6 +136,8 @@ def _refuse_ignored(url: str) -> None:
         parts = urlsplit(str(url))
     except ValueError:
         raise ConfigurationError(f"{redacted(url)!r} is no URL; write {_FORMS}") from None
+    if parts.fragment:
+        raise ConfigurationError(f"{redacted(url)!r} has a '#', after which nothing is read; write {_FORMS}")
     if parts.scheme in ("redis", "rediss") and not re.fullmatch(r"/?\d*", parts.path):
         raise ConfigurationError(f"{redacted(url)!r} names a database that is no number; write {_FORMS}")
     if parts.scheme == "unix" and not parts.path.strip("/"):
@@ -145,16 +148,6 @@ def _try_options(client: "redis.Redis | redis.asyncio.Redis") -> None:
     """Build a connection, which does not connect yet, so that wrong options show now."""
     pool = client.connection_pool
     pool.connection_class(**pool.connection_kwargs)
-
-
-def redacted(url: str) -> str:
-    """Give a URL without its credentials.
-
-    >>> redacted("redis://:s3cret@cache:6379/0")
-    'redis://***@cache:6379/0'
-    """
-    without_user = re.sub(r"^([\w+]+://)?.*@", r"\1***@", str(url), flags=re.DOTALL)
-    return re.sub(r"(password=)[^&]*", r"\1***", without_user)
 
 
 def refuse_text(client: "redis.Redis") -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from stockstore.backends.base import Backend
 from stockstore.channels.base import Channel
 from stockstore.errors import ConfigurationError
+from stockstore.redacting import redacted
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -52,9 +53,3 @@ def channel_from(setting: Setting) -> Channel | None:
     from stockstore.channels.postgresql import PostgresChannel
 
     return PostgresChannel(setting)
-
-
-def redacted(url: str) -> str:
-    """Give a URL without what may be a password."""
-    scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}" if rest else url

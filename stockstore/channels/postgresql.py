@@ -11,7 +11,7 @@ from sqlalchemy.exc import ArgumentError
 from stockstore.channels.base import Channel, Line
 from stockstore.channels.postgresql_telling import Telling
 from stockstore.errors import ConfigurationError
-from stockstore.mapped.shown import shown
+from stockstore.mapped.shown import misfit, shown
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -74,11 +74,14 @@ def _engine_of(database: Any) -> Engine:
             return Engine(engine.pool.recreate(), engine.dialect, engine.url, hide_parameters=True)
         return _new_engine(engine.url)
     try:
-        return _new_engine(make_url(database))
+        url = make_url(database)
+    except ValueError as error:
+        raise misfit(database, error) from None
     except (ArgumentError, AttributeError) as error:
         raise ConfigurationError(
             f"channel takes the URL of a PostgreSQL database, or an engine on it, not a {type(database).__name__}"
         ) from error
+    return _new_engine(url)
 
 
 def _new_engine(url: URL) -> Engine:

@@ -1,15 +1,24 @@
 """Databases as messages name them."""
 
-from typing import Final
-
 from sqlalchemy import URL
+from sqlalchemy.exc import NoSuchModuleError
 
-_SECRETS: Final = ("password", "passwd", "pwd", "sslpassword", "odbc_connect")
+from stockstore.errors import ConfigurationError
+from stockstore.redacting import SECRETS, redacted
 
 
 def hidden(url: URL) -> URL:
-    """Give a database's URL without the passwords in its query; its ``repr`` shows none then."""
-    return url.update_query_dict({name: "hidden" for name in url.query if name.lower() in _SECRETS})
+    """Give a database's URL without what may be a password in its query; its ``repr`` shows none then."""
+    return url.update_query_dict({name: "hidden" for name in url.query if SECRETS.search(name)})
+
+
+def misfit(url: object, error: Exception) -> ConfigurationError:
+    """Tell that a database's URL does not fit; what other errors than these say may quote a part of it that is a password's."""
+    why = f": {error}" if isinstance(error, (NoSuchModuleError, TypeError)) else ""
+    return ConfigurationError(
+        f"the database URL {redacted(url)!r} does not fit{why}; it is like 'postgresql+psycopg://user:password@host/name', "
+        "with special characters percent-encoded"
+    )
 
 
 def shown(url: URL) -> str:

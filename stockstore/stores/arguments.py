@@ -43,6 +43,8 @@ def objects_of(objects: Iterable[object], keys: Iterable[Key] | None = None) -> 
 
 def call_loader(loader: Callable[..., T | None], key: Key) -> T | None:
     """Call a loader with the key, or with nothing if it takes no argument."""
+    if not callable(loader):
+        raise ConfigurationError(f"a loader is a callable that gives the object of a key, such as lambda key: None, not {loader!r}")
     try:
         inspect.signature(loader).bind(key)
     except TypeError:

@@ -117,7 +117,7 @@ class BackendStore(CacheStore):
     def _alike(self, cls: type, keys: list[Key], session: "Session | None") -> "_Alike | None":
         """Give what to ask the server for, where all keys are of one sort, and what stands there tells all."""
         compiled = keys_of(cls)
-        if self._watched or self._may_be_pointed_at(cls) or (session and compiled.mapped and written_by(session, cls, None)):
+        if self._watched or self._may_be_pointed_at(cls) or (session is not None and compiled.mapped and written_by(session, cls, None)):
             return None
         found = values_of(compiled, keys)
         if found is None:

@@ -123,6 +123,7 @@ class ChainedStore(Store):
 
     def strictly(self, cls: type) -> Store:
         """Give a chain of the tiers without those of which other processes' writes may be unseen for a moment."""
+        keys_of(cls)  # refuses what is no class
         level = self._level(cls)
         self._origin(cls)
         above = tuple(tier for tier in self._tiers[:level] if not is_bounded(tier))

@@ -1,6 +1,6 @@
 """The caller's objects to instances of the store's own session: the caller's session is never written to, nor waited for."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import inspect
@@ -9,7 +9,7 @@ from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.orm.collections import KeyFuncDict, collection_adapter
 from sqlalchemy.util import duck_type_collection
 
-from stockstore.errors import OriginError
+from stockstore.errors import CodecError, OriginError
 from stockstore.keys import class_name, keys_of
 from stockstore.mapped import has_written
 from stockstore.stores.sql_reads import load
@@ -143,7 +143,13 @@ def _identity(obj: object) -> tuple[Any, ...] | None:
     if state.identity is not None:
         return state.identity
     values = _primary_key(obj)
-    return None if values is None else tuple(values.values())
+    return None if values is None else tuple([_hashable(obj, value) for value in values.values()])
+
+
+def _hashable(obj: object, value: object) -> object:
+    if not isinstance(value, Hashable):
+        raise CodecError(f"a primary key of {class_name(type(obj))} cannot be {value!r}, which may change; give bytes, for example")
+    return value
 
 
 def _columns(obj: object) -> Iterator[str]:

@@ -6,6 +6,7 @@ from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
 from stockstore.aio.bridge import concurrency
 from stockstore.errors import ConfigurationError
+from stockstore.mapped.shown import misfit
 
 
 def first_line(error: Exception) -> str:
@@ -24,9 +25,7 @@ def engine_of(url: str) -> Engine:
     except ConfigurationError:
         raise
     except (ArgumentError, NoSuchModuleError, ValueError, TypeError) as error:
-        raise ConfigurationError(
-            f"the database URL does not fit: {first_line(error)}; it is like 'postgresql+psycopg://user:password@host/name'"
-        ) from None
+        raise misfit(url, error) from None
     except ModuleNotFoundError as error:
         raise ConfigurationError(
             f'the database driver is missing: {error.name}; pip install it, for PostgreSQL e.g. pip install "stockstore[postgresql]"'

@@ -1,12 +1,14 @@
 """Rows by their keys: one statement for any number of keys of one sort."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, TypeAlias, TypeVar
 
 from sqlalchemy import ColumnElement, Select, and_, bindparam, inspect, literal, or_, select, tuple_, union_all
+from sqlalchemy.exc import SQLAlchemyError, StatementError
 from sqlalchemy.orm import Mapper, Session, lazyload, selectin_polymorphic, with_polymorphic
 
-from stockstore.errors import NonUniqueKeyError
+from stockstore.errors import NonUniqueKeyError, StockstoreError
 from stockstore.keys import IndexPlan, KeyPlan, ListLookup, Lookup, Native, class_name, keys_of
 from stockstore.mapped import plan_of
 from stockstore.mapped.stored import keeps_list
@@ -20,6 +22,18 @@ _AnyLookup: TypeAlias = Lookup | ListLookup
 _L = TypeVar("_L", Lookup, ListLookup)
 
 
+@contextmanager
+def values_read() -> Iterator[None]:
+    """Tell of a type that cannot take what a column holds as SQLAlchemy tells of one that cannot send a value."""
+    try:
+        yield
+    except (StockstoreError, SQLAlchemyError):
+        raise
+    except (LookupError, TypeError, ValueError) as error:
+        raise StatementError(str(error), None, None, error) from error
+
+
+@values_read()
 def load(session: Session, cls: type, lookups: Sequence[Lookup]) -> list[object | None]:
     """Give the rows of these lookups as instances of the session, in their positions.
 
@@ -87,6 +101,7 @@ def _by_database_equality(
     return found
 
 
+@values_read()
 def load_lists(session: Session, cls: type, lookups: Sequence[ListLookup]) -> list[list[Any]]:
     """Give the rows of lists as instances of the session, each ordered by its primary keys; one statement for those of one index.
 
@@ -103,6 +118,7 @@ def load_lists(session: Session, cls: type, lookups: Sequence[ListLookup]) -> li
     return [found.get((lookup.plan, lookup.native), []) for lookup in lookups]
 
 
+@values_read()
 def load_members(session: Session, lookups: Sequence[ListLookup]) -> list[tuple[tuple[object, ...], ...]]:
     """Give the primary keys of lists, whose values the database tells apart as Python does, in its order."""
     found: dict[tuple[IndexPlan, Native], list[tuple[object, ...]]] = {}

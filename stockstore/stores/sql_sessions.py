@@ -68,6 +68,7 @@ class OwnSessions:
             if isinstance(self._engine.pool, StaticPool):
                 # Before it is checked out: giving it back would roll back what the other session has written.
                 self._refuse_shared(self._engine.pool.connection.driver_connection)
+        with self._mapped_errors(Exception):  # drivers raise what they like where they do not know an option of the URL
             connection = self._connect()
         try:
             self._refuse_shared(connection.connection.driver_connection)

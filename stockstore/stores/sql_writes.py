@@ -21,7 +21,7 @@ from stockstore.mapped.tables import replaces
 from stockstore.stores.outcome import BeforeCommit, Outcome, UnconfirmedError
 from stockstore.stores.snapshots import RowSnapshot, Snapshot
 from stockstore.stores.sql_copies import copy_into, former_key
-from stockstore.stores.sql_reads import load, lookups_of_identities
+from stockstore.stores.sql_reads import load, lookups_of_identities, values_read
 
 GONE = 0.0
 """The lifetime of what is no longer there."""
@@ -217,7 +217,8 @@ def _exact_rows(connection: Connection, root: type, objects: Sequence[object]) -
     if not is_exact(connection, root):
         return {}
     values = {id(obj): tuple([getattr(obj, name) for name in identity.names]) for obj in objects}
-    rows = {row.native(identity): row for row in (RowSnapshot(*found) for found in reread(connection, root, list(values.values())))}
+    with values_read():
+        rows = {row.native(identity): row for row in (RowSnapshot(*found) for found in reread(connection, root, list(values.values())))}
     found = {key: rows.get(identity.native(value)) for key, value in values.items()}
     return {key: row for key, row in found.items() if row is not None}
 

@@ -123,13 +123,13 @@ class SqlAlchemyStore(OwnSessions, Store):
             return self._lists_from(session, cls, lookups, shared=True)
 
     def _lists_from(self, session: Session, cls: type, lookups: Sequence[ListLookup], *, shared: bool) -> list[list[Snapshot]]:
-        with self._mapped_errors(LookupError, TypeError, ValueError):
+        with self._mapped_errors():
             return [[_snapshot(row, shared=shared) for row in rows] for rows in load_lists(session, cls, lookups)]
 
     def batch_members(self, cls: type, keys: Sequence[ListLookup], *, session: Session | None = None) -> list[Members | None]:
         """Give the primary keys of lists that :meth:`keeps_list` says caches may keep, in the order of the database."""
         private = session is not None and self._reads_itself(session, cls)
-        with self._mapped_errors(LookupError, TypeError, ValueError):
+        with self._mapped_errors():
             found = load_members(session, keys) if private and session is not None else self._again(lambda: self._own_members(keys))
         return [Members(lookup, members, shared=not private) for lookup, members in zip(keys, found, strict=True)]
 
@@ -193,7 +193,7 @@ class SqlAlchemyStore(OwnSessions, Store):
             return self._load_from(reader, cls, lookups, shared=is_clean(session))
 
     def _load_from(self, session: Session, cls: type, lookups: Sequence[Lookup], *, shared: bool) -> list[Snapshot | None]:
-        with self._mapped_errors(LookupError, TypeError, ValueError):  # of a type that cannot take what the column holds
+        with self._mapped_errors():
             rows = load(session, cls, lookups)
         return [None if row is None else _snapshot(row, shared=shared) for row in rows]
 

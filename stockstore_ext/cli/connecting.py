@@ -8,6 +8,7 @@ from sqlalchemy import Engine, create_engine
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 from stockstore.errors import ConfigurationError
+from stockstore.mapped.shown import misfit
 from stockstore.mapped.shown import shown as without_secrets
 
 
@@ -26,8 +27,7 @@ def database(url: str) -> Iterator[Engine]:
     try:
         engine = create_engine(url, pool_pre_ping=True)
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError, ValueError) as error:
-        shown = url.rpartition("@")[2].partition("?")[0]
-        raise ConfigurationError(f"the database URL {shown!r} does not fit: {error}; one is postgresql+psycopg://user@host/shop") from None
+        raise misfit(url, error) from None
     if engine.dialect.is_async:
         raise ConfigurationError(
             f"the database URL {without_secrets(engine.url)} names a driver for asyncio; give a blocking one, such as postgresql+psycopg"

@@ -78,7 +78,21 @@ def test_the_servers_of_a_client_are_used(memcached_address: str, memcached_unix
 
 
 @pytest.mark.parametrize(
-    "servers", ["", "host:port", "host:0", "host:70000", "two words:11211", "a:1,b:2", ":11211", "unix:", [""], [("host", 1)]]
+    "servers",
+    [
+        "",
+        "host:port",
+        "host:0",
+        "host:70000",
+        "two words:11211",
+        "a:1,b:2",
+        ":11211",
+        "unix:",
+        "//ann:s3cret@host",
+        "\ud800",
+        [""],
+        [("host", 1)],
+    ],
 )
 def test_a_bad_server_is_refused_at_construction(servers: object) -> None:
     """An address that cannot work is refused, and the message shows it and the forms that work."""

@@ -84,7 +84,7 @@ def test_a_bad_url_is_refused_at_construction(url: str) -> None:
     """A URL that cannot work is refused before any operation, and the message shows it and the forms that work."""
     with pytest.raises(ConfigurationError, match=r"is no Redis URL that can be used; write redis://") as caught:
         RedisBackend(url)
-    assert url in str(caught.value)
+    assert url.replace("port", "***") in str(caught.value)
 
 
 @pytest.mark.parametrize("url", ["redis://host/shop", "rediss://host/1/2", "unix://", "redis://[::1/0"])

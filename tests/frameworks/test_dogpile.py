@@ -164,6 +164,8 @@ def test_a_server_that_is_down_is_a_miss_to_read_and_an_error_to_write(start_red
         ({"url": "memory://", "store": NullStore()}, "takes either a store or a url in its arguments, exactly one of them"),
         ({"store": "memory://"}, "the argument store of a region is a blocking store, such as .*, not 'memory://'"),
         ({"url": "mongo://"}, "no store has the scheme 'mongo'"),
+        ({"url": 5}, "the argument url of a region is a store's URL, such as 'memory://', or a list of them, not 5"),
+        ([], r"the arguments of the backend 'stockstore' are a dict, not \[\]"),
         ({"url": "sqlite://"}, r"ChainedStore\(\[SqlAlchemyStore.* has no cache, which a region's values need"),
         (
             {"url": "memory://", "distributed_lock": True},
@@ -175,3 +177,11 @@ def test_wrong_arguments_are_refused(arguments: dict[str, object], message: str)
     """A region that could not work is refused when it is configured."""
     with pytest.raises(ConfigurationError, match=message):
         StoreBackend(arguments)
+
+
+def test_an_argument_that_does_not_exist_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """Dogpile's suite wants it passed over, and it may be a mistake."""
+    make_region().configure("stockstore", arguments={"url": "null://", "distributed": True})
+    assert caplog.messages == [
+        "the backend 'stockstore' has no argument 'distributed', and passes over it; it has store, url, distributed_lock"
+    ]

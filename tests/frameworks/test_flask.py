@@ -68,6 +68,8 @@ def test_wrong_set_ups_are_refused(app: Flask, tiers: Tiers) -> None:
     """No store, two stores, no extension and no application are each told apart."""
     with pytest.raises(ConfigurationError, match=r"^the extension takes a blocking store, Stockstore\(app, .*, not None$"):
         Stockstore(Flask("shop"))
+    with pytest.raises(ConfigurationError, match=r"^the extension extends a Flask application, not 'shop'$"):
+        Stockstore("shop", tiers.chain)  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="has a store already, ChainedStore"):
         Stockstore(app, tiers.chain)
     with (

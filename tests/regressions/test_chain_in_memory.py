@@ -54,10 +54,10 @@ def test_threads_share_a_database_in_memory(database: SqlAlchemyStore) -> None:
 
 def test_what_is_no_session_is_refused(database: SqlAlchemyStore) -> None:
     """A scoped_session, or anything else that is no Session, is refused in every tier with a message that says what to give."""
-    chain = ChainedStore([ProcessMemoryStore(), database])
+    chain = ChainedStore([ProcessMemoryStore(), MappingStore({}), database])
     chain.put(Item(id=1))
     scoped = scoped_session(sessionmaker(database.engine))
-    for session in (scoped, database.engine, "session"):
+    for session in (scoped, database.engine, "session", 0, ""):
         for store in (chain, *chain.tiers):
             with pytest.raises(
                 ConfigurationError, match=r"session= takes a sqlalchemy.orm.Session, not .*; of a scoped_session give scoped\(\)"

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from stockstore import ProcessMemoryStore, UnknownKeyError
+from stockstore import ConfigurationError, ProcessMemoryStore, UnknownKeyError
 from tests.stores.memory.readings import counts
 from tests.stores.things import Code, User, user
 
@@ -29,6 +29,12 @@ def test_a_loader_may_take_no_argument() -> None:
     store, ann = ProcessMemoryStore(), user(1)
     assert store.get_or_load(User, 1, lambda: ann) is ann
     assert store.get(User, 1) is ann
+
+
+def test_what_is_no_loader_is_refused() -> None:
+    """A value in place of a loader is ConfigurationError that shows it."""
+    with pytest.raises(ConfigurationError, match=r"^a loader is a callable that gives the object of a key, .*, not 'ann'$"):
+        ProcessMemoryStore().get_or_load(User, 1, "ann")  # type: ignore[arg-type]
 
 
 def test_none_from_a_loader_is_not_stored() -> None:
