@@ -87,6 +87,11 @@ class Store(ABC):
         del cls
         return True
 
+    def finds(self, kind: type, plan: KeyPlan) -> bool:
+        """Whether an object of exactly this class is found by a key, which may be one of a base; nobody knows of a store of your own."""
+        del kind, plan
+        return True
+
     @property
     def is_origin(self) -> bool:
         """Whether this store is the truth itself rather than a cache of it."""
@@ -294,6 +299,7 @@ class Store(ABC):
 
         Raises:
             UnknownKeyError: The loaded object does not carry the key.
+            ConfigurationError: It is of a subclass that look-ups of the class do not find.
         """
         found = self.get(cls, key, session=session)
         if found is not None:
@@ -324,6 +330,13 @@ class Store(ABC):
         asked = keys_of(cls).lookup(key)
         if not isinstance(loaded, cls) or snapshot_of(loaded).native(asked.plan) != asked.native:
             raise UnknownKeyError(f"the loader for {keys_of(cls).name} {key!r} gave {loaded!r}, which does not carry this key")
+        kind = type(loaded)
+        if not self.finds(kind, asked.plan):
+            way = "" if keys_of(kind).mapped else ", or make the caches with polymorphic=True"
+            raise ConfigurationError(
+                f"the loader for {keys_of(cls).name} {key!r} gave a {keys_of(kind).name}, which look-ups of that class do not find, so that "
+                f"it would be loaded each time; ask for the {kind.__name__}{way}"
+            )
         self.batch_put([loaded])
 
     # -- housekeeping ---------------------------------------------------------------------------

@@ -76,6 +76,11 @@ class CacheStore(Store):
         """Whether a class lets caches keep its objects."""
         return keys_of(cls).cached
 
+    def finds(self, kind: type, plan: KeyPlan) -> bool:
+        """Whether a key is one of the class, or of a base by which its objects are found."""
+        keys, aliases = self._shape(kind)
+        return plan is keys.identity or plan in aliases
+
     # -- what a kind of cache implements --------------------------------------------------------
 
     @abstractmethod

@@ -10,7 +10,7 @@ from stockstore.aio.bridge import in_greenlet
 from stockstore.backends.base import IO
 from stockstore.errors import ConfigurationError
 from stockstore.instrumentation import Stats, listening, watch_hooks
-from stockstore.keys import Key, ListLookup, Lookup, keys_of, may_be_pointed_at
+from stockstore.keys import Key, KeyPlan, ListLookup, Lookup, keys_of, may_be_pointed_at
 from stockstore.stores.arguments import MISSING, keys_in, objects_of, one_key
 from stockstore.stores.base import Store
 from stockstore.stores.chain_tiers import believed, io_of, is_bounded
@@ -296,6 +296,10 @@ class ChainedStore(Store):
     def holds(self, cls: type) -> bool:
         """Whether any tier holds objects of this class."""
         return any(tier.holds(cls) for tier in self._tiers)
+
+    def finds(self, kind: type, plan: KeyPlan) -> bool:
+        """Whether any tier that holds the class does."""
+        return any(tier.finds(kind, plan) for tier in self._tiers if tier.holds(kind))
 
     @property
     def is_origin(self) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, cast
 from stockstore.backends.base import IO
 from stockstore.errors import ConfigurationError, OriginError
 from stockstore.instrumentation import Stats
-from stockstore.keys import Key, ListLookup, Lookup, keys_of
+from stockstore.keys import Key, KeyPlan, ListLookup, Lookup, keys_of
 from stockstore.stores.arguments import keys_in, objects_of
 from stockstore.stores.base import Store
 from stockstore.stores.members import Members
@@ -212,6 +212,10 @@ class ShardedStore(Store):
     def holds(self, cls: type) -> bool:
         """Whether objects of this class can be on every shard."""
         return all(shard.holds(cls) for shard in self._shards)
+
+    def finds(self, kind: type, plan: KeyPlan) -> bool:
+        """As every shard."""
+        return all(shard.finds(kind, plan) for shard in self._shards)
 
     @property
     def is_origin(self) -> bool:

@@ -12,7 +12,7 @@ from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
 from stockstore.backends.base import IO
 from stockstore.errors import ConfigurationError, NotKeyedError
-from stockstore.keys import ClassKeys, Key, ListLookup, Lookup, class_name, keys_of, mapper_of
+from stockstore.keys import ClassKeys, Key, KeyPlan, ListLookup, Lookup, alias_plans, class_name, keys_of, mapper_of
 from stockstore.mapped import TENANT, bypasses, has_written, is_clean, plan_of
 from stockstore.mapped.shown import shown
 from stockstore.mapped.stored import keeps_list
@@ -92,6 +92,10 @@ class SqlAlchemyStore(OwnSessions, Store):
     def holds(self, cls: type) -> bool:
         """Whether a class is mapped."""
         return mapper_of(cls) is not None
+
+    def finds(self, kind: type, plan: KeyPlan) -> bool:
+        """Whether a key is one of the class, or of a base that loads its rows."""
+        return plan is keys_of(kind).identity or plan in alias_plans(kind, polymorphic=False)
 
     # -- reading --------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from sqlalchemy import ForeignKey, insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-from stockstore import NonUniqueKeyError, OriginError, SqlAlchemyStore
+from stockstore import ConfigurationError, NonUniqueKeyError, OriginError, SqlAlchemyStore
 from tests.stores.conftest import Shop
 from tests.stores.shop import (
     Animal,
@@ -452,6 +452,35 @@ def test_objects_of_any_tier_are_usable_after_close(shop: Shop, statements: list
         statements.clear()
         assert {name: getattr(found, name) for name in expected or ()} == expected
         assert statements == []
+
+
+@pytest.mark.parametrize(("cls", "loaded"), [(Vehicle, Car(id=1, plate="a", doors=2)), (Shape, Circle(id=1, colour="a", radius=2))])
+def test_get_or_load_of_a_base_class_puts_the_row_of_the_subclass(shop: Shop, cls: type[Any], loaded: Any) -> None:
+    """Look-ups of a mapped base find it."""
+    assert shop.chain.get_or_load(cls, 1, lambda: loaded) is loaded
+    assert type(shop.chain.get_or_load(cls, 1, lambda: None)) is type(loaded)
+
+
+def test_get_or_load_of_a_base_that_does_not_load_its_concrete_subclass(shop: Shop) -> None:
+    """Its look-ups never find the row, so that it is refused before it is written."""
+
+    class Base(DeclarativeBase):
+        pass
+
+    class Paper(Base):
+        __tablename__ = "papers"
+        id: Mapped[int] = mapped_column(primary_key=True)
+
+    class Memo(Paper):
+        __tablename__ = "memos"
+        __mapper_args__ = {"concrete": True}
+        id: Mapped[int] = mapped_column(primary_key=True)
+
+    Base.metadata.create_all(shop.engine)
+    with pytest.raises(ConfigurationError, match=r"gave a .*\.Memo, which look-ups of that class do not find.*; ask for the Memo$"):
+        shop.chain.get_or_load(Paper, 1, lambda: Memo(id=1))
+    assert shop.chain.get(Memo, 1) is None
+    Base.metadata.drop_all(shop.engine)
 
 
 def test_get_or_load_of_a_mapped_class_puts_the_row(shop: Shop) -> None:

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from stockstore import ConfigurationError, ProcessMemoryStore, UnknownKeyError
+from stockstore import ChainedStore, ConfigurationError, ProcessMemoryStore, ShardedStore, Store, UnknownKeyError
 from tests.stores.memory.readings import counts
-from tests.stores.things import Code, User, user
+from tests.stores.things import Animal, Code, Dog, User, user
 
 pytestmark = pytest.mark.sa_agnostic
 
@@ -54,6 +54,30 @@ def test_a_loader_that_gives_another_object_is_refused(wrong: Any) -> None:
     with pytest.raises(UnknownKeyError, match=r"the loader for .*User \{'email': '1@b\.c'\} gave .*, which does not carry this key"):
         store.get_or_load(User, {"email": "1@b.c"}, lambda: wrong)
     assert counts(store) == {"misses": 1}
+
+
+def test_a_loader_that_gives_an_object_of_a_subclass() -> None:
+    """It is kept where look-ups of the class find it; elsewhere it would be loaded each time, which is refused."""
+    rex, asked = Dog(id=1, name="rex", chip="c"), []
+
+    def load(key: object) -> Dog:
+        asked.append(key)
+        return rex
+
+    def stores(**options: Any) -> list[Store]:
+        cache = ProcessMemoryStore(**options)
+        return [cache, ChainedStore([ProcessMemoryStore(), cache]), ShardedStore([cache, ProcessMemoryStore(**options)])]
+
+    for store in stores(polymorphic=True):
+        assert store.get_or_load(Animal, {"name": "rex"}, load) is rex is store.get_or_load(Animal, 1, load)
+        store.clear()
+    assert asked == [{"name": "rex"}] * 3
+    for store in stores():
+        with pytest.raises(ConfigurationError, match=r"gave a .*\.Dog, which .* do not find.*; ask for the Dog, or .* polymorphic=True$"):
+            store.get_or_load(Animal, 1, load)
+        assert store.get(Dog, {"id": 1}) is None
+        assert store.get_or_load(Dog, {"id": 1}, load) is rex is store.get_or_load(Dog, "c", load)
+        store.clear()
 
 
 def test_an_error_of_a_loader_comes_through() -> None:
