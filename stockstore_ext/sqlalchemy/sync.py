@@ -12,7 +12,7 @@ from stockstore.coherence.commit import OnUnreachable
 from stockstore.coherence.protocol import Writes
 from stockstore.errors import ConfigurationError
 from stockstore.evidence import Outbox
-from stockstore.keys import Key, other_identities_below
+from stockstore.keys import Key, class_name, mapper_of, other_identities_below
 from stockstore.mapped.sessions import Rule, add_rule, remove_rule
 from stockstore.stores.arguments import keys_in
 from stockstore.stores.base import Store
@@ -195,11 +195,13 @@ class SessionSync:
                 for one scope; which ones there are is not known here.
 
         Raises:
-            ConfigurationError: The scope is no text, or not to be told apart by a key that is not the primary one; or the caches are for
-                asyncio, and this is blocking code.
+            ConfigurationError: The scope is no text, or not to be told apart by a key that is not the primary one, or the class is not
+                mapped; or the caches are for asyncio, and this is blocking code.
         """
         refuse_blocking(stores_of(self._store))
         writes = Writes(checked_scope(scope))
+        if writes.tenant is not None and mapper_of(cls) is None:
+            raise ConfigurationError(f"a {class_name(cls)} is a plain object, which caches keep for all scopes alike; leave out scope=")
         if keys is None:
             writes.add_class(cls)
         else:

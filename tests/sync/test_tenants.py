@@ -14,6 +14,7 @@ from stockstore.evidence import Outbox
 from stockstore_ext.sqlalchemy import SessionSync
 from stockstore_ext.sqlalchemy.janitor import Janitor
 from tests.stores.shop import Base, Customer, Note, Order, create_tables
+from tests.stores.things import Dog
 from tests.sync.conftest import CROSSED, ON_POSTGRES, ON_SQLITE, Attach
 from tests.sync.paths import Path
 
@@ -403,6 +404,14 @@ def test_bad_invalidations(tenants: Tenants, scope: Any, keys: Any) -> None:
     """A scope that is no name, and keys that only the tenant's own database could look up, are refused."""
     with pytest.raises(ConfigurationError):
         tenants.path.sync.invalidate(Customer, keys, scope=scope)
+
+
+@ON_POSTGRES
+@pytest.mark.parametrize("keys", [None, [1], [{"name": "rex"}]], ids=str)
+def test_plain_objects_are_of_no_scope(tenants: Tenants, keys: Any) -> None:
+    """They are nobody's own: an invalidation that would drop nothing is refused, whatever their key."""
+    with pytest.raises(ConfigurationError, match=r"a .*\.Dog is a plain object.*leave out scope="):
+        tenants.path.sync.invalidate(Dog, keys, scope="red")
 
 
 def test_namespace_with_a_separator() -> None:
