@@ -24,12 +24,14 @@ _L = TypeVar("_L", Lookup, ListLookup)
 
 @contextmanager
 def values_read() -> Iterator[None]:
-    """Tell of a type that cannot take what a column holds as SQLAlchemy tells of one that cannot send a value."""
+    """Tell of a type that cannot take what a column holds, and of a row that is of no class, as SQLAlchemy tells of what cannot be sent."""
     try:
         yield
     except (StockstoreError, SQLAlchemyError):
         raise
-    except (LookupError, TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError, AssertionError) as error:
+        if isinstance(error, AssertionError) and not str(error).startswith("No such polymorphic_identity"):
+            raise  # of a listener of the application
         raise StatementError(str(error), None, None, error) from error
 
 

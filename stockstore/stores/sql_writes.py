@@ -239,7 +239,7 @@ def _loaded(session: Session, objects: Sequence[object]) -> dict[int, RowSnapsho
 
 def _row(obj: object, row: object | None) -> RowSnapshot:
     if row is None:
-        raise OriginError(f"the row of {obj!r} cannot be read back; a trigger or a policy of the database hides it")
+        raise OriginError(f"the row of {obj!r} cannot be read back of its class; a trigger, a policy or its own discriminator hides it")
     plan = plan_of(type(row))
     return RowSnapshot(plan, plan.dehydrate(row))
 
