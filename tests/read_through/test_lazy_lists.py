@@ -41,23 +41,33 @@ def cellar(attach: Attach, db: Engine) -> Path:
     """Rows that are cached with their lists, whose lazy loads are known."""
     Base.metadata.create_all(db)
     path = attach(read_through=True)
-    refill(path)
+    prepare(path)
     return path
 
 
-def refill(path: Path) -> None:
-    """Have all rows be as at first, and cached."""
+def prepare(path: Path) -> None:
+    """Have all rows be as at first, all lists be cached, and their loads be known."""
+    restore(path)
+    for _ in range(3):
+        read_all(path)
+
+
+def restore(path: Path) -> None:
+    """Have all rows be as at first, and nothing cached."""
     empty(path.other, Base.metadata)
     path.store.clear()
     with Session(path.other) as session:
         session.add_all(rows())
         session.commit()
-    for _ in range(3):
-        with path.maker() as session:
-            for number in (1, 2, 3, 4):
-                rack = session.get_one(Rack, number)
-                for name in SERVED:
-                    getattr(rack, name)
+
+
+def read_all(path: Path) -> None:
+    """Load each list."""
+    with path.maker() as session:
+        for number in (1, 2, 3, 4):
+            rack = session.get_one(Rack, number)
+            for name in SERVED:
+                getattr(rack, name)
 
 
 @pytest.fixture
@@ -154,7 +164,8 @@ def _counts(path: Path) -> Counter[str]:
 
 def _ran(path: Path, run: Run) -> dict[str, Any]:
     """Give all that can be told of a run in a session with the hook."""
-    refill(path)
+    restore(path)
+    read_all(path)
     before = _counts(path)
     with recorded(path.engine) as sent, _Told(path.maker).hear() as told:
         values = outcome(path.maker, run)
@@ -183,7 +194,7 @@ def test_same(cellar: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     found = _ran(cellar, PROGRAMS[name])
     monkeypatch.setattr(LazyList, "__call__", _always_loading)
     assert found == _ran(cellar, PROGRAMS[name])
-    refill(cellar)
+    restore(cellar)
     assert found["values"] == _placeless(outcome(lambda: Session(cellar.other), PROGRAMS[name]))
 
 
@@ -399,7 +410,7 @@ def above(db: Engine, other: Engine, redis_url: str, namespace: str) -> Iterator
     with ChainedStore([memory, RedisStore(redis_url, namespace=namespace), SqlAlchemyStore(engine=db)]) as store:
         sync = SessionSync(store, read_through=True).attach(maker)
         path = Path(db, other, store, maker, sync)
-        refill(path)
+        prepare(path)
         yield path
         sync.detach()
 
