@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 from hypothesis import Phase, given, settings
 
+from stockstore.aio.bridge import await_only
+from stockstore.backends import redis_awaited
+from stockstore.coherence.resolver import Resolver
 from stockstore_ext.sqlalchemy.collect import unit_of_work
 from stockstore_ext.sqlalchemy.engine_events import EngineEvents
 from tests.aio.cancelling import in_task
@@ -23,6 +26,9 @@ from tests.programs.tasks import TaskRun
 from tests.programs.test_programs import NUMBERS
 from tests.programs.turns import Turns
 from tests.servers.postgres import fresh_schema
+
+_WAITS = 13
+"""More than a commit of one row has."""
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +91,29 @@ def test_a_session_is_cancelled(on_sqlite: AwaitedTwins, monkeypatch: pytest.Mon
     assert with_hook[0] == ("error", "Cancelled", "NoneType", None)
     assert with_hook[1] == without[1]
     assert len(without[1]) == 3
+
+
+@pytest.mark.parametrize(
+    ("at", "name", "planted"),
+    [(redis_awaited, "await_whole", await_only), (Resolver, "met", lambda *_: 0)],
+    ids=["an answer is left to come", "markers are left"],
+)
+def test_what_a_cancelled_session_leaves_fails(
+    on_postgres: AwaitedTwins, monkeypatch: pytest.MonkeyPatch, at: object, name: str, planted: object
+) -> None:
+    """At one of its waits, where what it sent is not waited for, or nobody resolves what it marked."""
+    monkeypatch.setattr(at, name, planted)
+    wait = next(wait for wait in range(1, _WAITS) if _fails(on_postgres, wait))
+    monkeypatch.undo()
+    assert not _fails(on_postgres, wait)
+
+
+def _fails(both: AwaitedTwins, wait: int) -> bool:
+    try:
+        both.compare(Program((Step("get"), Step("set", b=4, v=1), Step("commit", cancel=wait))))
+    except AssertionError:
+        return True
+    return False
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
