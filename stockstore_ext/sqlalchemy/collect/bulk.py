@@ -246,11 +246,13 @@ def _with_lists(keys: Sequence[Any], listed: dict[IndexPlan, list[Any]]) -> list
 
 
 def _locked(work: _Work, keys: Sequence[Any], columns: Sequence[Any]) -> list[Sequence[Any]] | None:
-    """Lock the rows that match, and give them as they are; ``None`` where they are too many."""
+    """Lock the rows that match, as the statement will, and give them as they are; ``None`` where they are too many."""
     connection = work.connection()
     # A class may be selected by an outer join with its subclasses, whose side PostgreSQL does not lock.
     tables = keys if connection is not None and connection.dialect.name == "postgresql" else None
-    statement = select(*columns).order_by(*keys).with_for_update(of=tables).limit(work.limit + 1)
+    # Rows that refer to what is updated can still be written.
+    locked = select(*columns).order_by(*keys).with_for_update(of=tables, key_share=isinstance(work.dml, Update))
+    statement = locked.limit(work.limit + 1)
     rows: list[Sequence[Any]] = list(_select(work, statement).all())
     return rows if len(rows) <= work.limit else None
 

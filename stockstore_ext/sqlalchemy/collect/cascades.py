@@ -61,10 +61,10 @@ class _Walk:
         self.count = 0
         self.seen: dict[tuple[Table, tuple[Any, ...]], set[tuple[Any, ...]]] = {}
 
-    def rows(self, statement: Select[Any]) -> _Values:
-        """Select rows and lock them."""
+    def rows(self, statement: Select[Any], *, deleted: bool = True) -> _Values:
+        """Select rows and lock them, as their deletion does or an update."""
         if self.connection.dialect.name != "sqlite":  # which is locked as a whole
-            statement = statement.with_for_update()
+            statement = statement.with_for_update(key_share=not deleted)
         rows = [tuple(row) for row in self.connection.execute(statement.limit(self.limit + 1))]
         self.count += len(rows)
         if self.count > self.limit:
@@ -106,7 +106,7 @@ def _children(walk: _Walk, link: _Link, values: set[tuple[Any, ...]]) -> None:
     listed = _lists_of(walk.notes, link.child)
     wanted = [*identities.values(), *(b.referred for b in below), *(columns for found in listed.values() for columns in found.values())]
     columns = list(dict.fromkeys([*link.child.primary_key, *(column for columns in wanted for column in columns)]))
-    rows = walk.rows(select(*columns).where(_among(link.columns, fresh)).order_by(*link.child.primary_key))
+    rows = walk.rows(select(*columns).where(_among(link.columns, fresh)).order_by(*link.child.primary_key), deleted=link.cascades)
     _note_rows(walk.notes, link.child, identities, columns, rows)
     _note_lists(walk.notes, link, listed, columns, rows)
     for further in below:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, bindparam, create_engine, delete, event, insert, literal, select, update
+from sqlalchemy import Engine, Executable, bindparam, create_engine, delete, event, insert, literal, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.orm import ORMExecuteState, Session, aliased, with_loader_criteria
@@ -296,11 +296,16 @@ def without_returning(postgres_watch: Watch) -> Iterator[Watch]:
     engine.dispose()
 
 
-def test_locked_before(without_returning: Watch) -> None:
-    """Without RETURNING the rows are looked for first, and locked."""
-    without_returning.session.execute(update(Tag).where(Tag.uses == 0).values(uses=1))
+@pytest.mark.parametrize(
+    ("write", "lock"),
+    [(update(Tag).where(Tag.uses == 0).values(uses=1), "FOR NO KEY UPDATE"), (delete(Tag).where(Tag.uses == 0), "FOR UPDATE")],
+    ids=["update", "delete"],
+)
+def test_locked_before(without_returning: Watch, write: Executable, lock: str) -> None:
+    """Without RETURNING the rows are looked for first, and locked as the statement locks them."""
+    without_returning.session.execute(write)
     without_returning.expect(("Tag", "red"))
-    assert any("FOR UPDATE" in sql for sql in without_returning.sql)
+    assert any(lock in sql for sql in without_returning.sql)
     assert not any("RETURNING" in sql for sql in without_returning.sql)
 
 

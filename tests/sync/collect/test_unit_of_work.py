@@ -250,6 +250,9 @@ def test_database_side_cascades(watch: Watch) -> None:
     watch.session.delete(watch.session.get_one(Parent, 1))
     watch.session.flush()
     watch.expect(("Parent", 1), ("Owned", 1), ("Owned", 2), ("Passive", 1), ("Passive", 2), ("Grandchild", 1), ("Fan", 1))
+    locks = {sql.split("FROM ")[1].split()[0]: sql.rpartition("FOR ")[2] for sql in watch.sql if "FOR " in sql}
+    if watch.engine.dialect.name == "postgresql":
+        assert locks == {"c_parents": "UPDATE", "c_passive": "UPDATE", "c_grandchildren": "UPDATE", "c_fans": "NO KEY UPDATE"}
     assert watch.session.query(Passive.id).all() == [(3,)]
     assert watch.session.get_one(Fan, 1).parent_id is None
 
