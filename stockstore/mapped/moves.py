@@ -2,10 +2,15 @@
 
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
+from weakref import WeakKeyDictionary
 
-from sqlalchemy.orm import InstanceState, LoaderCallableStatus
+from sqlalchemy import ColumnClause
+from sqlalchemy.orm import InstanceState, LoaderCallableStatus, Mapper
+from sqlalchemy.sql.visitors import iterate
 
+from stockstore.errors import StockstoreError
 from stockstore.keys import IndexPlan, keys_of
+from stockstore.mapped.hydrate import identity_class
 
 _UNKNOWN: Final = object()
 
@@ -85,3 +90,57 @@ def _unset(state: InstanceState[Any], name: str) -> object:
     column: Any = state.mapper.column_attrs[name].columns[0]
     given = state.key is None and column.default is None and column.server_default is None and column.computed is None
     return None if given and column.identity is None else _UNKNOWN
+
+
+# -- rows that become ones of another class ---------------------------------------------------------
+
+_telling: Final[WeakKeyDictionary[Mapper[Any], frozenset[str]]] = WeakKeyDictionary()
+
+
+def discriminators(mapper: Mapper[Any]) -> frozenset[str]:
+    """Give the names of the columns that tell the class of a row, and of their attributes; of an expression all that it reads."""
+    found = _telling.get(mapper)
+    if found is None:
+        parts = () if mapper.polymorphic_on is None else iterate(mapper.polymorphic_on)
+        names = {name for part in parts if isinstance(part, ColumnClause) for name in (part.key, part.name)}
+        attrs = {attr.key for attr in mapper.column_attrs if any(getattr(column, "name", None) in names for column in attr.columns)}
+        found = _telling[mapper] = frozenset(names | attrs)
+    return found
+
+
+def telling_attributes(mapper: Mapper[Any]) -> list[str]:
+    """Give the attributes by whose values a row is of one class or another."""
+    return [attr.key for attr in mapper.column_attrs if attr.key in discriminators(mapper)]
+
+
+def joins_others(state: InstanceState[Any]) -> bool:
+    """Whether a flush may have made a row one of another class, and so put it into lists that its object's class does not have."""
+    if state.mapper.polymorphic_on is None or not _may_be_of_another_class(state):
+        return False
+    own = keys_of(state.mapper.class_).indexes
+    return any(plan not in own for plan in _indexes_beside(state.mapper))
+
+
+def _may_be_of_another_class(state: InstanceState[Any]) -> bool:
+    mapper, was, values = state.mapper, state.committed_state, state.dict
+    names = telling_attributes(mapper)
+    if state.key is None:
+        return len(names) != 1 or not _is_column(mapper) or values.get(names[0]) != mapper.polymorphic_identity
+    return any(name not in values or (name in was and was[name] != values[name]) for name in names)
+
+
+def _is_column(mapper: Mapper[Any]) -> bool:
+    return isinstance(mapper.polymorphic_on, ColumnClause)
+
+
+def _indexes_beside(mapper: Mapper[Any]) -> Iterator[IndexPlan]:
+    for other in mapper.base_mapper.self_and_descendants:
+        if identity_class(other) is identity_class(mapper):
+            yield from _indexes_of(other.class_)
+
+
+def _indexes_of(cls: type) -> Sequence[IndexPlan]:
+    try:
+        return keys_of(cls).indexes
+    except StockstoreError:
+        return ()

@@ -14,7 +14,7 @@ from sqlalchemy.orm.attributes import set_committed_value
 from stockstore.errors import CodecError, OriginError
 from stockstore.keys import IndexPlan, ListLookup, keys_of
 from stockstore.mapped import UNLOADED, classes_beside, dependent_classes, flushed_states, plan_of
-from stockstore.mapped.moves import moves_of, places_of
+from stockstore.mapped.moves import joins_others, moves_of, places_of
 from stockstore.mapped.reread import is_exact, reread
 from stockstore.mapped.stored import keeps_lists
 from stockstore.mapped.tables import replaces
@@ -78,6 +78,8 @@ class ListRecorder:
 
     def note(self, state: InstanceState[Any], deleted: bool) -> None:
         """Note the lists that a row has left; where it is now is told by the row as it is read back."""
+        if not deleted and joins_others(state):
+            self.unknown.add(state.mapper.class_)
         for move in moves_of(state, deleted):
             if keeps_lists(move.plan, self._dialect):
                 if move.old is not None:

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Mapper
 
 from stockstore.keys import IndexPlan, keys_of
 from stockstore.keys.prefixes import KEY_LIMIT, key_prefix
+from stockstore.mapped.moves import telling_attributes
 from stockstore.mapped.stored import keeps_lists
 from stockstore_ext.sqlalchemy.collect.lists import indexes_below
 from stockstore_ext.sqlalchemy.trigger_parts import column_of, part_of, single_percents
@@ -22,7 +23,8 @@ class Listing(NamedTuple):
 
     Attributes:
         plan: The index.
-        columns: The columns of the primary key and of the index; none where this table does not have them all.
+        columns: The columns of the primary key, of the index and of what tells the class of a row; none where this table does not have
+            them all.
         parts: An SQL expression for each part of the list's key; none where only Python knows it.
     """
 
@@ -60,11 +62,13 @@ def _listing(connection: Connection, plan: IndexPlan, table: Table, types: dict[
     mapper: Mapper[Any] = inspect(plan.owner)
     keys = [column_of(mapper, name, table) for name in keys_of(plan.owner).identity.names]
     listed = [column_of(mapper, name, table) for name in plan.names]
-    columns = [column for column in (*keys, *listed) if column is not None]
-    if len(columns) < len(keys) + len(listed) or any(types.get(column.name) in _INCOMPARABLE for column in columns):
+    # By another discriminator a row comes into lists of a subclass.
+    telling = [column_of(mapper, name, table) for name in telling_attributes(mapper)] if mapper.inherits else []
+    columns = [column for column in (*keys, *listed, *telling) if column is not None]
+    if len(columns) < len(keys) + len(listed) + len(telling) or any(types.get(column.name) in _INCOMPARABLE for column in columns):
         return Listing(plan, (), ())
     quote = connection.dialect.identifier_preparer.quote
-    parts = [_part(column, f"k{len(keys) + number}", types) for number, column in enumerate(columns[len(keys) :])]
+    parts = [_part(column, f"k{len(keys) + number}", types) for number, column in enumerate(columns[len(keys) : len(keys) + len(listed)])]
     return Listing(plan, tuple(single_percents(quote(column.name), column.name) for column in columns), tuple(parts) if all(parts) else ())
 
 

@@ -428,3 +428,29 @@ def test_lists_that_rows_come_into_and_leave_are_noted(connection: Connection) -
     assert noted(connection) == [records(Listed, 3, 30) | lists((7, "x")) | whole(Listed)]
     connection.execute(text("DELETE FROM trig_listed WHERE id = 1"))
     assert noted(connection) == [records(Listed, 1) | lists((8, "a b")) | whole(Listed)]
+
+
+def test_lists_of_the_class_that_a_row_becomes_one_of_are_noted(connection: Connection) -> None:
+    """What its base has listed nowhere comes into a list by its discriminator alone."""
+
+    class Own(DeclarativeBase):
+        pass
+
+    class Thing(Own):
+        __tablename__ = "trig_things"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        kind: Mapped[str]
+        __mapper_args__ = {"polymorphic_on": "kind", "polymorphic_identity": "thing"}
+
+    class Box(Thing):
+        __indexes__ = ["shelf"]
+        shelf: Mapped[int | None]
+        __mapper_args__ = {"polymorphic_identity": "box"}
+
+    Own.metadata.create_all(connection)
+    triggers.install(connection, ["trig_things"])
+    connection.execute(text("INSERT INTO trig_things (id, kind, shelf) VALUES (1, 'thing', 7)"))
+    noted(connection)
+    connection.execute(text("UPDATE trig_things SET kind = 'box'"))
+    shelf = keys_of(Box).listed({"shelf": 7})
+    assert noted(connection) == [records(Thing, 1) | {shelf.plan.record_text("stockstore", shelf.native)}]

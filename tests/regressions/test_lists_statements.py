@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import CHAR, Engine, ForeignKey, String, Uuid, func, insert, inspect, literal, select, update
+from sqlalchemy import CHAR, Engine, ForeignKey, String, Uuid, case, func, insert, inspect, literal, select, update
 from sqlalchemy.dialects.postgresql import INET
 from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, composite, mapped_column, synonym
@@ -127,6 +127,21 @@ class Label(Base):
     code: Mapped[str | None] = mapped_column(ForeignKey("named_tools.code", onupdate="CASCADE"))
 
 
+class Step(Base):
+    """A value tells the class."""
+
+    __tablename__ = "named_steps"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    height: Mapped[int] = mapped_column()
+    __mapper_args__ = {"polymorphic_on": case((height.column > 5, "wall"), else_="step"), "polymorphic_identity": "step"}  # type: ignore[attr-defined]
+
+
+class Wall(Step):
+    __indexes__ = ["width"]
+    width: Mapped[int | None]
+    __mapper_args__ = {"polymorphic_identity": "wall"}
+
+
 Write = Callable[[Session], object]
 
 
@@ -221,6 +236,71 @@ def check(theatre: Path, write: Write) -> None:
         assert cached(theatre.store) == before
         session.commit()
     assert cached(theatre.store) == in_database(theatre) != before
+
+
+def expired(session: Session) -> None:
+    tool = session.get_one(Tool, 1)
+    session.expire(tool)
+    tool.sort = "axe"
+
+
+BECOMING: dict[str, Write] = {
+    "a flush": lambda s: setattr(s.get_one(Tool, 1), "sort", "axe"),
+    "a flush of what was not loaded": expired,
+    "a flush of an expression": lambda s: setattr(s.get_one(Tool, 1), "sort", literal("axe")),
+    "a flush of what an expression reads": lambda s: setattr(s.get_one(Step, 1), "height", 9),
+    "a new row": lambda s: s.add(Tool(id=2, sort="axe")),
+    "a new row by what an expression reads": lambda s: s.add(Step(id=2, height=9)),
+    "an update": lambda s: s.execute(update(Tool).where(Tool.id == 1).values(sort="axe")),
+    "an update of what an expression reads": lambda s: s.execute(update(Step).where(Step.id == 1).values(height=9)),
+    "an update by key of what an expression reads": lambda s: s.execute(update(Step), [{"id": 1, "height": 9}]),
+}
+ENTERED: list[tuple[type[Any], dict[str, Any]]] = [
+    (Axe, {"edges": 2}),
+    (Axe, {"edges": None}),
+    (Wall, {"width": 2}),
+    (Wall, {"width": None}),
+]
+IN_BOTH_CLASSES = pytest.mark.filterwarnings("ignore:Flushing object .* with incompatible polymorphic identity")
+
+
+@pytest.fixture
+def becoming(theatre: Path) -> Path:
+    """One row of each base class, whose column of the subclass has a value."""
+    theatre.seed(Tool(id=1), Axe(id=5, edges=2), Axe(id=6), Step(id=1, height=1), Wall(id=5, height=9, width=2), Wall(id=6, height=9))
+    with theatre.other.begin() as connection:
+        connection.exec_driver_sql("UPDATE named_tools SET edges = 2 WHERE id = 1")
+        connection.exec_driver_sql("UPDATE named_steps SET width = 2 WHERE id = 1")
+    assert entered(theatre) == [[5], [6], [5], [6]]
+    return theatre
+
+
+def entered(path: Path) -> list[list[int]]:
+    return [[obj.id for obj in path.store.get_all(cls, **values)] for cls, values in ENTERED]
+
+
+@IN_BOTH_CLASSES
+@pytest.mark.parametrize("write", BECOMING.values(), ids=BECOMING)
+def test_a_row_that_becomes_one_of_a_subclass(becoming: Path, write: Write) -> None:
+    """It comes into the lists of the subclass, of which the object that was changed knows nothing."""
+    with becoming.maker() as session:
+        write(session)
+        session.commit()
+    found = entered(becoming)
+    with Session(becoming.other) as session:
+        assert found == [list(session.scalars(select(cls.id).filter_by(**values).order_by(cls.id))) for cls, values in ENTERED]
+    assert found != [[5], [6], [5], [6]]
+
+
+@IN_BOTH_CLASSES
+@pytest.mark.parametrize(("cls", "changed"), [(Tool, {"sort": "axe"}), (Step, {"height": 9})])
+def test_an_object_of_the_base_that_is_put_as_one_of_a_subclass(becoming: Path, cls: type[Any], changed: dict[str, Any]) -> None:
+    """As a flush of a session."""
+    obj = becoming.store.get(cls, 1)
+    for name, value in changed.items():
+        setattr(obj, name, value)
+    becoming.store.put(obj)
+    assert entered(becoming) == ([[1, 5], [6], [5], [6]] if cls is Tool else [[5], [6], [1, 5], [6]])
 
 
 @ON_POSTGRES

@@ -1,6 +1,6 @@
 """What an INSERT, UPDATE or DELETE of the ORM writes."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Delete, Insert, Result, Table, Update, func, inspect, literal, select
@@ -12,6 +12,7 @@ from sqlalchemy.sql.elements import BinaryExpression, BindParameter
 from stockstore.keys import IndexPlan, keys_of
 from stockstore.mapped.foreign_keys import dependents
 from stockstore.mapped.hydrate import identity_class
+from stockstore.mapped.moves import discriminators
 from stockstore.mapped.statements import dml_in
 from stockstore.mapped.tables import columns_of_identity, roots_named, roots_of
 from stockstore_ext.sqlalchemy.collect.cascades import changed_along
@@ -157,10 +158,9 @@ def _lists(work: _Work, table: Any, dialect: Any) -> dict[IndexPlan, list[Any]] 
     return {plan: found[plan] for plan in changed if plan in found} if told and found is not None else None
 
 
-def _discriminators(work: _Work) -> tuple[str, ...]:
+def _discriminators(work: _Work) -> Collection[str]:
     """Give the names of what tells the class of a row, where that decides on its lists."""
-    column: Any = work.mapper.polymorphic_on
-    return () if column is None or not indexes_below(work.root) else (column.key, column.name)
+    return discriminators(work.mapper) if indexes_below(work.root) else ()
 
 
 def _can_return(dialect: Any, dml: Any) -> bool:

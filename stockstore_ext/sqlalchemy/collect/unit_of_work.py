@@ -13,6 +13,7 @@ from stockstore.mapped import plan_of
 from stockstore.mapped.flushes import Flushed, flushed_of
 from stockstore.mapped.foreign_keys import Action, dependents
 from stockstore.mapped.hydrate import identity_class
+from stockstore.mapped.moves import joins_others
 from stockstore.mapped.tables import Roots, has_shared_rows, replaces, roots_named, roots_of
 from stockstore_ext.sqlalchemy.collect.cascades import note_deleted_along, roots_changed_along, roots_deleted_along
 from stockstore_ext.sqlalchemy.collect.known import Concern
@@ -146,6 +147,8 @@ def _note_rows(session: Session, mapper: Mapper[Any], rows: Flushed, notes: Note
             notes.inserted([root])
         dialect_of = cache(lambda: _bind_of(session, mapper, (*changed, *deleted)).dialect)
         notes.given(root, dict.fromkeys((*former, *now)) if former else now, dialect_of)
+        if mapper.polymorphic_on is not None and any(map(joins_others, changed)):
+            notes.whole([root])
         if keys_of(mapper.class_).indexes and not notes.is_whole(root):
             note_moves(notes, root, changed, dialect_of, deleted=False)
             note_moves(notes, root, deleted, dialect_of, deleted=True)
