@@ -6,8 +6,8 @@ pool resets connections too, are wrapped per engine.
 """
 
 import logging
-from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any, Final
 
 from sqlalchemy import Connection
@@ -25,6 +25,7 @@ from stockstore_ext.sqlalchemy.refusals import raise_as_commits
 _VERBS: Final = (
     "do_commit",
     "do_rollback",
+    "do_prepare_twophase",
     "do_commit_twophase",
     "do_rollback_twophase",
     "do_savepoint",
@@ -98,6 +99,11 @@ class Outcomes:
         pending = [finish for frame in frames for finish in (frame.commit() if lost else frame.end())]
         self._end("do_rollback", pending, Outcome.UNKNOWN if lost else Outcome.ROLLED_BACK, connection)
 
+    def do_prepare_twophase(self, connection: Connection, xid: Any) -> None:
+        """PREPARE, by statements that are none of the application's."""
+        with _silenced(connection):
+            self._original["do_prepare_twophase"](connection, xid)
+
     def do_commit_twophase(self, connection: Connection, xid: Any, is_prepared: bool = True, recover: bool = False) -> None:
         """COMMIT PREPARED, and tell."""
         self._end_twophase("do_commit_twophase", Outcome.COMMITTED, connection, xid, is_prepared, recover)
@@ -110,9 +116,7 @@ class Outcomes:
         frames = frames_ending(connection.info)
         committing = outcome is Outcome.COMMITTED
         pending = [finish for frame in frames for finish in (frame.commit() if committing else frame.end())]
-        with ExitStack() as stack:
-            for frame in frames_on(connection.info):
-                stack.enter_context(frame.silence())
+        with _silenced(connection):
             self._end(verb, pending, outcome, connection, *arguments)
 
     def _end(self, verb: str, pending: list[Finish], outcome: Outcome, *arguments: Any) -> None:
@@ -161,6 +165,14 @@ class Outcomes:
             finish_all(frame.end() if committed else frame.prepared(), Outcome.COMMITTED if committed else Outcome.ROLLED_BACK)
         for frame in frames:
             frame.release(name)
+
+
+@contextmanager
+def _silenced(connection: Connection) -> Iterator[None]:
+    with ExitStack() as stack:
+        for frame in frames_on(connection.info):
+            stack.enter_context(frame.silence())
+        yield
 
 
 def finish_all(pending: Iterable[Finish], outcome: Outcome) -> None:

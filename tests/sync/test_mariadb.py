@@ -203,3 +203,16 @@ def test_read_through(attach: Callable[..., Path], rule: str) -> None:
     with path.maker() as session:
         # Where the first one asked the cache, it still has the lease.
         assert session.get_one(Versioned, 1).text == ("out of band" if rule == "respect" else "later")
+
+
+def test_two_phases_that_only_read(attach: Callable[..., Path]) -> None:
+    """They are committed as without the hook, and what is cached stays: what they begin and end by are no writes."""
+    path = attach()
+    path.maker.configure(twophase=True)
+    path.prove_cached((Versioned, 1))
+    before = path.store.stats().tiers[0].misses
+    with path.maker() as session:
+        assert session.get_one(Versioned, 2).text == "two"
+        session.commit()
+    path.read(Versioned, 1)
+    assert path.store.stats().tiers[0].misses == before
