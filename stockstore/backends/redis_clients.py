@@ -31,7 +31,7 @@ CONNECTIONS = 32
 
 
 class _Pool(redis.ConnectionPool):
-    """A pool to which no connection comes back with an answer still to be read, and which a busy process may fork.
+    """A pool to which no connection comes back with an answer still to be read, and which a busy process may fork, or close.
 
     redis-py gives a connection back whatever ended its use. After the exception of a signal between a command
     and its answer, the next command would be given that answer.
@@ -44,18 +44,22 @@ class _Pool(redis.ConnectionPool):
         """Start anew, as in a forked process: there a lock that another thread held would never be let go."""
         self._lock = threading.RLock()
         self._kept: deque[Any] = deque()
+        self._disconnects = 0
         super().reset()
 
     def get_connection(self, *arguments: Any, **options: Any) -> Any:
         """Give a connection, and remember which exception its user is handling already."""
         connection: Any = self._taken() or super().get_connection(*arguments, **options)
         connection.handled = id(sys.exc_info()[1])
+        connection.disconnects = self._disconnects
         return connection
 
     def release(self, connection: Any) -> None:
         """Take a connection back; one whose use was interrupted is closed, and opened anew when it is needed."""
         error = sys.exc_info()[1]
-        if error is None or id(error) == getattr(connection, "handled", None):
+        if getattr(connection, "disconnects", None) != self._disconnects:
+            connection.disconnect()
+        elif error is None or id(error) == getattr(connection, "handled", None):
             if connection.pid == self.pid and not (_MAY_MOVE and connection.should_reconnect()):
                 self._kept.append(connection)
                 return
@@ -64,11 +68,16 @@ class _Pool(redis.ConnectionPool):
         super().release(connection)
 
     def disconnect(self, *arguments: Any, **options: Any) -> None:
-        """Close connections, those at hand as idle ones."""
+        """Close connections, those at hand as idle ones, and those in use when they are given back.
+
+        The number of a socket that is closed under another thread may be that of a new one, whose answers this thread would read.
+        """
+        del arguments, options
+        self._disconnects += 1
         while self._kept:
             with suppress(IndexError):  # another thread may have taken it
                 super().release(self._kept.pop())
-        super().disconnect(*arguments, **options)
+        super().disconnect(inuse_connections=False)
 
     def _taken(self) -> Any | None:
         """Take a connection that is at hand, ``None`` where there is none that can be used as it is."""

@@ -236,3 +236,21 @@ def test_another_kind_of_value_is_absent(redis_url: str) -> None:
 
 def _connections(observer: Redis) -> int:
     return int(observer.info("stats")["total_connections_received"])
+
+
+def test_a_backend_is_closed_while_a_connection_is_in_use(redis_url: str) -> None:
+    """Its user reads the answer to the end, and it is closed when it is given back; those that are opened later stay open."""
+    backend = RedisBackend(redis_url)
+    pool: Any = backend.client.connection_pool
+    used, idle = pool.get_connection(), pool.get_connection()
+    pool.release(idle)
+    used.send_command("PING")
+    backend.close()
+    backend.close()
+    assert (used.is_connected, idle.is_connected) == (True, False)
+    assert used.read_response() == b"PONG"
+    pool.release(used)
+    assert not used.is_connected
+    assert backend.get_many(["absent"]) == {}
+    assert [connection.is_connected for connection in pool._kept] == [True]
+    backend.close()
