@@ -11,7 +11,7 @@ from stockstore.aio.bridge import await_only, concurrency, greenlet_spawn
 from stockstore.errors import ConfigurationError
 from stockstore.instrumentation import Stats
 from stockstore.keys import Key
-from stockstore.stores.arguments import MISSING, keys_in, one_key
+from stockstore.stores.arguments import MISSING, keys_in, one_key, refuse_no_loader
 from stockstore.stores.backed import BackendStore
 from stockstore.stores.base import Store
 from stockstore.stores.local import LocalStore
@@ -197,6 +197,7 @@ def _sync_session(session: "AsyncSession | Session | None") -> "Session | None":
 
 def _awaiting(loader: Callable[..., Any]) -> Callable[..., Any]:
     """Give a loader that waits for what a coroutine function gives; it tells the same arguments."""
+    refuse_no_loader(loader)
 
     @functools.wraps(loader)
     def load(*arguments: object) -> object:

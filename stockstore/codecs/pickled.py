@@ -92,6 +92,8 @@ class PickleCodec:
         return mark + self._signature(mark, signed) + signed
 
     def _opened(self, mark: bytes, payload: bytes, what: str) -> bytes:
+        if not isinstance(payload, bytes):
+            raise CodecError(f"a payload of {what} is bytes, not {payload!r}; treat it as absent")
         start = len(mark) + _SIGNATURE_BYTES
         signature, signed = payload[len(mark) : start], payload[start:]
         if payload[: len(mark)] != mark or not hmac.compare_digest(signature, self._signature(mark, signed)):

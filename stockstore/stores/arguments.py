@@ -41,10 +41,15 @@ def objects_of(objects: Iterable[object], keys: Iterable[Key] | None = None) -> 
     return list(objects)
 
 
-def call_loader(loader: Callable[..., T | None], key: Key) -> T | None:
-    """Call a loader with the key, or with nothing if it takes no argument."""
+def refuse_no_loader(loader: object) -> None:
+    """Refuse a value in place of a loader."""
     if not callable(loader):
         raise ConfigurationError(f"a loader is a callable that gives the object of a key, such as lambda key: None, not {loader!r}")
+
+
+def call_loader(loader: Callable[..., T | None], key: Key) -> T | None:
+    """Call a loader with the key, or with nothing if it takes no argument."""
+    refuse_no_loader(loader)
     try:
         inspect.signature(loader).bind(key)
     except TypeError:

@@ -104,6 +104,8 @@ async def test_a_loader_may_be_a_coroutine_function() -> None:
     assert await store.get_or_load(PlainUser, 3, lambda: PlainUser(id=3)) is not None
     with pytest.raises(UnknownKeyError, match="does not carry this key"):
         await store.get_or_load(PlainUser, 4, lambda: PlainUser(id=5))
+    with pytest.raises(ConfigurationError, match=r"^a loader is a callable .*, not 'ann'$"):
+        await store.get_or_load(PlainUser, 4, "ann")  # type: ignore[arg-type]
 
 
 async def test_tasks_share_memory_but_not_thread_local_memory() -> None:

@@ -83,6 +83,13 @@ def test_a_signed_pickle_that_cannot_be_read_is_refused() -> None:
         CODEC.decode_value(forged(b"\x82", b"nonsense", KEY))
 
 
+@pytest.mark.parametrize("payload", [None, 5, "text", bytearray(b"bytes")])
+def test_what_is_no_payload_is_refused(payload: object) -> None:
+    """As what has no signature is."""
+    with pytest.raises(CodecError, match=r"^a payload of .*Plain is bytes, not "):
+        CODEC.decode(s.Plain, payload)  # type: ignore[arg-type]
+
+
 def test_what_pickle_refuses_is_named() -> None:
     """An object that pickle refuses is a CodecError that names its class."""
     with pytest.raises(CodecError, match=r"samples.Plain: cannot be pickled: .*lambda.*; leave out what pickle refuses"):
