@@ -22,7 +22,7 @@ from stockstore.stores.outcome import BeforeCommit, Outcome, joined
 from stockstore.stores.restoring import restore_all
 from stockstore.stores.snapshots import Snapshot, snapshot_of
 from stockstore.stores.tenants import reading_for
-from stockstore.stores.tiers import tier_of
+from stockstore.stores.tiers import clear_tier, tier_of
 from stockstore.stores.tiers.local import LocalTier
 
 if TYPE_CHECKING:
@@ -267,7 +267,7 @@ class ChainedStore(Store):
         """Clear every cache tier, the lowest first; an origin's rows stay."""
         self._refuse_blocking()
         for tier in reversed(self._tiers):
-            tier.clear(cls)
+            clear_tier(tier, cls)
 
     # -- tiers ----------------------------------------------------------------------------------
 

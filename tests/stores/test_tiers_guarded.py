@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 from time_machine import Traveller
 
-from stockstore import CacheUnreachable, MappingStore, ProcessMemoryStore
+from stockstore import CacheUnreachable, ChainedStore, MappingStore, ProcessMemoryStore, ShardedStore
 from stockstore.coherence.protocol import Writes
 from stockstore.stores.snapshots import ObjectSnapshot
 from stockstore.stores.tiers import tier_of
 from stockstore.stores.tiers.guarded import GuardedTier
 from tests.stores.custom import PickleStore
+from tests.stores.things import Code
 
 
 @dataclass
@@ -168,6 +169,32 @@ def test_a_fill_of_a_subclass_that_lands_after_all_of_its_base_was_invalidated(p
     assert [store.contains(Wide, key) for key in (1, 2)] == [not polymorphic] * 2
     (answer,) = tier.lease(Wide, [1])
     assert (answer.lease is not None) is polymorphic
+
+
+@pytest.mark.parametrize("cls", [Row, None])
+@pytest.mark.parametrize("sharded", [False, True])
+def test_a_fill_that_lands_after_a_chain_was_cleared_leaves_nothing(cls: type | None, sharded: bool) -> None:
+    """Whoever has written past the chain clears it: what was read before that is not kept afterwards."""
+    entries, lower = SlowMapping(), MappingStore({})
+    upper = ShardedStore([MappingStore(entries), MappingStore(entries)]) if sharded else MappingStore(entries)
+    chain = ChainedStore([upper, lower])
+
+    def change() -> None:
+        chain.clear(cls)
+        lower.put(Row(1, 2))
+
+    lower.put(Row(1, 1))
+    entries.before_set = change
+    assert chain.get(Row, 1) == Row(1, 1)
+    assert chain.get(Row, 1) == chain.get(Row, 1) == Row(1, 2)
+
+
+def test_a_lease_from_before_a_chain_was_cleared_is_refused(tier: Any, store: SlowStore) -> None:
+    """As the reader may have read before that, too; other classes' leases stand."""
+    lease, other = leased(tier, 1), tier.lease(Code, [1])[0].lease
+    ChainedStore([store]).clear(Row)
+    assert tier.fill([(lease, snapshot(1, 1))]) == 0
+    assert tier.fill([(other, ObjectSnapshot(Code(code=1)))]) == 1
 
 
 def test_a_fill_of_a_subclass_in_a_store_of_anybodys(tier: Any, store: SlowStore) -> None:

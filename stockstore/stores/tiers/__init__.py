@@ -18,7 +18,7 @@ from stockstore.stores.tiers.guarded import GuardedTier
 from stockstore.stores.tiers.local import LocalTier, ThreadLocalTier
 from stockstore.stores.tiers.sharded import ShardTier
 
-__all__ = ["cache_tiers", "carrier_of", "join_channels", "shards_of", "tier_of", "tiers_of"]
+__all__ = ["cache_tiers", "carrier_of", "clear_tier", "join_channels", "shards_of", "tier_of", "tiers_of"]
 
 
 def tier_of(store: object) -> Tier[Snapshot]:
@@ -49,6 +49,16 @@ def tiers_of(store: object) -> tuple[Tier[Snapshot], ...]:
 def shards_of(store: object) -> tuple[Store, ...]:
     """Give the shards of a store of ours; of any other, such as of one with verbs of its own, none."""
     return store.shards if isinstance(store, ShardedStore) and has_own_verbs(type(store)) else ()
+
+
+def clear_tier(store: Store, cls: type | None) -> None:
+    """Clear a store of a chain; what readers are about to keep there is as old as what is cleared."""
+    for one in () if store.is_origin else shards_of(store) or (store,):
+        tier = tier_of(one)
+        if isinstance(tier, GuardedTier):
+            # All other stores' own verb takes the leases away.
+            tier.refuse_fills(cls)
+    store.clear(cls)
 
 
 def _shard_tiers(store: ShardedStore) -> tuple[Tier[Snapshot], ...]:

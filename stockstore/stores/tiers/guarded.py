@@ -262,6 +262,17 @@ class GuardedTier:
         self._delete(mine, mine.records)
         tell_places("invalidate", self._store, mine.records, mine.classes)
 
+    def refuse_fills(self, cls: type | None) -> None:
+        """Let nothing stay that readers of a class, or of all, are about to keep: the store is being cleared."""
+        partition = self._store.partition
+        kinds = None if cls is None else {keys_of(kind).identity for kind in self._kinds_of(cls)}
+        with self._lock:
+            spaces = self._claims.spaces() | {space for flight in self._flights for space, _ in flight.places}
+            plans = tuple(plan for name, plan in spaces if name == partition and (kinds is None or plan in kinds))
+            for plan in plans:
+                self._claims.invalidate_all((partition, plan))
+            self._spoil(GuardedPlaces(copy_context(), partition, {}, plans, {}))
+
     def owe(self, places: object, ticket: bytes | None = None) -> None:
         """Invalidate as soon as the store works again; the markers go, as nothing is read until then."""
         mine = _mine(places)
