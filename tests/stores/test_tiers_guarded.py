@@ -189,6 +189,17 @@ def test_a_fill_that_lands_after_a_chain_was_cleared_leaves_nothing(cls: type | 
     assert chain.get(Row, 1) == chain.get(Row, 1) == Row(1, 2)
 
 
+def test_a_chain_above_sharded_chains_is_cleared() -> None:
+    """They are no tiers, and clear their own."""
+    shards = [ChainedStore([ProcessMemoryStore(), MappingStore({})]) for _ in range(2)]
+    chain = ChainedStore([ProcessMemoryStore(), ShardedStore(shards)])
+    for cls in (Row, None):
+        chain.put(Row(1))
+        assert chain.get(Row, 1) == Row(1)
+        chain.clear(cls)
+        assert chain.get(Row, 1) is None
+
+
 def test_a_lease_from_before_a_chain_was_cleared_is_refused(tier: Any, store: SlowStore) -> None:
     """As the reader may have read before that, too; other classes' leases stand."""
     lease, other = leased(tier, 1), tier.lease(Code, [1])[0].lease

@@ -53,8 +53,8 @@ def shards_of(store: object) -> tuple[Store, ...]:
 
 def clear_tier(store: Store, cls: type | None) -> None:
     """Clear a store of a chain; what readers are about to keep there is as old as what is cleared."""
-    for one in () if store.is_origin else shards_of(store) or (store,):
-        tier = tier_of(one)
+    for one in shards_of(store) or (store,):
+        tier = one.__dict__.get("_tier")
         if isinstance(tier, GuardedTier):
             # All other stores' own verb takes the leases away.
             tier.refuse_fills(cls)
