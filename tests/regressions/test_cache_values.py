@@ -88,3 +88,5 @@ def test_an_object_in_place_of_its_class() -> None:
 
     with pytest.raises(NotKeyedError, match="the first argument is the class to look up, not <"):
         ChainedStore([ProcessMemoryStore()]).get(Plain(), 1, strict=True)  # type: ignore[arg-type]
+    with SqlAlchemyStore("sqlite://") as database, pytest.raises(NotKeyedError, match="is the class to look up, not 'Paint'"):
+        database.clear("Paint")  # type: ignore[arg-type]
