@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from stockstore.keys import Lookup, keys_of
+from stockstore.keys import Lookup, keys_of, other_identities_below
 from stockstore.stores.tenants import TenantOf
 
 if TYPE_CHECKING:
@@ -12,9 +12,16 @@ if TYPE_CHECKING:
 
 def written_by(session: "Session", cls: type, lookup: Lookup | None) -> str:
     """Tell why a session must not be given what a lookup of a mapped class finds in a cache, or any row of it; ``""``: it may be."""
-    from stockstore.mapped import bypasses, plan_of
+    from stockstore.mapped import OWN_WRITE, bypasses, plan_of
 
-    return bypasses(session, plan_of(cls).root, identity_in(cls, lookup))
+    return bypasses(session, plan_of(cls).root, identity_in(cls, lookup)) or (OWN_WRITE if _has_written_below(session, cls) else "")
+
+
+def _has_written_below(session: "Session", cls: type) -> bool:
+    """Whether it may have changed an object of a concrete subclass, of which nobody can tell here by which look-ups of the class it is found."""
+    from stockstore.mapped import has_written, is_clean
+
+    return not is_clean(session) and any(has_written(session, root, None) for root in other_identities_below(cls))
 
 
 def hidden_from(session: "Session | None", cls: type, lookups: Sequence[Lookup], tenant_of: "TenantOf | None" = None) -> list[str]:
@@ -32,8 +39,10 @@ def hidden_from(session: "Session | None", cls: type, lookups: Sequence[Lookup],
 
     root = plan_of(cls).root
     if not has_written(session, root, None):
-        return [_hidden_root(session, root, tenant_of)] * len(lookups)
-    written = [has_written(session, root, identity_in(cls, lookup)) for lookup in lookups]
+        hidden = OWN_WRITE if _has_written_below(session, cls) else _hidden_root(session, root, tenant_of)
+        return [hidden] * len(lookups)
+    below = _has_written_below(session, cls)
+    written = [below or has_written(session, root, identity_in(cls, lookup)) for lookup in lookups]
     hidden = "" if all(written) else _hidden_root(session, root, tenant_of)
     return [OWN_WRITE if own else hidden for own in written]
 

@@ -13,12 +13,12 @@ from sqlalchemy.pool import SingletonThreadPool, StaticPool
 from stockstore.backends.base import IO
 from stockstore.errors import ConfigurationError, NotKeyedError
 from stockstore.keys import ClassKeys, Key, KeyPlan, ListLookup, Lookup, alias_plans, class_name, keys_of, mapper_of
-from stockstore.mapped import TENANT, bypasses, has_written, is_clean, plan_of
+from stockstore.mapped import TENANT, has_written, is_clean, plan_of
 from stockstore.mapped.shown import shown
 from stockstore.mapped.stored import keeps_list
 from stockstore.stores.arguments import keys_in, objects_of
 from stockstore.stores.base import Store
-from stockstore.stores.hiding import hidden_from, identity_in
+from stockstore.stores.hiding import hidden_from, identity_in, written_by
 from stockstore.stores.members import Keys, Members
 from stockstore.stores.outcome import NOTHING, BeforeCommit, Outcome
 from stockstore.stores.restoring import restore_all
@@ -147,7 +147,7 @@ class SqlAlchemyStore(OwnSessions, Store):
 
     def _reads_itself(self, session: Session, cls: type) -> bool:
         """Whether a session has to read lists on its own connection."""
-        return bool(bypasses(session, plan_of(cls).root, None)) or self._shares_connection(session, cls)
+        return bool(written_by(session, cls, None)) or self._shares_connection(session, cls)
 
     def _load_for(self, session: Session, cls: type, lookups: Sequence[Lookup]) -> list[Snapshot | None]:
         rows: list[Snapshot | None] = [None] * len(lookups)

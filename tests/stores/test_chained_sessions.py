@@ -11,7 +11,7 @@ from sqlalchemy.pool import StaticPool
 from stockstore import ChainedStore, OriginError, ProcessMemoryStore, SqlAlchemyStore
 from tests.stores.conftest import Shop
 from tests.stores.custom import PickleStore
-from tests.stores.shop import Base, Car, Customer, Note, Order, Tag, Van, Vehicle, count_of, row_of
+from tests.stores.shop import Base, Car, Circle, Customer, Note, Order, Shape, Tag, Van, Vehicle, count_of, row_of
 
 ON_POSTGRES = pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
 
@@ -37,6 +37,30 @@ def test_every_tier_gives_persistent_objects(shop: Shop, statements: list[str]) 
             assert found in session
             assert name_of(found) == "ann"
             assert len(statements) == expected
+
+
+@pytest.mark.parametrize("key", [{"id": 1}, {"colour": "red"}])
+def test_what_a_session_has_written_of_a_concrete_subclass(shop: Shop, key: dict[str, object]) -> None:
+    """By a key of the base, too, it is given what it has written itself, which nobody else sees."""
+    shop.chain.batch_put([Circle(id=1, colour="red", radius=2), Shape(id=2, colour="blue")])
+    assert [getattr(store.get(Shape, key), "radius", None) for store in (shop.memory, shop.redis)] == [2, 2]
+    with Session(shop.engine) as session:
+        session.get_one(Circle, 1).radius = 3
+        session.flush()
+        for written in (False, True):
+            if written:
+                session.add(Shape(id=3, colour="green"))
+                session.flush()
+            for store in (shop.chain, shop.memory, shop.redis):
+                session.expunge_all()
+                found = store.get(Shape, key, session=session)
+                assert getattr(found, "radius", None) == (3 if store is shop.chain else None)
+            assert getattr(shop.chain.get(Shape, key), "radius", None) == 2
+        session.delete(session.get_one(Circle, 1))
+        session.flush()
+        assert shop.chain.get(Shape, key, session=session) is None
+        session.rollback()
+        assert getattr(shop.chain.get(Shape, key, session=session), "radius", None) == 2
 
 
 def test_a_persistent_object_can_be_changed_and_flushed(shop: Shop) -> None:
