@@ -107,7 +107,7 @@ def main(arguments: list[str] | None = None) -> int:
                 program = drawn(number, given.transactions) if given.driver is None else awaited(number)
                 error = failing(both, program)
                 if error is not None:
-                    sys.stdout.write(f"Program {number} fails:\n")
+                    sys.stdout.write(f"Program {number} fails by {error!r:.300}; shortened:\n")
                     sys.stdout.flush()
                     sys.stdout.write(f"{_shrunk(both, program, error)}\n")
                     return 1
