@@ -2,9 +2,9 @@
 
 import re
 from typing import Final
+from urllib.parse import unquote
 
-SECRETS: Final = re.compile("pass|pwd|secret|token|dsn|conninfo|options|connect$|init_command|settings", re.IGNORECASE)
-"""In the names of a query: passwords, and texts of several settings, of which one may be a password."""
+_SECRET: Final = re.compile("pass|pwd|secret|token", re.IGNORECASE)
 _SCHEME: Final = re.compile(r"[\w+.-]+://")
 _PLACE: Final = re.compile(r"(?:\[[^\]]*\]|[^/:\[]|:\d{1,5}(?=[/,]|$))*")
 """Hosts with ports: what follows is a path, or no place at all."""
@@ -32,6 +32,12 @@ def redacted(url: object) -> str:
     return f"{scheme}{'***@' if at else ''}{shown}"
 
 
+def is_secret(name: str, value: object) -> bool:
+    """Whether a parameter is a password, or a text of several settings that has one: ``dsn``, ``options``, ``odbc_connect``."""
+    text = unquote(str(value))
+    return bool(_SECRET.search(name) or _SECRET.search(text)) or "@" in text
+
+
 def _shown(query: str) -> str:
     parts = (part.partition("=") for part in query.split("&") if part)
-    return "&".join(f"{name}={'***' if SECRETS.search(name) else value}" if equals else "***" for name, equals, value in parts)
+    return "&".join(f"{name}={'***' if is_secret(name, value) else value}" if equals else "***" for name, equals, value in parts)

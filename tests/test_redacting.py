@@ -21,6 +21,8 @@ pytestmark = pytest.mark.sa_agnostic
         ("redis://ann:s3#cret@cache/0", "redis://***"),
         ("redis://cache?password=s3@cret", "redis://***"),
         ("redis://cache?Password=s3cret&db=1&s3cret", "redis://cache?Password=***&db=1&***"),
+        ("postgresql://cache/shop?dsn=postgresql%3A//ann%3As3cret%40host", "postgresql://cache/shop?dsn=***"),
+        ("postgresql://cache/shop?options=-csearch_path%3Dtenant", "postgresql://cache/shop?options=-csearch_path%3Dtenant"),
         ("redis://[s3cret", "redis://[***"),
         ("redis://[::1]:6379/0", "redis://[::1]:6379/0"),
         ("ann:s3cret@cache:11211", "***@cache:11211"),

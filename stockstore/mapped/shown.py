@@ -4,12 +4,12 @@ from sqlalchemy import URL
 from sqlalchemy.exc import NoSuchModuleError
 
 from stockstore.errors import ConfigurationError
-from stockstore.redacting import SECRETS, redacted
+from stockstore.redacting import is_secret, redacted
 
 
 def hidden(url: URL) -> URL:
     """Give a database's URL without what may be a password in its query; its ``repr`` shows none then."""
-    return url.update_query_dict({name: "hidden" for name in url.query if SECRETS.search(name)})
+    return url.update_query_dict({name: "hidden" for name, value in url.query.items() if is_secret(name, value)})
 
 
 def misfit(url: object, error: Exception) -> ConfigurationError:

@@ -118,10 +118,10 @@ def test_one_server_may_be_given_alone(memcached_address: str) -> None:
     [
         ("--redis", "http://localhost", "'http://localhost' is no Redis URL that can be used; write redis://"),
         ("--redis", "redis://localhost:port", "is no Redis URL that can be used"),
-        ("--memcached", "localhost:port", "'localhost:port'"),
+        ("--memcached", "localhost:port", "'localhost:***'"),
         ("--memcached", "", "memcached"),
-        ("--database", "nosuch://localhost/shop", "the database URL does not fit"),
-        ("--database", "shop.db", "the database URL does not fit"),
+        ("--database", "nosuch://localhost/shop", "the database URL 'nosuch://localhost/shop' does not fit"),
+        ("--database", "shop.db", "the database URL 'shop.db' does not fit"),
         ("--database", "oracle://localhost/shop", "the database driver is missing"),
         ("--database", "sqlite://", "the demo's other processes do not see sqlite://, which is in memory; name a file"),
         ("--database", "postgresql+asyncpg://127.0.0.1:1/shop", "the demo needs a blocking driver, not that of postgresql+asyncpg://127"),
