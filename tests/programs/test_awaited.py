@@ -93,6 +93,7 @@ def test_a_session_is_cancelled(on_sqlite: AwaitedTwins, monkeypatch: pytest.Mon
     assert len(without[1]) == 3
 
 
+@pytest.mark.sa_agnostic
 @pytest.mark.parametrize(
     ("at", "name", "planted"),
     [(redis_awaited, "await_whole", await_only), (Resolver, "met", lambda *_: 0)],
