@@ -16,6 +16,7 @@ from tests.servers.postgres import PostgresServer
 from tests.servers.redis import RedisServer
 from tests.stores.shop import Base, Customer, Place, create_tables
 from tests.sync.conftest import ON_POSTGRES, ON_SQLITE, Attach
+from tests.sync.customers import rename, seed
 from tests.sync.paths import Path
 
 Mode = Literal["conditional_savepoint", "rollback_only", "control_fully", "create_savepoint"]
@@ -32,19 +33,6 @@ def ann(path: Path) -> str | None:
 def seeded(path: Path) -> Path:
     """Two customers, the first of them cached."""
     return seed(path)
-
-
-def seed(path: Path) -> Path:
-    """Insert two customers, and have the first cached."""
-    path.seed(Customer(id=1, email="a", name="ann"), Customer(id=2, email="b", name="bob"))
-    path.prove_cached((Customer, 1))
-    return path
-
-
-def rename(session: Session, name: str) -> None:
-    """Change the first customer."""
-    session.get_one(Customer, 1).name = name
-    session.flush()
 
 
 # -- a caller's transaction -------------------------------------------------------------------------
