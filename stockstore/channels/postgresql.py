@@ -92,7 +92,10 @@ def _new_engine(url: URL) -> Engine:
     if find_spec("psycopg") is None:
         raise ConfigurationError('the channel on PostgreSQL needs psycopg: pip install "stockstore[postgresql]"')
     timeout = {} if "connect_timeout" in url.query else {"connect_timeout": _PATIENCE}
-    engine = create_engine(url.set(drivername=_DRIVER), pool_size=1, pool_pre_ping=True, hide_parameters=True, connect_args=timeout)
+    try:
+        engine = create_engine(url.set(drivername=_DRIVER), pool_size=1, pool_pre_ping=True, hide_parameters=True, connect_args=timeout)
+    except ArgumentError as error:
+        raise misfit(url, error) from None
     _check(engine)
     return engine
 

@@ -94,23 +94,36 @@ def _unset(state: InstanceState[Any], name: str) -> object:
 
 # -- rows that become ones of another class ---------------------------------------------------------
 
-_telling: Final[WeakKeyDictionary[Mapper[Any], frozenset[str]]] = WeakKeyDictionary()
+
+class _Telling(NamedTuple):
+    """What tells the class of a row: the names of columns and attributes, and these attributes alone."""
+
+    names: frozenset[str]
+    attributes: tuple[str, ...]
+
+
+_telling: Final[WeakKeyDictionary[Mapper[Any], _Telling]] = WeakKeyDictionary()
 
 
 def discriminators(mapper: Mapper[Any]) -> frozenset[str]:
     """Give the names of the columns that tell the class of a row, and of their attributes; of an expression all that it reads."""
+    return _telling_of(mapper).names
+
+
+def telling_attributes(mapper: Mapper[Any]) -> tuple[str, ...]:
+    """Give the attributes by whose values a row is of one class or another."""
+    return _telling_of(mapper).attributes
+
+
+def _telling_of(mapper: Mapper[Any]) -> _Telling:
     found = _telling.get(mapper)
     if found is None:
         parts = () if mapper.polymorphic_on is None else iterate(mapper.polymorphic_on)
-        names = {name for part in parts if isinstance(part, ColumnClause) for name in (part.key, part.name)}
-        attrs = {attr.key for attr in mapper.column_attrs if any(getattr(column, "name", None) in names for column in attr.columns)}
-        found = _telling[mapper] = frozenset(names | attrs)
+        columns = {name for part in parts if isinstance(part, ColumnClause) for name in (part.key, part.name)}
+        attrs = {attr.key for attr in mapper.column_attrs if any(getattr(column, "name", None) in columns for column in attr.columns)}
+        names = frozenset(columns | attrs)
+        found = _telling[mapper] = _Telling(names, tuple([attr.key for attr in mapper.column_attrs if attr.key in names]))
     return found
-
-
-def telling_attributes(mapper: Mapper[Any]) -> list[str]:
-    """Give the attributes by whose values a row is of one class or another."""
-    return [attr.key for attr in mapper.column_attrs if attr.key in discriminators(mapper)]
 
 
 def joins_others(state: InstanceState[Any]) -> bool:

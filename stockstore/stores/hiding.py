@@ -38,11 +38,12 @@ def hidden_from(session: "Session | None", cls: type, lookups: Sequence[Lookup],
     from stockstore.mapped import OWN_WRITE, has_written, plan_of
 
     root = plan_of(cls).root
-    if not has_written(session, root, None):
-        hidden = OWN_WRITE if _has_written_below(session, cls) else _hidden_root(session, root, tenant_of)
-        return [hidden] * len(lookups)
-    below = _has_written_below(session, cls)
-    written = [below or has_written(session, root, identity_in(cls, lookup)) for lookup in lookups]
+    any_written = has_written(session, root, None)
+    if _has_written_below(session, cls):
+        return [OWN_WRITE] * len(lookups)
+    if not any_written:
+        return [_hidden_root(session, root, tenant_of)] * len(lookups)
+    written = [has_written(session, root, identity_in(cls, lookup)) for lookup in lookups]
     hidden = "" if all(written) else _hidden_root(session, root, tenant_of)
     return [OWN_WRITE if own else hidden for own in written]
 

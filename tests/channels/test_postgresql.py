@@ -224,6 +224,7 @@ def test_an_engine_of_any_driver_tells_where_to_listen(postgres_url: str, driver
     [
         ("sqlite:///x.db", "only PostgreSQL carries a channel, not sqlite"),
         ("postgresql+asyncpg://u:secret@h/d?prepared_statement_cache_size=0", 'invalid connection option "prepared_statement_cache_size"'),
+        ("postgresql://u:secret@h/d?plugin=nope", "'postgresql://***@h/d?plugin=nope' does not fit: Can't load plugin"),
         ("nonsense", "takes the URL of a PostgreSQL database"),
         (7, "takes the URL of a PostgreSQL database, or an engine on it, not a int"),
     ],
