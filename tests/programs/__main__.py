@@ -45,6 +45,7 @@ def _databases(stack: ExitStack) -> Callable[[], str]:
 
 
 _DATABASES: Final = {"sqlite": _files, "postgresql": _schemas, "mariadb": _databases}
+_ASYNC_DRIVERS: Final = {"sqlite": ["aiosqlite"], "postgresql": ["asyncpg", "psycopg_async"]}
 _SECONDS: Final = 60.0
 _TRIALS: Final = 15
 _TOLD: Final = 4000
@@ -79,8 +80,7 @@ def twins(given: argparse.Namespace) -> Iterator[Twins]:
         if given.driver is None:
             made = Twins(url(), url(), tiers, given.mode)
         else:
-            driver = given.driver or {"sqlite": "aiosqlite", "postgresql": "asyncpg"}[given.database]
-            made = AwaitedTwins(driver, url(), url(), tiers, given.mode)
+            made = AwaitedTwins(given.driver or _ASYNC_DRIVERS[given.database][0], url(), url(), tiers, given.mode)
         stack.callback(made.close)
         yield made
 
@@ -88,8 +88,11 @@ def twins(given: argparse.Namespace) -> Iterator[Twins]:
 def _given(arguments: list[str] | None) -> argparse.Namespace:
     made = parser()
     given = made.parse_args(arguments)
-    if given.driver is not None and (given.database == "mariadb" or given.transactions != "plain"):
+    if given.driver is not None and (given.database not in _ASYNC_DRIVERS or given.transactions != "plain"):
         made.error("--async is for plain transactions, on sqlite or postgresql")
+    drivers = _ASYNC_DRIVERS.get(given.database, ())
+    if given.driver and given.driver not in drivers:
+        made.error(f"--driver {given.driver} is none of --database {given.database}; give one of {', '.join(drivers)}")
     if given.transactions in ("levels", "phases") and given.database == "sqlite":
         made.error("SQLite has no such transactions")
     return given

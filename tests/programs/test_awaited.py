@@ -14,7 +14,7 @@ from stockstore_ext.sqlalchemy.collect import unit_of_work
 from stockstore_ext.sqlalchemy.engine_events import EngineEvents
 from tests.aio.cancelling import in_task
 from tests.aio.stepping import Stepped
-from tests.programs.__main__ import failing
+from tests.programs.__main__ import failing, main
 from tests.programs.awaited import AwaitedTwins
 from tests.programs.caches import tiers_of
 from tests.programs.drawn import awaited, told
@@ -155,3 +155,11 @@ async def test_an_error_is_the_coroutines() -> None:
 async def _raises(text: str) -> None:
     await asyncio.sleep(0)
     raise ValueError(text)
+
+
+@pytest.mark.sa_agnostic
+def test_a_driver_of_another_database_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    """Else it would look for a server where the file's path says."""
+    with pytest.raises(SystemExit):
+        main(["--driver", "psycopg_async"])
+    assert "--driver psycopg_async is none of --database sqlite; give one of aiosqlite" in capsys.readouterr().err
