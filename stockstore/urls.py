@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
+from math import isnan
 from typing import Any, Final
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
 
 from stockstore.errors import ConfigurationError
 from stockstore.redacting import redacted
@@ -23,7 +24,8 @@ def open_store(*urls: str) -> ChainedStore:
     ``memory://?maxsize=1000&channel=none``, ``thread://``, ``null://``, ``redis://host/0?namespace=shop&lifetime=300``,
     ``rediss://``, ``unix:///path/to/redis.sock?db=1``, each of these three also for asyncio, as ``redis+asyncio://``, ``memcached://host1:11211,host2:11211``,
     ``memcached:///path/to/memcached.sock``, and every database URL of SQLAlchemy. The parameters of a cache
-    are those of its store's constructor; a database URL's belong to its driver.
+    are those of its store's constructor, for Redis also redis-py's ``max_connections`` and, with ``rediss``, the names of TLS
+    such as ``ssl_ca_certs``; a database URL's belong to its driver.
 
     Raises:
         ConfigurationError: There is no URL, or one has an unknown scheme or parameter; the message lists what exists.
@@ -46,7 +48,7 @@ def _open(url: str) -> Store:
         return _SCHEMES[parts.scheme](parts)
     for point in entry_points(group=GROUP):
         if point.name == parts.scheme:
-            return _checked(point.load()(url), parts.scheme)
+            return _checked(_loaded(point)(url), parts.scheme)
     return _database(url, parts.scheme)
 
 
@@ -56,6 +58,16 @@ def _refuse_cut(url: str, parts: SplitResult) -> None:
         raise ConfigurationError(
             f"the store URL {redacted(url)!r} does not fit; in a password or a value, '?' is written as %3F, '#' as %23, '/' as %2F, '@' as %40"
         )
+
+
+def _loaded(point: EntryPoint) -> Callable[[str], object]:
+    try:
+        opener: Callable[[str], object] = point.load()
+    except (ImportError, AttributeError) as error:
+        raise ConfigurationError(
+            f"the entry point {point.name!r} of group {GROUP!r} names {point.value}, which is not there: {error}"
+        ) from error
+    return opener
 
 
 def _checked(store: object, scheme: str) -> Store:
@@ -71,18 +83,24 @@ def _boolean(text: str) -> bool:
 
 
 def _number(text: str) -> float | None:
-    return None if text == "none" else float(text)
+    if text == "none":
+        return None
+    if isnan(number := float(text)):
+        raise ValueError("it is no number")
+    return number
 
 
 _COMMON: Final[Mapping[str, Callable[[str], object]]] = {"lifetime": _number, "polymorphic": _boolean, "namespace": str, "jitter": float}
 _LOCAL: Final[Mapping[str, Callable[[str], object]]] = {"maxsize": int, **_COMMON, "max_staleness": _number}
 _REMOTE: Final[Mapping[str, Callable[[str], object]]] = {**_COMMON, "on_error": str, "connect_timeout": float}
+_TLS: Final = ("ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname")
 
 
 # Option values go to constructors that check them, so their types are known there.
 def _options(parts: SplitResult, known: Mapping[str, Callable[[str], object]]) -> dict[str, Any]:
     options: dict[str, object] = {}
-    for name, text in parse_qsl(parts.query, keep_blank_values=True):
+    # A plus stands for itself, as in the URL of a channel.
+    for name, text in parse_qsl(parts.query.replace("+", "%2B"), keep_blank_values=True):
         if name not in known:
             raise ConfigurationError(f"{parts.scheme}:// has no parameter {redacted(name)!r}; it has {', '.join(known) or 'none'}")
         if name in options:
@@ -126,11 +144,18 @@ def _null(parts: SplitResult) -> Store:
 
 
 def _redis(parts: SplitResult) -> Store:
-    # A socket's path leaves no place for the number of the database.
-    numbered = {"db": int} if parts.scheme.startswith("unix") else {}
-    options = _options(parts, {**_REMOTE, "read_timeout": float, **numbered})
-    database = f"?db={options.pop('db')}" if "db" in options else ""
-    return _store("redis", "RedisStore")(f"{parts.scheme}://{parts.netloc}{parts.path}{database}", **options)
+    kinds = _of_redis_py(parts.scheme)
+    options = _options(parts, {**_REMOTE, "read_timeout": float, **kinds})
+    driver = {name: options.pop(name) for name in kinds if name in options}
+    query = f"?{urlencode(driver)}" if driver else ""
+    return _store("redis", "RedisStore")(f"{parts.scheme}://{parts.netloc}{parts.path}{query}", **options)
+
+
+def _of_redis_py(scheme: str) -> Mapping[str, Callable[[str], object]]:
+    """Give the parameters that stay in the URL."""
+    if scheme.startswith("unix"):  # whose path leaves no place for the number of the database
+        return {"max_connections": int, "db": int}
+    return {"max_connections": int, **(dict.fromkeys(_TLS, str) if scheme.startswith("rediss") else {})}
 
 
 def _memcached(parts: SplitResult) -> Store:

@@ -118,6 +118,23 @@ def test_the_database_of_a_redis_by_its_socket() -> None:
     assert (options["db"], options["path"]) == (3, "/run/redis.sock")
 
 
+def test_what_is_redis_pys_stays_in_its_url() -> None:
+    """The bound of connections, and what TLS needs, are given on to redis-py; a plus stands for itself."""
+    url = "rediss://h/2?lifetime=5&max_connections=7&ssl_ca_certs=/etc/my+own ca.pem&ssl_check_hostname=false&namespace=a+b"
+    tier = only_tier(url)
+    pool = tier._backend._client.connection_pool
+    given = {name: pool.connection_kwargs[name] for name in ("db", "ssl_ca_certs", "ssl_check_hostname")}
+    assert given == {"db": 2, "ssl_ca_certs": "/etc/my+own ca.pem", "ssl_check_hostname": False}
+    assert (pool.max_connections, tier._rule.lifetime, tier.partition) == (7, 5.0, "a+b")
+
+
+def test_a_channel_on_postgresql_by_its_driver() -> None:
+    """The URL of a channel may name the driver, whose plus is no space."""
+    (memory,) = open_store("memory://?channel=postgresql+psycopg://ann:s3cret@h/shop").tiers
+    assert isinstance(memory, ProcessMemoryStore)
+    assert repr(memory.channel) == "PostgresChannel('postgresql+psycopg://ann:***@h/shop')"
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [("1", True), ("TRUE", True), ("yes", True), ("on", True), ("0", False), ("False", False), ("no", False), ("off", False)],
@@ -203,6 +220,10 @@ def test_channels(text: str, channel: bool, finds: bool) -> None:
         ("redis://:1#s3cret@h/0", "the store URL 'redis://***' does not fit; in a password or a value, '?' is written as %3F, '#' as %23"),
         ("memory://?namespace=a#b", "the store URL 'memory://?namespace=a' does not fit; in a password or a value, '?' is written as %3F"),
         ("memcached://u:s3cret/x", "memcached:// takes servers or the path of a socket, not both 'u:***' and '/x'"),
+        ("memory://?lifetime=nan", "the parameter lifetime='nan' of memory:// does not fit: it is no number"),
+        ("redis://h?ssl_ca_certs=/ca.pem", "redis:// has no parameter 'ssl_ca_certs'; it has lifetime, "),
+        ("rediss://:s3cret@h?ssl_cert_reqs=maybe", "'rediss://***@h?ssl_cert_reqs=maybe' is no Redis URL that can be used"),
+        ("unix://u:s3cret@run/redis.sock", "'unix://***@run/redis.sock' has a host, and a socket has a path alone; write redis://"),
     ],
 )
 def test_a_url_that_does_not_fit_is_refused(url: str, message: str) -> None:
@@ -264,6 +285,16 @@ def test_an_entry_point_that_gives_no_store_is_refused(install: Callable[..., No
     install(broken=f"{__name__}:gives_no_store")
     message = "the entry point 'broken' of group 'stockstore.stores' gave 'broken://', which is no store"
     with pytest.raises(ConfigurationError, match=re.escape(message)):
+        open_store("broken://")
+
+
+@pytest.mark.parametrize("target", ["nowhere_to_be_found:open_it", f"{__name__}:open_nothing"])
+def test_an_entry_point_that_leads_nowhere_is_refused(install: Callable[..., None], target: str) -> None:
+    """A module or a name that is not there is ConfigurationError naming the entry point."""
+    install(broken=target)
+    with pytest.raises(
+        ConfigurationError, match=f"^the entry point 'broken' of group 'stockstore.stores' names {target}, which is not there: "
+    ):
         open_store("broken://")
 
 

@@ -17,7 +17,7 @@ from stockstore.locks import fork_safe_lock
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
-SMALL_SHARE: Final = 0.1
+SMALL_PART: Final = 10
 _SLACK: Final = 64
 
 
@@ -55,7 +55,7 @@ class LocalCells(Generic[K, V]):
         self._small: deque[Node[K, V]] = deque()
         self._main: deque[Node[K, V]] = deque()
         self._ghost: OrderedDict[int, None] = OrderedDict()
-        self._small_limit = max(1, int(self.maxsize * SMALL_SHARE))
+        self._small_limit = max(1, self.maxsize // SMALL_PART)
 
     def __len__(self) -> int:
         """Give the number of records."""

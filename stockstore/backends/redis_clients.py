@@ -120,7 +120,7 @@ def open_client(url: str, connect_timeout: float, read_timeout: float) -> "redis
     try:
         client = _awaited(plain, options) if scheme.endswith(AWAITED) else _blocking(plain, options)
         _try_options(client)
-    except (TypeError, ValueError, AttributeError):
+    except (TypeError, ValueError, AttributeError, redis.RedisError):
         # The driver's error quotes parts of the URL, which may be parts of the password.
         raise ConfigurationError(
             f"{redacted(url)!r} is no Redis URL that can be used; write {_FORMS}, with redis-py's options only"
@@ -151,6 +151,8 @@ def _refuse_ignored(url: str) -> None:
         raise ConfigurationError(f"{redacted(url)!r} names a database that is no number; write {_FORMS}")
     if parts.scheme == "unix" and not parts.path.strip("/"):
         raise ConfigurationError(f"{redacted(url)!r} names no socket; write {_FORMS}")
+    if parts.scheme == "unix" and parts.netloc.rpartition("@")[2]:
+        raise ConfigurationError(f"{redacted(url)!r} has a host, and a socket has a path alone; write {_FORMS}")
 
 
 def _try_options(client: "redis.Redis | redis.asyncio.Redis") -> None:

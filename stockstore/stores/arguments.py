@@ -50,10 +50,19 @@ def refuse_no_loader(loader: object) -> None:
 def call_loader(loader: Callable[..., T | None], key: Key) -> T | None:
     """Call a loader with the key, or with nothing if it takes no argument."""
     refuse_no_loader(loader)
-    try:
-        inspect.signature(loader).bind(key)
-    except TypeError:
+    if takes(loader, key):
+        return loader(key)
+    if takes(loader):
         return loader()
-    except ValueError:  # a builtin that does not tell what it takes
+    raise ConfigurationError(f"a loader is called with the key, or with nothing, and {loader!r} takes other arguments")
+
+
+def takes(function: Callable[..., object], *arguments: object) -> bool:
+    """Whether a callable may be called so; a builtin that does not tell what it takes is believed to."""
+    try:
+        inspect.signature(function).bind(*arguments)
+    except TypeError:
+        return False
+    except ValueError:
         pass
-    return loader(key)
+    return True

@@ -19,7 +19,7 @@ from stockstore.keys import (
     other_identities_below,
 )
 from stockstore.lifetimes import Lifetime, LifetimeRule, shorter
-from stockstore.stores.arguments import keys_in, objects_of
+from stockstore.stores.arguments import keys_in, objects_of, takes
 from stockstore.stores.base import Store
 from stockstore.stores.hiding import hidden_from
 from stockstore.stores.outcome import BeforeCommit, Outcome
@@ -63,8 +63,7 @@ class CacheStore(Store):
         self._rule = LifetimeRule(lifetime, jitter)
         self._polymorphic = polymorphic
         self._namespace_setting = namespace
-        if not callable(namespace):
-            _valid_namespace(namespace)
+        _check_namespace(namespace)
         if "sqlalchemy.orm" in sys.modules:
             # From here on sessions are watched, so that one that has written is known before it first asks.
             import_module("stockstore.mapped")
@@ -283,6 +282,13 @@ def subclasses_of(cls: type) -> Iterator[type]:
     for kind in below:
         yield kind
         yield from subclasses_of(kind)
+
+
+def _check_namespace(setting: object) -> None:
+    if not callable(setting):
+        _valid_namespace(setting)
+    elif not takes(setting):
+        raise ConfigurationError(f"a namespace's callable is called with nothing, and {setting!r} takes arguments")
 
 
 def _valid_namespace(namespace: object) -> str:

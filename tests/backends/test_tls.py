@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pytest
 from pymemcache.client.base import Client
 
-from stockstore import ChainedStore, MemcacheStore, ProcessMemoryStore, RedisStore
+from stockstore import ChainedStore, MemcacheStore, ProcessMemoryStore, RedisStore, open_store
 from tests.servers.secure import SecureRedis, running_secure_memcached, running_secure_redis
 from tests.servers.server import wait_until
 
@@ -72,3 +72,10 @@ def test_the_channel_goes_through_tls(redis: SecureRedis, namespace: str) -> Non
         changed = [Letter(letter.id, letter.code, "new") for letter in LETTERS]
         mine.batch_put(changed)
         wait_until(lambda: theirs.batch_get(Letter, range(MANY)) == changed, "the other memory to be told")
+
+
+def test_a_url_of_a_store_names_the_authority(redis: SecureRedis, namespace: str) -> None:
+    """What a settings file, and the janitor's command line, needs to trust a server's certificate stands in the URL."""
+    with open_store(f"{redis.url}&namespace={namespace}&on_error=raise") as store:
+        store.put(LETTERS[0])
+        assert store.get(Letter, 0) == LETTERS[0]

@@ -220,6 +220,19 @@ def test_reads_fall_through_a_broken_cache(case: Case, caplog: pytest.LogCapture
     case.server.thaw()
 
 
+def test_a_read_that_was_not_answered_is_one_line_of_a_log(
+    start_redis: Callable[..., RedisServer], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The line says why, without a traceback of the driver's."""
+    server = start_redis()
+    with redis_cache(server) as cache:
+        server.stop()
+        assert cache.get(Customer, 1) is None
+    (told,) = [record for record in caplog.records if "counts as a miss" in record.message]
+    assert told.message.startswith(f"{cache!r} did not answer a read; it counts as a miss: Redis at ")
+    assert told.exc_info is None
+
+
 def test_a_delete_by_another_key_of_a_cache_origin_is_not_lost(start_redis: Callable[..., RedisServer]) -> None:
     """Where the origin is the cache itself, a delete that could not ask it what stands there is an error, not a miss."""
     server = start_redis()

@@ -54,3 +54,10 @@ def test_memory_stays_flat_under_churn() -> None:
         assert churn(4000) - first < 20_000
     finally:
         tracemalloc.stop()
+
+
+def test_a_bound_may_be_beyond_all_floats() -> None:
+    """A number that no float holds is a bound like any other."""
+    store = ProcessMemoryStore(maxsize=10**400)
+    store.put(user(1))
+    assert store.contains(User, 1)

@@ -1,5 +1,6 @@
 """Loaders of what no tier has."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -35,6 +36,17 @@ def test_what_is_no_loader_is_refused() -> None:
     """A value in place of a loader is ConfigurationError that shows it."""
     with pytest.raises(ConfigurationError, match=r"^a loader is a callable that gives the object of a key, .*, not 'ann'$"):
         ProcessMemoryStore().get_or_load(User, 1, "ann")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("loader", [lambda _key, _more: None, lambda *, key: key])
+def test_a_loader_that_takes_other_arguments_is_refused(loader: Callable[..., None]) -> None:
+    """A callable that could not be called is ConfigurationError; a TypeError from within a loader stays its own."""
+    with pytest.raises(
+        ConfigurationError, match=r"^a loader is called with the key, or with nothing, and <function .* takes other arguments$"
+    ):
+        ProcessMemoryStore().get_or_load(User, 1, loader)
+    with pytest.raises(TypeError, match="no len"):
+        ProcessMemoryStore().get_or_load(User, 1, lambda key: user(len(key)))
 
 
 def test_none_from_a_loader_is_not_stored() -> None:

@@ -74,3 +74,15 @@ def test_a_namespace_that_is_no_text_is_refused(namespace: Any) -> None:
         ProcessMemoryStore(namespace=namespace)
     with pytest.raises(ConfigurationError, match=message):
         ProcessMemoryStore(namespace=lambda: namespace).get(User, 1)
+
+
+def test_a_namespace_that_takes_arguments_is_refused() -> None:
+    """A callable that could not be called is ConfigurationError when the store is made, not a bare TypeError at its first use."""
+
+    def of_request(request: object) -> str:
+        return str(request)
+
+    with pytest.raises(
+        ConfigurationError, match=r"^a namespace's callable is called with nothing, and <function .*of_request at .* takes arguments$"
+    ):
+        ProcessMemoryStore(namespace=of_request)  # type: ignore[arg-type]
