@@ -12,7 +12,7 @@ from sqlalchemy.orm import InstanceState, Mapper, Session, UOWTransaction, make_
 from sqlalchemy.orm.attributes import set_committed_value
 
 from stockstore.errors import CodecError, OriginError
-from stockstore.keys import IndexPlan, ListLookup, keys_of
+from stockstore.keys import IndexPlan, ListLookup, Lookup, keys_of
 from stockstore.mapped import UNLOADED, classes_beside, dependent_classes, flushed_states, plan_of
 from stockstore.mapped.moves import joins_others, moves_of, places_of
 from stockstore.mapped.reread import is_exact, reread
@@ -231,12 +231,27 @@ def _loaded(session: Session, objects: Sequence[object]) -> dict[int, RowSnapsho
     for obj in objects:
         by_class.setdefault(type(obj), []).append(obj)
     rows: dict[int, RowSnapshot] = {}
+    unfound: list[tuple[object, Lookup]] = []
     for cls, group in by_class.items():
         lookups = lookups_of_identities(cls, group)
         for obj in group:
             session.expire(obj, [name for name in plan_of(cls).attrs if name in obj.__dict__])
-        rows.update((id(obj), _row(obj, row)) for obj, row in zip(group, load(session, cls, lookups), strict=True))
+        for obj, lookup, row in zip(group, lookups, load(session, cls, lookups), strict=True):
+            if row is None:
+                unfound.append((obj, lookup))
+            else:
+                rows[id(obj)] = _row(obj, row)
+    # After all others: what they lead to may leave the session along with these.
+    rows.update((id(obj), _row(obj, _of_another_class(session, obj, lookup))) for obj, lookup in unfound)
     return rows
+
+
+def _of_another_class(session: Session, obj: object, lookup: Lookup) -> object | None:
+    """Give the row that an expression, by what was written, no longer tells to be of its object's class."""
+    if obj in session:
+        session.expunge(obj)
+    (row,) = load(session, plan_of(type(obj)).root, [lookup])
+    return row
 
 
 def _row(obj: object, row: object | None) -> RowSnapshot:

@@ -118,8 +118,12 @@ def _tells_lists(work: _Work) -> bool:
     plain = not work.dml._values and work.execution.execution_options.get("dml_strategy", "auto") in {"auto", "bulk"}  # noqa: SLF001
     names = {name for row in work.listed for name in row}
     # Rows of a subclass may be given to its base.
-    own = set(indexes_below(work.root)) <= set(keys_of(work.mapper.class_).indexes)
-    return plain and own and names <= set(work.mapper.column_attrs.keys())
+    return plain and _has_all_lists(work) and names <= set(work.mapper.column_attrs.keys())
+
+
+def _has_all_lists(work: _Work) -> bool:
+    """Whether no other class of the hierarchy has an index that this one has not."""
+    return set(indexes_below(work.root)) <= set(keys_of(work.mapper.class_).indexes)
 
 
 # -- UPDATE and DELETE ----------------------------------------------------------------------------
@@ -151,10 +155,12 @@ def _lists(work: _Work, table: Any, dialect: Any) -> dict[IndexPlan, list[Any]] 
     names = {str(name) for column in _set_columns(work) for name in (getattr(column, "key", column), getattr(column, "name", column))}
     names |= _given_names(work)
     changed = lists_set(work.root, names)
-    if not changed and names.isdisjoint(_discriminators(work)):
+    if not names.isdisjoint(_discriminators(work)) and not _has_all_lists(work):
+        return None
+    if not changed:
         return {}
     # SQLite has no locks of rows, under which the former values could be had.
-    told = found is not None and changed and dialect.name != "sqlite"
+    told = found is not None and dialect.name != "sqlite"
     return {plan: found[plan] for plan in changed if plan in found} if told and found is not None else None
 
 
