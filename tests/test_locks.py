@@ -8,8 +8,10 @@ import weakref
 from collections.abc import Callable
 
 import pytest
+from sqlalchemy.event import listens_for
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from stockstore import locks
+from stockstore import SqlAlchemyStore, locks
 from stockstore.locks import fork_safe_lock
 
 pytestmark = [
@@ -17,6 +19,16 @@ pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork"),
     pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
 ]
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Row(Base):
+    __tablename__ = "rows"
+    __keys__ = ["id"]
+    id: Mapped[int] = mapped_column(primary_key=True)
 
 
 def exit_status_of_child(work: Callable[[], bool]) -> int:
@@ -120,3 +132,24 @@ def test_a_lock_that_nobody_uses_any_more_is_forgotten() -> None:
     del lock
     gc.collect()
     assert gone() is None
+
+
+def test_a_fork_waits_for_the_only_connection_of_a_database_in_memory() -> None:
+    """A child that asks the database does not wait for a thread that it does not have."""
+    store = SqlAlchemyStore("sqlite://")
+    Base.metadata.create_all(store.engine)
+    inside, forking = threading.Event(), threading.Event()
+
+    @listens_for(store.engine, "before_cursor_execute")
+    def hold(*_: object) -> None:
+        inside.set()
+        forking.wait(20)
+
+    holder = threading.Thread(target=store.put, args=(Row(id=1),))
+    holder.start()
+    inside.wait(20)
+    threading.Timer(0.2, forking.set).start()
+    status = exit_status_of_child(lambda: store.contains(Row, 1))
+    holder.join(20)
+    store.close()
+    assert status == 0

@@ -28,9 +28,11 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.dialects.mysql import LONGTEXT
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
+from stockstore.errors import OriginError
 from stockstore.evidence.aside import INTERNAL, aside, asking, is_private
+from stockstore.mapped.shown import shown
 
 NAME: Final = "stockstore_outbox"
 _IDENTITY: Final = "identity"
@@ -79,16 +81,30 @@ class Outbox:
         )
 
     def create(self, engine: Engine) -> None:
-        """Make the table where it is not there."""
-        asking(engine, lambda: self._create(engine))
+        """Make the table where it is not there.
+
+        Raises:
+            OriginError: The database did not answer, or refused.
+        """
+        try:
+            asking(engine, lambda: self._create(engine))
+        except (SQLAlchemyError, OSError) as error:
+            told = str(getattr(error, "orig", None) or error).strip().split("\n", 1)[0]
+            raise OriginError(
+                f"the table {self.definition.fullname} was not made in {shown(engine.url)}: {told}; "
+                "check the database, or make the table by a migration, as a user who may"
+            ) from error
 
     def _create(self, engine: Engine) -> None:
-        if is_private(engine) or not engine.dialect.is_async:
-            self.definition.create(engine, checkfirst=True)
-            return
         # The engine's own connections belong to the application's event loop.
-        with aside(engine) as connection:
-            self.definition.create(connection, checkfirst=True)
+        with aside(engine) if engine.dialect.is_async and not is_private(engine) else engine.connect() as connection:
+            try:
+                self.definition.create(connection, checkfirst=True)
+                connection.commit()
+            except DBAPIError:
+                connection.rollback()
+                if not self.exists(connection):  # or another process was first
+                    raise
 
     def exists(self, connection: Connection) -> bool:
         """Whether the table is there; asks the database's catalogue."""

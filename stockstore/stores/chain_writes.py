@@ -141,14 +141,13 @@ class ChainWrite:
             self._warm_class(cls, keys)
 
     def _warm_class(self, cls: type, keys: dict[Record, Key]) -> None:
-        cold = (tier for tier in self._origin.tiers if tier in self._cold and tier.holds(cls) and tier.readable(cls))
-        for tier in cold:
-            try:
+        try:
+            cold = (tier for tier in self._origin.tiers if tier in self._cold and tier.holds(cls) and tier.readable(cls))
+            if tier := next(cold, None):
                 with unasked():
                     self._origin.below(tier).read(cls, keys)
-            except Exception as error:  # noqa: BLE001 - the origin has committed
-                _log.warning("what was written could not be read back: %s", error, exc_info=not isinstance(error, StockstoreError))
-            return
+        except Exception as error:  # noqa: BLE001 - the origin has committed
+            _log.warning("what was written could not be read back: %s", error, exc_info=not isinstance(error, StockstoreError))
 
 
 def _note(writes: Writes, cls: type, keys: Iterable[Key]) -> None:

@@ -1,6 +1,5 @@
 """The sessions that the store of a database has of its own."""
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import TypeVar
@@ -12,6 +11,7 @@ from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
 from stockstore.aio.bridge import TaskLock, in_greenlet, in_own_task
 from stockstore.errors import ConfigurationError, OriginError, StockstoreError
+from stockstore.locks import fork_safe_lock
 from stockstore.mapped import TURNED
 from stockstore.stores.outcome import UnconfirmedError
 from stockstore.stores.sql_engines import first_line
@@ -36,7 +36,7 @@ class OwnSessions:
         """Give what a thread or task waits for where all share one connection."""
         if not isinstance(self._engine.pool, StaticPool):
             return nullcontext()
-        return TaskLock() if self._awaited else threading.RLock()
+        return TaskLock() if self._awaited else fork_safe_lock()
 
     def _again(self, read: Callable[[], R]) -> R:
         """Repeat a read whose connection broke, as by a restart of the database; SQLAlchemy has dropped the others of the pool."""

@@ -219,7 +219,11 @@ class SessionSync:
     # -- set-up ----------------------------------------------------------------------------------
 
     def create_outbox(self, engine: "Engine | AsyncEngine") -> None:
-        """Create the outbox table, if it is not there."""
+        """Create the outbox table, if it is not there.
+
+        Raises:
+            OriginError: The database did not answer, or refused.
+        """
         engine = getattr(engine, "sync_engine", engine)
         if not isinstance(engine, Engine):
             raise ConfigurationError(f"the outbox table is created by an Engine, not by {engine!r}")

@@ -1,4 +1,5 @@
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from sqlalchemy import Engine, MetaData, create_engine, delete, event, select, t
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.pool import NullPool, StaticPool
 
-from stockstore.errors import ConfigurationError
+from stockstore.errors import ConfigurationError, OriginError
 from stockstore.evidence import Outbox, OutboxEvidence, PostgresEvidence, evidence_of
 from tests.subprocesses import ending
 
@@ -33,6 +34,46 @@ def test_the_table_is_found_once_it_is_made(any_engine: Engine) -> None:
     metadata = MetaData()
     assert Outbox(Outbox.table(metadata)).definition is metadata.tables["stockstore_outbox"]
     metadata.drop_all(any_engine)
+
+
+def test_processes_that_make_the_table_at_once(any_engine: Engine) -> None:
+    """A worker that finds no table, and then comes second, goes on with the other's."""
+    outbox, other = Outbox(), create_engine(any_engine.url)
+    first: list[str] = []
+
+    @event.listens_for(any_engine, "before_cursor_execute")
+    def overtake(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
+        if "CREATE TABLE" in statement and not first:
+            first.append(statement)
+            Outbox().create(other)
+
+    try:
+        outbox.create(any_engine)
+    finally:
+        event.remove(any_engine, "before_cursor_execute", overtake)
+    with any_engine.connect() as connection:
+        assert outbox.exists(connection)
+    assert first
+    outbox.definition.drop(any_engine)
+    other.dispose()
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("sqlite:////nowhere/shop.db", "sqlite:////nowhere/shop.db: unable to open database file"),
+        ("postgresql+psycopg://ann:s3cret@localhost:1/shop", "postgresql+psycopg://ann:***@localhost:1/shop: connection failed: "),
+        ("postgresql+asyncpg://ann:s3cret@localhost:1/shop", "postgresql+asyncpg://ann:***@localhost:1/shop: "),
+    ],
+)
+def test_a_table_that_cannot_be_made_is_told(url: str, told: str) -> None:
+    """What the database, or its driver, refuses is an OriginError that says which database and why, and no password."""
+    engine = create_engine(url)
+    with pytest.raises(OriginError, match="^" + re.escape(f"the table stockstore_outbox was not made in {told}")) as caught:
+        Outbox().create(engine)
+    assert "s3cret" not in str(caught.value)
+    assert caught.value.__cause__ is not None
+    engine.dispose()
 
 
 def test_a_row_commits_with_the_data_or_not_at_all(any_engine: Engine, outbox: Outbox) -> None:

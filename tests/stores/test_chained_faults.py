@@ -4,13 +4,24 @@ import logging
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
+from itertools import count
 from typing import ClassVar, NamedTuple
 
 import pytest
 from redis import Redis
 from sqlalchemy import Engine, update
 
-from stockstore import CacheUnreachable, ChainedStore, MemcacheStore, ProcessMemoryStore, RedisStore, ShardedStore, SqlAlchemyStore, Store
+from stockstore import (
+    CacheUnreachable,
+    ChainedStore,
+    MappingStore,
+    MemcacheStore,
+    ProcessMemoryStore,
+    RedisStore,
+    ShardedStore,
+    SqlAlchemyStore,
+    Store,
+)
 from stockstore.stores.backed import BackendStore
 from tests.patience import SHORT
 from tests.servers.memcached import MemcachedServer
@@ -218,6 +229,29 @@ def test_reads_fall_through_a_broken_cache(case: Case, caplog: pytest.LogCapture
     assert case.cache.stats().errors > 0
     assert any(said in caplog.text for said in ("was not read; the tiers below are", "did not answer a read; it counts as a miss"))
     case.server.thaw()
+
+
+@pytest.mark.parametrize("good", range(6))
+def test_a_namespace_that_is_missing_after_the_commit_fails_nobody(lite: Engine, good: int) -> None:
+    """A put whose callable fails at any of its calls is an error and not done, or done and no error; nothing old is read afterwards."""
+    calls = count(good - 1_000_000)
+
+    def namespace() -> str:
+        if next(calls) >= good:
+            raise LookupError("no tenant")
+        return "one"
+
+    with ChainedStore([MappingStore({}, namespace=namespace), SqlAlchemyStore(engine=lite)]) as chain:
+        put(chain, "old")
+        calls = count()
+        try:
+            put(chain, "new")
+        except LookupError:
+            expected = "old"
+        else:
+            expected = "new"
+        calls = count(good - 1_000_000)
+        assert name_of(SqlAlchemyStore(engine=lite).get(Customer, 1)) == name_of(chain.get(Customer, 1)) == expected
 
 
 def test_a_read_that_was_not_answered_is_one_line_of_a_log(
