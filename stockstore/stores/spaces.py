@@ -24,7 +24,7 @@ class LocalSpaces:
         self._shelves: dict[tuple[str, type], Shelf[Native, Any]] = {}
         self._making = False
         self._sweep_at = _SWEEP_AT
-        self._sweeps = 0
+        self.sweeps = 0
         self._labels: dict[str, dict[KeyPlan, None]] = {}
         self._names: set[str] = set()
 
@@ -80,14 +80,17 @@ class LocalSpaces:
 
     def _sweep(self, namespace: str) -> None:
         """Forget the tenants, but one, that have no records left."""
-        self._sweeps += 1
-        kept = {name for (name, _, _), cells in list(self._dicts.items()) if cells} | {namespace}
-        for place in [place for place in list(self._dicts) if place[0] not in kept]:
-            self._dicts.pop(place, None)
-        for owner in [owner for owner in list(self._shelves) if owner[0] not in kept]:
-            self._shelves.pop(owner, None)
-        self._names -= self._idle(kept)
-        self._sweep_at = max(_SWEEP_AT, 2 * len(self._dicts))
+        try:
+            kept = {name for (name, _, _), cells in list(self._dicts.items()) if cells} | {namespace}
+            for place in [place for place in list(self._dicts) if place[0] not in kept]:
+                self._dicts.pop(place, None)
+            for owner in [owner for owner in list(self._shelves) if owner[0] not in kept]:
+                self._shelves.pop(owner, None)
+            self._names -= self._idle(kept)
+            self._sweep_at = max(_SWEEP_AT, 2 * len(self._dicts))
+        finally:
+            # Last: who was given a dictionary meanwhile is to ask again.
+            self.sweeps += 1
 
     def _idle(self, kept: set[str]) -> set[str]:
         """Give the namespaces that may be forgotten."""
@@ -99,10 +102,10 @@ class LocalSpaces:
         """Keep a record under its key and its aliases, and give how many were evicted for it."""
         evicted = 0
         while True:
-            sweeps = self._sweeps
+            sweeps = self.sweeps
             evicted += self.cells.put(self.shelf(namespace, cls, plans), native, value, expires, keys)
             # A sweep in between may have forgotten the shelf.
-            if sweeps == self._sweeps:
+            if sweeps == self.sweeps:
                 return evicted
 
     def places(self) -> "list[tuple[str, KeyPlan, bool]]":

@@ -159,3 +159,40 @@ def test_no_tenant_loses_a_write_while_others_are_forgotten(monkeypatch: pytest.
     finally:
         sys.setswitchinterval(before)
     assert not lost
+
+
+def test_a_put_for_a_tenant_that_is_being_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that reads where its tenant's objects stand just before that goes puts once more, where they stand from then on."""
+    tenant, given = threading.local(), threading.Event()
+    tenant.name = "idle"
+    store = ProcessMemoryStore(namespace=lambda: tenant.name)
+    store.put(Note(1))
+    store.delete(Note, 1)
+
+    def write() -> None:
+        tenant.name = "idle"
+        store.put(Note(1))
+
+    writer, shelf = threading.Thread(target=write), store._spaces.shelf
+
+    def giving(*args: Any) -> Any:
+        found = shelf(*args)
+        if threading.current_thread() is writer:
+            given.set()
+        return found
+
+    class Dicts(dict[Any, Any]):
+        def pop(self, *args: Any) -> Any:
+            if writer.ident is None:
+                writer.start()
+                assert given.wait(10)
+            return super().pop(*args)
+
+    monkeypatch.setattr(store._spaces, "shelf", giving)
+    monkeypatch.setattr(store._spaces, "_dicts", Dicts(store._spaces._dicts))
+    monkeypatch.setattr(store._spaces, "_sweep_at", 0)
+    tenant.name = "other"
+    store.put(Note(2))
+    writer.join(10)
+    tenant.name = "idle"
+    assert store.get(Note, 1) is not None
