@@ -56,14 +56,24 @@ def _forms(context: Context, suffix: str, lifetime: float | None, limit: float) 
 def _other_keys(context: Context) -> Iterator[Row]:
     articles, by_number = _stored(Article)
     parts, _ = _stored(Part)
-    sku = by_number[_ASKED].sku
-    ways = {
-        "get, another key than the canonical one": Way("store.get(cls, sku=k)", {"store": articles, "cls": Article, "k": sku}),
-        "get, a key of two names": Way("store.get(cls, (i, k))", {"store": parts, "cls": Part, "i": _ASKED, "k": sku}),
-        "get, a miss": Way("store.get(cls, k)", {"store": articles, "cls": Article, "k": -1}),
+    names = {"articles": articles, "parts": parts, "Article": Article, "Part": Part, "i": _ASKED, **fields(_ASKED)}
+    found = {
+        "get, another key than the canonical one": "articles.get(Article, sku=sku)",
+        "get, a key of two names, tuple": "parts.get(Part, (i, sku))",
+        "get, a key of two names, dict literal": 'parts.get(Part, {"sku": sku, "id": i})',
+        "get, a key of two names, keywords": "parts.get(Part, id=i, sku=sku)",
+        "get, another key of two names, keywords": "parts.get(Part, stock=stock, name=name)",
     }
-    expect("another key", articles.get(Article, sku=sku), by_number[_ASKED])
-    expect("two names", parts.get(Part, (_ASKED, sku)), Part(**fields(_ASKED)))
+    missed = {
+        "get, a miss, bare value": "articles.get(Article, -1)",
+        "get, a miss, keyword": "articles.get(Article, sku=name)",
+        "get, a miss, a key of two names, tuple": "parts.get(Part, (i, name))",
+    }
+    for statements, wanted in ((found, fields(_ASKED)), (missed, None)):
+        for statement in statements.values():
+            got = eval(statement, names)
+            expect(statement, got and vars(got), wanted)
+    ways = {name: Way(statement, names) for name, statement in (found | missed).items()}
     times = context.race_unwaiting({_DICT: Way("d[k]", {"d": by_number, "k": _ASKED}), **ways})
     for name in ways:
         yield timed(SUBJECT, name, times, _DICT, ours=name)

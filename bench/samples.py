@@ -37,9 +37,9 @@ class Article:
 
 @dataclass
 class Part:
-    """The same with one key of two names."""
+    """The same with a key of two names, and as the second key another."""
 
-    __keys__: ClassVar = [("id", "sku")]
+    __keys__: ClassVar = [("id", "sku"), ("stock", "name")]
 
     id: int
     sku: str

@@ -95,6 +95,11 @@ class Counters:
         self._expirations += expirations
         self._errors += errors
 
+    def miss(self) -> None:
+        """Count a miss as :meth:`add` does, in fewer steps."""
+        if not _unasked.get():
+            self._misses += 1
+
     def note(self, kind: Kind, count: int, reason: str = "") -> None:
         """Count what happened, if it is of a kind that is counted."""
         if kind == "fill":

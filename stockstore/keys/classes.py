@@ -33,6 +33,7 @@ class ClassKeys:
         canonical: The key that a bare value means.
         alternates: The keys that are aliases of the identity.
         indexes: What rows are listed by: its own indexes, and those of its bases of one identity with it.
+        outdated: Whether the class has been mapped since.
         cached: Whether caches may keep its objects: not where the root of its hierarchy says ``__cache__ = False``.
     """
 
@@ -46,6 +47,7 @@ class ClassKeys:
         self.plans = tuple(self._plan_for(cls, n) for n in names)
         self.canonical = self.plans[0]
         self.cached: bool = is_cached(root)
+        self.outdated = False
         self._declared = names
         self.alternates = tuple(plan for plan in self.plans if plan is not self.identity)
         self._by_names = {frozenset(plan.names): plan for plan in self.plans}
@@ -175,7 +177,9 @@ def _forget(reference: "ref[type[Any]]") -> None:
 
 def forget_keys(cls: type) -> None:
     """Compile the keys of a class anew when they are asked for next: it has been mapped, perhaps once more and otherwise."""
-    _compiled.pop(ref(cls), None)
+    keys = _compiled.pop(ref(cls), None)
+    if keys is not None:
+        keys.outdated = True
 
 
 def alias_plans(cls: type, *, polymorphic: bool) -> tuple[KeyPlan, ...]:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from inspect import signature
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from stockstore.channels.base import Freshness
 from stockstore.channels.choice import AUTO, Setting, channel_from
@@ -15,7 +15,7 @@ from stockstore.lifetimes import Lifetime
 from stockstore.stores.arguments import MISSING, keys_in, one_key
 from stockstore.stores.cache import CacheStore, Namespace
 from stockstore.stores.claimed import ClaimedSpaces
-from stockstore.stores.hits import Hits, compile_hits, exact_values
+from stockstore.stores.hits import Hits, absent_from, compile_hits, exact_values
 from stockstore.stores.local import LocalStore
 
 if TYPE_CHECKING:
@@ -25,6 +25,15 @@ T = TypeVar("T")
 
 _now = time.monotonic
 _OPTIONS: Final = frozenset(signature(CacheStore.get).parameters)
+
+
+class _Conditions(NamedTuple):
+    """Under which ways to hits are learned."""
+
+    expiring: bool
+    told: bool
+    contact: Freshness | None
+    sweeps: int
 
 
 class ProcessMemoryStore(LocalStore):
@@ -80,7 +89,7 @@ class ProcessMemoryStore(LocalStore):
             raise ConfigurationError("max_staleness=None says that no other process writes, and a channel that one does; give seconds")
         self.finds_channel = channel == AUTO
         self._shelves = ClaimedSpaces(maxsize)
-        # Per plain class: the hits by every key of one name, also as a keyword, and those of a batch by the canonical key.
+        # Per plain class: the hits and misses by every key, also as keywords, and those of a batch by a canonical key of one name.
         self._hits: dict[type, Callable[[Any], Any]] = {}
         self._named_hits: dict[type, Callable[[dict[str, Any]], Any]] = {}
         self._batch_hits: dict[type, Callable[[list[Any], list[Any]], None]] = {}
@@ -88,7 +97,7 @@ class ProcessMemoryStore(LocalStore):
         self._told_hits: dict[type, Callable[[Any], Any]] = {}
         # Not a method: the store would refer to itself, and wait for the garbage collector.
         self._forget_hits = partial(_forget, [self._hits, self._named_hits, self._batch_hits, self._told_hits])
-        self._shelves.cells.on_expiring = self._forget_hits
+        self._shelves.cells.on_expiring = self._shelves.on_sweep = self._forget_hits
         watch_hooks(self)
 
     @property
@@ -106,9 +115,9 @@ class ProcessMemoryStore(LocalStore):
             super().listen(contact)
             self._forget_hits()
 
-    # The hot path, measured by scripts/bench: a hit on a plain class by a key of one name. Whatever is not exactly that, a miss
-    # and bad input included, raises here and goes the longer way. Parameters that have names would be compared with each keyword
-    # of a call, and options be looked up for each: both take a fifth of the whole.
+    # The hot path, measured by scripts/bench: a hit or a miss on a plain class by plain values. Whatever is not exactly that, a
+    # record that has expired and bad input included, raises here and goes the longer way. Parameters that have names would be
+    # compared with each keyword of a call, and options be looked up for each: both take a fifth of the whole.
     if TYPE_CHECKING:
 
         def get(
@@ -215,7 +224,7 @@ class ProcessMemoryStore(LocalStore):
                 return found
         if compiled.mapped or self._copy or self._watched or not keys or listening:
             return super().batch_get(cls, keys, session=session)
-        return [ProcessMemoryStore.get(self, cls, key, session=session) for key in keys]
+        return [ProcessMemoryStore.get(self, cls, key) for key in keys]
 
     def _rows(self, cls: type, plan: KeyPlan, keys: list[Key], session: "Session | None") -> list[Any] | None:
         from stockstore.stores.row_hits import rows
@@ -233,23 +242,33 @@ class ProcessMemoryStore(LocalStore):
     def _learn(self, cls: type) -> None:
         if callable(self._namespace_setting):
             return
-        expiring, told, contact = self._shelves.cells.expiring, bool(listening), self.contact
-        hits = self._compile(keys_of(cls), expiring=expiring)
+        conditions = self._conditions()
+        hits = self._compile(keys_of(cls), conditions)
         # A reader waits for no writer: a later look-up learns them then, and also where a first expiry came since.
         lock = self._shelves.cells.lock
         if lock.acquire(blocking=False):
             try:
-                # Nor where a hook or a channel came or went since.
-                if self._shelves.cells.expiring is expiring and bool(listening) is told and self.contact is contact:
-                    self._keep_learned(cls, hits, told=told)
+                # Nor where a hook or a channel came or went since, or dictionaries went.
+                if self._conditions() == conditions:
+                    self._keep_learned(cls, hits, told=conditions.told)
             finally:
                 lock.release()
 
-    def _compile(self, keys: ClassKeys, *, expiring: bool) -> Hits:
-        shelves, namespace = self._shelves, self._namespace()
-        alternates = [(plan.names, shelves.aliases(namespace, plan)) for plan in keys.alternates]
-        canonical = (keys.identity.names, shelves.records(namespace, keys.identity))
-        return compile_hits(canonical, alternates, shelves.cells.tally, expiring=expiring, contact=self.contact, options=_OPTIONS)
+    def _conditions(self) -> _Conditions:
+        return _Conditions(self._shelves.cells.expiring, bool(listening), self.contact, self._shelves.sweeps)
+
+    def _compile(self, keys: ClassKeys, conditions: _Conditions) -> Hits:
+        shelves, namespace, own = self._shelves, self._namespace(), keys.identity
+        canonical = (own.declared, shelves.records(namespace, own))
+        alternates = [(plan.declared, shelves.aliases(namespace, plan)) for plan in keys.alternates]
+        return compile_hits(
+            [canonical, *alternates],
+            shelves.cells.tally,
+            _leave if conditions.told else absent_from(shelves.aliases(namespace, own), keys, self._counters.miss),
+            expiring=conditions.expiring,
+            contact=conditions.contact,
+            options=_OPTIONS,
+        )
 
     def _keep_learned(self, cls: type, hits: Hits, *, told: bool) -> None:
         if told:
@@ -271,6 +290,11 @@ class ProcessMemoryStore(LocalStore):
     def __repr__(self) -> str:
         """Name the store."""
         return f"{type(self).__name__}(maxsize={self._shelves.cells.maxsize})"
+
+
+def _leave(key: object) -> None:
+    """Have a miss go the longer way, which tells of it."""
+    raise KeyError(key)
 
 
 def _forget(learned: list[dict[Any, Any]]) -> None:

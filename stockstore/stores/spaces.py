@@ -1,5 +1,6 @@
 """The shelves of process memory: dictionaries by namespace, class and key."""
 
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from stockstore.backends.local import LocalCells
@@ -25,6 +26,8 @@ class LocalSpaces:
         self._making = False
         self._sweep_at = _SWEEP_AT
         self.sweeps = 0
+        # Told of a sweep's end, under the lock of the cells.
+        self.on_sweep: Callable[[], None] | None = None
         self._labels: dict[str, dict[KeyPlan, None]] = {}
         self._names: set[str] = set()
 
@@ -91,6 +94,8 @@ class LocalSpaces:
         finally:
             # Last: who was given a dictionary meanwhile is to ask again.
             self.sweeps += 1
+            if self.on_sweep is not None:
+                self.on_sweep()
 
     def _idle(self, kept: set[str]) -> set[str]:
         """Give the namespaces that may be forgotten."""

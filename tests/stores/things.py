@@ -25,6 +25,15 @@ class Code(Thing):
     version: Any
 
 
+class Seat(Thing):
+    """Its canonical key has two names, and not in the order of the alphabet."""
+
+    __keys__ = [("row", "place"), "number", ("hall", "number", "day")]
+    row: Any
+    place: Any
+    number: Any
+
+
 class Falsy(Thing):
     """Says no to everything, and equals everything."""
 
@@ -77,3 +86,8 @@ class Cat(Animal):
 def user(number: int, **changed: Any) -> User:
     """Make a user with a value for every key."""
     return User(**{"id": number, "email": f"{number}@b.c", "tenant": number % 3, "username": f"u{number}", **changed})
+
+
+def seat(number: int, **changed: Any) -> Seat:
+    """Make a seat with a value for every key."""
+    return Seat(**{"row": number, "place": f"p{number}", "number": f"n{number}", "hall": 1, "day": "monday", **changed})
