@@ -53,6 +53,10 @@ class OnAwaitedServer(OfLoop):
         self._room = asyncio.Semaphore(max(1, min(self._client.connection_pool.max_connections, CONNECTIONS)))
         self._reads = Gathering(partial(self._read, self._room))
 
+    async def _close(self) -> None:
+        # Those that tasks are using are closed by these.
+        await self._client.connection_pool.disconnect(inuse_connections=False)
+
     def calls(self, step: Script, make: Arguments, *batches: Sequence[Item]) -> list[Call]:
         """Part what is above a thousand keys."""
         return [Call.of(step, part, make) for part in by_thousands(*batches) if any(part)]

@@ -25,6 +25,9 @@ class OfLoop:
         """Make what belongs to a loop, anew for each."""
         raise NotImplementedError
 
+    async def _close(self) -> None:
+        await self._client.aclose()
+
     def get(self, keys: Sequence[str]) -> Found:
         """Read along with all that other tasks want to read in this turn of the loop."""
         self._home.enter()
@@ -39,11 +42,11 @@ class OfLoop:
         """Do nothing: a connection whose use was interrupted is closed before it goes back."""
 
     def close(self) -> None:
-        """Close the client, which may be used by another loop then."""
+        """Close the client, which may be used by another loop then; a connection that a task is using is closed when it is given back."""
         self._home.enter()
-        await_only(self._client.aclose())
-        self._home.leave()
         self._start()
+        await_only(self._close())
+        self._home.leave()
 
     def at_home(self, work: Callable[[], T]) -> T:
         """Do work in the client's loop, also from a thread of the library's own."""

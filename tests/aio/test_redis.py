@@ -166,6 +166,26 @@ def test_a_client_belongs_to_one_loop(url: str) -> None:
     second.close()
 
 
+async def test_a_close_leaves_alone_what_other_tasks_are_at(start_redis: Callable[..., RedisServer]) -> None:
+    """A command that is under way is answered, and its connection is closed then; nothing is left open."""
+    server = start_redis()
+    inner = RedisStore(f"redis+asyncio://{server.address}")
+    store, pool = AsyncStore(inner), inner.backend.client.connection_pool  # type: ignore[attr-defined]
+    await store.put(PlainUser(id=1))
+    server.freeze()
+    writing = asyncio.create_task(store.put(PlainUser(id=1, visits=7)))
+    while not pool._in_use_connections:  # noqa: ASYNC110 - the pool tells of nothing
+        await asyncio.sleep(0)
+    (connection,) = pool._in_use_connections
+    await store.close()
+    assert connection.is_connected
+    server.thaw()
+    await writing
+    assert not connection.is_connected
+    assert await store.get(PlainUser, 1) == PlainUser(id=1, visits=7)
+    await store.close()
+
+
 def test_a_url_opens_an_asyncio_client() -> None:
     """With and without TLS, by a unix socket, and in open_store; what is wrong with it is told without the password."""
     for url in ("redis+asyncio://localhost", "rediss+asyncio://localhost/1", "unix+asyncio:///tmp/redis.sock?db=1"):
