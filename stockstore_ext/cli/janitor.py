@@ -31,8 +31,10 @@ def run(asked: Namespace) -> None:
     """Drain once, or until SIGTERM or SIGINT; what cannot be reached at the start is an error."""
     with database(asked.database) as engine, ExitStack() as stack:
         # Each by itself: the last one of a chain would be its origin.
-        stores = [stack.enter_context(closing(open_store(url).tiers[0])) for url in asked.cache]
+        stores = [open_store(url).tiers[0] for url in asked.cache]
         janitor = Janitor(engine, stores, every=asked.every)
+        for store in stores:
+            stack.enter_context(closing(store))
         if asked.once:
             print(f"drained {janitor.run_once()} rows")
         else:

@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from threading import Event
+from threading import TIMEOUT_MAX, Event
 from typing import Final, NamedTuple
 
 from sqlalchemy import Connection, Engine, delete, select
@@ -75,8 +75,10 @@ class Janitor:
         _refuse_awaited(engine, stores := list(stores))
         if is_private(engine):
             raise ConfigurationError("a janitor needs a connection of its own, and a database in memory has one only; use a file")
-        if batch < 1 or not every > 0:
-            raise ConfigurationError(f"batch is a number of rows from 1 on, every one of seconds above 0, not {batch!r} and {every!r}")
+        if batch < 1:
+            raise ConfigurationError(f"batch is a number of rows from 1 on, not {batch!r}")
+        if not 0 < every <= TIMEOUT_MAX:
+            raise ConfigurationError(f"every is a number of seconds above 0, for which a thread can wait, not {every!r}")
         # Rows of transactions that are still open must neither be seen nor waited for.
         self._engine = engine if engine.dialect.name == "sqlite" else engine.execution_options(isolation_level="READ COMMITTED")
         self._outbox = outbox or Outbox()

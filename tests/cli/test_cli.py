@@ -129,7 +129,9 @@ def rows(engine: Engine, outbox: Outbox) -> int:
         ),
         (["--database", "sqlite:///{tmp}/a.db", "--cache", "nocache://localhost"], "no store has the scheme 'nocache'"),
         (["--database", "sqlite:///{tmp}/a.db", "--cache", "memory://"], "a janitor needs a shared cache"),
-        (["--database", "sqlite:///{tmp}/a.db", "--cache", "redis://localhost", "--every", "0"], "every one of seconds above 0"),
+        (["--database", "sqlite:///{tmp}/a.db", "--cache", "redis://localhost", "--every", "0"], "every is a number of seconds above 0"),
+        (["--database", "sqlite:///{tmp}/a.db", "--cache", "redis://localhost", "--every", "inf"], "for which a thread can wait, not inf"),
+        (["--database", "sqlite:///{tmp}/a.db", "--cache", "redis+asyncio://localhost"], "a janitor blocks its thread, and RedisStore"),
         (["--database", "sqlite://", "--cache", "redis://localhost"], "use a file"),
         (
             ["--database", "sqlite:///{tmp}/a.db", "--cache", "redis://localhost"],

@@ -218,8 +218,8 @@ def test_a_janitor_needs_a_shared_cache_and_a_connection(any_engine: Engine) -> 
     engine = create_engine("sqlite://", poolclass=StaticPool)
     with pytest.raises(ConfigurationError, match="use a file"):
         Janitor(engine, [RedisStore("redis://localhost")])
-    for options in ({"batch": 0}, {"every": 0.0}):
-        with pytest.raises(ConfigurationError, match="from 1 on"):
+    for options, message in (({"batch": 0}, "from 1 on"), ({"every": 0.0}, "above 0"), ({"every": 1e10}, "can wait, not 10000000000.0")):
+        with pytest.raises(ConfigurationError, match=message):
             Janitor(any_engine, [RedisStore("redis://localhost")], **options)
 
 

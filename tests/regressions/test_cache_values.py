@@ -2,6 +2,7 @@
 
 import enum
 from collections.abc import Callable, Iterator
+from uuid import UUID
 
 import pytest
 from sqlalchemy import Engine, Enum, LargeBinary, create_engine, select, text
@@ -29,6 +30,11 @@ class Paint(Base):
 class Seal(Base):
     __tablename__ = "seals"
     id: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+
+
+class Ticket(Base):
+    __tablename__ = "tickets"
+    id: Mapped[UUID] = mapped_column(primary_key=True)
 
 
 @pytest.fixture(params=["alone", "chain"])
@@ -69,6 +75,15 @@ def test_a_primary_key_that_may_change(store: Store, engine: Engine) -> None:
         store.put(Seal(id=bytearray(b"x")))
     with Session(engine) as session:
         assert session.scalars(select(Seal)).all() == []
+
+
+@pytest.mark.parametrize("use", [lambda store: store.get(Ticket, "no UUID"), lambda store: store.put(Ticket(id="no UUID"))])
+def test_a_text_in_place_of_a_uuid(use: Callable[[Store], object]) -> None:
+    """What SQLAlchemy's type cannot take is told as that."""
+    with SqlAlchemyStore("sqlite://") as store:
+        Base.metadata.create_all(store.engine)
+        with pytest.raises(OriginError, match=r"refused: a value does not fit its column: 'str' object has no attribute"):
+            use(store)
 
 
 def test_a_driver_that_cannot_connect(mariadb_url: str) -> None:
