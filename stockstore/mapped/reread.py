@@ -19,7 +19,8 @@ def reread(connection: Connection, root: type, keys: Sequence[tuple[object, ...]
 
     To be called after the last statement, where :func:`is_exact` holds. The rows are locked in all tables of the hierarchy, in the
     order of their keys: by one SELECT, and one more for each subclass found that has a table of its own (each per some thousands of
-    keys). Rows that are gone are missing. No session is involved, and no event of one.
+    keys). Rows that are gone are missing, and those that stand in several tables of which another transaction has locked one, where the
+    database can leave them out: that one's COMMIT may wait for this one. No session is involved, and no event of one.
 
     Args:
         connection: The writer's.
@@ -28,6 +29,11 @@ def reread(connection: Connection, root: type, keys: Sequence[tuple[object, ...]
         transactions: Takes the id of the connection's transaction, where PostgreSQL has told it along with the rows.
     """
     return [row for row in _hierarchy_of(root).read(connection, keys, transactions) if row is not None]
+
+
+def may_be_skipped(root: type) -> bool:
+    """Whether a row that :func:`reread` does not give may be there all the same."""
+    return _hierarchy_of(root).is_joined
 
 
 def _among(question: str) -> TextClause:

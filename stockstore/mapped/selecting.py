@@ -55,6 +55,7 @@ class Hierarchy:
     Attributes:
         below: The mappers of the classes, the class's own first.
         is_plain: Whether each row stands in tables, and tells its class by a column of them.
+        is_joined: Whether a row may stand in several tables.
     """
 
     def __init__(self, cls: type, names: tuple[str, ...], *, locked: bool) -> None:
@@ -79,6 +80,7 @@ class Hierarchy:
         single = [m for m in self.below if m.persist_selectable is self._mapper.persist_selectable]
         key, identity = _columns_named(self._mapper, names), _columns_named(self._mapper, keys_of(root).identity.names)
         self._top = _Selection(self._mapper, key, identity, single, told_by if self._by_discriminator else None, locked=locked)
+        self.is_joined = any(len(mapper.tables) > 1 for mapper in self.below)
         self._joined = {m: _Selection(m, identity, identity, [m], None, locked=locked) for m in self.below if m not in single}
 
     def is_current(self) -> bool:
@@ -152,7 +154,7 @@ class _Selection:
         self._documents: dict[tuple[str, str], Documents] = {}
         self.identity_of = _state_of(identity, given)
         self._from, self._key, self._tables, self._locked = mapper.persist_selectable, key, list(mapper.tables), locked
-        self._statements: dict[tuple[str, _Way, bool, bool], Select[Any]] = {}
+        self._statements: dict[tuple[str, _Way, bool, bool, bool], Select[Any]] = {}
 
     def documents_on(self, connection: Connection) -> Documents | None:
         """Give the documents that are to be read as texts, if any."""
@@ -201,13 +203,14 @@ class _Selection:
         return text if dialect.name == "sqlite" and (dialect.server_version_info or ()) >= _HAS_JSON else None
 
     def _statement(self, dialect: Dialect, way: _Way, tells: bool, documents: Documents | None) -> Select[Any]:
-        place = dialect.name, way, tells, documents is not None
+        skips = self._locked and _skips_locked(dialect)
+        place = dialect.name, way, tells, documents is not None, skips
         statement = self._statements.get(place)
         if statement is None:
-            statement = self._statements[place] = self._make(dialect.name, way, tells, documents)
+            statement = self._statements[place] = self._make(dialect.name, way, tells, documents, skips=skips)
         return statement
 
-    def _make(self, dialect: str, way: _Way, tells: bool, documents: Documents | None) -> Select[Any]:
+    def _make(self, dialect: str, way: _Way, tells: bool, documents: Documents | None, *, skips: bool) -> Select[Any]:
         condition = self._is_one() if way == "one" else self._is_number_in(dialect) if way == "numbers" else self._is_in(dialect)
         selected = self._selected if documents is None else documents.selected()
         statement = select(*selected).select_from(self._from).where(condition)
@@ -218,9 +221,10 @@ class _Selection:
         statement = statement.order_by(*self._key)
         if dialect == "sqlite":  # which has no locks of rows, and has locked the database for the writer
             return statement
+        # Who has another table's part of a row locked may wait at his COMMIT for what this transaction has locked.
         if dialect == "postgresql":
-            return statement.with_for_update(key_share=True, of=self._tables)
-        return statement.with_for_update()
+            return statement.with_for_update(key_share=True, of=self._tables, skip_locked=skips)
+        return statement.with_for_update(skip_locked=skips)
 
     def _is_one(self) -> ColumnElement[bool]:
         """Give the condition for one key, which takes less time than that for any number."""
@@ -241,6 +245,12 @@ class _Selection:
             # One parameter instead of as many as there are rows, each of which driver and server would take in by itself.
             return column == any_(bindparam("keys", type_=ARRAY(column.type)))  # type: ignore[no-any-return]
         return column.in_(keys)  # type: ignore[no-any-return]
+
+
+def _skips_locked(dialect: Dialect) -> bool:
+    """Whether a database can leave out rows that others have locked."""
+    oldest = (10, 6) if getattr(dialect, "is_mariadb", False) else (8,) if dialect.name == "mysql" else (9, 5)
+    return (dialect.server_version_info or ()) >= oldest
 
 
 def _is_number(column: Any, dialect: Dialect) -> bool:

@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from stockstore.coherence.protocol import Writes
 from stockstore.keys import IndexPlan, ListLookup, Native, keys_of
-from stockstore.mapped.reread import is_exact, is_triggered, reread
+from stockstore.mapped.reread import is_exact, is_triggered, may_be_skipped, reread
 from stockstore.mapped.selecting import Row
 from stockstore.mapped.stored import keeps_lists, stored_in_list
 from stockstore.stores.snapshots import RowSnapshot
@@ -43,9 +43,9 @@ def _read(connection: Connection, writes: Writes, wanted: bool, locks: bool, tra
         if not wanted and not _may_be_moved(connection, root):
             continue
         found = _reread(connection, root, keys, transactions) if locks and is_exact(connection, root) else None
-        if found is not None:
-            yield from (RowSnapshot(plan, state) for plan, state in found)
-        elif _may_be_moved(connection, root):
+        yield from (RowSnapshot(plan, state) for plan, state in found or ())
+        unread = found is None or (len(found) < len(keys) and may_be_skipped(root))
+        if unread and _may_be_moved(connection, root):
             writes.add_class(root)
 
 
