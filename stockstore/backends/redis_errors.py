@@ -1,7 +1,8 @@
 """What redis-py raises, as the errors of a backend."""
 
+from collections.abc import Mapping
 from types import TracebackType
-from typing import Any
+from typing import Any, Final
 
 import redis
 
@@ -13,6 +14,11 @@ from stockstore.errors import CacheUnreachable, StockstoreError
 _DRIVERS = redis.RedisError, redis.exceptions.RedisClusterException, OSError, Unanswered
 _ODD = TypeError, ValueError, AttributeError, LookupError
 """An answer of another kind, on which redis-py or the checks fail."""
+
+_ADVICE: Final[Mapping[type[BaseException], str]] = {
+    redis.AuthenticationError: "check the user and the password that the URL or the client gives",
+    redis.ReadOnlyError: "name its primary: a cache is written to",
+}
 
 
 class Errors:
@@ -40,4 +46,5 @@ class Errors:
             raise self._unreachable(error) from error
 
     def _unreachable(self, error: BaseException) -> CacheUnreachable:
-        return CacheUnreachable(f"Redis at {address_of(self._client)} did not do what was asked: {error}; check the server and its log")
+        advice = next((advice for kind, advice in _ADVICE.items() if isinstance(error, kind)), "check the server and its log")
+        return CacheUnreachable(f"Redis at {address_of(self._client)} did not do what was asked: {error}; {advice}")

@@ -154,7 +154,16 @@ def test_a_wrong_password_of_redis_is_one_line(start_redis: Callable[..., RedisS
     server = start_redis("--requirepass", "right")
     line = refusal("--redis", f"redis://:s3cret@{server.address}")
     assert f"Redis at {server.address} did not do what was asked" in line
+    assert line.rstrip().endswith("; check the user and the password that the URL or the client gives")
     assert "s3cret" not in line
+
+
+def test_a_replica_is_one_line(start_redis: Callable[..., RedisServer]) -> None:
+    """A Redis that may only be read is refused before anything is measured."""
+    server = start_redis("--replicaof", "127.0.0.1", str(refused_port()))
+    line = refusal("--redis", f"redis://{server.address}")
+    assert f"Redis at {server.address} did not do what was asked: You can't write against a read only replica" in line
+    assert line.rstrip().endswith("; name its primary: a cache is written to")
 
 
 def test_a_wrong_password_of_postgres_is_one_line(start_postgres: Callable[[], PostgresServer]) -> None:
