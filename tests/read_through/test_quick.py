@@ -73,14 +73,16 @@ def is_short(session: Session, cls: type = Customer, key: object = 1) -> bool:
 @ON_MEMORY
 @pytest.mark.usefixtures("no_longer_way")
 def test_taken(rows: Served) -> None:
-    """A session that has done nothing, and a lazy load, take the short way; not a key of several values."""
+    """A session that has done nothing, and a lazy load, take the short way, by a key of several values too."""
     with rows.session() as session:
-        for cls, key in ((Customer, 1), (Order, 1), (Tag, "red"), (Vehicle, 1), (Car, 1), (Animal, 1)):
+        for cls, key in ((Customer, 1), (Order, 1), (Tag, "red"), (Vehicle, 1), (Car, 1), (Animal, 1), (Place, ("a", 1))):
             assert is_short(session, cls, key)
         assert session.get_one(Order, 1).customer.email == "1@x"
         customer = session.get_one(Customer, 1)
         assert session.get(Customer, 1) is customer
-        assert not is_short(session, Place, ("a", 1))
+        place = session.get_one(Place, ("a", 1))
+        assert (place.row, place.number) == ("a", 1)
+        assert session.get(Place, ("a", 1)) is place
 
 
 @ON_MEMORY
@@ -141,6 +143,33 @@ def test_other_keys(rows: Served, key: Any) -> None:
     """A key of another type than the column's is the longer way's."""
     with rows.session() as session, pytest.raises((Longer, InvalidRequestError)):
         session.get(Customer, key)
+
+
+@ON_MEMORY
+@pytest.mark.parametrize(
+    "key", [(1, "a"), ("a", True), ("a", 1.0), ("b", 1), ("a",), ("a", 1, 1), ["a", 1], {"row": "a", "number": 1}, "a1"], ids=repr
+)
+@pytest.mark.usefixtures("no_longer_way")
+def test_other_keys_of_several_values(rows: Served, key: Any) -> None:
+    """Nor in another order or form, or with a value that is not there."""
+    with rows.session() as session, pytest.raises((Longer, InvalidRequestError)):
+        session.get(Place, key)
+
+
+@ON_MEMORY
+def test_several_values_mean_the_same_either_way(rows: Served) -> None:
+    """What the short way gives is the row of just these values, told from its neighbours, and as it was last written."""
+    rows.seed(Place(row="b", number=1, label="b1"), Place(row="a", number=2, label="a2"))
+    keys = [("a", 1), ("b", 1), ("a", 2)]
+    for _ in range(3):
+        with rows.session() as session:
+            assert [session.get_one(Place, key).label for key in keys] == [None, "b1", "a2"]
+    with rows.session() as session:
+        session.get_one(Place, ("a", 1)).label = "changed"
+        assert session.get_one(Place, ("b", 1)).label == "b1"
+        session.commit()
+    with rows.session() as session:
+        assert [session.get_one(Place, key).label for key in keys] == ["changed", "b1", "a2"]
 
 
 @ON_SQLITE

@@ -17,9 +17,11 @@ from sqlalchemy.orm import (
     with_loader_criteria,
 )
 
-from tests.read_through.models import Base, Guest, Item, Memo, Node, Owner, Ticket, rows
+from stockstore_ext.sqlalchemy.read_through.identity import Identities
+from tests.read_through.models import Base, Guest, Item, Memo, Node, Owner, Seat, Ticket, rows
 from tests.read_through.served import Run, Served
 from tests.stores.shop import empty
+from tests.sync.conftest import ON_SQLITE
 from tests.sync.paths import OUT_OF_BAND
 
 OUT_OF_BAND["rt_owners"] = ("note", "out of band")
@@ -180,6 +182,22 @@ WAYS: dict[str, Run] = {
 def test_same(house: Served, run: Run) -> None:
     """Relationships are as SQLAlchemy gives them."""
     house.same(run)
+
+
+@ON_SQLITE
+def test_a_lazy_load_by_a_key_of_two_columns(house: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes the short way to process memory, too, once that is known."""
+
+    def seats() -> list[tuple[int, str]]:
+        with house.session() as session:
+            return [(guest.id, guest.seat.label) for guest in session.scalars(select(Guest).order_by(Guest.id))]
+
+    with house.plain() as session:
+        labels = {(seat.row, seat.number): seat.label for seat in session.scalars(select(Seat))}
+        wanted = [(guest.id, labels[guest.seat_row, guest.seat_number]) for guest in session.scalars(select(Guest).order_by(Guest.id))]
+    assert seats() == wanted
+    monkeypatch.setattr(Identities, "find", None)
+    assert seats() == wanted
 
 
 def test_what_is_loaded_comes_from_the_cache(house: Served) -> None:

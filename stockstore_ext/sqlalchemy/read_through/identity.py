@@ -142,8 +142,9 @@ def identity_methods(seam: Seam[Identities]) -> dict[str, Any]:
                     return found
         plain = identity_token is None and not bind_arguments and not more and passive & _LOADING == _LOADING
         if plain and not _heeds_more(lazy_loaded_from, mapper):
-            if lazy_loaded_from is not None and len(primary_key_identity) == 1:
-                found = _hit(self, mapper.class_, primary_key_identity[0])
+            if lazy_loaded_from is not None:
+                key = primary_key_identity[0] if len(primary_key_identity) == 1 else tuple(primary_key_identity)
+                found = _hit(self, mapper.class_, key)
                 if found is not None:
                     return found  # type: ignore[no-any-return]
             serving = [hook for hook in seam.hooks if hook.serves(mapper.class_)]

@@ -3,6 +3,7 @@
 
 import time
 from collections.abc import Callable
+from operator import itemgetter
 from typing import Any, Final, TypeAlias
 
 from sqlalchemy.orm import Session
@@ -19,7 +20,7 @@ from stockstore_ext.sqlalchemy.read_through.exact import kinds_of
 from stockstore_ext.sqlalchemy.read_through.glance import Glance
 
 Hit: TypeAlias = Callable[[Session, Any], Any]
-_QUICK: Final = (int, str)
+_QUICK: Final = frozenset((int, str))
 _NOTHING: Final[dict[Any, Any]] = {}
 _now = time.monotonic
 
@@ -31,13 +32,14 @@ def memory_of(tiers: tuple[Any, ...]) -> ProcessMemoryStore | None:
 
 
 def compile_hit(store: ProcessMemoryStore, classes: Classes, glance: Glance, cls: type) -> Hit | None:
-    """Give a function of a session and a primary key that gives the object where that is a plain hit, else ``None``.
+    """Give a function of a session and a primary key, a tuple in the table's order where that has several columns, that gives the object where that is a plain hit, else ``None``.
 
     Its tests are those of the tier and of the serving, which are asked where it gives ``None``. It counts as they do.
     """
     plan, identity = plan_of(cls), keys_of(cls).identity
-    kinds = kinds_of(cls, identity)
-    if len(kinds) != 1 or kinds[0] not in _QUICK:
+    by_name = dict(zip(identity.names, kinds_of(cls, identity), strict=True))
+    kinds = tuple([by_name[name] for name in identity.declared])
+    if not _QUICK.issuperset(kinds):
         return None
     kind, root, width, manager = kinds[0], plan.root, plan.width, plan.mapper.class_manager
     dicts: Any = store._shelves._dicts
@@ -45,15 +47,9 @@ def compile_hit(store: ProcessMemoryStore, classes: Classes, glance: Glance, cls
     unpack, is_sure = plan.unpack, glance.is_sure
     attaching: dict[Any, Any] = {one: one.attach for one in served_plans(classes, plan)}
 
-    def hit(session: Session, key: Any) -> Any:
-        present = session.identity_map._dict.get((root, (key,), None)) if type(key) is kind else None
-        if present is not None:
-            obj = present.obj()
-            return obj if isinstance(obj, cls) and not present.expired else None
-        node = dicts.get(place, _NOTHING).get(key) if type(key) is kind else None
+    def answer(session: Session, node: Any) -> Any:
         if (
-            node is None
-            or listening
+            listening
             or store.tenant_rules
             or asking.get() is not None
             or len(manager) != width
@@ -75,7 +71,30 @@ def compile_hit(store: ProcessMemoryStore, classes: Classes, glance: Glance, cls
         node.hits += 1
         return attach(session, state)
 
-    return hit
+    def by_one(session: Session, key: Any) -> Any:
+        if type(key) is not kind:
+            return None
+        present = session.identity_map._dict.get((root, (key,), None))
+        if present is not None:
+            obj = present.obj()
+            return obj if isinstance(obj, cls) and not present.expired else None
+        node = dicts.get(place, _NOTHING).get(key)
+        return None if node is None else answer(session, node)
+
+    def by_several(session: Session, key: Any) -> Any:
+        if type(key) is not tuple or tuple(map(type, key)) != kinds:
+            return None
+        present = session.identity_map._dict.get((root, key, None))
+        if present is not None:
+            obj = present.obj()
+            return obj if isinstance(obj, cls) and not present.expired else None
+        node = dicts.get(place, _NOTHING).get(sort(key))
+        return None if node is None else answer(session, node)
+
+    if len(kinds) == 1:
+        return by_one
+    sort = itemgetter(*map(identity.declared.index, identity.names))
+    return by_several
 
 
 def served_plans(classes: Classes, plan: MappedPlan) -> list[MappedPlan]:
