@@ -31,6 +31,7 @@ class ClassKeys:
         identity: The key under which its objects are kept; all classes of a mapped hierarchy share it.
         plans: Every key, in the order declared.
         canonical: The key that a bare value means.
+        order: The names of the canonical key, as its values stand in a bare tuple.
         alternates: The keys that are aliases of the identity.
         indexes: What rows are listed by: its own indexes, and those of its bases of one identity with it.
         outdated: Whether the class has been mapped since.
@@ -48,6 +49,7 @@ class ClassKeys:
         self.canonical = self.plans[0]
         self.cached: bool = is_cached(root)
         self.outdated = False
+        self.order = names[0]
         self._declared = names
         self.alternates = tuple(plan for plan in self.plans if plan is not self.identity)
         self._by_names = {frozenset(plan.names): plan for plan in self.plans}
@@ -122,7 +124,7 @@ class ClassKeys:
 
     def _bare(self, plan: KeyPlan, key: object) -> tuple[object, ...]:
         # A mapped class may name its primary key in another order than its table does.
-        names = self._declared[0]
+        names = self.order
         if len(names) == 1 and not isinstance(key, (tuple, list)):
             return (key,)
         if not isinstance(key, (tuple, list)) or len(key) != len(names):

@@ -3,6 +3,8 @@
 import math
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import chain
+from operator import itemgetter
 from textwrap import indent
 from typing import Any, NamedTuple, TypeAlias
 
@@ -15,6 +17,7 @@ _now = time.monotonic
 
 _EXACT = {int, str}
 _DICTS = {dict}
+_TUPLES = {tuple}
 
 Shelved: TypeAlias = tuple[Sequence[str], Mapping[Any, Any]]
 """The names of a key in the order declared, and the records under it."""
@@ -80,6 +83,18 @@ def exact_values(name: str, keys: list[Any]) -> list[Any]:
     if not kinds or not kinds <= _EXACT:
         raise KeyError(name)
     return keys
+
+
+def exact_tuples(names: Sequence[str], given: Sequence[str], keys: list[Any]) -> list[Any]:
+    """Give the values, in the order of the names, of keys of several names that are all dicts, or all tuples in the order given; KeyError for others."""
+    kinds = set(map(type, keys))
+    if kinds not in (_DICTS, _TUPLES) or set(map(len, keys)) != {len(names)}:
+        raise KeyError(names)
+    order = names if kinds == _DICTS else [given.index(name) for name in names]
+    values = list(map(itemgetter(*order), keys))
+    if not set(map(type, chain.from_iterable(values))) <= _EXACT:
+        raise KeyError(names)
+    return values
 
 
 def any_over(expiries: list[float]) -> bool:

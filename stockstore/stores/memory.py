@@ -10,12 +10,12 @@ from stockstore.channels.base import Freshness
 from stockstore.channels.choice import AUTO, Setting, channel_from
 from stockstore.errors import CodecError, ConfigurationError, NotKeyedError
 from stockstore.instrumentation import Stats, listening, watch_hooks
-from stockstore.keys import ClassKeys, Key, KeyPlan, Lookup, keys_of
+from stockstore.keys import ClassKeys, Key, Lookup, keys_of
 from stockstore.lifetimes import Lifetime
 from stockstore.stores.arguments import MISSING, keys_in, one_key
 from stockstore.stores.cache import CacheStore, Namespace
 from stockstore.stores.claimed import ClaimedSpaces
-from stockstore.stores.hits import Hits, absent_from, compile_hits, exact_values
+from stockstore.stores.hits import Hits, absent_from, compile_hits, exact_tuples, exact_values
 from stockstore.stores.local import LocalStore
 
 if TYPE_CHECKING:
@@ -218,7 +218,7 @@ class ProcessMemoryStore(LocalStore):
     def _batch_get(self, cls: type[T], keys: list[Key], session: "Session | None") -> list[T | None]:
         compiled = keys_of(cls)
         if compiled.mapped and not self._watched and compiled.canonical is compiled.identity:
-            found = self._rows(cls, compiled.identity, keys, session)
+            found = self._rows(cls, compiled, keys, session)
             if found is not None:
                 self._tell_reads(cls, len(found), 0)
                 return found
@@ -226,13 +226,14 @@ class ProcessMemoryStore(LocalStore):
             return super().batch_get(cls, keys, session=session)
         return [ProcessMemoryStore.get(self, cls, key) for key in keys]
 
-    def _rows(self, cls: type, plan: KeyPlan, keys: list[Key], session: "Session | None") -> list[Any] | None:
+    def _rows(self, cls: type, compiled: ClassKeys, keys: list[Key], session: "Session | None") -> list[Any] | None:
         from stockstore.stores.row_hits import rows
 
         if not self.is_fresh():
             return None
+        plan = compiled.identity
         try:
-            values = exact_values(plan.names[0], keys)
+            values = exact_tuples(plan.names, compiled.order, keys) if len(plan.names) > 1 else exact_values(plan.names[0], keys)
             return rows(cls, self._shelves.found(self._namespace(), plan, alias=False), values, session)
         except KeyError:
             return None
