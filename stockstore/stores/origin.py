@@ -94,13 +94,16 @@ class Origin:
     def _learn(self) -> None:
         from stockstore.evidence import Outbox, PostgresEvidence, evidence_of
         from stockstore.evidence.aside import asking
+        from stockstore.stores.sql_engines import first_line
 
         assert self._engine is not None
         outbox = Outbox()
         try:
             evidence = asking(self._engine, partial(evidence_of, self._engine, outbox=outbox))
         except Exception as error:  # noqa: BLE001 - of a driver; whether the write can be done it will tell itself
-            _log.warning("%r does not tell how its transactions end; its caches are invalidated after them: %s", self.store, error)
+            _log.warning(
+                "%r does not tell how its transactions end; its caches are invalidated after them: %s", self.store, first_line(error)
+            )
             return
         if evidence is not None:
             self._resolver = Resolver(evidence)

@@ -21,7 +21,9 @@ from stockstore.evidence.aside import aside, asking, is_private
 from stockstore.evidence.choice import evidence_on
 from stockstore.mapped.hydrate import is_flushing, open_connection
 from stockstore.mapped.sessions import is_clean, note
+from stockstore.mapped.shown import shown
 from stockstore.stores.snapshots import Snapshot
+from stockstore.stores.sql_engines import first_line
 from stockstore.stores.tiers.backed import BackendTier
 from stockstore_ext.sqlalchemy.collect import Collecting, WritesOf, is_idle, statement
 from stockstore_ext.sqlalchemy.drivers import commits_at_once, is_aborted, may_commit
@@ -292,7 +294,8 @@ class Recording:
             try:
                 means = known[self] = asking(engine, lambda: self._find_means(engine))
             except SQLAlchemyError as error:
-                _log.warning("%r could not be asked for what the strict protocol needs; until then its commits are fast: %s", engine, error)
+                asked = "%s could not be asked for what the strict protocol needs; until then its commits are fast: %s"
+                _log.warning(asked, shown(engine.url), first_line(error))
         return means
 
     def forget_means(self, engine: Engine) -> None:

@@ -9,7 +9,7 @@ from redis import Redis
 from sqlalchemy import Engine, MetaData, create_engine, event, inspect, text
 from sqlalchemy.orm import sessionmaker
 
-from stockstore import ChainedStore, ConfigurationError, MappingStore, ProcessMemoryStore, RedisStore, SqlAlchemyStore, Store
+from stockstore import ChainedStore, ConfigurationError, MappingStore, OriginError, ProcessMemoryStore, RedisStore, SqlAlchemyStore, Store
 from stockstore_ext.sqlalchemy import SessionSync
 from tests.servers.redis import RedisServer
 from tests.stores.shop import Customer
@@ -109,6 +109,24 @@ def test_fast_on_sqlite_without_outbox(attach: Attach, db: Engine, cache: Store,
     SessionSync(path.store, require="strict").attach(path.maker).detach()
     with db.begin() as connection:
         connection.execute(text("DROP TABLE stockstore_outbox"))
+
+
+def test_a_database_that_cannot_be_asked(redis_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Each warning is one line that says which database and why, without a password of its URL."""
+    engine = create_engine("postgresql+psycopg://localhost:1/shop?password=s3cret")
+    chain = ChainedStore([RedisStore(redis_url), SqlAlchemyStore(engine=engine)])
+    with caplog.at_level(logging.WARNING):
+        SessionSync(chain).attach(sessionmaker(engine)).detach()
+        with pytest.raises(OriginError):
+            chain.put(Customer(id=1, name="ann"))
+    told = [record.message for record in caplog.records if "Connection refused" in record.message]
+    name = "postgresql+psycopg://localhost:1/shop?password=hidden"
+    assert {line.partition(": ")[0] for line in told} == {
+        f"{name} could not be asked for what the strict protocol needs; until then its commits are fast",
+        f"SqlAlchemyStore('{name}') does not tell how its transactions end; its caches are invalidated after them",
+    }
+    assert not any("\n" in line or "s3cret" in line for line in told)
+    chain.close()
 
 
 @pytest.mark.parametrize(
