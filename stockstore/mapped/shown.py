@@ -1,5 +1,7 @@
 """Databases as messages name them."""
 
+from typing import Any
+
 from sqlalchemy import URL
 from sqlalchemy.exc import NoSuchModuleError
 
@@ -29,3 +31,20 @@ def shown(url: URL) -> str:
     'postgresql+psycopg://ann:***@host/shop?password=hidden'
     """
     return hidden(url).render_as_string(hide_password=True)
+
+
+def named(thing: object) -> str:
+    """Give the ``repr`` of an engine, or of what makes sessions on some, without any password of their URLs.
+
+    >>> from sqlalchemy import create_engine
+    >>> named(create_engine("postgresql+psycopg://host/shop?password=s3cret"))
+    'Engine(postgresql+psycopg://host/shop?password=hidden)'
+    """
+    settings = getattr(thing, "kw", None)
+    kept: dict[str, Any] = settings if isinstance(settings, dict) else {}
+    engines = [thing, kept.get("bind"), *(kept.get("binds") or {}).values()]
+    text = repr(thing)
+    for url in (getattr(engine, "url", None) for engine in engines):
+        if isinstance(url, URL):
+            text = text.replace(repr(url), repr(hidden(url)))
+    return text

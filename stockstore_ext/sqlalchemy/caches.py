@@ -9,6 +9,7 @@ from stockstore.coherence.protocol import Writes
 from stockstore.errors import ConfigurationError, StockstoreError
 from stockstore.keys import Key, ListLookup, Lookup, keys_of, mapper_of
 from stockstore.keys.declared import identity_class
+from stockstore.mapped.shown import named
 from stockstore.stores.base import Store
 from stockstore.stores.cache import CacheStore
 from stockstore.stores.chained import ChainedStore
@@ -29,7 +30,7 @@ def caches_of(store: Store) -> tuple[Any, ...]:
         ConfigurationError: The store is no cache, nor has it one.
     """
     if not isinstance(store, Store):
-        raise ConfigurationError(f"SessionSync takes a store, such as RedisStore(url) or a ChainedStore, not {store!r}")
+        raise ConfigurationError(f"SessionSync takes a store, such as RedisStore(url) or a ChainedStore, not {named(store)}")
     cache_tiers(store)
     return tuple(tier for one in _members_of(store) if not one.is_origin and type(one) is not NullStore for tier in tiers_of(one))
 

@@ -14,6 +14,7 @@ from stockstore.errors import ConfigurationError
 from stockstore.evidence import Outbox
 from stockstore.keys import Key, class_name, mapper_of, other_identities_below
 from stockstore.mapped.sessions import Rule, add_rule, remove_rule
+from stockstore.mapped.shown import named
 from stockstore.stores.arguments import keys_in
 from stockstore.stores.base import Store
 from stockstore.stores.tiers import join_channels
@@ -128,12 +129,14 @@ class SessionSync:
                 a cache would block the event loop of async sessions, or is for asyncio and the sessions block.
         """
         if self._target is not None:
-            raise ConfigurationError(f"this SessionSync is attached already, to {self._target!r}; detach() it first, or make another one")
+            raise ConfigurationError(
+                f"this SessionSync is attached already, to {named(self._target)}; detach() it first, or make another one"
+            )
         refuse_mixture(target, stores_of(self._store))
         target = session_target(target)
         if any(store is self._store and _overlap(cls, class_of(target)) for store, cls in _attached):
             raise ConfigurationError(
-                f"another SessionSync of this store is attached to {target!r} already; one is enough, detach() the other first"
+                f"another SessionSync of this store is attached to {named(target)} already; one is enough, detach() the other first"
             )
         self._say(self.guarantee)
         self._recording.attach()
@@ -250,7 +253,7 @@ class SessionSync:
 
     def __repr__(self) -> str:
         """Name the store and where it is attached."""
-        return f"SessionSync({self._store!r}{'' if self._target is None else f', attached to {self._target!r}'})"
+        return f"SessionSync({self._store!r}{'' if self._target is None else f', attached to {named(self._target)}'})"
 
 
 class _Rule:

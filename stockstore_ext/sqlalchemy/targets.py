@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 from stockstore.aio.bridge import in_greenlet
 from stockstore.errors import ConfigurationError
+from stockstore.mapped.shown import named
 from stockstore.stores.base import Store
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def session_target(target: object) -> Any:
         return target.session_factory
     raise ConfigurationError(
         "attach takes a Session class, a sessionmaker, a scoped_session of one, each of these also for AsyncSessions, or nothing "
-        f"for every session, not {target!r}"
+        f"for every session, not {named(target)}"
     )
 
 
@@ -62,11 +63,13 @@ def refuse_mixture(target: object, stores: Sequence[Store]) -> None:
     for store in stores:
         if is_awaited(target) and store.io == "blocking" and not store.is_origin:
             raise ConfigurationError(
-                f"{store!r} would block the event loop of {target!r}; give the chain a RedisStore on a redis.asyncio client or a "
+                f"{store!r} would block the event loop of {named(target)}; give the chain a RedisStore on a redis.asyncio client or a "
                 "redis+asyncio:// URL"
             )
         if not is_awaited(target) and not isinstance(target, type) and store.io == "awaited":
-            raise ConfigurationError(f"{store!r} is for asyncio, and {target!r} makes sessions that block; attach to an async_sessionmaker")
+            raise ConfigurationError(
+                f"{store!r} is for asyncio, and {named(target)} makes sessions that block; attach to an async_sessionmaker"
+            )
 
 
 def refuse_blocking(stores: Sequence[Store]) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, create_engine, event, update
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 from sqlalchemy.pool import StaticPool
 
-from stockstore import ChainedStore, ConfigurationError, NullStore, ProcessMemoryStore, SqlAlchemyStore, Store
+from stockstore import ChainedStore, ConfigurationError, NullStore, ProcessMemoryStore, RedisStore, SqlAlchemyStore, Store
 from stockstore_ext.sqlalchemy import SessionSync, frames
 from tests.stores.shop import Customer
 from tests.sync.conftest import ON_MEMORY, ON_POSTGRES, ON_SQLITE
@@ -279,3 +279,26 @@ def test_detached_from_a_maker_with_another_class(db: Engine, path: Path) -> Non
         rename(session, "anna")
         session.commit()
     assert ann(path) == "ann"
+
+
+def test_no_message_shows_a_password_of_a_url(redis_url: str) -> None:
+    """What makes sessions, and an engine in place of something else, are named without one in the query of a database's URL."""
+    engine, other = (create_engine(f"postgresql+psycopg://localhost:1/{name}?password=s3cret") for name in ("one", "two"))
+    maker = sessionmaker(engine, binds={Customer: other})
+    store = RedisStore(redis_url)
+    sync = SessionSync(store).attach(maker)
+    uses: list[Callable[[], object]] = [
+        lambda: sync.attach(maker),
+        lambda: SessionSync(store).attach(maker),
+        lambda: SessionSync(store).attach(engine),  # type: ignore[arg-type]
+        lambda: SessionSync(engine),  # type: ignore[arg-type]
+        lambda: SessionSync(RedisStore("redis+asyncio://h")).attach(maker),
+    ]
+    told = [repr(sync)]
+    for use in uses:
+        with pytest.raises(ConfigurationError) as caught:
+            use()
+        told.append(str(caught.value))
+    sync.detach()
+    store.close()
+    assert all("/one?password=hidden" in text and "s3cret" not in text for text in told)
