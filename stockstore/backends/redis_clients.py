@@ -140,7 +140,7 @@ def _awaited(url: str, options: dict[str, Any]) -> "redis.asyncio.Redis":
 
 
 def _refuse_ignored(url: str) -> None:
-    """Refuse a path that redis-py would pass over: the data would go to another database than the URL names."""
+    """Refuse what redis-py would pass over: the data would go to another database, or server, than the URL names."""
     try:
         parts = urlsplit(str(url))
     except ValueError:
@@ -149,6 +149,8 @@ def _refuse_ignored(url: str) -> None:
         raise ConfigurationError(f"{redacted(url)!r} has a '#', after which nothing is read; write {_FORMS}")
     if parts.scheme in ("redis", "rediss") and not re.fullmatch(r"/?\d*", parts.path):
         raise ConfigurationError(f"{redacted(url)!r} names a database that is no number; write {_FORMS}")
+    if re.search(r":0+$", parts.netloc):
+        raise ConfigurationError(f"{redacted(url)!r} names port 0, on which no server listens; write {_FORMS}")
     if parts.scheme == "unix" and not parts.path.strip("/"):
         raise ConfigurationError(f"{redacted(url)!r} names no socket; write {_FORMS}")
     if parts.scheme == "unix" and parts.netloc.rpartition("@")[2]:

@@ -87,9 +87,11 @@ def test_a_bad_url_is_refused_at_construction(url: str) -> None:
     assert url.replace("port", "***") in str(caught.value)
 
 
-@pytest.mark.parametrize("url", ["redis://host/shop", "rediss://host/1/2", "unix://", "redis://[::1/0"])
+@pytest.mark.parametrize(
+    "url", ["redis://host/shop", "rediss://host/1/2", "unix://", "unix://run/redis.sock", "redis://[::1/0", "redis://host:0/1"]
+)
 def test_what_redis_py_would_pass_over_is_refused(url: str) -> None:
-    """A database that is no number, or a socket without a path, never ends in another database than the URL names."""
+    """A database that is no number, a socket without a path, or port 0, never ends in another database than the URL names."""
     with pytest.raises(ConfigurationError, match=r"write redis://"):
         RedisBackend(url)
 
