@@ -14,8 +14,9 @@ from sqlalchemy.orm.attributes import set_committed_value
 from stockstore.errors import CodecError, OriginError
 from stockstore.keys import IndexPlan, ListLookup, Lookup, keys_of
 from stockstore.mapped import UNLOADED, classes_beside, dependent_classes, flushed_states, plan_of
+from stockstore.mapped.levels import may_refuse_locks
 from stockstore.mapped.moves import joins_others, moves_of, places_of
-from stockstore.mapped.reread import is_exact, reread
+from stockstore.mapped.reread import is_exact, may_be_skipped, reread
 from stockstore.mapped.stored import keeps_lists
 from stockstore.mapped.tables import replaces
 from stockstore.stores.outcome import BeforeCommit, Outcome, UnconfirmedError
@@ -216,7 +217,8 @@ def _reread(session: Session, objects: Sequence[object], recorder: Recorder) -> 
 def _exact_rows(connection: Connection, root: type, objects: Sequence[object]) -> dict[int, RowSnapshot]:
     """Give the rows that nobody else can change any more, by the ids of their objects."""
     identity = keys_of(root).identity
-    if not is_exact(connection, root):
+    # The parts of a row that stand in other tables this transaction may not have locked.
+    if not is_exact(connection, root) or (may_be_skipped(root) and may_refuse_locks(connection)):
         return {}
     values = {id(obj): tuple([getattr(obj, name) for name in identity.names]) for obj in objects}
     with values_read():

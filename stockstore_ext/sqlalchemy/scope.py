@@ -15,6 +15,7 @@ from stockstore.errors import ConfigurationError
 from stockstore.evidence.aside import aside, asking, is_private
 from stockstore.mapped import ELSEWHERE, OWN_WRITE, TENANT, TURNED
 from stockstore.mapped.hydrate import is_flushing, open_connection
+from stockstore.mapped.levels import PINNING, UNKNOWN, first_level
 from stockstore_ext.sqlalchemy.drivers import begins_by_a_read, has_open_cursor, has_transaction
 from stockstore_ext.sqlalchemy.frames import FOREIGN, Frame, Scope
 from stockstore_ext.sqlalchemy.shards import NO_SHARDS, Shards, Token, is_sharded, shard_name
@@ -23,9 +24,6 @@ from stockstore_ext.sqlalchemy.turns import LEVEL
 ScopeOf: TypeAlias = Callable[[Session], str | None]
 SnapshotRule: TypeAlias = Literal["respect", "latest"]
 
-PINNING: Final = frozenset(("REPEATABLE READ", "SERIALIZABLE", "SNAPSHOT"))
-"""The isolation levels at which a transaction reads from one snapshot throughout."""
-_UNKNOWN: Final = "UNKNOWN"
 _IDENTITY: Final = text(
     "SELECT (SELECT CAST(system_identifier AS text) FROM pg_control_system()), pg_is_in_recovery(),"
     " current_database(), CAST(current_schemas(false) AS text), current_user"
@@ -135,7 +133,7 @@ class Scopes:
         """Tell of a transaction that is yet to begin whether its first statement is to show what all later reads show."""
         # SQLite calls every level so, and has a snapshot only while its driver has a transaction.
         respects = self._snapshot == "respect" and bind.dialect.name != "sqlite"
-        return "snapshot" if respects and _first_level(bind) in {*PINNING, _UNKNOWN} else ""
+        return "snapshot" if respects and first_level(bind) in {*PINNING, UNKNOWN} else ""
 
     def _is_elsewhere(self, connection: Connection, frames: list[Frame], named: bool) -> str:
         if told := _told(connection, named):
@@ -179,7 +177,7 @@ class Scopes:
         """
         if connection.dialect.name != "postgresql":
             return True
-        return not (_first_level(connection) in PINNING if frame.pinned is None else frame.pinned)
+        return not (first_level(connection) in PINNING if frame.pinned is None else frame.pinned)
 
     def _is_origin(self, engine: Engine) -> bool:
         if not self._origins or engine in self._origins:
@@ -227,20 +225,10 @@ def _is_pinned(connection: Connection, frame: Frame) -> bool:
         return has_transaction(connection)
     if frame.pinned is None:
         pins = _level(connection) in PINNING
-        if pins and _first_level(connection) not in PINNING and begins_by_a_read(connection):
+        if pins and first_level(connection) not in PINNING and begins_by_a_read(connection):
             return False
         frame.pin(pins)
     return bool(frame.pinned)
-
-
-def _first_level(bind: Engine | Connection) -> str:
-    """Give the isolation level at which transactions of a bind begin, as far as somebody has chosen it and there is none to be asked."""
-    dialect: Any = bind.dialect
-    # Of MySQL and MariaDB it is the default, at which the first reads of a transaction are served. Of PostgreSQL nobody knows it until
-    # an engine has connected once, which the first read does.
-    default = getattr(dialect, "default_isolation_level", _UNKNOWN) if dialect.name == "postgresql" else None
-    level = bind.get_execution_options().get("isolation_level") or dialect._on_connect_isolation_level or default  # noqa: SLF001
-    return str(level).replace("_", " ").upper()
 
 
 def _level(connection: Connection) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, ForeignKey, String, create_engine, text
+from sqlalchemy import Engine, ForeignKey, String, create_engine, event, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 
 from stockstore import ChainedStore, ProcessMemoryStore, SqlAlchemyStore
@@ -125,3 +125,26 @@ def test_a_trigger_moves_a_row_that_is_not_read_back(shop: Shop, postgres_engine
         write_cars(second)
         by_session(shop)
         assert [boat.id for boat in shop.store.get_all(Boat, berth=7)] == [1]
+
+
+@pytest.mark.parametrize("shop", ["postgres"], indirect=True)
+def test_a_put_reads_from_a_snapshot(shop: Shop, postgres_engine: Engine) -> None:
+    """What others have changed since in another table it need not lock, which PostgreSQL would refuse."""
+
+    def change_cars(*_: object) -> None:
+        with postgres_engine.begin() as connection:
+            connection.execute(text("UPDATE locked_ferries SET cars = 5"))
+
+    engine = postgres_engine.execution_options(isolation_level="REPEATABLE READ")
+    store = ChainedStore([ProcessMemoryStore(), SqlAlchemyStore(engine=engine)])
+    ferry: Any = store.get(Ferry, 1)
+    ferry.length = 7
+    event.listen(Session, "after_flush", change_cars)
+    try:
+        store.put(ferry)
+    finally:
+        event.remove(Session, "after_flush", change_cars)
+    found = store.get(Ferry, 1)
+    assert found is not None
+    assert (found.length, found.cars) == (7, 5)
+    store.close()

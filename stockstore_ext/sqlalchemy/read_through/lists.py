@@ -15,6 +15,7 @@ from stockstore.coherence.reader import Reader
 from stockstore.errors import CodecError
 from stockstore.keys import IndexPlan, Key, ListLookup, Lookup, Native, has_other_identities_below, keys_of
 from stockstore.mapped import OWN_WRITE, MappedPlan, plan_of, wrote
+from stockstore.mapped.levels import PINNING
 from stockstore.mapped.selecting import hierarchy_of
 from stockstore.mapped.stored import keeps_list
 from stockstore.stores.lists import all_carry
@@ -25,7 +26,6 @@ from stockstore_ext.sqlalchemy.read_through.absent import Absent
 from stockstore_ext.sqlalchemy.read_through.database import Database
 from stockstore_ext.sqlalchemy.read_through.loading import InexactError
 from stockstore_ext.sqlalchemy.read_through.seen import UNSEEN, Seen, SeenList
-from stockstore_ext.sqlalchemy.scope import PINNING
 
 Row: TypeAlias = tuple[MappedPlan, tuple[Any, ...]]
 ReadRows: TypeAlias = Callable[..., "list[Row | None] | None"]

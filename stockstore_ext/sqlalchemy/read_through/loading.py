@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from sqlalchemy import Connection
 
 from stockstore.keys import KeyPlan, Lookup, Native
+from stockstore.mapped.levels import PINNING
 from stockstore.mapped.selecting import hierarchy_of
 from stockstore.stores.snapshots import RowSnapshot
-from stockstore_ext.sqlalchemy.scope import PINNING
 
 
 class InexactError(Exception):
