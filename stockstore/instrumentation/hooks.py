@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from inspect import iscoroutinefunction
 from typing import Final, Protocol
 from weakref import WeakValueDictionary
 
@@ -41,7 +42,7 @@ def add_hook(hook: Hook) -> None:
     """Have a hook called with every event of this process, until :func:`remove_hook`.
 
     Raises:
-        ConfigurationError: It is no callable, or it is there already.
+        ConfigurationError: It is no callable or a coroutine function, or it is there already.
 
     >>> from stockstore import NullStore
     >>> seen = []
@@ -55,6 +56,8 @@ def add_hook(hook: Hook) -> None:
     """
     if not callable(hook):
         raise ConfigurationError(f"a hook is called with each Event, and {hook!r} cannot be called")
+    if iscoroutinefunction(hook):
+        raise ConfigurationError(f"a hook is called where nobody awaits it, and {hook!r} is a coroutine function; give a plain one")
     with _lock:
         if hook in listening:
             raise ConfigurationError(f"{hook!r} is a hook already, and would count everything twice; remove_hook() it first")

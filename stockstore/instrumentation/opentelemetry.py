@@ -17,16 +17,18 @@ class OpenTelemetryHook:
         meter: Where the instruments are made; one called ``stockstore`` of the global provider by default.
 
     Raises:
-        ConfigurationError: The API is not installed.
+        ConfigurationError: The API is not installed, or the meter is none.
     """
 
     def __init__(self, meter: "Meter | None" = None) -> None:
         """Make the instruments."""
         try:
-            from opentelemetry.metrics import get_meter
+            from opentelemetry.metrics import Meter, get_meter
         except ImportError as error:
             raise ConfigurationError("OpenTelemetryHook needs opentelemetry-api: pip install 'stockstore[opentelemetry]'") from error
         home = get_meter("stockstore") if meter is None else meter
+        if not isinstance(home, Meter):
+            raise ConfigurationError(f"meter is a Meter of opentelemetry.metrics, or None, not {meter!r}")
         self._counters = {kind: home.create_counter(f"stockstore.{name}", description=text) for kind, (name, text) in COUNTERS.items()}
         self._rows = home.create_gauge(f"stockstore.{OUTBOX_ROWS[0]}", description=OUTBOX_ROWS[1])
         self._lag = home.create_gauge(f"stockstore.{OUTBOX_LAG[0]}", unit="s", description=OUTBOX_LAG[1])

@@ -20,16 +20,18 @@ class PrometheusHook:
         prefix: What their names begin with.
 
     Raises:
-        ConfigurationError: The client is not installed, or the registry has such metrics already.
+        ConfigurationError: The client is not installed, or the registry is none, or has such metrics already.
     """
 
     def __init__(self, registry: "CollectorRegistry | None" = None, *, prefix: str = "stockstore") -> None:
         """Register the metrics."""
         try:
-            from prometheus_client import REGISTRY, Counter, Gauge
+            from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge
         except ImportError as error:
             raise ConfigurationError("PrometheusHook needs prometheus-client: pip install 'stockstore[prometheus]'") from error
         home = REGISTRY if registry is None else registry
+        if not isinstance(home, CollectorRegistry):
+            raise ConfigurationError(f"registry is a CollectorRegistry of prometheus_client, or None, not {registry!r}")
         try:
             self._counters = {kind: Counter(f"{prefix}_{name}", text, _LABELS, registry=home) for kind, (name, text) in COUNTERS.items()}
             self._rows = Gauge(f"{prefix}_{OUTBOX_ROWS[0]}", OUTBOX_ROWS[1], ["store"], registry=home)

@@ -60,6 +60,7 @@ class CacheStore(Store):
     ) -> None:
         """Keep the settings that all cache stores take."""
         super().__init__()
+        check_flag("polymorphic", polymorphic)
         self._rule = LifetimeRule(lifetime, jitter)
         self._polymorphic = polymorphic
         self._namespace_setting = namespace
@@ -282,6 +283,12 @@ def subclasses_of(cls: type) -> Iterator[type]:
     for kind in below:
         yield kind
         yield from subclasses_of(kind)
+
+
+def check_flag(name: str, value: object) -> None:
+    """Refuse what is no truth value: a text such as ``"no"``, which a settings file may give, would be taken for true."""
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"{name} is True or False, not {value!r}")
 
 
 def _check_namespace(setting: object) -> None:

@@ -145,9 +145,15 @@ def test_a_hook_that_reads_is_told_nothing_of_that(events: list[Event]) -> None:
     assert [event.store for event in events] == ["NullStore()"]
 
 
+async def _awaited(event: Event) -> None:
+    del event
+
+
 def test_wrong_hooks() -> None:
-    """What cannot be called, or is a hook already, is refused; a hook that is none can be removed."""
+    """What cannot be called, would have to be awaited, or is a hook already, is refused; a hook that is none can be removed."""
     seen: list[Event] = []
+    with pytest.raises(ConfigurationError, match=r"_awaited at .* is a coroutine function; give a plain one"):
+        add_hook(_awaited)
     with pytest.raises(ConfigurationError, match=r"'x' cannot be called"):
         add_hook("x")  # type: ignore[arg-type]
     with hooked(seen.append), pytest.raises(ConfigurationError, match="is a hook already"):

@@ -134,3 +134,16 @@ def test_a_missing_library(hook: Callable[[], object], library: str, extra: str,
     monkeypatch.setitem(sys.modules, library, None)
     with pytest.raises(ConfigurationError, match=rf"pip install 'stockstore\[{extra}\]'"):
         hook()
+
+
+@pytest.mark.parametrize(
+    ("hook", "what"),
+    [
+        (PrometheusHook, "registry is a CollectorRegistry of prometheus_client"),
+        (OpenTelemetryHook, "meter is a Meter of opentelemetry.metrics"),
+    ],
+)
+def test_a_home_that_is_none(hook: Callable[[object], object], what: str) -> None:
+    """The error says what is taken."""
+    with pytest.raises(ConfigurationError, match=rf"^{what}, or None, not 5$"):
+        hook(5)

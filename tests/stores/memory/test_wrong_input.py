@@ -153,3 +153,11 @@ def test_objects_and_keys_together_are_refused() -> None:
     with pytest.raises(UnknownKeyError, match=r"batch_delete takes objects, or a class and keys; it was given \[.*\] and keys as well"):
         store.batch_delete([ann], [1])
     assert store.get(User, 1) is ann
+
+
+@pytest.mark.parametrize("name", ["polymorphic", "copy"])
+def test_a_switch_is_no_text(name: str) -> None:
+    """A text, as a settings file gives it, would be taken for true whatever it says."""
+    options: dict[str, Any] = {name: "no"}
+    with pytest.raises(ConfigurationError, match=rf"^{name} is True or False, not 'no'$"):
+        ProcessMemoryStore(**options)
