@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Dialect, Engine
 from sqlalchemy.orm import ColumnProperty, Mapper, Session, UOWTransaction, mapperlib
 from sqlalchemy.orm.identity import IdentityMap
 from sqlalchemy.orm.session import SessionTransactionState
@@ -227,3 +227,10 @@ def open_connection(session: Session, bind: Engine | Connection) -> Connection |
             return transaction._connections[bind][0]
         transaction = transaction._parent
     return None
+
+
+def level_on_connect(dialect: Dialect) -> str | None:
+    """The isolation level that an engine was made with, if it was."""
+    # It is of SQLAlchemy's own dialects, not of the interface.
+    level: str | None = getattr(dialect, "_on_connect_isolation_level", None)
+    return level

@@ -9,6 +9,8 @@ from sqlalchemy.engine import ExecutionContext
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import PoolProxiedConnection
 
+from stockstore.mapped.hydrate import level_on_connect
+
 _IDLE: Final = 0
 """libpq's PQTRANS_IDLE."""
 _IN_ERROR: Final = 3
@@ -101,8 +103,7 @@ def commits_at_once(connection: Connection, sql: str) -> bool:
 
 def autocommits(engine: Engine) -> bool:
     """Whether an engine was made for AUTOCOMMIT."""
-    made: object = getattr(engine.dialect, "_on_connect_isolation_level", None)
-    return "AUTOCOMMIT" in (engine.get_execution_options().get("isolation_level"), made)
+    return "AUTOCOMMIT" in (engine.get_execution_options().get("isolation_level"), level_on_connect(engine.dialect))
 
 
 def _autocommits(driver: Any) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event, inspect
+from sqlalchemy import Engine, create_engine, event, inspect
 from sqlalchemy.exc import ArgumentError, InvalidRequestError
 from sqlalchemy.orm import DeclarativeBase, Mapper, Session, UOWTransaction
 from sqlalchemy.orm.session import SessionTransactionState
@@ -166,3 +166,10 @@ def test_a_dead_instance_takes_nobody_along(db: Engine, session: Session) -> Non
         del first
         gc.collect()
         assert session.identity_map._dict == {(Item, (1,), None): second}
+
+
+def test_the_level_that_an_engine_was_made_with() -> None:
+    """A dialect tells it before there is any connection; an option of the engine's is another matter."""
+    engine = create_engine("sqlite://", isolation_level="SERIALIZABLE")
+    assert hydrate.level_on_connect(engine.dialect) == "SERIALIZABLE"
+    assert hydrate.level_on_connect(create_engine("sqlite://").execution_options(isolation_level="SERIALIZABLE").dialect) is None
