@@ -41,6 +41,12 @@ def objects_of(objects: Iterable[object], keys: Iterable[Key] | None = None) -> 
     return list(objects)
 
 
+def refuse_no_flag(name: str, value: object) -> None:
+    """Refuse what is no truth value: a text such as ``"no"``, which a settings file may give, would be taken for true."""
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"{name} is True or False, not {value!r}")
+
+
 def refuse_no_loader(loader: object) -> None:
     """Refuse a value in place of a loader."""
     if not callable(loader):

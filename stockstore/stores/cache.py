@@ -19,7 +19,7 @@ from stockstore.keys import (
     other_identities_below,
 )
 from stockstore.lifetimes import Lifetime, LifetimeRule, shorter
-from stockstore.stores.arguments import keys_in, objects_of, takes
+from stockstore.stores.arguments import keys_in, objects_of, refuse_no_flag, takes
 from stockstore.stores.base import Store
 from stockstore.stores.hiding import hidden_from
 from stockstore.stores.outcome import BeforeCommit, Outcome
@@ -60,7 +60,7 @@ class CacheStore(Store):
     ) -> None:
         """Keep the settings that all cache stores take."""
         super().__init__()
-        check_flag("polymorphic", polymorphic)
+        refuse_no_flag("polymorphic", polymorphic)
         self._rule = LifetimeRule(lifetime, jitter)
         self._polymorphic = polymorphic
         self._namespace_setting = namespace
@@ -283,12 +283,6 @@ def subclasses_of(cls: type) -> Iterator[type]:
     for kind in below:
         yield kind
         yield from subclasses_of(kind)
-
-
-def check_flag(name: str, value: object) -> None:
-    """Refuse what is no truth value: a text such as ``"no"``, which a settings file may give, would be taken for true."""
-    if not isinstance(value, bool):
-        raise ConfigurationError(f"{name} is True or False, not {value!r}")
 
 
 def _check_namespace(setting: object) -> None:

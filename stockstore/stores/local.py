@@ -12,9 +12,9 @@ from stockstore.channels.base import Channel, Freshness, Freshnesses
 from stockstore.errors import CodecError, ConfigurationError, NotKeyedError
 from stockstore.keys import Key, KeyPlan, Lookup, Native, class_name, keys_of
 from stockstore.lifetimes import Lifetime
-from stockstore.stores.arguments import keys_in
+from stockstore.stores.arguments import keys_in, refuse_no_flag
 from stockstore.stores.base import Store
-from stockstore.stores.cache import Alias, CacheStore, Entry, Namespace, check_flag
+from stockstore.stores.cache import Alias, CacheStore, Entry, Namespace
 from stockstore.stores.claimed import ClaimedSpaces
 from stockstore.stores.null import NullStore
 from stockstore.stores.snapshots import ObjectSnapshot, RowSnapshot, Snapshot
@@ -42,7 +42,7 @@ class LocalStore(CacheStore):
         super().__init__(lifetime=lifetime, polymorphic=polymorphic, namespace=namespace, jitter=jitter)
         if max_staleness is not None and (type(max_staleness) not in (int, float) or not 0 < max_staleness < math.inf):
             raise ConfigurationError(f"max_staleness is a number of seconds above 0, or None, not {max_staleness!r}")
-        check_flag("copy", copy)
+        refuse_no_flag("copy", copy)
         self._copy = copy
         self.max_staleness = max_staleness
         """Seconds that a copy of an origin which others write is believed in a chain; ``None`` where nobody else writes it."""
