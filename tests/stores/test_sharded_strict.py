@@ -32,7 +32,9 @@ def memory() -> ProcessMemoryStore:
 def chains(engines: list[Engine]) -> Store:
     """A memory above each database."""
     # By names that are the same in each run, as the rows are spread by them.
-    return ShardedStore({name: ChainedStore([memory(), SqlAlchemyStore(engine=engine)]) for name, engine in zip("ab", engines, strict=True)})
+    return ShardedStore(
+        {name: ChainedStore([memory(), SqlAlchemyStore(engine=engine)]) for name, engine in zip("ab", engines, strict=True)}
+    )
 
 
 def memories(engines: list[Engine]) -> Store:
