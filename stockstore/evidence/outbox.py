@@ -32,7 +32,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from stockstore.errors import OriginError
 from stockstore.evidence.aside import INTERNAL, aside, asking, is_private
-from stockstore.mapped.shown import shown
+from stockstore.mapped.shown import first_line, shown
 
 NAME: Final = "stockstore_outbox"
 _IDENTITY: Final = "identity"
@@ -89,9 +89,8 @@ class Outbox:
         try:
             asking(engine, lambda: self._create(engine))
         except (SQLAlchemyError, OSError) as error:
-            told = str(getattr(error, "orig", None) or error).strip().split("\n", 1)[0]
             raise OriginError(
-                f"the table {self.definition.fullname} was not made in {shown(engine.url)}: {told}; "
+                f"the table {self.definition.fullname} was not made in {shown(engine.url)}: {first_line(error)}; "
                 "check the database, or make the table by a migration, as a user who may"
             ) from error
 

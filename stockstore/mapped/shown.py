@@ -1,12 +1,15 @@
-"""Databases as messages name them."""
+"""Databases as messages name them, and what these say."""
 
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import URL
-from sqlalchemy.exc import NoSuchModuleError
+from sqlalchemy.exc import DBAPIError, NoSuchModuleError, StatementError
 
 from stockstore.errors import ConfigurationError
 from stockstore.redacting import is_secret, redacted
+
+_MISFITS: Final = TypeError, ValueError, AttributeError
+"""What the types of columns raise."""
 
 
 def hidden(url: URL) -> URL:
@@ -34,17 +37,27 @@ def shown(url: URL) -> str:
 
 
 def named(thing: object) -> str:
-    """Give the ``repr`` of an engine, or of what makes sessions on some, without any password of their URLs.
+    """Give the ``repr`` of an engine, of what makes sessions on some, or of what was given in place of one, without any password of their URLs.
 
     >>> from sqlalchemy import create_engine
     >>> named(create_engine("postgresql+psycopg://host/shop?password=s3cret"))
     'Engine(postgresql+psycopg://host/shop?password=hidden)'
     """
+    if isinstance(thing, str):
+        return repr(redacted(thing))
     settings = getattr(thing, "kw", None)
     kept: dict[str, Any] = settings if isinstance(settings, dict) else {}
     engines = [thing, kept.get("bind"), *(kept.get("binds") or {}).values()]
     text = repr(thing)
-    for url in (getattr(engine, "url", None) for engine in engines):
+    for url in (getattr(engine, "url", engine) for engine in engines):
         if isinstance(url, URL):
             text = text.replace(repr(url), repr(hidden(url)))
     return text
+
+
+def first_line(error: Exception) -> str:
+    """Give what a driver says of an error, or what SQLAlchemy met before it asked the driver, without the statement."""
+    cause = getattr(error, "orig", None) or error
+    told = str(cause).strip().split("\n", 1)[0]
+    early = isinstance(error, StatementError) and not isinstance(error, DBAPIError)
+    return f"a value does not fit its column: {told}" if early and isinstance(cause, _MISFITS) else told

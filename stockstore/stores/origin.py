@@ -94,7 +94,7 @@ class Origin:
     def _learn(self) -> None:
         from stockstore.evidence import Outbox, PostgresEvidence, evidence_of
         from stockstore.evidence.aside import asking
-        from stockstore.stores.sql_engines import first_line
+        from stockstore.mapped.shown import first_line
 
         assert self._engine is not None
         outbox = Outbox()

@@ -1,25 +1,12 @@
 """Engines for the URLs of databases."""
 
-from typing import Final
-
 from sqlalchemy import Engine, create_engine, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, StatementError
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
 from stockstore.aio.bridge import concurrency
 from stockstore.errors import ConfigurationError
 from stockstore.mapped.shown import misfit
-
-_MISFITS: Final = TypeError, ValueError, AttributeError
-"""What the types of columns raise."""
-
-
-def first_line(error: Exception) -> str:
-    """Give what a driver says of an error, or what SQLAlchemy met before it asked the driver, without the statement."""
-    cause = getattr(error, "orig", None) or error
-    told = str(cause).strip().split("\n", 1)[0]
-    early = isinstance(error, StatementError) and not isinstance(error, DBAPIError)
-    return f"a value does not fit its column: {told}" if early and isinstance(cause, _MISFITS) else told
 
 
 def engine_of(url: str) -> Engine:

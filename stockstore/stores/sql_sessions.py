@@ -13,8 +13,8 @@ from stockstore.aio.bridge import TaskLock, in_greenlet, in_own_task
 from stockstore.errors import ConfigurationError, OriginError, StockstoreError
 from stockstore.locks import fork_safe_lock
 from stockstore.mapped import TURNED
+from stockstore.mapped.shown import first_line
 from stockstore.stores.outcome import UnconfirmedError
-from stockstore.stores.sql_engines import first_line
 
 R = TypeVar("R")
 ORIGIN_MARK = "stockstore.origin"

@@ -17,6 +17,7 @@ from stockstore.mapped import UNLOADED, classes_beside, dependent_classes, flush
 from stockstore.mapped.levels import may_refuse_locks
 from stockstore.mapped.moves import joins_others, moves_of, places_of
 from stockstore.mapped.reread import is_exact, may_be_skipped, reread
+from stockstore.mapped.shown import first_line
 from stockstore.mapped.stored import keeps_lists
 from stockstore.mapped.tables import replaces
 from stockstore.stores.outcome import BeforeCommit, Outcome, UnconfirmedError
@@ -173,8 +174,7 @@ def _commit(session: Session, outcome: Outcome, before_commit: BeforeCommit | No
         _roll_back(connection)
         if _is_a_refusal(error):
             raise
-        reason = str(getattr(error, "orig", None) or error).strip().split("\n", 1)[0]
-        raise UnconfirmedError(f"the commit was not confirmed, and may have been done: {reason}") from error
+        raise UnconfirmedError(f"the commit was not confirmed, and may have been done: {first_line(error)}") from error
 
 
 def _roll_back(connection: Connection) -> None:

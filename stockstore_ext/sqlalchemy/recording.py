@@ -21,9 +21,8 @@ from stockstore.evidence.aside import aside, asking, is_private
 from stockstore.evidence.choice import evidence_on
 from stockstore.mapped.hydrate import is_flushing, open_connection
 from stockstore.mapped.sessions import is_clean, note
-from stockstore.mapped.shown import shown
+from stockstore.mapped.shown import first_line, shown
 from stockstore.stores.snapshots import Snapshot
-from stockstore.stores.sql_engines import first_line
 from stockstore.stores.tiers.backed import BackendTier
 from stockstore_ext.sqlalchemy.collect import Collecting, WritesOf, is_idle, statement
 from stockstore_ext.sqlalchemy.drivers import commits_at_once, is_aborted, may_commit

@@ -229,7 +229,7 @@ class SessionSync:
         """
         engine = getattr(engine, "sync_engine", engine)
         if not isinstance(engine, Engine):
-            raise ConfigurationError(f"the outbox table is created by an Engine, not by {engine!r}")
+            raise ConfigurationError(f"the outbox table is created by an Engine, not by {named(engine)}")
         self._outbox.create(engine)
         self._recording.forget_means(engine)
 

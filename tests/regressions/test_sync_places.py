@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from sqlalchemy import Connection, Engine, create_engine, event, text, update
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from stockstore import ChainedStore, ConfigurationError, OriginError, ProcessMemoryStore, SqlAlchemyStore
@@ -154,6 +154,17 @@ def test_outbox_of_something_else(hooked: Hooked) -> None:
         hooked.sync.create_outbox("sqlite://")  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="takes a MetaData, not None"):
         hooked.sync.outbox_table(None)  # type: ignore[arg-type]
+
+
+_SECRET = "postgresql+psycopg://ann:s3cret@localhost/shop?password=s3cret"
+
+
+@pytest.mark.parametrize("given", [_SECRET, make_url(_SECRET), sessionmaker(create_engine(_SECRET))], ids=["text", "url", "maker"])
+def test_an_outbox_of_something_else_shows_no_password(hooked: Hooked, given: object) -> None:
+    """Whatever was given in place of the engine."""
+    with pytest.raises(ConfigurationError, match=r"not by .*postgresql\+psycopg://") as refused:
+        hooked.sync.create_outbox(given)  # type: ignore[arg-type]
+    assert "s3cret" not in str(refused.value)
 
 
 def test_a_session_without_a_database_is_refused_with_our_own_error() -> None:
