@@ -212,7 +212,7 @@ class BackendStore(CacheStore):
         self._counters.add(errors=1)
         if self._on_error == "raise":
             raise error
-        _log.warning("%r did not answer a read; it counts as a miss: %s", self, error)
+        self._outages.warn(_log, "%r did not answer a read; it counts as a miss: %s", self, error)
         return error.found if isinstance(error, PartlyUnreachable) else {}
 
     def raises(self, error: Exception) -> bool:

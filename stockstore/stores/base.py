@@ -13,6 +13,7 @@ from stockstore.instrumentation import Counters, Kind, Stats, emit, listening, u
 from stockstore.keys import Key, KeyPlan, ListLookup, Lookup, keys_of
 from stockstore.stores.arguments import MISSING, call_loader, one_key
 from stockstore.stores.hiding import hidden_from
+from stockstore.stores.outages import Outages
 from stockstore.stores.outcome import NOTHING, BeforeCommit, Outcome
 from stockstore.stores.restoring import restore_all
 from stockstore.stores.snapshots import Snapshot, snapshot_of
@@ -41,6 +42,7 @@ class Store(ABC):
     def __init__(self) -> None:
         """Start with zero counts."""
         self._counters = Counters()
+        self._outages = Outages()
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Let a chain see the overridden verbs of a subclass, not the faster ways around them."""
@@ -314,7 +316,7 @@ class Store(ABC):
         except CacheUnreachable as error:
             if session is not None or self.raises(error):
                 raise
-            _log.warning("%r does not keep what was loaded: %s", self, error)
+            self._outages.warn(_log, "%r does not keep what was loaded: %s", self, error)
         return loaded if session is None else self.get(cls, key, session=session)
 
     @staticmethod

@@ -49,7 +49,7 @@ class ChainedStore(Store):
         stores: The tiers, the fastest first, the database last.
 
     Raises:
-        ConfigurationError: There are none, or one is no store, or some are for asyncio and others would block it.
+        ConfigurationError: There are none, or one is no store or is listed twice, or some are for asyncio and others would block it.
 
     >>> from stockstore import NullStore, ProcessMemoryStore
     >>> len(ChainedStore([ProcessMemoryStore(), NullStore()]).tiers)
@@ -64,6 +64,7 @@ class ChainedStore(Store):
             raise ConfigurationError(
                 "a chain needs at least one store, the fastest first, e.g. ChainedStore([ProcessMemoryStore(), SqlAlchemyStore(url)])"
             )
+        _refuse_twice(self._tiers)
         self._io = io_of(self._tiers)
         self._levels: dict[type, int] = {}
         self._origins: dict[int, Origin] = {}
@@ -368,3 +369,9 @@ def _flat(stores: Iterable[Store]) -> Iterator[Store]:
             yield from store.tiers
         else:
             yield store
+
+
+def _refuse_twice(tiers: Sequence[Store]) -> None:
+    for at, tier in enumerate(tiers):
+        if any(tier is above for above in tiers[:at]):
+            raise ConfigurationError(f"{tier!r} is listed twice; a chain has each store once")

@@ -1,6 +1,6 @@
 """What a set-up guarantees, and why."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -80,7 +80,7 @@ def _tier(tier: Any, recording: "Recording", means: "Iterable[tuple[Engine, Mean
     standing = tier.standing()
     levels = [(standing.level, standing.reason), *_of_settings(recording)]
     if tier.remote:
-        levels += [found for engine, known in means for found in _of_engine(engine, known)]
+        levels += [found for engine, known in means for found in _of_engine(engine, known, recording.silent)]
     rank = max(_rank(level) for level, _ in levels)
     weakest = [(level, reason) for level, reason in levels if _rank(level) == rank]
     return TierGuarantee(repr(getattr(tier, "store", tier)), weakest[0][0], tuple(dict.fromkeys(reason for _, reason in weakest if reason)))
@@ -95,9 +95,9 @@ def _of_settings(recording: "Recording") -> Iterator[tuple[str, str]]:
         yield "fast", "consistency='fast' was chosen"
 
 
-def _of_engine(engine: Engine, means: "Means | None") -> Iterator[tuple[str, str]]:
+def _of_engine(engine: Engine, means: "Means | None", silent: Mapping[Engine, str]) -> Iterator[tuple[str, str]]:
     if means is None:
-        yield "fast", f"{_name(engine)} could not be asked"
+        yield "fast", f"{_name(engine)} could not be asked: {silent[engine]}"
         return
     if means.evidence is None:
         yield "fast", f"{_name(engine)} gives no evidence of how a dead writer's transaction ended"

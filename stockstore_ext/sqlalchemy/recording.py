@@ -9,7 +9,6 @@ from weakref import WeakKeyDictionary, WeakSet, ref
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.engine import ExecutionContext
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Mapper, Session
 
 from stockstore.coherence.commit import Commit, OnUnreachable, Prepared
@@ -75,6 +74,8 @@ class Recording:
         self._resolved: set[str] = set()
         self._frames: WeakSet[Frame] = WeakSet()
         self._careless: WeakSet[Engine] = WeakSet()
+        self.silent: WeakKeyDictionary[Engine, str] = WeakKeyDictionary()
+        """Why databases could not be asked when they were last."""
         self._leave: Callable[[], None] | None = None
         self.has_left = False
         # As a WeakKeyDictionary, which takes longer.
@@ -292,9 +293,10 @@ class Recording:
         if means is None:
             try:
                 means = known[self] = asking(engine, lambda: self._find_means(engine))
-            except SQLAlchemyError as error:
+            except Exception as error:  # noqa: BLE001 - an asyncio driver's own, where it cannot connect; no commit fails for it
                 asked = "%s could not be asked for what the strict protocol needs; until then its commits are fast: %s"
-                _log.warning(asked, shown(engine.url), first_line(error))
+                self.silent[engine] = first_line(error)
+                _log.warning(asked, shown(engine.url), self.silent[engine])
         return means
 
     def forget_means(self, engine: Engine) -> None:

@@ -7,7 +7,7 @@ from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.engine import ExecutionContext
-from sqlalchemy.exc import SQLAlchemyError, UnboundExecutionError
+from sqlalchemy.exc import UnboundExecutionError
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.session import SessionTransactionState
 
@@ -262,7 +262,7 @@ def _file(engine: Engine) -> Path:
 def _asked(engine: Engine) -> object:
     try:
         return asking(engine, lambda: _identity(engine))
-    except SQLAlchemyError:
+    except Exception:  # noqa: BLE001 - an asyncio driver's own, where it cannot connect
         return engine
 
 

@@ -4,6 +4,7 @@ import asyncio
 import gc
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from sqlalchemy import Engine, select, update
@@ -14,6 +15,8 @@ from stockstore import AsyncStore, ChainedStore, ConfigurationError, ProcessMemo
 from stockstore.evidence import Outbox
 from stockstore_ext.sqlalchemy import SessionSync
 from tests.aio.conftest import CACHES
+from tests.aio.databases import async_engine
+from tests.regressions.cut import way_to
 from tests.stores.shop import Customer, Order
 
 Maker = async_sessionmaker[AsyncSession]
@@ -50,6 +53,29 @@ async def cached(store: AsyncStore, plain: Engine) -> Customer:
     assert found is not None
     assert found.status != "out of band"
     return found
+
+
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg_async"])
+async def test_a_database_that_takes_no_more_connections(plain: Engine, driver: str, redis_url: str, namespace: str) -> None:
+    """Whatever a driver raises then, the hook is attached and commits succeed; once the database can be asked they are strict."""
+    url = plain.url
+    with way_to(url.render_as_string(hide_password=False)) as way:
+        engine = async_engine(url.set(host="127.0.0.1", port=urlsplit(way.url).port), driver)
+        store = RedisStore(redis_url.replace("://", "+asyncio://", 1), namespace=namespace)
+        maker = async_sessionmaker(engine)
+        async with AsyncStore(ChainedStore([store, SqlAlchemyStore(engine=engine)])) as chain, maker() as session:
+            await session.execute(select(1))
+            way.refuse()
+            sync = SessionSync(chain.store).attach(maker)
+            (tier,) = sync.guarantee.tiers
+            assert "could not be asked: " in str(tier)
+            session.add(Customer(id=1, email="a"))
+            await session.commit()
+            way.mend()
+            assert sync.guarantee.is_strict
+            assert await chain.get(Customer, 1) is not None
+            sync.detach()
+        await engine.dispose()
 
 
 @CROSSED

@@ -26,6 +26,10 @@ class Way:
                     end.shutdown(socket.SHUT_RDWR)
             self._ends.clear()
 
+    def refuse(self) -> None:
+        """Take no more connections; those that there are stay whole."""
+        self._whole = False
+
     def mend(self) -> None:
         """Take connections again."""
         self._whole = True

@@ -199,6 +199,14 @@ def test_what_is_no_store_is_refused() -> None:
         ChainedStore([ProcessMemoryStore(), "redis://"])  # type: ignore[list-item]
 
 
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_store_that_is_listed_twice_is_refused(nested: bool) -> None:
+    """A tier that is its own tier above would owe itself what it refuses."""
+    memory = ProcessMemoryStore()
+    with pytest.raises(ConfigurationError, match=r"ProcessMemoryStore\(.*\) is listed twice; a chain has each store once"):
+        ChainedStore([memory, ChainedStore([NullStore(), memory]) if nested else memory])
+
+
 def test_nested_chains_are_one_flat_chain() -> None:
     """Chains in a chain count as their tiers, and each tier is closed and counted once."""
     a, b, c = ProcessMemoryStore(), MappingStore({}), RecordingStore()

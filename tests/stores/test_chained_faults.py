@@ -267,6 +267,52 @@ def test_a_read_that_was_not_answered_is_one_line_of_a_log(
     assert told.exc_info is None
 
 
+@pytest.mark.parametrize("chained", [False, True])
+def test_reads_of_an_outage_are_one_line_a_second(
+    lite: Engine, start_redis: Callable[..., RedisServer], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, chained: bool
+) -> None:
+    """The first read that is not answered is told at once, and a second later how many more were not; each store tells of itself."""
+    server, now = start_redis(), [1000.0]
+    monkeypatch.setattr("stockstore.stores.outages._now", lambda: now[0])
+    stores = [redis_cache(server), redis_cache(server)]
+    readers = [ChainedStore([store, SqlAlchemyStore(engine=lite)]) for store in stores] if chained else stores
+    server.stop()
+
+    def told(reads: int) -> list[str]:
+        caplog.clear()
+        for reader in readers * reads:
+            reader.get(Customer, 1)
+        lines = [record.message for record in caplog.records if "was not read" in record.message or "did not answer" in record.message]
+        return [line.partition(" (")[2] for line in lines]
+
+    assert told(reads=1) == ["", ""]
+    assert told(reads=4) == []
+    now[0] += 1.0
+    assert told(reads=2) == ["and 4 more since the last such warning)"] * 2
+    now[0] += 1.0
+    assert told(reads=1) == ["and 1 more since the last such warning)"] * 2
+    now[0] += 1.0
+    assert told(reads=1) == ["", ""]
+    assert [store.stats().errors >= 9 for store in stores] == [True, True]
+    for reader in readers:
+        reader.close()
+
+
+def test_get_or_load_in_an_outage_is_one_line_a_second(
+    start_redis: Callable[..., RedisServer], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was loaded and could not be kept is told as seldom."""
+    monkeypatch.setattr("stockstore.stores.outages._now", lambda: 1000.0)
+    server = start_redis()
+    with redis_cache(server) as cache:
+        server.stop()
+        for number in range(3):
+            assert cache.get_or_load(Note, number, lambda key: Note(id=key)) is not None
+    assert [record.message.partition(": ")[0] for record in caplog.records if "keep" in record.message] == [
+        f"{cache!r} does not keep what was loaded"
+    ]
+
+
 def test_a_delete_by_another_key_of_a_cache_origin_is_not_lost(start_redis: Callable[..., RedisServer]) -> None:
     """Where the origin is the cache itself, a delete that could not ask it what stands there is an error, not a miss."""
     server = start_redis()

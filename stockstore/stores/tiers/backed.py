@@ -287,9 +287,12 @@ class BackendTier:
         self.debts.add(mine, ticket)
 
     def report(self, what: str, error: Exception) -> None:
-        """Count an error and log it."""
+        """Count an error and log it; what a server that is out of reach did not do, once a second."""
         self._store._counters.add(errors=1)
-        _log.warning("%r %s: %s", self._store, what, error)
+        if isinstance(error, CacheUnreachable):
+            self._store._outages.warn(_log, f"%r {what}: %s", self._store, error)
+        else:
+            _log.warning("%r %s: %s", self._store, what, error)
 
 
 def _mine(places: object) -> BackendPlaces:
