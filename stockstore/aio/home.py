@@ -7,6 +7,7 @@ from typing import Final, TypeVar
 
 from stockstore.aio.bridge import greenlet_spawn, in_greenlet
 from stockstore.errors import ConfigurationError
+from stockstore.locks import fork_safe_lock
 
 T = TypeVar("T")
 WAIT: Final = 5.0
@@ -14,11 +15,18 @@ WAIT: Final = 5.0
 
 
 class Home:
-    """Knows the loop in which a client is used, whose connections no other one can use."""
+    """Knows the loop in which a client is used, whose connections no other one can use.
 
-    def __init__(self, client: object) -> None:
+    Args:
+        client: The client.
+        forget: Drops the connections of a loop that was closed, by which they are of no use to anybody, and says whether it can.
+    """
+
+    def __init__(self, client: object, forget: Callable[[], bool]) -> None:
         """Belong to none yet."""
         self._client = type(client).__name__
+        self._forget = forget
+        self._lock = fork_safe_lock()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def enter(self) -> None:
@@ -37,13 +45,16 @@ class Home:
     def arrive(self) -> None:
         """See to it that this is the client's loop; raises ConfigurationError."""
         loop = asyncio.get_running_loop()
-        if self._loop is None:
-            self._loop = loop
-        elif self._loop is not loop:
-            raise ConfigurationError(
-                f"an asyncio client ({self._client}) belongs to the event loop that it was first used in, and this is another one; "
-                "make a store for each loop, or close the store before its loop ends"
-            )
+        if self._loop is loop:
+            return
+        with self._lock:
+            if self._loop is None or (self._loop.is_closed() and self._forget()):
+                self._loop = loop
+            elif self._loop is not loop:
+                raise ConfigurationError(
+                    f"an asyncio client ({self._client}) belongs to the event loop that it was first used in, and this is another one; "
+                    "make a store for each loop, or close the store before its loop ends"
+                )
 
     def leave(self) -> None:
         """Belong to none any more, as no connection is open."""

@@ -53,6 +53,11 @@ class OnAwaitedServer(OfLoop):
         self._room = asyncio.Semaphore(max(1, min(self._client.connection_pool.max_connections, CONNECTIONS)))
         self._reads = Gathering(partial(self._read, self._room))
 
+    def _forget(self) -> bool:
+        self._client.connection_pool.reset()
+        self._start()
+        return True
+
     async def _close(self) -> None:
         # Those that tasks are using are closed by these.
         await self._client.connection_pool.disconnect(inuse_connections=False)

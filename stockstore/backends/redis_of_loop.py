@@ -18,12 +18,16 @@ class OfLoop:
 
     def _settle(self) -> None:
         """Begin, once the client is known."""
-        self._home = Home(self._client)
+        self._home = Home(self._client, self._forget)
         self._start()
 
     def _start(self) -> None:
         """Make what belongs to a loop, anew for each."""
         raise NotImplementedError
+
+    def _forget(self) -> bool:
+        """Drop the connections of a loop that was closed, and begin anew, where that can be done."""
+        return False
 
     async def _close(self) -> None:
         await self._client.aclose()

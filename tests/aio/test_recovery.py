@@ -42,7 +42,7 @@ async def test_an_owed_removal_is_delivered_without_a_reader(
 
 def test_a_thread_does_work_in_the_clients_loop(driver: str) -> None:
     """From a thread, while the loop runs; it waits for neither a loop that stands still, nor one that is closed, nor its own."""
-    home, loop = Home(object()), asyncio.new_event_loop()
+    home, loop = Home(object(), bool), asyncio.new_event_loop()
     with pytest.raises(ConnectionError, match="does not run"):
         home.run(threading.get_ident)
 
@@ -64,7 +64,7 @@ def test_a_thread_does_work_in_the_clients_loop(driver: str) -> None:
 def test_a_thread_gives_up_a_loop_that_is_too_busy(driver: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It waits for a time, and the work is cancelled."""
     monkeypatch.setattr("stockstore.aio.home.WAIT", 0.05)
-    home, loop = Home(object()), asyncio.new_event_loop()
+    home, loop = Home(object(), bool), asyncio.new_event_loop()
 
     async def use() -> None:
         from stockstore.aio.bridge import await_only

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -164,6 +165,23 @@ def test_a_client_belongs_to_one_loop(url: str) -> None:
     second.run_until_complete(store.close())
     first.close()
     second.close()
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_a_client_whose_loop_was_closed_goes_on_in_the_next_one(url: str) -> None:
+    """As where each task of a queue has a loop of its own; what was open in a loop that was closed is no use to anybody."""
+    store = AsyncStore(RedisStore(url, on_error="raise"))
+    users = [PlainUser(id=number) for number in range(50)]
+
+    async def use(visits: int) -> None:
+        await asyncio.gather(*(store.put(PlainUser(id=user.id, visits=visits)) for user in users))
+        found = await asyncio.gather(*(store.get(PlainUser, user.id) for user in users))
+        assert [user and user.visits for user in found] == [visits] * len(users)
+
+    for visits in range(1, 5):
+        asyncio.run(use(visits))
+    asyncio.run(store.close())
+    gc.collect()  # what nobody has closed is told of here
 
 
 async def test_a_close_leaves_alone_what_other_tasks_are_at(start_redis: Callable[..., RedisServer]) -> None:

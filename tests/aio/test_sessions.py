@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import Engine, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_scoped_session, async_sessionmaker
 from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.pool import NullPool
 
 from stockstore import AsyncStore, ChainedStore, ConfigurationError, ProcessMemoryStore, RedisStore, SqlAlchemyStore, Store
 from stockstore.evidence import Outbox
@@ -76,6 +77,37 @@ async def test_a_database_that_takes_no_more_connections(plain: Engine, driver: 
             assert await chain.get(Customer, 1) is not None
             sync.detach()
         await engine.dispose()
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.parametrize("driver", ["asyncpg"])
+@pytest.mark.parametrize("options", [{}, {"consistency": "fast"}], ids=str)
+def test_commits_in_loops_that_are_closed_after_each(
+    plain: Engine, driver: str, redis_url: str, namespace: str, options: dict[str, Any]
+) -> None:
+    """Each is told to the cache, although nobody has closed the store before its first loop ended: others see no old row."""
+    engine = async_engine(plain.url, driver, poolclass=NullPool)
+    cache = RedisStore(redis_url.replace("://", "+asyncio://", 1), namespace=namespace)
+    store, maker = AsyncStore(ChainedStore([cache, SqlAlchemyStore(engine=engine)])), async_sessionmaker(engine)
+    others = ChainedStore([RedisStore(redis_url, namespace=namespace), SqlAlchemyStore(engine=plain)])
+    sync = SessionSync(store.store, **options).attach(maker)
+    asyncio.run(store.put(Customer(id=1, email="a")))
+
+    async def rename(name: str) -> None:
+        async with maker() as session:
+            await session.execute(update(Customer).values(name=name))
+            await session.commit()
+
+    for name in ("ann", "bob"):
+        others.get(Customer, 1)
+        asyncio.run(rename(name))
+        found = others.get(Customer, 1)
+        assert found is not None
+        assert found.name == name
+    asyncio.run(store.close())
+    sync.detach()
+    others.close()
+    gc.collect()  # what nobody has closed is told of here
 
 
 @CROSSED
