@@ -1,6 +1,7 @@
 # Sourced by the scripts beside it. It moves to the repository's root and gives
 #   need_env NAME LOCK   makes the virtual environment NAME from the file LOCK unless it is there already
 #   need_main, need_sa20 the two environments of the tests: SQLAlchemy 2.1 in .venv, 2.0 in .venv-sa20
+#   need_compiler        what compiles the library's part in C, before the environments are made
 #   need_servers         the binaries of Redis, memcached, PostgreSQL and MariaDB, where neither Docker nor a URL stands in for them
 # PYTHON names the interpreter (3.10 or later) that environments are made with; python3 where unset.
 
@@ -61,7 +62,7 @@ env_stamp() {
 }
 
 library_stamp() {
-    cksum <pyproject.toml
+    cat pyproject.toml hatch_build.py stockstore/native/*.[ch] | cksum
 }
 
 make_env() {
@@ -102,6 +103,20 @@ need_main() {
 
 need_sa20() {
     need_env .venv-sa20 requirements/sa20.txt
+}
+
+has_headers() {
+    "$PYTHON" -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")))'
+}
+
+need_compiler() {
+    need_python
+    local missing=()
+    command -v cc >/dev/null || missing+=(gcc libc6-dev)
+    has_headers || missing+=("$("$PYTHON" -c 'import sys; print("python%d.%d-dev" % sys.version_info[:2])')")
+    [ ${#missing[@]} -gt 0 ] || return 0
+    can_apt || die "The tests need a C compiler. Run: sudo apt-get install -y ${missing[*]}"
+    apt_install "${missing[@]}" || die "apt-get could not install ${missing[*]}."
 }
 
 docker_answers() {

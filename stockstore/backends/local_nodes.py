@@ -4,6 +4,8 @@ import math
 from collections.abc import Hashable
 from typing import Any, Final, Generic, TypeVar
 
+from stockstore.native import Record
+
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
@@ -22,13 +24,15 @@ class Shelf(Generic[K, V]):
         self.space = space
 
 
-class Node(Generic[K, V]):
+class Node(Record, Generic[K, V]):
     """One record; ``expires`` is on the monotonic clock, infinity for no limit.
 
     A hit adds one to ``hits``, or, where many are counted at once, to ``batched`` as long as that is below three.
     """
 
-    __slots__ = ("_judged", "alias_keys", "batched", "expires", "hits", "key", "shelf", "value")
+    value: V
+
+    __slots__ = ("_judged", "alias_keys", "batched", "key", "shelf")
 
     def __init__(self, shelf: "Shelf[K, V]", key: K, value: V, expires: float | None, alias_keys: tuple[K | None, ...]) -> None:
         """Make a record that is not on its shelf yet."""

@@ -1,8 +1,8 @@
-"""The hit and the miss of a plain object, by code that is generated once per class; and what batches ask of keys and expiries."""
+"""What finds plain objects, compiled once per class; and what batches ask of keys and expiries."""
 
 import math
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from operator import itemgetter
 from textwrap import indent
@@ -11,7 +11,9 @@ from typing import Any, NamedTuple, TypeAlias
 from stockstore.backends.local_nodes import Tally
 from stockstore.channels.base import Freshness
 from stockstore.keys import ClassKeys
-from stockstore.stores.hit_code import HitCode, KeyCode, can_stand
+from stockstore.native import Finder
+from stockstore.native.keys import FinderKey
+from stockstore.stores.batch_code import batch_code
 
 _now = time.monotonic
 
@@ -19,46 +21,34 @@ _EXACT = {int, str}
 _DICTS = {dict}
 _TUPLES = {tuple}
 
-Shelved: TypeAlias = tuple[Sequence[str], Mapping[Any, Any]]
-"""The names of a key in the order declared, and the records under it."""
 Absent: TypeAlias = Callable[[Any], None]
 """Counts a miss by a key that is not there, or raises KeyError where that is not all."""
 
 
 class Hits(NamedTuple):
-    """The functions of a class: for a dict of any key, or a bare value or tuple of the canonical one; for the keywords of a call; for a batch.
+    """What finds the objects of a class: one by any key, and a batch, which adds them to a list one by one, and raises at the first that is no plain hit."""
 
-    Of the first two ``None`` is a miss, which was counted. The last adds the objects to a list one by one, and raises at the first that is no plain hit.
-    """
-
-    # They give whatever objects the shelf holds; the class that was asked for is its class.
-    one: Callable[[Any], Any]
-    named: Callable[[dict[str, Any]], Any]
+    finder: Finder
     batch: Callable[[list[Any], list[Any]], None]
 
 
-def compile_hits(
-    shelves: Sequence[Shelved],
-    tally: Tally,
-    absent: Absent,
-    *,
-    expiring: bool,
-    contact: Freshness | None = None,
-    options: Collection[str] = (),
-) -> Hits:
-    """Give the functions for the keys of a class, the canonical one first.
+def compile_hits(keys: tuple[FinderKey, ...], tally: Tally, absent: Absent, *, expiring: bool, contact: Freshness | None = None) -> Hits:
+    """Give what finds by the keys of a class, the canonical one first.
 
-    Left out are keys that cannot stand in code, and as keywords such as have a name of an option of the call. Without ``expiring`` the functions
-    look at no expiry, for a store in which no record was ever given one, and without a contact at no clock at all.
+    Without ``expiring`` no expiry is looked at, for a store in which no record was ever given one, and without a contact no clock at all.
     """
-    cells = {f"cells{at}": records for at, (_, records) in enumerate(shelves)}
-    keys = [KeyCode(names, at) if can_stand(names) else None for at, (names, _) in zip(cells, shelves, strict=True)]
-    code = HitCode(keys[0], [key for key in keys[1:] if key], expiring=expiring, fresh=contact is not None)
+    return Hits(Finder(keys, absent, _now, contact, expiring), _batch(keys[0], tally, expiring=expiring, contact=contact))
+
+
+def _batch(key: FinderKey, tally: Tally, *, expiring: bool, contact: Freshness | None) -> Callable[[list[Any], list[Any]], None]:
+    name = key.names[0] if len(key.names) == 1 else None
+    code = batch_code(name, expiring=expiring, fresh=contact is not None)
     made: dict[str, Any] = {}
-    # In a function, not in a space of their own, which would refer to them in turn, and keep the records until it is collected.
-    source = f"def make(tally, absent, contact, {', '.join(cells)}):\n{indent(code.source(options), ' ' * 4)}\n    return one, named, batch"
-    exec(source, globals(), made)  # noqa: S102 - the names are identifiers
-    return Hits(*made["make"](tally, absent, contact, **cells))
+    # In a function, not in a space of its own, which would refer to it in turn, and keep the records until it is collected.
+    source = f"def make(tally, contact, records):\n{indent(code, ' ' * 4)}\n    return batch"
+    exec(source, globals(), made)  # noqa: S102 - the name is an identifier
+    batch: Callable[[list[Any], list[Any]], None] = made["make"](tally, contact, key.records)
+    return batch
 
 
 def absent_from(elsewhere: Mapping[Any, Any], keys: ClassKeys, missed: Callable[[], None]) -> Absent:

@@ -12,6 +12,8 @@ from stockstore.errors import CodecError, ConfigurationError, NotKeyedError
 from stockstore.instrumentation import Stats, listening, watch_hooks
 from stockstore.keys import ClassKeys, Key, Lookup, keys_of
 from stockstore.lifetimes import Lifetime
+from stockstore.native import Reads
+from stockstore.native.keys import finder_key
 from stockstore.stores.arguments import MISSING, keys_in, one_key
 from stockstore.stores.cache import CacheStore, Namespace
 from stockstore.stores.claimed import ClaimedSpaces
@@ -36,7 +38,7 @@ class _Conditions(NamedTuple):
     sweeps: int
 
 
-class ProcessMemoryStore(LocalStore):
+class ProcessMemoryStore(Reads, LocalStore):
     """Objects in the memory of this process, bounded, for all threads; reads take no lock.
 
     Plain objects are kept by reference: ``get`` gives the very object that was put, and what one
@@ -89,14 +91,12 @@ class ProcessMemoryStore(LocalStore):
             raise ConfigurationError("max_staleness=None says that no other process writes, and a channel that one does; give seconds")
         self.finds_channel = channel == AUTO
         self._shelves = ClaimedSpaces(maxsize)
-        # Per plain class: the hits and misses by every key, also as keywords, and those of a batch by a canonical key of one name.
-        self._hits: dict[type, Callable[[Any], Any]] = {}
-        self._named_hits: dict[type, Callable[[dict[str, Any]], Any]] = {}
+        # Per plain class: what finds a batch by a canonical key of one name. What finds one object is in _finders.
         self._batch_hits: dict[type, Callable[[list[Any], list[Any]], None]] = {}
         # In place of them while there is a hook, which has to hear of each hit.
         self._told_hits: dict[type, Callable[[Any], Any]] = {}
         # Not a method: the store would refer to itself, and wait for the garbage collector.
-        self._forget_hits = partial(_forget, [self._hits, self._named_hits, self._batch_hits, self._told_hits])
+        self._forget_hits = partial(_forget, [self._finders, self._batch_hits, self._told_hits])
         self._shelves.cells.on_expiring = self._shelves.on_sweep = self._forget_hits
         watch_hooks(self)
 
@@ -115,9 +115,6 @@ class ProcessMemoryStore(LocalStore):
             super().listen(contact)
             self._forget_hits()
 
-    # The hot path, measured by scripts/bench: a hit or a miss on a plain class by plain values. Whatever is not exactly that, a
-    # record that has expired and bad input included, raises here and goes the longer way. Parameters that have names would be
-    # compared with each keyword of a call, and options be looked up for each: both take a fifth of the whole.
     if TYPE_CHECKING:
 
         def get(
@@ -125,23 +122,13 @@ class ProcessMemoryStore(LocalStore):
         ) -> T | None:
             """Give the object of a key, or ``None``; see ``Store.get``."""
 
-    else:
-
-        def get(self, cls: Any = MISSING, key: Any = MISSING, /, **names: Any) -> Any:
-            """Give the object of a key, or ``None``; see ``Store.get``."""
-            try:
-                if not names:
-                    return self._hits[cls](key)
-                if key is MISSING:
-                    return self._named_hits[cls](names)
-            except (KeyError, AttributeError, TypeError):
-                pass
-            if names:
-                given = () if cls is MISSING else (cls,) if key is MISSING else (cls, key)
-                return self._get_by(*given, **names)
-            return self._get(cls, one_key(key, names), None)
-
-        get.__signature__ = signature(CacheStore.get)
+    # The hot path, measured by scripts/bench, is that of Reads: a hit or a miss on a plain class by plain values. Whatever is not exactly that, a
+    # record that has expired and bad input included, comes here.
+    def _get_longer(self, cls: Any = MISSING, key: Any = MISSING, /, **names: Any) -> Any:
+        if names:
+            given = () if cls is MISSING else (cls,) if key is MISSING else (cls, key)
+            return self._get_by(*given, **names)
+        return self._get(cls, one_key(key, names), None)
 
     def _get_by(
         self, cls: type[T], key: Key = MISSING, *, session: "Session | None" = None, strict: bool = False, **names: object
@@ -174,7 +161,7 @@ class ProcessMemoryStore(LocalStore):
         if not self._is_quick(cls):
             return self.batch_get(cls, [key], session=session)[0]
         lookup = keys_of(cls).lookup(key)
-        if cls not in self._hits and not listening:
+        if cls not in self._finders and not listening:
             self._learn(cls)
         found = self._find_plain(cls, lookup)
         if found is None:
@@ -260,23 +247,21 @@ class ProcessMemoryStore(LocalStore):
 
     def _compile(self, keys: ClassKeys, conditions: _Conditions) -> Hits:
         shelves, namespace, own = self._shelves, self._namespace(), keys.identity
-        canonical = (own.declared, shelves.records(namespace, own))
-        alternates = [(plan.declared, shelves.aliases(namespace, plan)) for plan in keys.alternates]
+        canonical = finder_key(own.declared, shelves.records(namespace, own), _OPTIONS)
+        alternates = [finder_key(plan.declared, shelves.aliases(namespace, plan), _OPTIONS) for plan in keys.alternates]
         return compile_hits(
-            [canonical, *alternates],
+            (canonical, *alternates),
             shelves.cells.tally,
             _leave if conditions.told else absent_from(shelves.aliases(namespace, own), keys, self._counters.miss),
             expiring=conditions.expiring,
             contact=conditions.contact,
-            options=_OPTIONS,
         )
 
     def _keep_learned(self, cls: type, hits: Hits, *, told: bool) -> None:
         if told:
-            self._told_hits[cls] = hits.one
+            self._told_hits[cls] = hits.finder.one
         else:
-            self._hits[cls] = hits.one
-            self._named_hits[cls] = hits.named
+            self._finders[cls] = hits.finder
             self._batch_hits[cls] = hits.batch
 
     def _note_reads(self, cls: type, hits: int, misses: int) -> None:

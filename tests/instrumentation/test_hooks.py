@@ -71,15 +71,15 @@ def test_ways_to_hits_that_were_learned_before_are_told() -> None:
             assert store.batch_get(Thing, [1]) == [Thing(1)]
 
     read()
-    assert Thing in memory._hits
+    assert Thing in memory._finders
     with hooked(events.append):
         read()
         assert sums(events)["hit"] == 6
-        assert (Thing in memory._told_hits, memory._hits, chain._quick) == (True, {}, None)
+        assert (Thing in memory._told_hits, memory._finders, chain._quick) == (True, {}, None)
         read()
     assert sums(events)["hit"] == 6
     read()
-    assert Thing in memory._hits
+    assert Thing in memory._finders
     assert (events, chain._quick, memory._told_hits) == ([], memory, {})
     assert memory.stats().misses == 0
 

@@ -23,7 +23,7 @@ def warmed(**options: Any) -> ProcessMemoryStore:
     store = ProcessMemoryStore(**options)
     store.put(user(1))
     assert store.get(User, 404) is None
-    assert User in store._hits
+    assert User in store._finders
     return store
 
 
@@ -158,7 +158,7 @@ def test_a_class_that_is_mapped_after_it_was_missed() -> None:
     keys = (1, {"id": 1}, {"name": 2}, {"name": 2, "id": 1})
     for key in keys * 2:
         assert store.get(Late, key) is None
-    assert Late in store._hits
+    assert Late in store._finders
     table = Table("late", mappings.metadata, Column("id", Integer, primary_key=True), Column("name", Integer))
     mappings.map_imperatively(Late, table)
     try:
@@ -208,6 +208,6 @@ def test_what_is_learned_while_tenants_are_swept_away_is_not_kept(monkeypatch: p
 
     monkeypatch.setattr(ProcessMemoryStore, "_compile", swept_meanwhile)
     assert store.get(User, 1) is None
-    assert User not in store._hits
+    assert User not in store._finders
     store.put(ann)
     assert set(every_reading(store, User, 1)) == {ann}

@@ -60,7 +60,8 @@ def test_a_keyword_called_like_an_option_is_the_option() -> None:
         assert store.get(Seat, key=3) is None
         with pytest.raises(UnknownKeyError, match="no key was given"):
             store.get(Seat, session=None)
-    assert inspect.signature(store.get) == inspect.signature(MappingStore({}).get)
+    shown, wanted = inspect.signature(store.get), inspect.signature(MappingStore({}).get)
+    assert [(one.name, one.kind) for one in shown.parameters.values()] == [(one.name, one.kind) for one in wanted.parameters.values()]
 
 
 def test_none_is_a_canonical_key_like_another() -> None:

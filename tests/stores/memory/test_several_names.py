@@ -53,7 +53,7 @@ def warmed(*objects: object) -> ProcessMemoryStore:
     store = ProcessMemoryStore()
     store.batch_put([seat(77), *objects])
     assert store.get(Seat, (77, "p77")) is store.get(Seat, (77, "p77"))
-    assert Seat in store._hits
+    assert Seat in store._finders
     return store
 
 

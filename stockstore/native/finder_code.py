@@ -5,18 +5,18 @@ would cost is a tenth of the whole.
 """
 
 import keyword
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from textwrap import indent
 from typing import Final, NamedTuple
 
-from stockstore.backends.local_nodes import MAX_FREQUENCY
+from stockstore.native.keys import FinderKey
 
 # A node's expiry is read before its value: a put writes them in the other order, so that no reader pairs an
 # old value with a new expiry. What is not there is a miss where ``absent`` raises nothing. Whatever is neither a plain hit nor
 # a plain miss raises KeyError, AttributeError or TypeError.
 _NODE: Final = """
 try:
-    node = {cells}[key]
+    node = {records}[key]
 except KeyError:
     return absent(key)
 if {lives}:
@@ -78,91 +78,48 @@ if {is_inexact}:
 key = {sorted_values}
 """
 
-# A batch gives the hits up to the first that is none: to count only once all are known would take another pass. What eviction is to
-# know of each is little, and how many there were is added at once, by a step in which Python turns to no other thread.
-_BATCH: Final = """
-def batch_bare(keys, found):
-    {now}
-    for key in keys:
-        if type(key) is int or type(key) is str:
-            node = {cells}[key]
-            if {goes_on}:
-                obj = node.value
-                if obj.{name} == key:
-                    if node.batched < {most}:
-                        node.batched += 1
-                    found.append(obj)
-                    continue
-        raise KeyError(key)
-
-def batch_named(keys, found):
-    {now}
-    for key in keys:
-        if type(key) is dict and len(key) == 1:
-            value = key[{name!r}]
-            if type(value) is int or type(value) is str:
-                node = {cells}[value]
-                if {goes_on}:
-                    obj = node.value
-                    if obj.{name} == value:
-                        if node.batched < {most}:
-                            node.batched += 1
-                        found.append(obj)
-                        continue
-        raise KeyError(key)
-
-def batch(keys, found):{fresh}
-    try:
-        (batch_named if type(keys[0]) is dict else batch_bare)(keys, found)
-    finally:
-        count = len(found)
-        tally.hits += count
-"""
-_NO_BATCH: Final = """
-def batch(keys, found):
-    raise KeyError(keys)
-"""
-
 _FRESH: Final = """
-    if contact.fresh_until <= _now():
+    if contact.fresh_until <= clock():
         raise KeyError"""
 
 # Of what is constant the compiler leaves nothing.
-_LASTING: Final = {"now": "", "lives": "True", "goes_on": "True"}
-_EXPIRING: Final = {"now": "now = _now()", "lives": "node.expires > _now()", "goes_on": "node.expires > now"}
+_LASTING: Final = {"lives": "True"}
+_EXPIRING: Final = {"lives": "node.expires > clock()"}
 
 
-class KeyCode(NamedTuple):
-    """What the code of a key is made of.
-
-    Attributes:
-        names: In the order declared.
-        cells: The variable that holds the records under it.
-    """
+class _KeyCode(NamedTuple):
+    """What the code of a key is made of."""
 
     names: Sequence[str]
-    cells: str
+    records: str
+    as_keywords: bool
 
     @property
     def is_one(self) -> bool:
-        """Whether it has one name."""
         return len(self.names) == 1
 
+    @property
+    def can_stand(self) -> bool:
+        return all(name.isidentifier() and not keyword.iskeyword(name) for name in self.names)
 
-class HitCode:
+
+class FinderCode:
     """The code for one class."""
 
-    def __init__(self, canonical: KeyCode | None, others: Sequence[KeyCode], *, expiring: bool, fresh: bool) -> None:
-        """Take the keys that can stand in code; ``None`` for a canonical key that cannot."""
-        self._first = canonical
-        self._ones = [key for key in others if key.is_one] + [key for key in (canonical,) if key and key.is_one]
-        self._several = [key for key in (canonical, *others) if key and not key.is_one]
+    def __init__(self, keys: Sequence[FinderKey], *, expiring: bool, fresh: bool) -> None:
+        """Take the keys, the canonical one first."""
+        codes = [_KeyCode(key.names, f"records{at}", key.as_keywords) for at, key in enumerate(keys)]
+        first, *others = (code if code.can_stand else None for code in codes)
+        self._first = first
+        ordered = [code for code in (*others, first) if code]
+        self._ones = [code for code in ordered if code.is_one]
+        self._several = [code for code in (first, *others) if code and not code.is_one]
         self._parts = _EXPIRING if expiring else _LASTING
         self._fresh = _FRESH if fresh else ""
 
-    def source(self, options: Collection[str]) -> str:
-        """Give the functions ``one``, ``named`` and ``batch``; as a keyword no key counts that is called like one of these options."""
-        return self._one() + self._named(options) + self._batch()
+    def source(self) -> str:
+        """Give the functions ``one`` and ``named``, in which stand only keys whose names are identifiers."""
+        return self._one() + self._named()
 
     def _one(self) -> str:
         first = self._first
@@ -178,44 +135,38 @@ class HitCode:
             dicts=indent(self._by_name(self._ones), " " * 4),
         )
 
-    def _named(self, options: Collection[str]) -> str:
-        ones, several = ([key for key in keys if not set(options).intersection(key.names)] for keys in (self._ones, self._several))
+    def _named(self) -> str:
+        ones, several = ([key for key in keys if key.as_keywords] for keys in (self._ones, self._several))
         return _KEYWORDS.format(fresh=self._fresh, names=indent(self._by_name(ones), " " * 8), several=self._by_names(several, 4))
 
-    def _batch(self) -> str:
-        first = self._first
-        if first is None or not first.is_one:
-            return _NO_BATCH
-        return _BATCH.format(fresh=self._fresh, most=MAX_FREQUENCY, name=first.names[0], **self._filled(first))
-
-    def _by_name(self, keys: Sequence[KeyCode]) -> str:
+    def _by_name(self, keys: Sequence[_KeyCode]) -> str:
         """Find a dict of one name; the last name need not be looked for before it is taken."""
         found = [_NAMED.format(name=key.names[0]) + self._node(key) for key in keys]
         ifs = [f"if {key.names[0]!r} in key:\n{indent(code, ' ' * 4)}\n" for key, code in zip(keys[:-1], found[:-1], strict=True)]
         return "".join(ifs) + (found[-1] if found else _NONE)
 
-    def _by_names(self, keys: Sequence[KeyCode], depth: int) -> str:
+    def _by_names(self, keys: Sequence[_KeyCode], depth: int) -> str:
         """Find a dict of several names."""
         return indent("".join(self._by_these(key) for key in keys), " " * depth)
 
-    def _by_these(self, key: KeyCode) -> str:
+    def _by_these(self, key: _KeyCode) -> str:
         are_given = " and ".join(f"{name!r} in key" for name in key.names)
         given = ", ".join(f"key[{name!r}]" for name in key.names)
         found = _SEVERAL.format(count=len(key.names), are_given=are_given, values=_values(key.names), given=given)
         return found + indent(self._exact(key), " " * 4)
 
-    def _exact(self, key: KeyCode) -> str:
+    def _exact(self, key: _KeyCode) -> str:
         """Find by values in variables; the records have them in the order of the names."""
         is_inexact = " or ".join(f"(type({value}) is not int and type({value}) is not str)" for value in _variables(key.names))
         return _EXACT.format(is_inexact=is_inexact, sorted_values=_values(key.names, sort=True)) + self._node(key)
 
-    def _node(self, key: KeyCode) -> str:
+    def _node(self, key: _KeyCode) -> str:
         return _NODE.format(**self._filled(key))
 
-    def _filled(self, key: KeyCode) -> dict[str, str]:
+    def _filled(self, key: _KeyCode) -> dict[str, str]:
         values = ["key"] if key.is_one else _variables(key.names)
         carries = " and ".join(f"obj.{name} == {value}" for name, value in zip(key.names, values, strict=True))
-        return {"cells": key.cells, "carries": carries, **self._parts}
+        return {"records": key.records, "carries": carries, **self._parts}
 
 
 def _variables(names: Sequence[str]) -> list[str]:
@@ -226,8 +177,3 @@ def _values(names: Sequence[str], *, sort: bool = False) -> str:
     """Give the variables as a tuple, in the order of the names as they are given or sorted."""
     by_name = dict(zip(names, _variables(names), strict=True))
     return f"({', '.join(by_name[name] for name in (sorted(names) if sort else names))})"
-
-
-def can_stand(names: Sequence[str]) -> bool:
-    """Whether a key can stand in code."""
-    return all(name.isidentifier() and not keyword.iskeyword(name) for name in names)

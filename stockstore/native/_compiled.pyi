@@ -1,0 +1,20 @@
+# What these do the docstrings of plain.py tell, and the types of Reads.get those of the stores.
+
+from collections.abc import Callable
+from typing import Any
+
+from stockstore.native.keys import FinderKey
+
+class Record:
+    value: Any
+    expires: float
+    hits: int
+
+class Finder:
+    def __init__(
+        self, keys: tuple[FinderKey, ...], absent: Callable[[Any], None], clock: Callable[[], float], contact: object, expiring: bool, /
+    ) -> None: ...
+    def one(self, key: Any, /) -> Any: ...
+
+class Reads:
+    _finders: dict[Any, Any]

@@ -1,0 +1,63 @@
+/* The module. */
+
+#include "compiled.h"
+
+static int
+add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **kept)
+{
+    PyObject *type = PyType_FromModuleAndSpec(module, spec, NULL);
+    if (!type) {
+        return -1;
+    }
+    int failed = PyModule_AddType(module, (PyTypeObject *)type);
+    if (kept && !failed) {
+        Py_INCREF(type);
+        *kept = (PyTypeObject *)type;
+    }
+    Py_DECREF(type);
+    return failed;
+}
+
+static int
+module_exec(PyObject *module)
+{
+    if (add_type(module, &record_spec, &((State *)PyModule_GetState(module))->record) < 0 || add_type(module, &finder_spec, NULL) < 0) {
+        return -1;
+    }
+    return add_type(module, &reads_spec, NULL);
+}
+
+static int
+module_traverse(PyObject *module, visitproc visit, void *arg)
+{
+    Py_VISIT(((State *)PyModule_GetState(module))->record);
+    return 0;
+}
+
+static int
+module_clear(PyObject *module)
+{
+    Py_CLEAR(((State *)PyModule_GetState(module))->record);
+    return 0;
+}
+
+static PyModuleDef_Slot module_slots[] = {
+    {Py_mod_exec, module_exec},
+    {0, NULL},
+};
+
+static struct PyModuleDef module_def = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "stockstore.native._compiled",
+    .m_doc = "Hits of process memory.",
+    .m_size = sizeof(State),
+    .m_slots = module_slots,
+    .m_traverse = module_traverse,
+    .m_clear = module_clear,
+};
+
+PyMODINIT_FUNC
+PyInit__compiled(void)
+{
+    return PyModuleDef_Init(&module_def);
+}
