@@ -65,15 +65,14 @@ class Recovery(Generic[K, V]):
             return True
         for place in self._places(cls, partition):
             debt = self._debts.get(place)
-            if debt is not None and _now() >= self._retry_at:
+            if debt is not None:
                 self._pay(place, debt)
         return not self._places(cls, partition)
 
     def pay(self) -> bool:
         """Tell what can be told, and say whether anything is left; the thread ends where nothing is."""
         for place, debt in list(self._debts.items()):
-            if _now() >= self._retry_at:
-                self._pay(place, debt)
+            self._pay(place, debt)
         with self._lock:
             if not self._debts:
                 self._payer = 0
@@ -99,13 +98,18 @@ class Recovery(Generic[K, V]):
         return [place for place in list(self._debts) if place[1] == partition and _may_share(place[0], cls)]
 
     def _pay(self, place: _Place, debt: _Debt[K, V]) -> None:
+        """Tell, unless somebody has just tried to, or is at it: all who read would wait for the same time-out."""
+        with self._lock:
+            if _now() < self._retry_at:
+                return
+            self._retry_at = _now() + RETRY_SECONDS
         try:
             debt.tell(debt.items)
         except Exception:  # noqa: BLE001 - a tier may be anybody's class, and the origin has committed
-            # Until then the tier is known to be out of reach, and nobody waits for its time-out again.
             self._retry_at = _now() + RETRY_SECONDS
         else:
             with self._lock:
+                self._retry_at = 0.0
                 if self._debts.get(place) is debt:
                     del self._debts[place]
 

@@ -78,6 +78,28 @@ def test_a_class_is_not_read_until_it_was_told(owed: Recovery[str, int], clock: 
     assert not owed.owes()
 
 
+def test_who_reads_while_somebody_tells_does_not_wait_for_the_same_time_out(owed: Recovery[str, int], clock: Clock) -> None:
+    """One at a time tries; what others are given meanwhile is that the tier is not to be read. Once it was told the next debt is at once."""
+    server, met = Server(), list[bool]()
+
+    def tell(items: Mapping[str, int] | None) -> None:
+        if len(met) < 3:
+            met.append(owed.settled(User, "shop"))
+        server.tell(items)
+
+    owed.add(User, "shop", {"a": 1}, tell)
+    assert (met, server.tried) == ([False], 1)
+    clock.now += 1
+    assert not owed.settled(User, "shop")
+    assert (met, server.tried) == ([False, False], 2)
+    owed.add(Order, "shop", {"b": 2}, server.tell)
+    server.down = False
+    clock.now += 1
+    assert owed.settled(User, "shop")
+    assert owed.settled(Order, "shop")
+    assert met == [False] * 3
+
+
 def test_other_classes_and_namespaces_are_read_meanwhile(owed: Recovery[str, int]) -> None:
     """A debt closes its own class, those that share records with it, and its own namespace."""
     owed.add(User, "shop", {"a": 1}, Server().tell)
