@@ -49,6 +49,24 @@ def greenlet_spawn(work: Callable[..., T], *args: object, **kwargs: object) -> C
     return cast("Coroutine[Any, Any, T]", concurrency().greenlet_spawn(work, *args, **kwargs))
 
 
+def running_loop() -> asyncio.AbstractEventLoop:
+    """Give the event loop that runs this.
+
+    Raises:
+        ConfigurationError: It is none of asyncio's.
+    """
+    loop = asyncio._get_running_loop()  # noqa: SLF001 - documented, and needs no try
+    if loop is None:
+        raise ConfigurationError("no event loop of asyncio runs this: a store is awaited there, and neither by trio nor by hand")
+    return loop
+
+
+def spawn_in_loop(work: Callable[..., T], *args: object, **kwargs: object) -> Coroutine[Any, Any, T]:
+    """Do as :func:`greenlet_spawn`, for what an application awaits; raises ConfigurationError."""
+    running_loop()
+    return greenlet_spawn(work, *args, **kwargs)
+
+
 def await_only(awaitable: Awaitable[T]) -> T:
     """Wait, in a greenlet, for what the event loop does; a cancellation of the task is raised here."""
     return cast("T", concurrency().await_only(awaitable))

@@ -5,7 +5,7 @@ import concurrent.futures
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from stockstore.aio.bridge import greenlet_spawn, in_greenlet
+from stockstore.aio.bridge import greenlet_spawn, in_greenlet, running_loop
 from stockstore.errors import ConfigurationError
 from stockstore.locks import fork_safe_lock
 
@@ -44,7 +44,7 @@ class Home:
 
     def arrive(self) -> None:
         """See to it that this is the client's loop; raises ConfigurationError."""
-        loop = asyncio.get_running_loop()
+        loop = running_loop()
         if self._loop is loop:
             return
         with self._lock:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from stockstore.aio.bridge import await_only, concurrency, greenlet_spawn
+from stockstore.aio.bridge import await_only, concurrency, spawn_in_loop
 from stockstore.errors import ConfigurationError
 from stockstore.instrumentation import Stats
 from stockstore.keys import Key
@@ -80,7 +80,7 @@ class AsyncStore:
         """As ``Store.get``; the session may be an ``AsyncSession``."""
         plain = session if session is None else _sync_session(session)
         if strict:
-            return await greenlet_spawn(self._store.get, cls, key, session=plain, strict=True, **names)
+            return await spawn_in_loop(self._store.get, cls, key, session=plain, strict=True, **names)
         if self._quick is not None:
             found: T | None = self._quick(cls, key, session=plain, **names)
             if found is not None or self._is_local:
@@ -89,27 +89,27 @@ class AsyncStore:
             answer: list[T | None] | None = await self._direct(cls, [one_key(key, names)])
             if answer is not None:
                 return answer[0]
-        return await greenlet_spawn(self._store.get, cls, key, session=plain, **names)
+        return await spawn_in_loop(self._store.get, cls, key, session=plain, **names)
 
     async def get_all(
         self, cls: type[T], key: Key = MISSING, *, session: "AsyncSession | Session | None" = None, strict: bool = False, **names: object
     ) -> list[T]:
         """As ``Store.get_all``; the session may be an ``AsyncSession``."""
-        return await greenlet_spawn(self._store.get_all, cls, key, session=_sync_session(session), strict=strict, **names)
+        return await spawn_in_loop(self._store.get_all, cls, key, session=_sync_session(session), strict=strict, **names)
 
     async def put(self, obj: object) -> None:
         """As ``Store.put``."""
-        await greenlet_spawn(self._store.put, obj)
+        await spawn_in_loop(self._store.put, obj)
 
     async def delete(self, target: object, key: Key = MISSING, **names: object) -> bool:
         """As ``Store.delete``."""
-        return await greenlet_spawn(self._store.delete, target, key, **names)
+        return await spawn_in_loop(self._store.delete, target, key, **names)
 
     async def contains(self, cls: type, key: Key = MISSING, **names: object) -> bool:
         """As ``Store.contains``."""
         if self._quick is not None and self._quick(cls, key, **names) is not None:
             return True
-        return not self._is_local and await greenlet_spawn(self._store.contains, cls, key, **names)
+        return not self._is_local and await spawn_in_loop(self._store.contains, cls, key, **names)
 
     async def get_or_load(
         self,
@@ -120,7 +120,7 @@ class AsyncStore:
         session: "AsyncSession | Session | None" = None,
     ) -> T | None:
         """As ``Store.get_or_load``; the loader may be a coroutine function."""
-        return await greenlet_spawn(self._store.get_or_load, cls, key, _awaiting(loader), session=_sync_session(session))
+        return await spawn_in_loop(self._store.get_or_load, cls, key, _awaiting(loader), session=_sync_session(session))
 
     # -- batches --------------------------------------------------------------------------------
 
@@ -129,7 +129,7 @@ class AsyncStore:
     ) -> list[T | None]:
         """As ``Store.batch_get``; the session may be an ``AsyncSession``, and ``strict`` is as for ``get``."""
         if strict:
-            return await greenlet_spawn(lambda: self._store.strictly(cls).batch_get(cls, keys, session=_sync_session(session)))
+            return await spawn_in_loop(lambda: self._store.strictly(cls).batch_get(cls, keys, session=_sync_session(session)))
         if self._is_local:
             return self._store.batch_get(cls, keys, session=_sync_session(session))
         if self._direct is not None and session is None:
@@ -137,25 +137,25 @@ class AsyncStore:
             answer: list[T | None] | None = await self._direct(cls, keys)
             if answer is not None:
                 return answer
-        return await greenlet_spawn(self._store.batch_get, cls, keys, session=_sync_session(session))
+        return await spawn_in_loop(self._store.batch_get, cls, keys, session=_sync_session(session))
 
     async def batch_put(self, objects: Iterable[object]) -> None:
         """As ``Store.batch_put``."""
-        await greenlet_spawn(self._store.batch_put, objects)
+        await spawn_in_loop(self._store.batch_put, objects)
 
     async def batch_delete(self, targets: Iterable[object] | type, keys: Iterable[Key] | None = None) -> int:
         """As ``Store.batch_delete``."""
-        return await greenlet_spawn(self._store.batch_delete, targets, keys)
+        return await spawn_in_loop(self._store.batch_delete, targets, keys)
 
     # -- housekeeping ---------------------------------------------------------------------------
 
     async def clear(self, cls: type | None = None) -> None:
         """As ``Store.clear``."""
-        await greenlet_spawn(self._store.clear, cls)
+        await spawn_in_loop(self._store.clear, cls)
 
     async def close(self) -> None:
         """As ``Store.close``."""
-        await greenlet_spawn(self._store.close)
+        await spawn_in_loop(self._store.close)
 
     def stats(self) -> Stats:
         """Give an immutable snapshot of the store's counts; nothing is awaited."""

@@ -10,7 +10,7 @@ import pytest
 import redis.asyncio
 import uvloop
 
-from stockstore import AsyncStore, ChainedStore, ConfigurationError, ProcessMemoryStore, RedisStore, open_store
+from stockstore import AsyncStore, ChainedStore, ConfigurationError, MemcacheStore, ProcessMemoryStore, RedisStore, Store, open_store
 from stockstore.backends import RedisBackend
 from stockstore.backends.coherent import CoherentBackend
 from stockstore.errors import CacheUnreachable
@@ -151,6 +151,23 @@ async def test_a_blocking_call_is_refused(verb: Callable[[Any], object]) -> None
     for one in (store, ChainedStore([ProcessMemoryStore(), store])):
         with pytest.raises(ConfigurationError, match=r"called by blocking code; await AsyncStore\(store\) instead"):
             verb(one)
+
+
+@pytest.mark.parametrize("kind", ["redis", "memcached", "memory"])
+def test_what_no_event_loop_of_asyncio_runs_is_refused(url: str, memcached_address: str, kind: str) -> None:
+    """As under trio: neither does anything block there, nor is it an error that says nothing of stores. Hits in process memory need no loop."""
+    made: dict[str, Callable[[], Store]] = {
+        "redis": lambda: RedisStore(url),
+        "memcached": lambda: MemcacheStore([memcached_address]),
+        "memory": ProcessMemoryStore,
+    }
+    store = AsyncStore(made[kind]())
+    verbs: list[Callable[[], Any]] = [lambda: store.put(PlainUser(id=1)), lambda: store.delete(PlainUser, 1), store.close]
+    if kind != "memory":
+        verbs += [lambda: store.get(PlainUser, 1), lambda: store.batch_get(PlainUser, [1])]
+    for verb in verbs:
+        with pytest.raises(ConfigurationError, match="no event loop of asyncio runs this"):
+            verb().send(None)
 
 
 def test_a_client_belongs_to_one_loop(url: str) -> None:

@@ -46,7 +46,7 @@ async def test_a_hit_in_the_first_tier_needs_no_greenlet(monkeypatch: pytest.Mon
         assert await store.get(PlainUser, 1) is not None
         counted = store.stats()
         with monkeypatch.context() as patched:
-            patched.setattr("stockstore.aio.store.greenlet_spawn", None)
+            patched.setattr("stockstore.aio.store.spawn_in_loop", None)
             for key in (1, {"id": 1}, {"email": "a@b.c"}):
                 found = await store.get(PlainUser, key)
                 assert found is not None
