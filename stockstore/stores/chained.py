@@ -141,7 +141,9 @@ class ChainedStore(Store):
         """Give the objects of these keys, in their positions, ``None`` where no tier has one; ``strict`` as for ``get``."""
         if strict:
             return self.strictly(cls).batch_get(cls, keys, session=session)
-        return cast("list[T | None]", restore_all(self._fetched(cls, keys_in(keys), session), session))
+        asked = keys_in(keys)
+        found = None if self._quick is None else self._quick.batch_hits(cls, asked, session)
+        return cast("list[T | None]", restore_all(self._fetched(cls, asked, session), session)) if found is None else found
 
     def batch_fetch(self, cls: type, keys: Sequence[Key], *, session: "Session | None" = None) -> list[Snapshot | None]:
         """Give snapshots in the positions of the keys; each tier is asked only for what is still missing."""

@@ -202,22 +202,38 @@ class ProcessMemoryStore(Reads, LocalStore):
             return found + self._batch_get(cls, keys[len(found) :] if found else keys, session)
         return found
 
+    def batch_hits(self, cls: type[T], keys: list[Key], session: "Session | None") -> list[T | None] | None:
+        """Give the objects of these keys where all are found in the faster ways; ``None`` tells nothing and counts nothing."""
+        found: list[T | None] = []
+        try:
+            self._batch_hits[cls](keys, found)
+        except (KeyError, AttributeError, TypeError, IndexError):
+            self._shelves.cells.tally.hits -= len(found)
+            if cls not in self._batch_hits and self._is_quick(cls):
+                self._learn(cls)
+            return self._row_hits(cls, keys, session)
+        return found
+
     def _batch_get(self, cls: type[T], keys: list[Key], session: "Session | None") -> list[T | None]:
-        compiled = keys_of(cls)
-        if compiled.mapped and not self._watched and compiled.canonical is compiled.identity:
-            found = self._rows(cls, compiled, keys, session)
-            if found is not None:
-                self._tell_reads(cls, len(found), 0)
-                return found
-        if compiled.mapped or self._copy or self._watched or not keys or listening:
+        found = self._row_hits(cls, keys, session)
+        if found is not None:
+            return found
+        if keys_of(cls).mapped or self._copy or self._watched or not keys or listening:
             return super().batch_get(cls, keys, session=session)
         return [ProcessMemoryStore.get(self, cls, key) for key in keys]
+
+    def _row_hits(self, cls: type[T], keys: list[Key], session: "Session | None") -> list[T | None] | None:
+        compiled = keys_of(cls)
+        if not compiled.mapped or self._watched or compiled.canonical is not compiled.identity or not self.is_fresh():
+            return None
+        found = self._rows(cls, compiled, keys, session)
+        if found is not None:
+            self._tell_reads(cls, len(found), 0)
+        return found
 
     def _rows(self, cls: type, compiled: ClassKeys, keys: list[Key], session: "Session | None") -> list[Any] | None:
         from stockstore.stores.row_hits import rows
 
-        if not self.is_fresh():
-            return None
         plan = compiled.identity
         try:
             values = exact_tuples(plan.names, compiled.order, keys) if len(plan.names) > 1 else exact_values(plan.names[0], keys)
