@@ -89,7 +89,8 @@ def _parse(cls: type, declared: object, where: str) -> Iterator[Names]:
         ):
             what = "a key" if where == _KEYS else "an index"
             raise ConfigurationError(f"{class_name(cls)}.{where} has {key!r}; {what} is an attribute name or a tuple of different names")
-        yield tuple(names)
+        # Of a subclass of str, such as a member of an enum of texts, the text alone: it goes into code, and is interned.
+        yield tuple(map(str.__str__, names))
 
 
 def _primary_key(mapper: Any) -> list[Names]:

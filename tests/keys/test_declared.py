@@ -1,13 +1,14 @@
 """What classes declare."""
 
 import re
+from enum import Enum
 from typing import Any
 
 import pytest
 from sqlalchemy import ForeignKey, func
 from sqlalchemy.orm import DeclarativeBase, Mapped, column_property, mapped_column
 
-from stockstore import ConfigurationError, NotKeyedError
+from stockstore import ConfigurationError, NotKeyedError, ProcessMemoryStore
 from stockstore.keys import keys_of
 
 
@@ -36,6 +37,29 @@ def test_names_and_tuples_of_names_are_keys() -> None:
 def test_a_tuple_of_keys_and_a_list_of_names_do_as_well() -> None:
     """The outer and the inner brackets may be of either sort."""
     assert declared(keyed(("id", ["tenant", "name"]))) == [("id",), ("tenant", "name")]
+
+
+class Name(str, Enum):
+    """Names of keys."""
+
+    ID = "id"
+    PLACE = "place"
+
+
+def test_names_that_are_more_than_text_are_text() -> None:
+    """Members of an enum name attributes as plain text does, and objects are found by them."""
+
+    class Seat:
+        __keys__ = (Name.ID, (Name.PLACE, "id"))
+
+        def __init__(self) -> None:
+            self.id = self.place = 1
+
+    assert [type(name) for names in declared(Seat) for name in names] == [str, str, str]
+    store, seat = ProcessMemoryStore(), Seat()
+    store.put(seat)
+    for _ in range(2):
+        assert store.get(Seat, 1) is store.get(Seat, id=1) is store.get(Seat, place=1, id=1) is store.batch_get(Seat, [1])[0] is seat
 
 
 def test_a_key_declared_twice_stands_once() -> None:
