@@ -136,7 +136,8 @@ class ProcessMemoryStore(Reads, LocalStore):
         if strict and self.contact is not None:
             return None
         if session is None and key is not MISSING and not names:
-            return self.get(cls, key)
+            # Not that of a subclass, which may have come here by just this session.
+            return ProcessMemoryStore.get(self, cls, key)
         return self._get(cls, one_key(key, names), session)
 
     def _get(self, cls: type[T], key: Key, session: "Session | None") -> T | None:

@@ -39,6 +39,24 @@ def test_numbers_that_compare_equal_are_one_key(value: Any) -> None:
         assert every_reading(store, Code, other) == [None] * 4
 
 
+class Naming(ProcessMemoryStore):
+    """A store whose ``get`` names the options in any case."""
+
+    def get(self, cls: Any, key: Any = None, *, session: Any = None, strict: bool = False, **names: Any) -> Any:
+        """Give what the store itself gives."""
+        return super().get(cls, key, session=session, strict=strict, **names)
+
+
+def test_a_subclass_may_give_options_that_it_was_not_given() -> None:
+    """Its ``get`` is not called again in turn."""
+    store, ann = Naming(), user(1)
+    store.put(ann)
+    for _ in range(2):
+        assert store.get(User, 1) is ann
+        assert store.get(User, 404) is None
+    assert store.stats().hits == store.stats().misses == 2
+
+
 class Seat:
     """A thing with keys that are called like options of ``get``."""
 
