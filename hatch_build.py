@@ -20,13 +20,13 @@ class CompileHook(BuildHookInterface):
         """Compile."""
         self._made = Path(mkdtemp())
         module = compiled(Path(self.root), self._made) if can_compile() else None
+        if version == "editable":
+            module = install(module, Path(self.root, NATIVE))
         if module is None:
             self.app.display_warning(
                 "stockstore is installed without its compiled part; reads from process memory take two to three times as long"
             )
-        elif version == "editable":
-            install(module, Path(self.root, NATIVE))
-        else:
+        elif version != "editable":
             build_data.update(pure_python=False, infer_tag=True)
             build_data["force_include"][str(module)] = str(NATIVE / module.name)
 
@@ -55,8 +55,16 @@ def compiled(root: Path, made: Path) -> Path | None:
     return module if module.exists() else None
 
 
-def install(module: Path, folder: Path) -> None:
-    """Put it in place of an older one at once: a process may have that open."""
-    beside = folder / f".{module.name}.{os.getpid()}"
-    shutil.copy(module, beside)
-    beside.replace(folder / module.name)
+def install(module: Path | None, folder: Path) -> Path | None:
+    """Put it in place of an older one, which may not fit the sources any more; ``None`` where there is none, or the folder is not to be written to."""
+    place = folder / f"_compiled{sysconfig.get_config_var('EXT_SUFFIX')}"
+    try:
+        if module is None:
+            place.unlink(missing_ok=True)
+            return None
+        # At once: a process may have the older one open.
+        beside = folder / f".{place.name}.{os.getpid()}"
+        shutil.copy(module, beside)
+        return beside.replace(place)
+    except OSError:
+        return None

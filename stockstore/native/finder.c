@@ -30,10 +30,10 @@ finder_traverse(Finder *self, visitproc visit, void *arg)
 static int
 finder_clear(Finder *self)
 {
+    Py_CLEAR(self->contact); /* The first: nothing is found without it. */
     Py_CLEAR(self->record);
     Py_CLEAR(self->absent);
     Py_CLEAR(self->clock);
-    Py_CLEAR(self->contact);
     Py_CLEAR(self->fresh_until);
     while (self->count > 0) {
         Key *key = self->keys + --self->count;

@@ -9,6 +9,8 @@ from zipfile import ZipFile
 
 import pytest
 
+from hatch_build import install
+
 pytestmark = pytest.mark.sa_agnostic
 
 ROOT = Path(__file__).parents[2]
@@ -40,8 +42,8 @@ def sources(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def _wheel(sources: Path, **environment: str) -> tuple[Path, str]:
-    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", "made"]
+def _wheel(sources: Path, kind: str = "wheel", **environment: str) -> tuple[Path, str]:
+    command = [sys.executable, "-m", "hatchling", "build", "-t", kind, "-d", "made"]
     done = subprocess.run(command, cwd=sources, env={**os.environ, **environment}, capture_output=True, text=True, check=True)
     [wheel] = (sources / "made").iterdir()
     return wheel, done.stdout + done.stderr
@@ -67,3 +69,21 @@ def test_without_a_compiler_a_wheel_is_for_every_platform(sources: Path) -> None
     assert "without its compiled part" in said
     shown = _run("-c", "from stockstore.native import Finder; print(Finder.__module__)", cwd=wheel.parent, PYTHONPATH=str(wheel))
     assert shown == "stockstore.native.plain\n"
+
+
+def test_without_a_compiler_an_editable_installation_has_no_module_of_older_sources(sources: Path) -> None:
+    """It may not fit these; so the one is removed that an earlier installation left."""
+    _wheel(sources, "wheel:editable")
+    assert len(list(sources.glob("stockstore/native/*.so"))) == 1
+    shutil.rmtree(sources / "made")
+    _, said = _wheel(sources, "wheel:editable", CC="/no/such/compiler")
+    assert "without its compiled part" in said
+    assert not list(sources.glob("stockstore/native/*.so"))
+
+
+def test_sources_that_cannot_be_written_to_are_installed_without(tmp_path: Path) -> None:
+    """An editable installation by a user whose they are not."""
+    module, no_folder = tmp_path / "_compiled.so", tmp_path / "file"
+    module.touch()
+    no_folder.touch()
+    assert install(module, no_folder) is install(None, no_folder) is None
