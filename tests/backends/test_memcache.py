@@ -13,7 +13,7 @@ from stockstore.testing.coherent_basics import bodies, item
 from stockstore.testing.coherent_contract import CoherentBackendContract
 from tests.servers.memcached import MemcachedServer, running_memcached
 
-pytestmark = [pytest.mark.sa_agnostic, pytest.mark.beside]
+pytestmark = pytest.mark.sa_agnostic
 
 KEYS = [f"n:C:id:i{number}" for number in range(100)]
 ITEMS = [(key, b"V" * 100, 60) for key in KEYS]

@@ -13,7 +13,7 @@ from stockstore.errors import CacheUnreachable
 from tests.backends.faults import ITEM, KEY, OTHER, TIMEOUT, Faults, in_time
 from tests.servers.memcached import MemcachedServer
 
-pytestmark = [pytest.mark.sa_agnostic, pytest.mark.beside]
+pytestmark = pytest.mark.sa_agnostic
 
 KEYS = [f"n:C:id:i{number}" for number in range(100)]
 ITEMS = [(key, b"V" + key.encode(), 60) for key in KEYS]

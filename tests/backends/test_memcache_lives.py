@@ -18,7 +18,7 @@ from tests.patience import SHORT
 from tests.servers.memcached import MemcachedServer
 from tests.servers.server import wait_until
 
-pytestmark = [pytest.mark.sa_agnostic, pytest.mark.beside]
+pytestmark = pytest.mark.sa_agnostic
 
 ONE, TWO = b"db.1", b"db.2"
 VALUE, LEASED, MARKED, JOINED, ALIAS, GENERATION = [f"n:C:id:i{number}" for number in range(5)] + ["n:C:"]

@@ -15,7 +15,7 @@ from tests.backends.memcache_relay import relay_to
 from tests.backends.test_memcache_trips import ONE, TWO, Key, Pair
 from tests.servers.memcached import MemcachedServer
 
-pytestmark = [pytest.mark.sa_agnostic, pytest.mark.beside]
+pytestmark = pytest.mark.sa_agnostic
 
 FIRST, SECOND = "n:C:id:i1", "n:C:id:i2"
 LARGE = b"x" * 3_000_000

@@ -14,7 +14,7 @@ from stockstore.testing import CoherentBackendContract
 from tests.backends.relay import relayed
 from tests.servers.redis import RedisServer
 
-pytestmark = [pytest.mark.sa_agnostic, pytest.mark.beside]
+pytestmark = pytest.mark.sa_agnostic
 
 
 class TestRedis(CoherentBackendContract):

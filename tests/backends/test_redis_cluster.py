@@ -27,7 +27,7 @@ from tests.patience import SECONDS
 from tests.servers.redis_cluster import SLOTS, ClusterNodeServer, ClusterServers, running_redis_nodes, slots_of
 from tests.servers.server import wait_until
 
-pytestmark = [pytest.mark.sa_agnostic, pytest.mark.beside]
+pytestmark = pytest.mark.sa_agnostic
 
 ONE, TWO = b"db.1", b"db.2"
 GENERATION = "n:C:"

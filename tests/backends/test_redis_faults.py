@@ -13,7 +13,7 @@ from tests.servers.redis import RedisServer
 from tests.servers.redis_sentinel import SentinelServer
 from tests.servers.server import folder
 
-pytestmark = [pytest.mark.sa_agnostic, pytest.mark.beside]
+pytestmark = pytest.mark.sa_agnostic
 
 STEPS: dict[str, Callable[[RedisBackend], object]] = {
     "lease": lambda backend: backend.lease_many({KEY: None}, bytes(16), "n:C:"),

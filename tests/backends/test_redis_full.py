@@ -11,7 +11,7 @@ from stockstore.errors import CacheUnreachable
 from stockstore.testing.coherent_basics import bodies, body, item
 from tests.backends.test_redis_lives import GENERATION, LEASED, MARKED, ONE, START, TWO, VALUE, fill_up, furnish
 
-pytestmark = [pytest.mark.sa_agnostic, pytest.mark.beside]
+pytestmark = pytest.mark.sa_agnostic
 
 
 def test_a_mark_of_new_keys_on_a_full_server_leaves_nothing_old(start_redis: START) -> None:

@@ -19,7 +19,7 @@ from tests.servers.redis import RedisServer
 from tests.servers.redis_sentinel import SentinelServer
 from tests.servers.server import folder, wait_until
 
-pytestmark = [pytest.mark.sa_agnostic, pytest.mark.beside]
+pytestmark = pytest.mark.sa_agnostic
 
 VALUE, LEASED, MARKED, JOINED, ALIAS, GENERATION = [f"n:C:id:i{number}" for number in range(5)] + ["n:C:"]
 START = Callable[..., RedisServer]

@@ -14,7 +14,7 @@ from tests.servers.postgres import PostgresServer
 from tests.servers.redis import RedisServer
 from tests.subprocesses import ending
 
-pytestmark = [pytest.mark.sa_agnostic, pytest.mark.beside]
+pytestmark = pytest.mark.sa_agnostic
 
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "scripts" / "demo"

@@ -19,7 +19,7 @@ from bench.load.client import Caller, Result, Share
 from bench.load.figures import figures, staleness
 from bench.load.rows import ITEMS, first_item, item_place, places, seller_of, user_place
 
-pytestmark = [pytest.mark.sa_agnostic, pytest.mark.beside]
+pytestmark = pytest.mark.sa_agnostic
 
 ROOT = Path(__file__).parents[2]
 SECOND = 10**9

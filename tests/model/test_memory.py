@@ -7,7 +7,7 @@ import pytest
 from tests.model.memory import LOCAL, REMOTE, UNSEEN, Faults, Memory
 from tests.model.memory_explore import explore
 
-pytestmark = [pytest.mark.sa_agnostic, pytest.mark.beside, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.sa_agnostic, pytest.mark.timeout(900)]
 CHANNEL, BOUNDED = Memory(), Memory(channel=False)
 NOTIFY, NOTIFY_ALONE = Memory(with_commit=True), Memory(with_commit=True, shared=False)
 BEYOND, AT_REST = "stale beyond the bound", "stale at rest"

@@ -20,7 +20,7 @@ from tests.model.protocols import (
 )
 from tests.model.state import INVISIBLE, INVISIBLY_LISTED, KEYED, LISTED, WIDE, WIDE_ELSEWHERE, Faults
 
-pytestmark = [pytest.mark.sa_agnostic, pytest.mark.beside, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.sa_agnostic, pytest.mark.timeout(900)]
 NONE, ROLLBACK, CRASH, LOSS, EVICTION = Faults(), Faults(rollbacks=1), Faults(crashes=1), Faults(losses=1), Faults(evictions=1)
 RESTART = Faults(restarts=1)
 AFTER_ACK, AFTER_COMMIT, AT_REST, DIRTY = "stale after acknowledgement", "stale after commit", "stale at rest", "dirty"

@@ -6,7 +6,7 @@ import pytest
 
 from tests.model.replicas import KEYED, WIDE, Faults, Replicas, explore
 
-pytestmark = [pytest.mark.sa_agnostic, pytest.mark.beside, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.sa_agnostic, pytest.mark.timeout(300)]
 SHIPPED = Replicas()
 AFTER_COMMIT, AT_REST = "stale after commit", "stale at rest"
 

@@ -15,7 +15,7 @@ from tests.patience import SHORT
 from tests.servers.postgres import PostgresServer
 from tests.servers.redis import RedisServer
 
-pytestmark = [pytest.mark.sa_agnostic, pytest.mark.beside]
+pytestmark = pytest.mark.sa_agnostic
 
 
 class Base(DeclarativeBase):

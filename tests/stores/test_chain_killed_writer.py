@@ -15,7 +15,7 @@ from tests.servers.server import wait_until
 from tests.stores.shop import Customer
 from tests.subprocesses import ending
 
-pytestmark = [pytest.mark.sa_agnostic, pytest.mark.beside]
+pytestmark = pytest.mark.sa_agnostic
 
 
 def name_of(store: Store) -> str | None:

@@ -30,7 +30,7 @@ from tests.servers.server import Server
 from tests.stores.owed import be_told
 from tests.stores.shop import Car, Customer, Note, Tag, Vehicle
 
-pytestmark = [pytest.mark.sa_agnostic, pytest.mark.beside]
+pytestmark = pytest.mark.sa_agnostic
 
 Start = Callable[..., Server]
 KEEPS = ("--appendonly", "yes", "--appendfsync", "always")

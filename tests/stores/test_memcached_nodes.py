@@ -21,7 +21,7 @@ from tests.servers.server import wait_until
 from tests.stores.owed import be_told
 from tests.stores.shop import Customer, create_tables
 
-pytestmark = [pytest.mark.sa_agnostic, pytest.mark.beside]
+pytestmark = pytest.mark.sa_agnostic
 
 IDS = list(range(1, 61))
 """So many that none of three servers, whose ports differ from run to run, is without any."""

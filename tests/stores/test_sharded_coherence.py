@@ -20,7 +20,7 @@ from tests.stores.owed import be_told
 from tests.stores.shop import Customer, create_tables, two_files
 from tests.subprocesses import ending
 
-pytestmark = [pytest.mark.sa_agnostic, pytest.mark.beside]
+pytestmark = pytest.mark.sa_agnostic
 
 IDS = list(range(1, 13))
 
