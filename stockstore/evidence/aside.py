@@ -9,6 +9,7 @@ from sqlalchemy.engine.interfaces import IsolationLevel
 from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
 from stockstore.aio.bridge import in_greenlet, in_own_task, run_apart
+from stockstore.mapped.hydrate import level_on_connect
 
 T = TypeVar("T")
 INTERNAL: Final = {"stockstore_internal": True, "schema_translate_map": None}
@@ -54,5 +55,5 @@ def _is_in_memory(url: URL) -> bool:
 
 def commits_each_statement(engine: Engine) -> bool:
     """Whether an engine was made for AUTOCOMMIT, so that a write that fails may be done in part."""
-    level = engine.get_execution_options().get("isolation_level") or getattr(engine.dialect, "_on_connect_isolation_level", None)
+    level = engine.get_execution_options().get("isolation_level") or level_on_connect(engine.dialect)
     return level == "AUTOCOMMIT"

@@ -168,6 +168,8 @@ def test_stores_are_not_kept_alive() -> None:
     with hooked(lambda event: None):
         store.put(Thing(1))
         assert store.get(Thing, 1) == Thing(1)
+    assert [store.get(Thing, 1) for _ in range(2)] == [Thing(1)] * 2
+    assert Thing in store._finders
     gone = weakref.ref(store)
     gc.disable()
     try:

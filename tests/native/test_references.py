@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from stockstore import ProcessMemoryStore
 from tests.native.kinds import COMPILED, PLAIN, Seat, Shelf
 
 pytestmark = pytest.mark.sa_agnostic
@@ -103,20 +102,6 @@ def test_cycles_are_collected(through: str) -> None:
     assert [one() for one in gone] == [None, None]
 
 
-def test_a_store_goes_with_its_last_reference() -> None:
-    """Without the garbage collector."""
-    store = ProcessMemoryStore()
-    store.put(_Kept(1))
-    assert [vars(store.get(_Kept, 1) or object) for _ in range(2)] == [{"id": 1}, {"id": 1}]
-    gone = weakref.ref(store)
-    gc.disable()
-    try:
-        del store
-        assert gone() is None
-    finally:
-        gc.enable()
-
-
 def test_finders_that_go_in_the_middle_of_a_call() -> None:
     """With all that they hold: by a property of the object that is found."""
     shelf = Shelf(COMPILED, names=(("number",),))
@@ -196,10 +181,3 @@ def test_threads_lose_no_hit() -> None:
 def _refused(call: Callable[..., Any], *given: Any, **named: Any) -> None:
     with suppress(ValueError, TypeError):
         call(*given, **named)
-
-
-class _Kept:
-    __keys__ = ("id",)
-
-    def __init__(self, number: int) -> None:
-        self.id = number
