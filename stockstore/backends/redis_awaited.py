@@ -21,7 +21,6 @@ from stockstore.backends.redis_exchange import (
     Call,
     by_thousands,
     checked_cells,
-    packed,
     rest_of,
     unanswered,
     usable_cells,
@@ -30,6 +29,7 @@ from stockstore.backends.redis_identity import AwaitedLife, life_of
 from stockstore.backends.redis_of_loop import OfLoop
 from stockstore.backends.redis_scripts import Script
 from stockstore.cells import NO_ID
+from stockstore.native import pack_command
 
 T = TypeVar("T")
 _POLICY: Final = re.compile(rb"maxmemory_policy:(\S+)")
@@ -157,7 +157,7 @@ async def _scan(command: Sequence[str], connection: Any, _life: AwaitedLife) -> 
 
 
 async def _ask(connection: Any, *command: str | bytes) -> Any:
-    await connection.send_packed_command([packed(connection, command)])
+    await connection.send_packed_command([pack_command(command)])
     return await connection.read_response()
 
 

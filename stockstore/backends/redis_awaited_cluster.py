@@ -16,12 +16,13 @@ from stockstore.aio.gathering import Gathering
 from stockstore.backends.redis_clients import CONNECTIONS, nodes_of
 from stockstore.backends.redis_cluster import ASKING, OnCluster, doubt_idle
 from stockstore.backends.redis_errands import Errand
-from stockstore.backends.redis_exchange import CHUNK, LOST, Call, packed
+from stockstore.backends.redis_exchange import CHUNK, LOST, Call
 from stockstore.backends.redis_identity import AwaitedLife, life_of
 from stockstore.backends.redis_of_loop import OfLoop
 from stockstore.backends.redis_shards import pattern_on_cluster, without_tag
 from stockstore.backends.redis_telling import Message
 from stockstore.cells import NO_ID
+from stockstore.native import pack_command
 
 T = TypeVar("T")
 _POLICY: Final = re.compile(rb"maxmemory_policy:(\S+)")
@@ -135,7 +136,7 @@ async def _commands(connection: Any, errands: list[Errand]) -> tuple[AwaitedLife
         await connection.disconnect(nowait=True)
         life.id = None
     known = await _known(life, connection)
-    return life, [ASKING * errand.asking + packed(connection, errand.command(known)) for errand in errands]
+    return life, [ASKING * errand.asking + pack_command(errand.command(known)) for errand in errands]
 
 
 async def _exchange(connection: Any, life: AwaitedLife, commands: list[bytes], errands: list[Errand]) -> None:
@@ -188,7 +189,7 @@ async def _told(node: Any, command: Sequence[str | bytes]) -> Any:
     connection = node.acquire_connection()
     try:
         await connection.connect()
-        await connection.send_packed_command([packed(connection, command)])
+        await connection.send_packed_command([pack_command(command)])
         return await connection.read_response()
     except BaseException:
         await connection.disconnect(nowait=True)
@@ -201,7 +202,7 @@ async def _asked_apart(node: Any, command: Sequence[str | bytes]) -> Any:
     connection = node.connection_class(**node.connection_kwargs)
     try:
         await connection.connect()
-        await connection.send_packed_command([packed(connection, command)])
+        await connection.send_packed_command([pack_command(command)])
         return await connection.read_response()
     finally:
         await connection.disconnect(nowait=True)

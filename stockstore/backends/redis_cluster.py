@@ -19,7 +19,6 @@ from stockstore.backends.redis_exchange import (
     Unanswered,
     by_thousands,
     checked_cells,
-    packed,
     usable_cells,
 )
 from stockstore.backends.redis_identity import AnyLife, Life, life_of
@@ -29,6 +28,7 @@ from stockstore.backends.redis_shards import Shard, beside_generations, by_shard
 from stockstore.backends.redis_telling import Message
 from stockstore.cells import NO_ID
 from stockstore.errors import ConfigurationError
+from stockstore.native import pack_command
 
 _ROUNDS: Final = 8
 ASKING: Final = b"*1\r\n$6\r\nASKING\r\n"
@@ -54,7 +54,7 @@ class Trip:
             connection = self._connection = self._pool.get_connection(*names)
             self._life = life_of(connection, Life)
             life = _known(self._life, connection)
-            commands = [packed(connection, errand.command(life)) for errand in self._errands]
+            commands = [pack_command(errand.command(life)) for errand in self._errands]
             for at, errand in enumerate(self._errands):
                 if errand.asking:
                     commands[at] = ASKING + commands[at]

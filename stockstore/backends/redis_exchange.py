@@ -17,13 +17,7 @@ from stockstore.backends.redis_scripts import LEASE as LEASE_STEP
 from stockstore.backends.redis_scripts import MARK, Script
 from stockstore.backends.redis_shards import NOWHERE, Shard
 from stockstore.cells import LEASE, NO_ID, VALUE, all_begin
-
-try:
-    from hiredis import pack_command
-except ImportError:  # without it redis-py works as well
-    _pack: Callable[[Any], bytes] | None = None
-else:
-    _pack = pack_command
+from stockstore.native import pack_command
 
 T = TypeVar("T")
 Part: TypeAlias = Sequence[Sequence[Item]]
@@ -189,7 +183,7 @@ class OnServer(OnClient):
 
     def _ask(self, connection: Any, *command: str | bytes) -> Any:
         # Packed here, since what is to be packed may be answered from a cache of redis-py's own.
-        connection.send_packed_command([packed(connection, command)])
+        connection.send_packed_command([pack_command(command)])
         return connection.read_response()
 
     def _exchange(self, work: Callable[[Any, Life], T]) -> T:
@@ -210,11 +204,6 @@ class OnServer(OnClient):
             raise
         finally:
             pool.release(connection)
-
-
-def packed(connection: Any, command: Sequence[str | bytes]) -> bytes:
-    """Give a command's bytes; redis-py packs several, and all of asyncio, in Python, which takes longer than all else about a batch."""
-    return b"".join(connection.pack_command(*command)) if _pack is None else _pack(tuple(command))
 
 
 def by_thousands(*batches: Sequence[Item]) -> Iterator[tuple[Sequence[Item], ...]]:
@@ -268,5 +257,4 @@ def _break(connection: Any, life: Life) -> None:
 
 def rest_of(call: Call, life: bytes) -> list[str | bytes]:
     """Give what follows the script in a call's command."""
-    # The count is text: hiredis crashes where a signal's handler raises while it turns a number into text.
     return [str(len(call.keys)), *call.keys, *call.arguments(life)]

@@ -1,15 +1,16 @@
-"""Reads of plain objects in process memory: compiled where a C compiler was at hand when the library was installed, in Python elsewhere.
+"""Reads of plain objects in process memory, and commands to Redis: compiled where a C compiler was at hand when the library was installed.
 
-Both do the same. ``STOCKSTORE_NO_EXTENSIONS`` in the environment, set to anything, leaves out what is compiled.
+Elsewhere the same in Python stands in for it. ``STOCKSTORE_NO_EXTENSIONS`` in the environment, set to anything, leaves out what is compiled.
 """
 
 import os
 
-__all__ = ["Finder", "Reads", "Record"]
+__all__ = ["Finder", "Reads", "Record", "pack_command"]
 
 try:
     if os.environ.get("STOCKSTORE_NO_EXTENSIONS"):
         raise ImportError  # noqa: TRY301 - as where nothing was compiled
-    from stockstore.native._compiled import Finder, Reads, Record
+    from stockstore.native._compiled import Finder, Reads, Record, pack_command
 except ImportError:
     from stockstore.native.plain import Finder, Reads, Record  # type: ignore[assignment]
+    from stockstore.native.plain_commands import pack_command

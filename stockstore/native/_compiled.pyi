@@ -1,6 +1,6 @@
-# What these do the docstrings of plain.py tell, and the types of Reads.get those of the stores.
+# What these do the docstrings of plain.py and plain_commands.py tell, and the types of Reads.get those of the stores.
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from stockstore.native.keys import FinderKey
@@ -18,3 +18,5 @@ class Finder:
 
 class Reads:
     _finders: dict[Any, Any]
+
+def pack_command(command: Sequence[str | bytes], /) -> bytes: ...

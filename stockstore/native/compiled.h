@@ -1,4 +1,4 @@
-/* Hits and misses of plain objects in process memory, without a step of Python between the call and the object.
+/* Hits and misses of plain objects in process memory, without a step of Python between the call and the object; and commands to Redis.
 
    Does what plain.py and the code of stores/hit_code.py do, and whatever these leave to the longer way is left to it here too. Relies on the
    interpreter's lock: between two calls of Python objects no other thread runs. */
@@ -60,3 +60,5 @@ PyObject *find_one(Finder *self, PyObject *given);
 PyObject *find_by_keywords(Finder *self, PyObject *const *given, PyObject *keywords);
 
 int is_finder(PyObject *object);
+
+PyObject *pack_command(PyObject *module, PyObject *arguments);

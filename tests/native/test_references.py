@@ -5,7 +5,7 @@ import random
 import sys
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -31,6 +31,15 @@ class Touchy:
         return 1000
 
 
+@pytest.fixture
+def uncollected() -> Iterator[None]:
+    """Without collections meanwhile, which let go of what earlier tests have left."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
 def _calls(shelf: Shelf) -> list[Callable[[], Any]]:
     by_number, by_place, wrong = {"number": 1000}, {"row": "a row", "column": 2000}, {"number": None}
     return [
@@ -51,6 +60,7 @@ def _calls(shelf: Shelf) -> list[Callable[[], Any]]:
     ]
 
 
+@pytest.mark.usefixtures("uncollected")
 def test_no_call_keeps_a_reference() -> None:
     """Whether it finds, misses, fails or leaves all to the longer way."""
     shelf, seat = (
@@ -71,6 +81,7 @@ def test_no_call_keeps_a_reference() -> None:
         assert max(map(abs, grown)) < _MANY / 2, grown
 
 
+@pytest.mark.usefixtures("uncollected")
 @pytest.mark.parametrize("error", [KeyError, AttributeError, TypeError, ValueError])
 def test_no_failed_call_keeps_a_reference(error: type[Exception]) -> None:
     """Of whatever kind."""
