@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import types
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import Enum
 from functools import cached_property
 from typing import Any
@@ -17,6 +17,7 @@ import msgspec
 from stockstore.codecs._describe import fields_of, kind_of, name_of, slots_of
 from stockstore.codecs._lowering import Refusal
 from stockstore.errors import CodecError
+from stockstore.native import rows_of
 
 SLOTS, DICT = "slots", "dict"
 # attrs keeps the hash of an object in the object: another process has another hash seed
@@ -56,6 +57,10 @@ class Layout:
             return None
         values += attributes.values()
         return values
+
+    def rows(self, objects: Sequence[object], types: tuple[type, ...]) -> list[tuple[Any, ...]] | None:
+        """The values of all names of many objects, or None where one has fewer attributes, more, another order, or a value of another type."""
+        return rows_of(self.fixed, self.dynamic if self.has_dict else None, types, objects)
 
     def take_apart(self, obj: object) -> tuple[dict[str, object], dict[Any, object]]:
         """What is set of the fixed attributes, and the dictionary without computed properties."""
@@ -101,6 +106,10 @@ class TupleLayout(Layout):
 
     def _fixed_values(self, obj: Any) -> list[object]:
         return list(tuple.__iter__(obj))
+
+    def rows(self, objects: Sequence[object], types: tuple[type, ...]) -> list[tuple[Any, ...]] | None:
+        del objects, types
+        return None
 
     def take_apart(self, obj: Any) -> tuple[dict[str, object], dict[Any, object]]:
         return dict(zip(self.fixed, tuple.__iter__(obj), strict=True)), super().take_apart(obj)[1]

@@ -11,11 +11,12 @@ from stockstore.codecs._describe import FINGERPRINT_BYTES, classes_below, finger
 from stockstore.codecs._enums import enum_key
 from stockstore.codecs._layouts import DICT, SLOTS, layout_of
 from stockstore.codecs._lowering import NATIVE, Lower, Refusal, Scope, encode, refused
-from stockstore.codecs._quick import packer, rebuilder, rebuilder_of_many, taker_of_many
+from stockstore.codecs._quick import packer, rebuilder, rebuilder_of_many
 from stockstore.errors import CodecError
 
 T = TypeVar("T")
 FORMAT = b"\x01"
+_NATIVE = (int, str, *(NATIVE - {int, str}))
 
 
 class Plan:
@@ -31,14 +32,11 @@ class Plan:
         self.pack = packer(cls, self._layout, self.head, self.scope.fast)
         self.rebuild = rebuilder(cls, self._layout)
         self.rebuild_many = rebuilder_of_many(cls, self._layout)
-        self._values_of_many = taker_of_many(cls, self._layout)
 
     def pack_many(self, objects: Sequence[object]) -> list[bytes] | None:
         """What follows the head in the payloads of objects whose values are all native ones; None or any error where one is to be packed alone."""
-        values, count = self._values_of_many(objects), len(self._layout.names)
-        if not values or not NATIVE.issuperset(map(type, values)):
-            return None
-        return list(map(encode, zip(*[iter(values)] * count, strict=True)))
+        rows = self._layout.rows(objects, _NATIVE)
+        return None if rows is None else list(map(encode, rows))
 
     def record(self, obj: object, lower: Lower, depth: int) -> bytes:
         """All attributes in order where the object has exactly the expected ones, else by name."""

@@ -7,9 +7,8 @@ general way of the plans, which gives the same bytes.
 from __future__ import annotations
 
 import keyword
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from inspect import getattr_static, isdatadescriptor
-from itertools import chain
 from typing import Any
 
 import msgspec
@@ -39,11 +38,6 @@ def rebuild_many(cls, records):
         add(obj)
     return objects
 """
-_VALUES_OF_MANY = """
-def values_of_many(objects):
-    {take}
-    return values
-"""
 _ONLY_STR = frozenset({str})
 _SPACE: dict[str, Any] = {
     "ENCODE": encode,
@@ -52,8 +46,6 @@ _SPACE: dict[str, Any] = {
     "SET": object.__setattr__,
     "NEW": object.__new__,
     "ITEMS": tuple.__iter__,
-    "VALUES": dict.values,
-    "CHAIN": chain.from_iterable,
     "NEW_TUPLE": tuple.__new__,
     "FORCE": msgspec.structs.force_setattr,
 }
@@ -79,16 +71,6 @@ def rebuilder_of_many(cls: type, layout: Layout) -> Callable[[type, Iterable[lis
     code = _Code(cls, layout)
     source = _REBUILD_MANY.format(values=", ".join(code.values), make=_block(code.make(), depth=2))
     return _generated("rebuild_many", source, {})
-
-
-def taker_of_many(cls: type, layout: Layout) -> Callable[[Sequence[object]], list[object] | None]:
-    """What gives the values of all attributes of many objects, one object after the other.
-
-    It gives None or raises AttributeError where not all of them have exactly the expected attributes in order.
-    """
-    source = _VALUES_OF_MANY.format(take=_block(_Code(cls, layout).take_many()))
-    space = {"DYNAMIC": list(layout.dynamic), "COUNTS": frozenset({len(layout.dynamic)})}
-    return _generated("values_of_many", source, space)
 
 
 def _generated(name: str, source: str, space: dict[str, Any]) -> Callable[..., Any]:
@@ -136,22 +118,6 @@ class _Code:
             lines += [f"state = {self._get('__dict__')}", f"if {others}:", "    return BY_NAME(state)"]
             lines.append(f"[{', '.join(self._dynamic.values())}] = state.values()")
         return lines
-
-    def take_many(self) -> list[str]:
-        """Set ``values`` from all ``objects``."""
-        fixed = ", ".join(map(self._get, self._layout.fixed))
-        if isinstance(self._layout, TupleLayout) or not self._layout.names:
-            return ["values = None"]
-        if not self._layout.has_dict:
-            return [f"values = [value for obj in objects for value in ({fixed},)]"]
-        each = f"[value for obj, state in zip(objects, states) for value in ({fixed}, *state.values())]"
-        return [
-            f"states = [{self._get('__dict__')} for obj in objects]",
-            f"values = {each if fixed else '[*CHAIN(map(VALUES, states))]'}",
-            # after the values, so that an attribute set by another thread meanwhile is noticed
-            "if [*CHAIN(states)] != DYNAMIC * len(states) or not COUNTS.issuperset(map(len, states)):",
-            "    return None",
-        ]
 
     def make(self) -> list[str]:
         """Set ``obj`` from all values."""

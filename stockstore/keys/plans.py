@@ -8,11 +8,11 @@ from stockstore.errors import NotKeyedError
 from stockstore.keys.declared import Names, class_name, identity_class
 from stockstore.keys.encoding import DECIMAL_BELOW, Canonical, canonical, escape, is_plain, text_of
 from stockstore.keys.prefixes import KEY_LIMIT, bounded, key_prefix, label_of
+from stockstore.native import numbered_texts
 
 Native: TypeAlias = Canonical | tuple[Canonical, ...]
 
 NONE: Final[Canonical] = ("n",)
-_NUMBERS: Final = {int}
 _TEXTS: Final = {str}
 
 
@@ -71,14 +71,8 @@ class KeyPlan:
         """Give the texts of many values of a key of one name at once, ``None`` where they are not all small numbers or all short text."""
         if not self._single:
             return None
-        prefix, kinds = key_prefix(namespace, self.alias_space if alias else self.record_space), set(map(type, values))
-        if kinds == _NUMBERS and min(values) > -DECIMAL_BELOW and max(values) < DECIMAL_BELOW:  # type: ignore[operator, type-var]
-            prefix += "i"
-            return [f"{prefix}{value}" for value in values]
-        if kinds != _TEXTS:
-            return None
-        texts = _texts_of(prefix + "s", cast("Sequence[str]", values))
-        return texts if max(map(len, texts)) < KEY_LIMIT else None
+        prefix = key_prefix(namespace, self.alias_space if alias else self.record_space)
+        return numbered_texts(prefix + "i", values, DECIMAL_BELOW) or _lettered_texts(prefix + "s", values)
 
     def alias_text(self, namespace: str, native: Native) -> str:
         """Give the text of the key under which a pointer to a record stands."""
@@ -134,9 +128,13 @@ class ListLookup(NamedTuple):
         return self.plan.place(self.native)
 
 
-def _texts_of(prefix: str, values: Sequence[str]) -> list[str]:
+def _lettered_texts(prefix: str, values: Sequence[object]) -> list[str] | None:
+    if set(map(type, values)) != _TEXTS:
+        return None
+    texts = cast("Sequence[str]", values)
     # To ask once whether anything is to be escaped is several times faster than to ask for each.
-    return [f"{prefix}{value}" for value in (values if is_plain("".join(values)) else map(escape, values))]
+    found = [f"{prefix}{text}" for text in (texts if is_plain("".join(texts)) else map(escape, texts))]
+    return found if max(map(len, found)) < KEY_LIMIT else None
 
 
 def show(names: Names) -> str:

@@ -1,4 +1,4 @@
-# What these do the docstrings of plain.py and plain_commands.py tell, and the types of Reads.get those of the stores.
+# What these do the docstrings of the files beside it tell, and the types of Reads.get those of the stores.
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,4 +19,8 @@ class Finder:
 class Reads:
     _finders: dict[Any, Any]
 
+def rows_of(
+    fixed: tuple[str, ...], dynamic: tuple[str, ...] | None, types: tuple[type, ...], objects: Sequence[object], /
+) -> list[tuple[Any, ...]] | None: ...
+def numbered_texts(prefix: str, numbers: Sequence[object], below: int, /) -> list[str] | None: ...
 def pack_command(command: Sequence[str | bytes], /) -> bytes: ...

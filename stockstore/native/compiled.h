@@ -62,3 +62,5 @@ PyObject *find_by_keywords(Finder *self, PyObject *const *given, PyObject *keywo
 int is_finder(PyObject *object);
 
 PyObject *pack_command(PyObject *module, PyObject *arguments);
+PyObject *rows_of(PyObject *module, PyObject *arguments);
+PyObject *numbered_texts(PyObject *module, PyObject *arguments);

@@ -43,6 +43,8 @@ module_clear(PyObject *module)
 
 static PyMethodDef module_methods[] = {
     {"pack_command", pack_command, METH_O, "Give the bytes of a command to Redis."},
+    {"rows_of", rows_of, METH_VARARGS, "Give the attributes of objects."},
+    {"numbered_texts", numbered_texts, METH_VARARGS, "Give a prefix with each number."},
     {NULL, NULL, 0, NULL},
 };
 

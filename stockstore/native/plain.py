@@ -3,13 +3,10 @@
 from collections.abc import Callable
 from inspect import Parameter, Signature
 from textwrap import indent
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from stockstore.native.finder_code import FinderCode
 from stockstore.native.keys import FinderKey
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 _MISSING: Final = object()
 _POSITIONAL: Final = Parameter.POSITIONAL_OR_KEYWORD
@@ -73,7 +70,7 @@ class Reads:
 
     _finders: dict[Any, Any]
 
-    def __new__(cls, *_: Any, **__: Any) -> "Self":
+    def __new__(cls, *_: Any, **__: Any) -> Any:
         """Start without finders."""
         made = super().__new__(cls)
         made._finders = {}

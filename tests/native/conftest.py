@@ -1,4 +1,7 @@
-"""Both kinds of what is compiled."""
+"""Both kinds of what is compiled, and how to count references."""
+
+import gc
+from collections.abc import Iterator
 
 import pytest
 
@@ -10,3 +13,12 @@ def kind(request: pytest.FixtureRequest) -> Kind:
     """One of both."""
     found: Kind = request.param
     return found
+
+
+@pytest.fixture
+def uncollected() -> Iterator[None]:
+    """Without collections meanwhile, which let go of what earlier tests have left."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()

@@ -1,6 +1,5 @@
 """The bytes of commands to Redis."""
 
-import subprocess
 import sys
 import tracemalloc
 from collections.abc import Callable, Sequence
@@ -75,11 +74,3 @@ def test_nothing_is_kept() -> None:
     tracemalloc.stop()
     assert (sys.getrefcount(part), sys.getrefcount(command)) == before
     assert grown < 20_000  # which are ten bytes a turn
-
-
-def test_without_hiredis() -> None:
-    """Python packs the same."""
-    code = "import sys; sys.modules['hiredis'] = None\nfrom stockstore.native.plain_commands import pack_command\n"
-    code += "print(pack_command(['GET', 'é', b'\\r\\n']))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == repr(b"*3\r\n$3\r\nGET\r\n$2\r\n\xc3\xa9\r\n$2\r\n\r\n\r\n")

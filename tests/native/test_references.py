@@ -5,7 +5,7 @@ import random
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -29,15 +29,6 @@ class Touchy:
         if self.error is not None:
             raise self.error
         return 1000
-
-
-@pytest.fixture
-def uncollected() -> Iterator[None]:
-    """Without collections meanwhile, which let go of what earlier tests have left."""
-    gc.collect()
-    gc.disable()
-    yield
-    gc.enable()
 
 
 def _calls(shelf: Shelf) -> list[Callable[[], Any]]:

@@ -1,0 +1,172 @@
+"""Objects' attributes and numbers' texts, by what is compiled and by Python alike."""
+
+import gc
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stockstore.native import _compiled, plain_batches
+
+pytestmark = pytest.mark.sa_agnostic
+
+BOTH = pytest.mark.parametrize("native", [_compiled, plain_batches], ids=["compiled", "plain"])
+TYPES = (int, str, type(None))
+
+
+class Open:
+    """Has a dictionary."""
+
+    def __init__(self, **attributes: Any) -> None:
+        """Set any attributes."""
+        self.__dict__.update(attributes)
+
+
+class Half:
+    """Has a slot beside its dictionary, and hides both from those who look them up in the usual way."""
+
+    __slots__ = ("__dict__", "slot")
+
+    def __init__(self, slot: Any, **attributes: Any) -> None:
+        """Set the slot and any attributes."""
+        object.__setattr__(self, "slot", slot)
+        object.__getattribute__(self, "__dict__").update(attributes)
+
+    def __getattribute__(self, name: str) -> Any:
+        """Give something else."""
+        return f"hidden {name}"
+
+
+@dataclass(slots=True)
+class Closed:
+    """Has slots alone."""
+
+    one: Any
+    two: Any
+
+
+@BOTH
+def test_rows(native: ModuleType) -> None:
+    """The values of the fixed names first, then the dictionary's."""
+    objects = [Open(a=number, b=str(number)) for number in range(3)]
+    assert native.rows_of((), ("a", "b"), TYPES, objects) == [(0, "0"), (1, "1"), (2, "2")]
+    assert native.rows_of((), ("a", "b"), TYPES, tuple(objects)) == [(0, "0"), (1, "1"), (2, "2")]
+    assert native.rows_of(("slot",), ("a",), TYPES, [Half(1, a=2), Half(None, a="x")]) == [(1, 2), (None, "x")]
+    assert native.rows_of(("two", "one"), None, TYPES, [Closed(1, 2)]) == [(2, 1)]
+    assert native.rows_of((), (), TYPES, [Open(), Open()]) == [(), ()]
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "odd",
+    [Open(a=1), Open(a=1, b=2, c=3), Open(b=2, a=1), Open(a=1, c=2), Open(a=1, b=True), Open(a=1, b=b""), Open(**{"a": 1, "": 2})],
+    ids=lambda odd: repr(vars(odd)),
+)
+def test_no_rows_where_one_object_is_odd(native: ModuleType, odd: Open) -> None:
+    """It has fewer attributes, more, another order, other names or a value of another type."""
+    fine = Open(a=1, b=2)
+    assert native.rows_of((), ("a", "b"), TYPES, [fine, odd]) is None
+    assert native.rows_of((), ("a", "b"), TYPES, [odd, fine]) is None
+    assert native.rows_of(("slot",), ("a",), TYPES, [Half(1.5, a=1)]) is None
+
+
+@BOTH
+def test_names_that_are_equal_and_not_the_same(native: ModuleType) -> None:
+    """As they are where somebody filled the dictionary from elsewhere; a key that is no text is none."""
+    name = "".join(reversed("gnol"))
+    assert name is not sys.intern("long")
+    assert native.rows_of((), (sys.intern("long"),), TYPES, [Open(**{name: 1})]) == [(1,)]
+    odd = Open()
+    odd.__dict__[7] = 1  # type: ignore[index]
+    assert native.rows_of((), ("long",), TYPES, [odd]) is None
+
+
+@BOTH
+def test_a_slot_that_is_not_set(native: ModuleType) -> None:
+    """The attribute is named."""
+    empty = Closed.__new__(Closed)
+    with pytest.raises(AttributeError, match="two"):
+        native.rows_of(("two",), None, TYPES, [Closed(1, 2), empty])
+
+
+def test_objects_that_change_the_batch() -> None:
+    """A list that grows shorter while attributes are looked up does no harm."""
+    objects: list[Any] = []
+
+    class Emptying:
+        @property
+        def value(self) -> int:
+            objects.clear()
+            gc.collect()
+            return 1
+
+    objects[:] = [Emptying() for _ in range(10)]
+    assert _compiled.rows_of(("value",), None, TYPES, objects) == [(1,)]
+
+
+@pytest.mark.parametrize("dynamic", [1, ["a"]])
+def test_names_that_are_no_tuple(dynamic: Any) -> None:
+    """What is compiled would crash on them."""
+    with pytest.raises(TypeError, match="a tuple or None"):
+        _compiled.rows_of((), dynamic, TYPES, [Open(a=1)])
+
+
+@BOTH
+@given(st.lists(st.integers(), min_size=1))
+def test_texts_of_any_numbers(native: ModuleType, numbers: list[int]) -> None:
+    """Each after the prefix, in decimal; none where one is too large."""
+    below = 10**18
+    expected = [f"shop:i{number}" for number in numbers] if all(-below < number < below for number in numbers) else None
+    assert native.numbered_texts("shop:i", numbers, below) == expected
+
+
+@BOTH
+def test_texts_of_numbers_at_their_bounds(native: ModuleType) -> None:
+    """Those of the amount of the bound have none."""
+    bound = 10**18
+    assert native.numbered_texts("", [1 - bound, bound - 1, 0], bound) == [str(1 - bound), str(bound - 1), "0"]
+    assert [native.numbered_texts("", [1, number], bound) for number in (bound, -bound, 2**63, -(2**63), 2**64, 10**30)] == [None] * 6
+
+
+@BOTH
+@pytest.mark.parametrize("values", [[], ["1"], [1, True], [1, 1.0], [None]])
+def test_no_texts_of_what_are_no_numbers(native: ModuleType, values: list[Any]) -> None:
+    """Nor where there is none, or of what is merely equal to one."""
+    assert native.numbered_texts("a", values, 100) is None
+
+
+def test_a_prefix_that_is_not_of_ascii() -> None:
+    """Is left to the longer way."""
+    assert _compiled.numbered_texts("é", [1], 100) is None
+    assert plain_batches.numbered_texts("a", (1, 2), 100) == _compiled.numbered_texts("a", (1, 2), 100) == ["a1", "a2"]
+
+
+def _rows_and_texts(held: list[Any]) -> list[Callable[[], Any]]:
+    fine, odd, prefix, name, types = held
+    return [
+        lambda: _compiled.rows_of((), (name,), types, [fine]),
+        lambda: _compiled.rows_of((), (name,), types, [fine, odd]),
+        lambda: _compiled.rows_of((name,), None, types, [odd]),
+        lambda: _compiled.numbered_texts(prefix, [1000, 2000], 3000),
+        lambda: _compiled.numbered_texts(prefix, [1000, 5000], 3000),
+    ]
+
+
+@pytest.mark.usefixtures("uncollected")
+def test_no_call_keeps_a_reference() -> None:
+    """Whether it gives something or not."""
+    held = [Open(long=1), Open(other=1), "prefix", "long", TYPES]
+    kept = [*held, None, 1, int, held[0].__dict__]
+    for call in _rows_and_texts(held):
+        before = [sys.getrefcount(one) for one in kept]
+        for _ in range(200):
+            with suppress(AttributeError):
+                call()
+        grown = [sys.getrefcount(one) - count for one, count in zip(kept, before, strict=True)]
+        assert max(map(abs, grown)) < 100, grown
