@@ -9,7 +9,9 @@ from sqlalchemy.engine.interfaces import IsolationLevel
 from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
 from stockstore.aio.bridge import in_greenlet, in_own_task, run_apart
+from stockstore.errors import OriginError, StockstoreError
 from stockstore.mapped.hydrate import level_on_connect
+from stockstore.mapped.shown import first_line, shown
 
 T = TypeVar("T")
 INTERNAL: Final = {"stockstore_internal": True, "schema_translate_map": None}
@@ -36,7 +38,22 @@ def aside(engine: Engine, level: IsolationLevel = "AUTOCOMMIT") -> Iterator[Conn
 
 
 def asking(engine: Engine, work: Callable[[], T]) -> T:
-    """Do work that opens connections beside an engine's: an async engine's need an event loop, which is made where there is none."""
+    """Do work that opens connections beside an engine's: an async engine's need an event loop, which is made where there is none.
+
+    Raises:
+        OriginError: The database could not be asked, or refused.
+    """
+    try:
+        return _asking(engine, work)
+    except StockstoreError:
+        raise
+    except Exception as error:  # an asyncio driver's own too, where it cannot connect
+        raise OriginError(
+            f"{shown(engine.url)} could not be asked: {first_line(error)}; check that it is up, and takes connections"
+        ) from error
+
+
+def _asking(engine: Engine, work: Callable[[], T]) -> T:
     if not engine.dialect.is_async:
         return work()
     return in_own_task(work, whole=True) if in_greenlet() else run_apart(work)

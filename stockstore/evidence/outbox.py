@@ -28,7 +28,7 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.dialects.mysql import LONGTEXT
-from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from stockstore.errors import OriginError
 from stockstore.evidence.aside import INTERNAL, aside, asking, is_private
@@ -88,11 +88,11 @@ class Outbox:
         """
         try:
             asking(engine, lambda: self._create(engine))
-        except (SQLAlchemyError, OSError) as error:
+        except OriginError as error:
             raise OriginError(
                 f"the table {self.definition.fullname} was not made in {shown(engine.url)}: {first_line(error)}; "
                 "check the database, or make the table by a migration, as a user who may"
-            ) from error
+            ) from error.__cause__
 
     def _create(self, engine: Engine) -> None:
         # The engine's own connections belong to the application's event loop.

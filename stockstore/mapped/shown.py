@@ -5,7 +5,7 @@ from typing import Any, Final
 from sqlalchemy import URL
 from sqlalchemy.exc import DBAPIError, NoSuchModuleError, StatementError
 
-from stockstore.errors import ConfigurationError
+from stockstore.errors import ConfigurationError, OriginError
 from stockstore.redacting import is_secret, redacted
 
 _MISFITS: Final = TypeError, ValueError, AttributeError
@@ -57,6 +57,8 @@ def named(thing: object) -> str:
 
 def first_line(error: Exception) -> str:
     """Give what a driver says of an error, or what SQLAlchemy met before it asked the driver, without the statement."""
+    if isinstance(error, OriginError) and isinstance(error.__cause__, Exception):
+        return first_line(error.__cause__)
     cause = getattr(error, "orig", None) or error
     told = str(cause).strip().split("\n", 1)[0]
     early = isinstance(error, StatementError) and not isinstance(error, DBAPIError)

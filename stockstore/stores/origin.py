@@ -10,6 +10,7 @@ from stockstore.coherence.protocol import Tier
 from stockstore.coherence.reader import Reader
 from stockstore.coherence.resolver import Resolvable, Resolver
 from stockstore.coherence.writer import Located, WriteThrough
+from stockstore.errors import StockstoreError
 from stockstore.stores.base import Store
 from stockstore.stores.lists import ListReading
 from stockstore.stores.local import LocalStore
@@ -100,7 +101,7 @@ class Origin:
         outbox = Outbox()
         try:
             evidence = asking(self._engine, partial(evidence_of, self._engine, outbox=outbox))
-        except Exception as error:  # noqa: BLE001 - of a driver; whether the write can be done it will tell itself
+        except StockstoreError as error:  # whether the write can be done it will tell itself
             _log.warning(
                 "%r does not tell how its transactions end; its caches are invalidated after them: %s", self.store, first_line(error)
             )

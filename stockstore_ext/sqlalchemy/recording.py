@@ -15,6 +15,7 @@ from stockstore.coherence.commit import Commit, OnUnreachable, Prepared
 from stockstore.coherence.protocol import Outcome, Writes
 from stockstore.coherence.resolver import Resolver
 from stockstore.coherence.writer import WriteThrough
+from stockstore.errors import StockstoreError
 from stockstore.evidence import AnyEvidence, Outbox
 from stockstore.evidence.aside import aside, asking, is_private
 from stockstore.evidence.choice import evidence_on
@@ -293,7 +294,7 @@ class Recording:
         if means is None:
             try:
                 means = known[self] = asking(engine, lambda: self._find_means(engine))
-            except Exception as error:  # noqa: BLE001 - an asyncio driver's own, where it cannot connect; no commit fails for it
+            except StockstoreError as error:  # no commit fails for it
                 asked = "%s could not be asked for what the strict protocol needs; until then its commits are fast: %s"
                 self.silent[engine] = first_line(error)
                 _log.warning(asked, shown(engine.url), self.silent[engine])

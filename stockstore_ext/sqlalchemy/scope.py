@@ -11,7 +11,7 @@ from sqlalchemy.exc import UnboundExecutionError
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.session import SessionTransactionState
 
-from stockstore.errors import ConfigurationError
+from stockstore.errors import ConfigurationError, OriginError
 from stockstore.evidence.aside import aside, asking, is_private
 from stockstore.mapped import ELSEWHERE, OWN_WRITE, TENANT, TURNED
 from stockstore.mapped.hydrate import is_flushing, open_connection
@@ -262,7 +262,7 @@ def _file(engine: Engine) -> Path:
 def _asked(engine: Engine) -> object:
     try:
         return asking(engine, lambda: _identity(engine))
-    except Exception:  # noqa: BLE001 - an asyncio driver's own, where it cannot connect
+    except OriginError:
         return engine
 
 

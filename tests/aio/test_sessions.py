@@ -2,17 +2,27 @@
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from sqlalchemy import Engine, select, update
+from sqlalchemy import URL, Engine, select, text, update
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_scoped_session, async_sessionmaker
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import NullPool
 
-from stockstore import AsyncStore, ChainedStore, ConfigurationError, ProcessMemoryStore, RedisStore, SqlAlchemyStore, Store
+from stockstore import (
+    AsyncStore,
+    ChainedStore,
+    ConfigurationError,
+    OriginError,
+    ProcessMemoryStore,
+    RedisStore,
+    SqlAlchemyStore,
+    StockstoreError,
+    Store,
+)
 from stockstore.evidence import Outbox
 from stockstore_ext.sqlalchemy import SessionSync
 from tests.aio.conftest import CACHES
@@ -77,6 +87,28 @@ async def test_a_database_that_takes_no_more_connections(plain: Engine, driver: 
             assert await chain.get(Customer, 1) is not None
             sync.detach()
         await engine.dispose()
+
+
+@pytest.fixture
+def crowded(plain: Engine) -> Iterator[URL]:
+    """The database for a user to whom it gives no connection."""
+    with plain.begin() as connection:
+        connection.execute(text("CREATE ROLE stockstore_crowded LOGIN CONNECTION LIMIT 0"))
+    yield plain.url.set(username="stockstore_crowded")
+    with plain.begin() as connection:
+        connection.execute(text("DROP ROLE stockstore_crowded"))
+
+
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg_async"])
+async def test_the_outbox_where_no_connection_is_left(crowded: URL, driver: str) -> None:
+    """Is not made, and whatever the driver raises is the cause of the library's own error."""
+    engine = async_engine(crowded, driver)
+    chain = ChainedStore([ProcessMemoryStore(), SqlAlchemyStore(engine=engine)])
+    told = r"^the table stockstore_outbox was not made in postgresql.*: .*too many connections for role .*; check the database, or"
+    with pytest.raises(OriginError, match=told) as raised:
+        SessionSync(chain).create_outbox(engine)
+    assert not isinstance(raised.value.__cause__, StockstoreError)
+    await engine.dispose()
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")

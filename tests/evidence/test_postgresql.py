@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Engine, create_engine, make_url, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
-from stockstore.errors import ConfigurationError
+from stockstore.errors import ConfigurationError, OriginError
 from stockstore.evidence import BothEvidences, Outbox, OutboxEvidence, PostgresEvidence, evidence_of
 from tests.servers.postgres import PostgresServer
 
@@ -280,7 +280,7 @@ def test_a_frozen_database_is_an_error_and_no_answer(start_postgres: Callable[..
         connection.execute(text("CREATE TABLE things (id integer)"))
         ticket = ticket_of(evidence, connection, 1)
     server.stop()
-    with pytest.raises(OperationalError):
+    with pytest.raises(OriginError, match=r"^postgresql.* could not be asked: .*; check that it is up"):
         evidence.decided([ticket])
     server.start()
     assert evidence.decided([ticket]) == {ticket}
