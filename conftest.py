@@ -1,4 +1,4 @@
-"""Loads the servers' fixtures, and runs the examples of README, docs and docstrings."""
+"""Loads the plugins of the tests, and runs the examples of README, docs and docstrings."""
 
 import gc
 import os
@@ -23,7 +23,7 @@ be_patient()
 settings.register_profile("stockstore", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize="CI" in os.environ)
 settings.load_profile("stockstore")
 
-pytest_plugins = ["tests.servers.plugin", "tests.servers.databases"]
+pytest_plugins = ["tests.parts", "tests.servers.plugin", "tests.servers.databases"]
 
 _BY_CHANCE = ("tests/race/", "tests/model/", "tests/programs/")
 """What these find, they find by chance: one stale read is a defect, whatever a second run says."""
