@@ -1,7 +1,7 @@
 # Sourced by the scripts beside it. It moves to the repository's root and gives
 #   need_env NAME LOCK   makes the virtual environment NAME from the file LOCK unless it is there already
 #   need_main, need_sa20 the two environments of the tests: SQLAlchemy 2.1 in .venv, 2.0 in .venv-sa20
-#   need_compiler        what compiles the library's part in C, before the environments are made
+#   need_both            both of them, side by side, and what compiles the library's part in C
 #   need_servers         the binaries of Redis, memcached, PostgreSQL and MariaDB, where neither Docker nor a URL stands in for them
 # PYTHON names the interpreter (3.10 or later) that environments are made with; python3 where unset.
 
@@ -117,6 +117,15 @@ need_compiler() {
     [ ${#missing[@]} -gt 0 ] || return 0
     can_apt || die "The tests need a C compiler. Run: sudo apt-get install -y ${missing[*]}"
     apt_install "${missing[@]}" || die "apt-get could not install ${missing[*]}."
+}
+
+need_both() {
+    local main
+    need_compiler
+    need_main &
+    main=$!
+    need_sa20
+    wait "$main"
 }
 
 docker_answers() {
