@@ -14,6 +14,7 @@ Native: TypeAlias = Canonical | tuple[Canonical, ...]
 
 NONE: Final[Canonical] = ("n",)
 _TEXTS: Final = {str}
+_LONGEST_NUMBER: Final = len(f"i-{DECIMAL_BELOW - 1}")
 
 
 class KeyPlan:
@@ -69,9 +70,9 @@ class KeyPlan:
 
     def texts(self, namespace: str, values: Sequence[object], *, alias: bool = False) -> list[str] | None:
         """Give the texts of many values of a key of one name at once, ``None`` where they are not all small numbers or all short text."""
-        if not self._single:
-            return None
         prefix = key_prefix(namespace, self.alias_space if alias else self.record_space)
+        if not self._single or len(prefix) + _LONGEST_NUMBER >= KEY_LIMIT:
+            return None
         return numbered_texts(prefix + "i", values, DECIMAL_BELOW) or _lettered_texts(prefix + "s", values)
 
     def alias_text(self, namespace: str, native: Native) -> str:

@@ -135,6 +135,20 @@ def test_everything_long_at_once_stays_legal_and_keeps_its_prefix() -> None:
         assert found.startswith(f"{namespace_text(namespace)}:{label_of(cls)}:")
 
 
+@pytest.mark.parametrize("length", [1, 100, *range(195, 235), 300])
+@pytest.mark.parametrize(
+    "alike", [[0, 7, -(10**17)], [10**18 - 1, 1 - 10**18], ["", "a", "a:b", "é"], ["x" * 19]], ids=lambda alike: repr(alike[-1])
+)
+def test_many_keys_have_the_texts_of_each(length: int, alike: list[Any]) -> None:
+    """Whatever the length of their prefix: where some are shortened, no batch stands under other keys."""
+    plan = keys_of(type("Long", (), {"__keys__": ["n" * length], "__module__": "m"})).identity
+    records = plan.texts("shop", alike)
+    aliases = plan.texts("shop", alike, alias=True)
+    assert records in (None, [plan.record_text("shop", value) for value in alike])
+    assert aliases in (None, [plan.alias_text("shop", value) for value in alike])
+    assert length > 100 or None not in (records, aliases)
+
+
 def test_classes_with_long_names_are_different() -> None:
     """Names that differ at their end only, or in their module only, have different labels."""
     kinds = [type("N" * size + end, (), {"__module__": module}) for size in (1, 99, 500) for end in "ab" for module in ("m", "m" * 120)]
