@@ -21,7 +21,7 @@ is_one_of(PyTypeObject *type, PyObject *types)
 static int
 is_name(PyObject *key, PyObject *name)
 {
-    return key == name || (PyUnicode_CheckExact(key) && PyUnicode_Compare(key, name) == 0);
+    return key == name || (PyUnicode_CheckExact(key) && PyUnicode_CheckExact(name) && PyUnicode_Compare(key, name) == 0);
 }
 
 /* These give 1, or 0 where the object goes another way, or -1 with an exception. */
@@ -82,10 +82,21 @@ are_all_of(PyObject *row, PyObject *types)
     return 1;
 }
 
+/* The collector is not to show it to anybody before it has all its items, nor has it any use for rows of values that hold nothing. */
+static PyObject *
+new_row(Py_ssize_t size)
+{
+    PyObject *row = PyTuple_New(size);
+    if (row) {
+        PyObject_GC_UnTrack(row);
+    }
+    return row;
+}
+
 static int
 add_row(PyObject *rows, PyObject *object, PyObject *fixed, PyObject *dynamic, PyObject *types, PyObject *dict_name)
 {
-    PyObject *row = PyTuple_New(PyTuple_GET_SIZE(fixed) + (dynamic == Py_None ? 0 : PyTuple_GET_SIZE(dynamic)));
+    PyObject *row = new_row(PyTuple_GET_SIZE(fixed) + (dynamic == Py_None ? 0 : PyTuple_GET_SIZE(dynamic)));
     int taken = row ? take(row, object, fixed, dynamic, dict_name) : -1;
     if (taken == 1) {
         taken = !are_all_of(row, types) ? 0 : PyList_Append(rows, row) < 0 ? -1 : 1;
@@ -168,7 +179,7 @@ read_number(PyObject *value, long long below, long long *number)
         return 0;
     }
     *number = PyLong_AsLongLongAndOverflow(value, &overflow);
-    return !overflow && -below < *number && *number < below;
+    return !overflow && below > 0 && -below < *number && *number < below;
 }
 
 static PyObject *
@@ -178,7 +189,8 @@ texts_in(PyObject *prefix, PyObject *numbers, long long below)
     PyObject *texts = PyList_New(count);
     for (Py_ssize_t i = 0; texts && i < count; i++) {
         long long number;
-        if (!read_number(PySequence_Fast_GET_ITEM(numbers, i), below, &number)) {
+        /* To make the list may run the collector, and so Python, which may change the numbers. */
+        if (PySequence_Fast_GET_SIZE(numbers) != count || !read_number(PySequence_Fast_GET_ITEM(numbers, i), below, &number)) {
             Py_DECREF(texts);
             return Py_NewRef(Py_None);
         }

@@ -62,6 +62,9 @@ packed(const Text *texts, Py_ssize_t count)
 {
     Py_ssize_t most = MOST_DIGITS + 3;
     for (Py_ssize_t i = 0; i < count; i++) {
+        if (texts[i].size > PY_SSIZE_T_MAX - most - MOST_DIGITS - 5) {
+            return PyErr_NoMemory();
+        }
         most += texts[i].size + MOST_DIGITS + 5;
     }
     PyObject *command = PyBytes_FromStringAndSize(NULL, most);

@@ -16,7 +16,7 @@ def rows_of(
     Args:
         fixed: Names of attributes that are not in the object's dictionary, such as slots.
         dynamic: The names that must be in its dictionary, all of them, in this order and no others; ``None`` where it has no dictionary.
-        types: What the values must be, exactly.
+        types: What the values must be, exactly; none that hold others.
         objects: All of one class.
 
     Returns:

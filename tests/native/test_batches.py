@@ -2,8 +2,8 @@
 
 import gc
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -110,11 +110,35 @@ def test_objects_that_change_the_batch() -> None:
     assert _compiled.rows_of(("value",), None, TYPES, objects) == [(1,)]
 
 
+def test_nobody_sees_a_row_before_it_has_all_its_values() -> None:
+    """Not even who asks the collector for all its objects while attributes are looked up."""
+    seen: list[int] = []
+
+    class Looking:
+        @property
+        def one(self) -> int:
+            return 123_456
+
+        @property
+        def two(self) -> int:
+            seen.append(sum(type(found) is tuple and gc.get_referents(found) == [123_456] for found in gc.get_objects()))
+            return 1
+
+    assert _compiled.rows_of(("one", "two"), None, TYPES, [Looking()]) == [(123_456, 1)]
+    assert seen == [0]
+
+
 @pytest.mark.parametrize("dynamic", [1, ["a"]])
 def test_names_that_are_no_tuple(dynamic: Any) -> None:
     """What is compiled would crash on them."""
     with pytest.raises(TypeError, match="a tuple or None"):
         _compiled.rows_of((), dynamic, TYPES, [Open(a=1)])
+
+
+@BOTH
+def test_names_that_are_no_text(native: ModuleType) -> None:
+    """No object has them."""
+    assert native.rows_of((), (7,), TYPES, [Open(a=1)]) is None
 
 
 @BOTH
@@ -135,6 +159,24 @@ def test_texts_of_numbers_at_their_bounds(native: ModuleType) -> None:
 
 
 @BOTH
+@pytest.mark.parametrize("below", [0, -1, -(2**63)])
+def test_no_texts_of_numbers_below_nothing(native: ModuleType, below: int) -> None:
+    """No amount is."""
+    assert native.numbered_texts("a", [-1, 0, 1], below) is None
+
+
+@pytest.mark.parametrize("allocations", range(20))
+def test_numbers_that_the_collector_changes(allocations: int) -> None:
+    """It may run when the list of the texts is made."""
+    numbers = list(range(1000))
+    kept: list[list[int]] = [[] for _ in range(200)]  # where no list is left over for reuse
+    with _collecting_after(allocations, numbers.clear):
+        texts = _compiled.numbered_texts("a", numbers, 2000)
+    assert texts in (None, [f"a{number}" for number in range(1000)])
+    assert len(kept) == 200
+
+
+@BOTH
 @pytest.mark.parametrize("values", [[], ["1"], [1, True], [1, 1.0], [None]])
 def test_no_texts_of_what_are_no_numbers(native: ModuleType, values: list[Any]) -> None:
     """Nor where there is none, or of what is merely equal to one."""
@@ -145,6 +187,19 @@ def test_a_prefix_that_is_not_of_ascii() -> None:
     """Is left to the longer way."""
     assert _compiled.numbered_texts("é", [1], 100) is None
     assert plain_batches.numbered_texts("a", (1, 2), 100) == _compiled.numbered_texts("a", (1, 2), 100) == ["a1", "a2"]
+
+
+@contextmanager
+def _collecting_after(allocations: int, called: Callable[[], None]) -> Iterator[None]:
+    def call(*_: Any) -> None:
+        called()
+
+    threshold = gc.get_threshold()
+    gc.callbacks.append(call)
+    gc.set_threshold(gc.get_count()[0] + allocations)
+    yield
+    gc.callbacks.remove(call)
+    gc.set_threshold(*threshold)
 
 
 def _rows_and_texts(held: list[Any]) -> list[Callable[[], Any]]:

@@ -1,5 +1,6 @@
 """The bytes of commands to Redis."""
 
+import ctypes
 import sys
 import tracemalloc
 from collections.abc import Callable, Sequence
@@ -55,6 +56,19 @@ def test_what_is_no_command_is_refused(command: object, message: str) -> None:
     """By what is compiled, which would crash on it otherwise."""
     with pytest.raises(TypeError, match=message):
         _compiled.pack_command(command)  # type: ignore[arg-type]
+
+
+def test_a_command_larger_than_any_memory_is_refused() -> None:
+    """Not packed into less, which a sum of sizes that overflows would make of it."""
+    part = b"v" * 50
+    size = ctypes.c_ssize_t.from_address(id(part) + object.__basicsize__)
+    assert size.value == 50
+    try:
+        size.value = sys.maxsize // 2
+        with pytest.raises(MemoryError):
+            _compiled.pack_command([part, part, part])
+    finally:
+        size.value = 50
 
 
 def test_nothing_is_kept() -> None:
