@@ -8,9 +8,9 @@ import sys
 STATUS_BAD_INPUT, STATUS_INTERRUPTED = 2, 130
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     try:
-        return run(options())
+        return run(options(arguments))
     except KeyboardInterrupt:
         print("scripts/demo: stopped", file=sys.stderr)
         return STATUS_INTERRUPTED
@@ -20,7 +20,7 @@ def main() -> int:
         return 128 + signal.SIGPIPE
 
 
-def options() -> argparse.Namespace:
+def options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="scripts/demo",
         description="Put, read, change and delete a small shop's rows through a chain of stores, and show which tier answered and how fast.",
@@ -29,7 +29,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--redis", metavar="URL", help="put Redis into the chain, e.g. redis://:password@localhost:6379/0")
     parser.add_argument("--memcached", metavar="HOST:PORT", help="put memcached into the chain, e.g. localhost:11211, or a socket's path")
     parser.add_argument("--database", metavar="URL", help="the database, e.g. postgresql+psycopg://user:password@localhost/shop")
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
 def run(given: argparse.Namespace) -> int:

@@ -24,6 +24,8 @@ from tests.codecs import samples as s
 from tests.codecs.same import same
 from tests.codecs.test_values import anything
 
+pytestmark = pytest.mark.sa_agnostic
+
 CODEC = MsgpackCodec()
 T = typing.TypeVar("T")
 

@@ -1,7 +1,9 @@
+import io
 import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import port_for
@@ -10,6 +12,7 @@ from redis import Redis
 from sqlalchemy import create_engine, inspect, make_url, text
 from sqlalchemy.pool import NullPool
 
+from examples.shop.__main__ import main
 from tests.servers.postgres import PostgresServer
 from tests.servers.redis import RedisServer
 from tests.subprocesses import ending
@@ -36,11 +39,17 @@ def demo(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str
 
 
 def refusal(*arguments: str) -> str:
-    """Run the demo on bad input, and give the one line that it says."""
-    result = demo(*arguments)
-    assert (result.returncode, result.stdout) == (BAD_INPUT, ""), result.stderr
-    assert "Traceback" not in result.stderr
-    (line,) = result.stderr.splitlines()
+    """Run the demo on bad input, in this process, and give the one line that it says."""
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        status = main(list(arguments))
+    return the_line(status, out.getvalue(), err.getvalue())
+
+
+def the_line(status: int, out: str, err: str) -> str:
+    """Give the one line that a refusal consists of."""
+    assert (status, out) == (BAD_INPUT, ""), err
+    (line,) = err.splitlines()
     assert line.startswith("scripts/demo: ")
     return line
 
@@ -106,11 +115,12 @@ def test_the_demo_runs_on_real_servers(redis_url: str, memcached_address: str, p
         assert set(client.keys()) == {b"mine", *COUNTER}
 
 
-def test_one_server_may_be_given_alone(memcached_address: str) -> None:
-    """Any subset of the options gives a chain of these tiers."""
-    result = demo("--memcached", memcached_address)
+def test_one_server_alone_and_a_terminal_without_check_marks(memcached_address: str) -> None:
+    """Any subset of the options gives a chain of these tiers; where the output's encoding has no check mark, the table says it in words."""
+    result = demo("--memcached", memcached_address, PYTHONUTF8="0", PYTHONIOENCODING="ascii")
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout.startswith("The chain: process memory > memcached > SQLite\n")
+    assert {row[-1] for row in rows_of(result.stdout, "Who answers a read")} == {"right"}
 
 
 @pytest.mark.parametrize(
@@ -194,7 +204,8 @@ def test_a_missing_database_is_one_line(postgres_url: str) -> None:
 
 def test_a_server_that_fails_leaves_no_tables(postgres_schema_url: str) -> None:
     """Where one server does not answer, nothing was written to the others."""
-    refusal("--redis", f"redis://127.0.0.1:{refused_port()}", "--database", postgres_schema_url)
+    result = demo("--redis", f"redis://127.0.0.1:{refused_port()}", "--database", postgres_schema_url)
+    the_line(result.returncode, result.stdout, result.stderr)
     assert demo_tables(postgres_schema_url) == []
 
 
@@ -242,10 +253,3 @@ def test_a_reader_that_leaves_is_no_error() -> None:
     """Output into a pipe that closes early ends the demo in silence."""
     result = subprocess.run(["bash", "-c", f"'{DEMO}' | head -n 1"], capture_output=True, text=True, check=True)
     assert (result.stdout, result.stderr) == ("The chain: process memory > SQLite\n", "")
-
-
-def test_a_terminal_without_check_marks_gets_words() -> None:
-    """Where the output's encoding has no check mark, the table says it in words."""
-    result = demo(PYTHONUTF8="0", PYTHONIOENCODING="ascii")
-    assert (result.returncode, result.stderr) == (0, "")
-    assert {row[-1] for row in rows_of(result.stdout, "Who answers a read")} == {"right"}

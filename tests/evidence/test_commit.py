@@ -281,6 +281,7 @@ def cache_url(request: pytest.FixtureRequest, namespace: str) -> str:
     return f"memcached://{request.getfixturevalue('memcached_address')}?namespace={namespace}"
 
 
+@pytest.mark.sa_agnostic
 @pytest.mark.parametrize("point", ["marked", "committed"])
 def test_a_killed_writers_keys_are_cached_again(
     any_engine: Engine, connection: Connection, outbox: Outbox, cache_url: str, namespace: str, point: str, eventually: Callable[..., None]

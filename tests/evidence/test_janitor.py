@@ -302,6 +302,7 @@ Janitor(create_engine(sys.argv[1]), [store], every=0.01, batch=int(sys.argv[4]))
 """
 
 
+@pytest.mark.sa_agnostic
 def test_a_janitor_killed_in_mid_delivery_loses_no_row(
     any_engine: Engine, outbox: Outbox, start_redis: Callable[..., RedisServer], eventually: Callable[..., None]
 ) -> None:
@@ -332,6 +333,7 @@ def unlocked(engine: Engine) -> int:
         return len(connection.execute(text("SELECT id FROM stockstore_outbox FOR UPDATE SKIP LOCKED")).all())
 
 
+@pytest.mark.sa_agnostic
 def test_several_janitors_drain_side_by_side(any_engine: Engine, outbox: Outbox, redis_url: str, eventually: Callable[..., None]) -> None:
     """Three processes, two of which are killed on the way, drain two hundred rows and leave no key."""
     store = RedisStore(redis_url, namespace=NAMESPACE)

@@ -223,6 +223,7 @@ sys.stdin.read()
 """
 
 
+@pytest.mark.sa_agnostic
 @pytest.mark.parametrize("end", ["open", "committed"])
 def test_a_killed_writer_is_decided(any_engine: Engine, outbox: Outbox, end: str, eventually: Callable[..., None]) -> None:
     """While the process lives in its transaction it is not; after SIGKILL it is."""
