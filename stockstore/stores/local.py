@@ -161,6 +161,13 @@ class LocalStore(CacheStore):
 
     # -- writing --------------------------------------------------------------------------------
 
+    def check(self, snapshots: Sequence[Snapshot]) -> None:
+        """Raise what packing these rows, or the lifetimes of all, would raise."""
+        super().check(snapshots)
+        for snapshot in snapshots:
+            if isinstance(snapshot, RowSnapshot):
+                snapshot.payload()
+
     def _write(self, entries: Sequence[Entry]) -> None:
         spaces, namespace = self._spaces, self._namespace()
         # All values first: where one is refused, nothing was written.

@@ -19,6 +19,7 @@ from stockstore import (
     ProcessMemoryStore,
     SqlAlchemyStore,
     Store,
+    ThreadLocalStore,
 )
 from tests.stores.conftest import Shop
 from tests.stores.custom import RecordingStore, ShoutingRedisStore
@@ -360,6 +361,16 @@ def test_a_mapped_object_that_cannot_be_encoded_is_not_written(shop: Shop, conte
     assert count_of(shop.engine, Bag) == 0
     assert shop.readings(Bag, 1) == [None] * 4
     assert shop.readings(Bag, 2) == [None] * 4
+
+
+@pytest.mark.parametrize("kind", [ProcessMemoryStore, ThreadLocalStore])
+def test_a_row_that_memory_cannot_keep_is_not_written(db: Engine, kind: type[ProcessMemoryStore | ThreadLocalStore]) -> None:
+    """It is refused above a database as by a server, and as by the memory alone."""
+    bag = Bag(id=1, content=_Opaque())
+    for store in (kind(), ChainedStore([kind(), SqlAlchemyStore(engine=db)])):
+        with pytest.raises(CodecError, match=r"Bag\.content"):
+            store.put(bag)
+    assert count_of(db, Bag) == 0
 
 
 class _Opaque:
