@@ -47,7 +47,7 @@ class MappingBackend(Backend):
     def clear(self, prefix: str) -> None:
         """Drop every key that starts with a prefix; looks at all keys."""
         with self._alone() as mapping:
-            for key in [key for key in mapping if str(key).startswith(prefix)]:  # it may hold keys that are no text
+            for key in [key for key in mapping if _text(key).startswith(prefix)]:
                 mapping.pop(key, None)
 
     def close(self) -> None:
@@ -61,3 +61,8 @@ class MappingBackend(Backend):
         except Exception as exc:  # any mapping may stand here, with errors of its own
             kind = type(self._mapping).__name__
             raise CacheUnreachable(f"the mapping ({kind}) failed: {exc!r}; check what it stores to") from exc
+
+
+def _text(key: object) -> str:
+    """Give a key as text: files of ``dbm`` list theirs as bytes, and a mapping may hold others that are neither."""
+    return key.decode("latin-1") if isinstance(key, bytes) else str(key)

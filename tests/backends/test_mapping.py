@@ -1,8 +1,11 @@
 """The backend over a mapping."""
 
+import dbm.dumb
 import threading
 from collections import UserDict
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
+from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -41,6 +44,15 @@ def test_the_mapping_holds_the_keys_and_values_themselves() -> None:
     mapping: dict[str, bytes] = {}
     MappingBackend(mapping).set_many([("n:C:id:i1", b"value", 60)])
     assert mapping == {"n:C:id:i1": b"value"}
+
+
+def test_clear_finds_keys_that_a_mapping_lists_as_bytes(tmp_path: Path) -> None:
+    """Files of `dbm` take keys as text, and list them as bytes."""
+    with dbm.dumb.open(str(tmp_path / "cells"), "n") as mapping:
+        backend = MappingBackend(cast("MutableMapping[str, bytes]", mapping))
+        backend.set_many([("n:C:id:i1", b"1", 60), ("m:C:id:i1", b"2", 60)])
+        backend.clear("n:")
+        assert backend.get_many(["n:C:id:i1", "m:C:id:i1"]) == {"m:C:id:i1": b"2"}
 
 
 def test_an_error_of_the_mapping_is_cache_unreachable() -> None:
