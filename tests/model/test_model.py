@@ -70,17 +70,17 @@ def test_a_restart_costs_markers_and_no_more() -> None:
 
 
 @pytest.mark.parametrize(
-    ("protocol", "wrong"),
+    ("protocol", "wrong", "readers"),
     [
-        (PUT_AFTER_COMMIT, {AFTER_ACK, AFTER_COMMIT, AT_REST}),
-        (DELETE_AFTER_COMMIT, {AFTER_ACK, AFTER_COMMIT, AT_REST}),
-        (PUT_EARLY, {AFTER_ACK, AFTER_COMMIT, AT_REST, DIRTY}),
+        (PUT_AFTER_COMMIT, {AFTER_ACK, AFTER_COMMIT, AT_REST}, 1),
+        (DELETE_AFTER_COMMIT, {AFTER_ACK, AFTER_COMMIT, AT_REST}, 2),
+        (PUT_EARLY, {AFTER_ACK, AFTER_COMMIT, AT_REST, DIRTY}, 1),
     ],
     ids=["put", "delete", "early"],
 )
-def test_the_naive_ways_are_wrong_without_any_fault(protocol: Protocol, wrong: set[str]) -> None:
+def test_the_naive_ways_are_wrong_without_any_fault(protocol: Protocol, wrong: set[str], readers: int) -> None:
     """What others do goes permanently stale by timing alone."""
-    assert set(explore(protocol, (KEYED, KEYED), NONE)) == wrong
+    assert set(explore(protocol, (KEYED, KEYED), NONE, readers)) == wrong
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from tests.orm_suite.run import run
 from tests.orm_suite.source import sources
 
 # Each version of SQLAlchemy has another part of the sample.
-FILES = ["test_expire.py"] if sqlalchemy.__version__ < "2.1" else ["test_lazy_relations.py", "test_session.py"]
+FILES = ["test_expire.py"] if sqlalchemy.__version__ < "2.1" else ["test_session.py"]
 
 
 @pytest.mark.timeout(600)

@@ -49,7 +49,7 @@ def on_postgres(postgres_url: str, redis_url: str) -> Iterator[AwaitedTwins]:
         twins.close()
 
 
-@settings(max_examples=6, phases=[Phase.generate])
+@settings(max_examples=3, phases=[Phase.generate])
 @given(number=NUMBERS)
 def test_programs_on_sqlite(on_sqlite: AwaitedTwins, number: int) -> None:
     """``./scripts/programs --async --seed NUMBER --count 1`` shortens one that fails."""
@@ -57,7 +57,7 @@ def test_programs_on_sqlite(on_sqlite: AwaitedTwins, number: int) -> None:
     assert error is None, f"{number}: {error}\n{told(awaited(number))}"
 
 
-@settings(max_examples=6, phases=[Phase.generate])
+@settings(max_examples=3, phases=[Phase.generate])
 @given(number=NUMBERS)
 def test_programs_on_postgres(on_postgres: AwaitedTwins, number: int) -> None:
     """So it does on the other database: ``--async --database postgresql --cache memory+redis``."""

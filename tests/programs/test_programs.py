@@ -55,7 +55,7 @@ def test_programs_on_sqlite(on_sqlite: Twins, number: int) -> None:
     prove(on_sqlite, number, "plain")
 
 
-@settings(max_examples=4, phases=[Phase.generate])
+@settings(max_examples=3, phases=[Phase.generate])
 @given(number=NUMBERS)
 def test_programs_on_postgres(on_postgres: Twins, number: int) -> None:
     """So it does on the other databases and caches: ``--database postgresql --cache redis``."""

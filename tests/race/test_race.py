@@ -45,7 +45,7 @@ def is_found(path: Path, *arguments: str) -> bool:
 def test_strict_is_right_while_writers_are_killed(redis_url: str, postgres_schema_url: str, reads: str) -> None:
     """No read is stale, and nothing is stale, lost or marked at rest, though processes die at every point of the protocol."""
     servers = ["--cache", redis_url, "--database", postgres_schema_url]
-    done = race(*servers, "--reads", reads, "--seconds", "5", "--processes", "4", "--faults", "kill,stop,drop", "--on-unreachable", "abort")
+    done = race(*servers, "--reads", reads, "--seconds", "3", "--processes", "4", "--faults", "kill,stop,drop", "--on-unreachable", "abort")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "All that has to be zero is zero." in done.stdout
 
@@ -54,7 +54,7 @@ def test_strict_is_right_while_writers_are_killed(redis_url: str, postgres_schem
 def test_two_releases_side_by_side_are_right(redis_url: str, postgres_schema_url: str) -> None:
     """Half of the processes know one column more: neither release is given what the other has outdated, though processes die."""
     servers = ["--cache", redis_url, "--database", postgres_schema_url]
-    done = race(*servers, "--releases", "2", "--seconds", "4", "--processes", "4", "--faults", "kill", "--on-unreachable", "abort")
+    done = race(*servers, "--releases", "2", "--seconds", "2.5", "--processes", "4", "--faults", "kill", "--on-unreachable", "abort")
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -63,7 +63,7 @@ def test_memory_is_never_further_behind_than_it_may_be(redis_url: str, postgres_
     """Processes that believe their own memory for half a second, while some of them die."""
     servers = ["--cache", redis_url, "--database", postgres_schema_url]
     held = ["--memory", "bounded", "--max-staleness", "0.5"]
-    told = figures(tmp_path / "race.json", *servers, *held, "--seconds", "4", "--faults", "kill,stop", "--on-unreachable", "abort")
+    told = figures(tmp_path / "race.json", *servers, *held, "--seconds", "2.5", "--faults", "kill,stop", "--on-unreachable", "abort")
     assert (told["stale beyond the bound"], told["non-linearizable beyond the bound"], told["own writes missed"]) == (0, 0, 0)
     assert told["memory hit ratio"] > 0.1
 
@@ -74,7 +74,7 @@ def test_a_channel_that_is_cut_and_loses_messages_leaves_nothing_stale(redis_url
     servers = ["--cache", redis_url, "--database", postgres_schema_url]
     faults = ["--faults", "cut,lose,kill", "--on-unreachable", "abort"]
     for _ in range(4):
-        told = figures(tmp_path / "race.json", *servers, "--memory", "--seconds", "6", *faults)
+        told = figures(tmp_path / "race.json", *servers, "--memory", "--seconds", "4", *faults)
         assert (told["stale beyond the bound"], told["non-linearizable beyond the bound"], told["stale at rest"]) == (0, 0, 0)
         # A busy machine may come to one of them only.
         if told["counts"]["messages heard"] and told["faults injected"].get("channels cut"):
@@ -90,7 +90,7 @@ def test_strict_is_right_while_primaries_are_replaced(postgres_schema_url: str, 
     missing, said = set(faults.split(",")), ""
     # On a busy machine one fault may take a whole race.
     for _ in range(4):
-        done = race(*servers, "--seconds", "4", "--processes", "2", "--faults", ",".join(sorted(missing)), "--on-unreachable", "abort")
+        done = race(*servers, "--seconds", "3", "--processes", "2", "--faults", ",".join(sorted(missing)), "--on-unreachable", "abort")
         said += done.stdout + done.stderr
         assert done.returncode == 0, said
         missing -= {fault for fault in missing if re.search(rf"^ +{fault} +[1-9]", done.stdout, re.MULTILINE)}
