@@ -20,12 +20,15 @@ def rows_of(
         objects: All of one class.
 
     Returns:
-        ``None`` where an object has other attributes in its dictionary, or a value of another type.
+        ``None`` where an object has other attributes in its dictionary, a dictionary of a subclass, or a value of another type.
 
     Raises:
         AttributeError: One of the fixed attributes is not set.
     """
     states: list[dict[str, Any]] = [] if dynamic is None else [_get(obj, "__dict__") for obj in objects]
+    # Another kind may give other values than it holds.
+    if not {dict}.issuperset(map(type, states)):
+        return None
     rows = list(_rows(fixed, objects, states)) if fixed or dynamic is None else [*map(tuple, map(dict.values, states))]
     # After the values, so that an attribute set by another thread meanwhile is noticed.
     if dynamic is not None and ([*_all(states)] != [*dynamic] * len(states) or not {len(dynamic)}.issuperset(map(len, states))):

@@ -88,6 +88,19 @@ def test_names_that_are_equal_and_not_the_same(native: ModuleType) -> None:
 
 
 @BOTH
+@pytest.mark.parametrize(("fixed", "odd"), [((), Open()), (("slot",), Half(1))], ids=["open", "half"])
+def test_a_dictionary_that_gives_other_values_than_it_holds(native: ModuleType, fixed: tuple[str, ...], odd: Any) -> None:
+    """Goes another way, on which it is asked for them."""
+
+    class Giving(dict[str, int]):
+        def values(self) -> Any:
+            return [7]
+
+    object.__setattr__(odd, "__dict__", Giving(a=1))
+    assert native.rows_of(fixed, ("a",), TYPES, [odd]) is None
+
+
+@BOTH
 def test_a_slot_that_is_not_set(native: ModuleType) -> None:
     """The attribute is named."""
     empty = Closed.__new__(Closed)
