@@ -52,7 +52,8 @@ class Layout:
             return None
         if not self.has_dict:
             return values
-        attributes = _get(obj, "__dict__")
+        # A copy: another thread may set and delete attributes between a look at the names and one at the values.
+        attributes = _get(obj, "__dict__").copy()
         if tuple(attributes) != self.dynamic:
             return None
         values += attributes.values()

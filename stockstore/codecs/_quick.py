@@ -45,6 +45,7 @@ _SPACE: dict[str, Any] = {
     "GET": object.__getattribute__,
     "SET": object.__setattr__,
     "NEW": object.__new__,
+    "COPY": dict.copy,
     "ITEMS": tuple.__iter__,
     "NEW_TUPLE": tuple.__new__,
     "FORCE": msgspec.structs.force_setattr,
@@ -115,7 +116,8 @@ class _Code:
         lines = self._take_fixed()
         if self._layout.has_dict:
             others = "(*state,) != DYNAMIC" if self._dynamic else "state"
-            lines += [f"state = {self._get('__dict__')}", f"if {others}:", "    return BY_NAME(state)"]
+            # A copy: another thread may set and delete attributes between a look at the names and one at the values.
+            lines += [f"state = COPY({self._get('__dict__')})", f"if {others}:", "    return BY_NAME(state)"]
             lines.append(f"[{', '.join(self._dynamic.values())}] = state.values()")
         return lines
 

@@ -29,10 +29,11 @@ def rows_of(
     # Another kind may give other values than it holds.
     if not {dict}.issuperset(map(type, states)):
         return None
-    rows = list(_rows(fixed, objects, states)) if fixed or dynamic is None else [*map(tuple, map(dict.values, states))]
-    # After the values, so that an attribute set by another thread meanwhile is noticed.
+    # Another thread may set and delete attributes between a look at the names and one at the values.
+    states = list(map(dict.copy, states))
     if dynamic is not None and ([*_all(states)] != [*dynamic] * len(states) or not {len(dynamic)}.issuperset(map(len, states))):
         return None
+    rows = list(_rows(fixed, objects, states)) if fixed or dynamic is None else [*map(tuple, map(dict.values, states))]
     return rows if set(types).issuperset(map(type, _all(rows))) else None
 
 

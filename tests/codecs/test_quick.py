@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import enum
 import gc
+import sys
 import typing
 from dataclasses import dataclass
 
@@ -180,3 +181,39 @@ def test_an_address_is_not_mistaken_for_a_former_class() -> None:
         del cls, obj
         if number % 20 == 0:
             gc.collect()
+
+
+@dataclass
+class Pair:
+    """Has two attributes."""
+
+    one: int
+    two: int
+
+
+@dataclass
+class Holder:
+    """Has an object."""
+
+    pair: Pair
+
+
+@pytest.mark.parametrize("make", [lambda pair: pair, Holder], ids=["alone", "held"])
+def test_an_object_that_another_thread_changes(make: typing.Callable[[Pair], object]) -> None:
+    """No value is stored as another attribute's where some are deleted and set after the names were looked at, and before the values."""
+    changed = Pair(1, 2)
+
+    def change(_frame: object, _event: str, called: typing.Any) -> None:
+        if getattr(called, "__name__", None) == "values" and "one" in called.__self__:
+            del changed.__dict__["one"]
+            changed.__dict__["three"] = 3
+            sys.setprofile(None)
+
+    expected, obj = CODEC.encode(make(Pair(1, 2))), make(changed)
+    sys.setprofile(change)
+    try:
+        found = CODEC.encode(obj)
+    finally:
+        sys.setprofile(None)
+    assert found == expected
+    assert vars(changed) == {"two": 2, "three": 3}

@@ -2,7 +2,9 @@
 
 import gc
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import ModuleType
@@ -101,6 +103,28 @@ def test_a_dictionary_that_gives_other_values_than_it_holds(native: ModuleType, 
 
 
 @BOTH
+@pytest.mark.parametrize("fixed", [(), ("slot",)])
+def test_an_object_that_another_thread_changes(native: ModuleType, fixed: tuple[str, ...]) -> None:
+    """No value of one attribute is given as another's, whatever is deleted and set again between two looks at the object."""
+    odd = Half(0, a=1, b=2) if fixed else Open(a=1, b=2)
+    state, done = object.__getattribute__(odd, "__dict__"), threading.Event()
+
+    def change() -> None:
+        while not done.is_set():
+            state.pop("a")
+            state["c"] = 3
+            state.clear()
+            state.update(a=1, b=2)
+
+    with ThreadPoolExecutor(1) as pool, _switching_often():
+        changing = pool.submit(change)
+        found = [_rows_unless_changed(native, fixed, odd) for _ in range(20_000)]
+        done.set()
+        changing.result()
+    assert [rows for rows in found if rows not in (None, [(*[0] * len(fixed), 1, 2)])] == []
+
+
+@BOTH
 def test_a_slot_that_is_not_set(native: ModuleType) -> None:
     """The attribute is named."""
     empty = Closed.__new__(Closed)
@@ -109,18 +133,25 @@ def test_a_slot_that_is_not_set(native: ModuleType) -> None:
 
 
 def test_objects_that_change_the_batch() -> None:
-    """A list that grows shorter while attributes are looked up does no harm."""
+    """A list that grows shorter while attributes are looked up does no harm; the object lives as long as these are."""
     objects: list[Any] = []
 
     class Emptying:
+        def __init__(self) -> None:
+            self.number = 1
+
         @property
-        def value(self) -> int:
+        def one(self) -> int:
             objects.clear()
             gc.collect()
             return 1
 
+        @property
+        def two(self) -> int:
+            return self.number
+
     objects[:] = [Emptying() for _ in range(10)]
-    assert _compiled.rows_of(("value",), None, TYPES, objects) == [(1,)]
+    assert _compiled.rows_of(("one", "two"), None, TYPES, objects) == [(1, 1)]
 
 
 def test_nobody_sees_a_row_before_it_has_all_its_values() -> None:
@@ -178,7 +209,7 @@ def test_no_texts_of_numbers_below_nothing(native: ModuleType, below: int) -> No
     assert native.numbered_texts("a", [-1, 0, 1], below) is None
 
 
-@pytest.mark.parametrize("allocations", range(20))
+@pytest.mark.parametrize("allocations", range(-10, 10))
 def test_numbers_that_the_collector_changes(allocations: int) -> None:
     """It may run when the list of the texts is made."""
     numbers = list(range(1000))
@@ -202,6 +233,19 @@ def test_a_prefix_that_is_not_of_ascii() -> None:
     assert plain_batches.numbered_texts("a", (1, 2), 100) == _compiled.numbered_texts("a", (1, 2), 100) == ["a1", "a2"]
 
 
+def _rows_unless_changed(native: ModuleType, fixed: tuple[str, ...], obj: Any) -> Any:
+    with suppress(RuntimeError):
+        return native.rows_of(fixed, ("a", "b"), TYPES, [obj])
+
+
+@contextmanager
+def _switching_often() -> Iterator[None]:
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval)
+
+
 @contextmanager
 def _collecting_after(allocations: int, called: Callable[[], None]) -> Iterator[None]:
     def call(*_: Any) -> None:
@@ -216,10 +260,11 @@ def _collecting_after(allocations: int, called: Callable[[], None]) -> Iterator[
 
 
 def _rows_and_texts(held: list[Any]) -> list[Callable[[], Any]]:
-    fine, odd, prefix, name, types = held
+    fine, odd, wrong, prefix, name, types = held
     return [
         lambda: _compiled.rows_of((), (name,), types, [fine]),
         lambda: _compiled.rows_of((), (name,), types, [fine, odd]),
+        lambda: _compiled.rows_of((), (name,), types, [fine, wrong]),
         lambda: _compiled.rows_of((name,), None, types, [odd]),
         lambda: _compiled.numbered_texts(prefix, [1000, 2000], 3000),
         lambda: _compiled.numbered_texts(prefix, [1000, 5000], 3000),
@@ -229,12 +274,13 @@ def _rows_and_texts(held: list[Any]) -> list[Callable[[], Any]]:
 @pytest.mark.usefixtures("uncollected")
 def test_no_call_keeps_a_reference() -> None:
     """Whether it gives something or not."""
-    held = [Open(long=1), Open(other=1), "prefix", "long", TYPES]
-    kept = [*held, None, 1, int, held[0].__dict__]
+    held = [Open(long=1), Open(other=1), Open(long=1000.5), "prefix", "long", TYPES]
+    kept = [*held, None, 1, int, held[0].__dict__, vars(held[2])["long"], "__dict__"]
     for call in _rows_and_texts(held):
-        before = [sys.getrefcount(one) for one in kept]
+        objects, before = len(gc.get_objects()), [sys.getrefcount(one) for one in kept]
         for _ in range(200):
             with suppress(AttributeError):
                 call()
+        assert len(gc.get_objects()) - objects < 100
         grown = [sys.getrefcount(one) - count for one, count in zip(kept, before, strict=True)]
         assert max(map(abs, grown)) < 100, grown
