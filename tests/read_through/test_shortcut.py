@@ -24,7 +24,8 @@ from tests.stores.listed import Animal, Cat, Dog, Item, Mark, Owner, create_tabl
 from tests.sync.conftest import ON_SQLITE, Attach
 from tests.sync.paths import Path
 
-pytestmark = pytest.mark.parametrize("cache", ["memory", "redis"], indirect=True)
+# The short way asks a cache, whatever the database: memory above SQLite and Redis above PostgreSQL are all of its cases.
+ON_BOTH_CACHES = pytest.mark.parametrize("cache", ["memory", "redis"], indirect=True)
 
 KEYS = select(Item).where(Item.id.in_([3, 1, 2])).order_by(Item.id)
 LIST = select(Item).where(Item.owner_id == 1).order_by(Item.id.desc())
@@ -359,6 +360,7 @@ def test_marked(listed: Path) -> None:
 
 
 @ON_SQLITE
+@ON_BOTH_CACHES
 def test_expired(listed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What has outlived its time is no hit."""
     store: Any = listed.store.tiers[0]
@@ -424,6 +426,7 @@ def test_tenants(db: Engine, cache: Store) -> None:
 
 
 @ON_SQLITE
+@ON_BOTH_CACHES
 @pytest.mark.usefixtures("no_longer_way")
 def test_relationships(listed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The loaders of relationships go the same way, where one list is asked for."""
