@@ -33,7 +33,7 @@ from stockstore.keys import keys_of
 from stockstore.mapped.columns import UNLOADED, Json, kind_of
 from stockstore.mapped.documents import Documents, are_known
 from stockstore.mapped.hydrate import identity_class
-from stockstore.mapped.parameters import chunks, parameter_limit
+from stockstore.mapped.parameters import chunks, key_limit
 from stockstore.mapped.plan import MappedPlan, plan_of
 from stockstore.mapped.rows import Parsed
 
@@ -98,7 +98,7 @@ class Hierarchy:
             told: Takes the isolation level at which rows were read, or the id of the transaction in which they were locked, where the
                 database tells it.
         """
-        parts = chunks(keys, parameter_limit(connection.dialect) // self._width)
+        parts = chunks(keys, key_limit(connection.dialect, self._width))
         return [row for part in parts for row in self._read(connection, part, told)]
 
     def _read(self, connection: Connection, keys: Sequence[tuple[object, ...]], told: set[str] | None) -> Iterable[Row | None]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias
 
 from sqlalchemy import ColumnElement, Select, and_, bindparam, inspect, literal, or_, select, tuple_, union_all
 from sqlalchemy.exc import SQLAlchemyError, StatementError
@@ -11,15 +11,13 @@ from sqlalchemy.orm import Mapper, Session, lazyload, selectin_polymorphic, with
 from stockstore.errors import NonUniqueKeyError, StockstoreError
 from stockstore.keys import IndexPlan, KeyPlan, ListLookup, Lookup, Native, class_name, keys_of
 from stockstore.mapped import plan_of
+from stockstore.mapped.parameters import PARAMETERS, chunks, key_limit
 from stockstore.mapped.stored import keeps_list
 
-# Drivers limit the parameters of a statement: SQLite to 32,766 (999 before 3.32), PostgreSQL's protocol to 65,535.
-PARAMETERS: Final = 900
-_MANY_PARAMETERS: Final = 20_000
 _UNION_SIZE: Final = 200
+_OR_SIZE: Final = 500  # SQLite takes a condition of 1,000 parts at the most
 
 _AnyLookup: TypeAlias = Lookup | ListLookup
-_L = TypeVar("_L", Lookup, ListLookup)
 
 
 @contextmanager
@@ -47,22 +45,15 @@ def load(session: Session, cls: type, lookups: Sequence[Lookup]) -> list[object 
     for lookup in lookups:
         by_plan.setdefault(lookup.plan, {})[lookup.native] = lookup
     for plan, group in by_plan.items():
-        for chunk in _chunks(list(group.values()), _limit(session, cls) // len(plan.names)):
+        for chunk in chunks(list(group.values()), _limit(session, cls, len(plan.names))):
             found.update(((plan, native), obj) for native, obj in _load_chunk(session, cls, plan, chunk).items())
     return [found.get((lookup.plan, lookup.native)) for lookup in lookups]
 
 
-def _limit(session: Session, cls: type) -> int:
+def _limit(session: Session, cls: type, width: int) -> int:
     if hasattr(session, "shard_chooser"):  # each of its databases may be another
-        return PARAMETERS
-    dialect = session.get_bind(cls).dialect
-    old_sqlite = dialect.name == "sqlite" and dialect.dbapi is not None and dialect.dbapi.sqlite_version_info < (3, 32)
-    return PARAMETERS if old_sqlite or dialect.name not in ("sqlite", "postgresql", "mysql", "mariadb") else _MANY_PARAMETERS
-
-
-def _chunks(lookups: list[_L], size: int) -> Iterator[list[_L]]:
-    for start in range(0, len(lookups), size):
-        yield lookups[start : start + size]
+        return PARAMETERS // width
+    return key_limit(session.get_bind(cls).dialect, width)
 
 
 def _load_chunk(session: Session, cls: type, plan: KeyPlan, lookups: Sequence[Lookup]) -> dict[Native, object]:
@@ -132,12 +123,12 @@ def load_members(session: Session, lookups: Sequence[ListLookup]) -> list[tuple[
     return [tuple(found.get((lookup.plan, lookup.native), ())) for lookup in lookups]
 
 
-def _by_index(session: Session, cls: type, lookups: Sequence[ListLookup]) -> Iterator[tuple[IndexPlan, list[ListLookup]]]:
+def _by_index(session: Session, cls: type, lookups: Sequence[ListLookup]) -> Iterator[tuple[IndexPlan, Sequence[ListLookup]]]:
     groups: dict[IndexPlan, dict[Native, ListLookup]] = {}
     for lookup in lookups:
         groups.setdefault(lookup.plan, {})[lookup.native] = lookup
     for plan, group in groups.items():
-        for chunk in _chunks(list(group.values()), _limit(session, cls) // len(plan.names)):
+        for chunk in chunks(list(group.values()), _limit(session, cls, len(plan.names))):
             yield plan, chunk
 
 
@@ -150,8 +141,8 @@ def _members_statements(plan: IndexPlan, lookups: Sequence[ListLookup]) -> Itera
         known = plan_of(cls).statements
         statement = known.setdefault((plan, "members"), wanted.where(_is_in(columns)))
         yield statement, _bound(columns, exact)
-    if with_none:
-        yield wanted.where(or_(*(_condition(columns, lookup) for lookup in with_none))), {}
+    for part in chunks(with_none, _OR_SIZE):
+        yield wanted.where(or_(*(_condition(columns, lookup) for lookup in part))), {}
 
 
 def _parted(plan: KeyPlan, lookups: Sequence[_AnyLookup]) -> tuple[list[_AnyLookup], list[_AnyLookup]]:
@@ -182,10 +173,10 @@ def _matching(session: Session, cls: type, plan: KeyPlan, lookups: Sequence[_Any
     exact, with_none = _parted(plan, lookups)
     if exact:
         yield from session.scalars(statement, _bound(columns, exact))
-    if with_none:
+    for part in chunks(with_none, _OR_SIZE):
         entity = _entity(cls)
         columns = [getattr(entity, name) for name in plan.names]
-        yield from session.scalars(_select(entity, ordered).where(or_(*(_condition(columns, lookup) for lookup in with_none))))
+        yield from session.scalars(_select(entity, ordered).where(or_(*(_condition(columns, lookup) for lookup in part))))
 
 
 def _statement(cls: type, plan: KeyPlan, ordered: bool) -> tuple[Select[Any], list[Any]]:

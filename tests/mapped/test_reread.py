@@ -138,10 +138,16 @@ def test_no_session_takes_part(db: Engine) -> None:
 
 def test_many_keys(db: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """More keys than a statement has parameters for are read in several statements."""
-    monkeypatch.setattr(selecting, "parameter_limit", lambda _dialect: 2)
+    monkeypatch.setattr(selecting, "key_limit", lambda _dialect, _width: 2)
     with db.begin() as connection:
         assert len(reread(connection, Item, [(1,), (2,), (3,)])) == 3
         assert reread(connection, Item, []) == []
+
+
+def test_more_keys_of_several_columns_than_a_statement_takes(db: Engine) -> None:
+    """PostgreSQL has no stack for a list of 8,000 of them; they are read in several statements."""
+    with db.begin() as connection:
+        assert reread(connection, Seat, [(number, "A") for number in range(10_000, 18_000)]) == []
 
 
 class Shifted(TypeDecorator[int]):

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
-from sqlalchemy import ForeignKey, insert
+from sqlalchemy import Engine, ForeignKey, insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
@@ -320,6 +320,34 @@ def test_thousands_of_composite_keys_are_few_statements(shop: Shop, statements: 
     found = shop.chain.batch_get(Place, [{"label": str(n)} for n in range(3000)])
     assert [place.number for place in found if place is not None] == list(range(3000))
     assert len(statements) == 2
+
+
+def test_more_composite_keys_than_a_statement_takes(shop: Shop) -> None:
+    """PostgreSQL has no stack for a list of 8,000 of them; they are asked for in parts."""
+    shop.chain.put(Place(row="A", number=7_999))
+    found = shop.chain.batch_get(Place, [("A", number) for number in range(8_000)])
+    assert [at for at, place in enumerate(found) if place is not None] == [7_999]
+
+
+def test_more_keys_with_none_than_a_statement_takes(db: Engine) -> None:
+    """SQLite takes no condition of 1,100 parts, of which one is for each key with a None in it; they are asked for in parts."""
+
+    class Base(DeclarativeBase):
+        pass
+
+    class Pair(Base):
+        __tablename__ = "pairs"
+        __keys__: ClassVar = ["id", ("left", "right")]
+        id: Mapped[int] = mapped_column(primary_key=True)
+        left: Mapped[int]
+        right: Mapped[int | None]
+
+    Base.metadata.create_all(db)
+    with SqlAlchemyStore(engine=db) as store:
+        store.put(Pair(id=1, left=1_099))
+        found = store.batch_get(Pair, [{"left": number, "right": None} for number in range(1_100)])
+    assert [at for at, pair in enumerate(found) if pair is not None] == [1_099]
+    Base.metadata.drop_all(db)
 
 
 def test_thousands_of_puts_and_deletes_are_few_statements(shop: Shop, statements: list[str]) -> None:

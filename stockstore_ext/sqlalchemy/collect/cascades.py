@@ -77,6 +77,8 @@ def _follow(walk: _Walk, table: Any, states: Sequence[InstanceState[Any]]) -> No
     links = [link for link in links if not _is_inheritance(walk.mapper, link)]
     if not links:
         return
+    if len(states) > walk.limit:  # nor has a statement room for any number of keys
+        raise _Unknown
     columns = list(dict.fromkeys(column for link in links for column in link.referred))
     rows = [[_value(walk.mapper, state, column) for column in columns] for state in states]
     _lock(walk, table, columns, rows)

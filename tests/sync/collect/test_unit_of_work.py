@@ -272,6 +272,20 @@ def test_wide_cascade(watching: Watching) -> None:
     assert watch.classes == {"Passive", "Grandchild", "Fan"}
 
 
+def test_more_deletions_than_the_limit(watching: Watching) -> None:
+    """The classes are noted, and nothing is looked up: a statement would have no room for any number of keys."""
+    watch = watching(limit=3)
+    watch.session.add_all([Parent(id=number) for number in range(11, 15)])
+    watch.session.flush()
+    watch.sql.clear()
+    with watch.session.no_autoflush:
+        for number in range(11, 15):
+            watch.session.delete(watch.session.get_one(Parent, number))
+    watch.session.flush()
+    assert watch.classes == {"Passive", "Grandchild", "Fan"}
+    assert not [sql for sql in watch.sql if "FOR UPDATE" in sql]
+
+
 def test_orphan_with_cascades(watch: Watch) -> None:
     """Of an orphan it is not known before the flush that it goes: the classes below it are noted."""
     parent = watch.session.get_one(Parent, 1)
