@@ -47,7 +47,7 @@ def _open(url: str) -> Store:
         _refuse_cut(url, parts)
         return _SCHEMES[parts.scheme](parts)
     for point in entry_points(group=GROUP):
-        if point.name == parts.scheme:
+        if point.name.lower() == parts.scheme:
             return _checked(_loaded(point)(url), parts.scheme)
     return _database(url, parts.scheme)
 

@@ -274,6 +274,12 @@ def test_an_entry_point_adds_a_scheme(install: Callable[..., None]) -> None:
     assert tier.url == "shelf://path?x=1"
 
 
+def test_an_entry_point_with_capitals_adds_a_scheme(install: Callable[..., None]) -> None:
+    """Schemes know no capitals, and a URL reaches it however either is written."""
+    install(Shelf=f"{__name__}:ShelfStore")
+    assert [type(only_tier(url)).__name__ for url in ("shelf://path", "Shelf://path")] == ["ShelfStore"] * 2
+
+
 def test_an_entry_point_does_not_replace_a_scheme(install: Callable[..., None]) -> None:
     """Our own schemes stay ours."""
     install(memory=f"{__name__}:ShelfStore")
