@@ -39,11 +39,12 @@ class MariadbServer(Server):
     def local_command(self) -> list[str]:
         """Make the data folder and give the command for it, both as an ordinary user."""
         as_user = as_ordinary_user(self.directory)
-        data = self.directory / "data"
-        made = ["--no-defaults", f"--datadir={data}", "--auth-root-authentication-method=normal", "--skip-test-db"]
+        # A server that starts removes the temporary tables of others from a folder that they share.
+        folders = [f"--datadir={self.directory / 'data'}", f"--tmpdir={self.directory}"]
+        made = ["--no-defaults", *folders, "--auth-root-authentication-method=normal", "--skip-test-db"]
         subprocess.run([*as_user, str(binary_path("mariadb-install-db")), *made], check=True, capture_output=True, cwd=self.directory)
         _, *options = self.command(HOST)
-        files = [f"--datadir={data}", f"--socket={self.directory / 'mariadb.sock'}", f"--pid-file={self.directory / 'mariadb.pid'}"]
+        files = [*folders, f"--socket={self.directory / 'mariadb.sock'}", f"--pid-file={self.directory / 'mariadb.pid'}"]
         return [*as_user, str(binary_path(self.binary)), *options, *files]
 
     def ready(self) -> bool:

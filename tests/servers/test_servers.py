@@ -13,12 +13,14 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.pool import NullPool
 
 from tests.servers.mariadb import MariadbServer
 from tests.servers.memcached import MemcachedServer
 from tests.servers.postgres import PostgresServer, running_postgres
 from tests.servers.redis import RedisServer
 from tests.servers.server import own_port
+from tests.servers.source import docker_answers
 
 pytestmark = pytest.mark.sa_agnostic
 
@@ -212,6 +214,14 @@ def test_mariadb_works_in_an_empty_database(mariadb_engine: Engine) -> None:
         connection.execute(text("CREATE TABLE thing (id INTEGER PRIMARY KEY)"))
         connection.execute(text("INSERT INTO thing VALUES (1)"))
         assert connection.execute(text("SELECT count(*) FROM thing")).scalar() == 1
+
+
+@pytest.mark.skipif(docker_answers(), reason="each container has folders of its own")
+def test_mariadb_shares_no_folder_for_temporary_tables(start_mariadb: Callable[[], MariadbServer]) -> None:
+    """One that starts removes what it finds there, such as tables by which another one is just being installed."""
+    server = start_mariadb()
+    with create_engine(server.url, poolclass=NullPool).connect() as connection:
+        assert connection.execute(text("SELECT @@tmpdir")).scalar_one() == str(server.directory)
 
 
 def test_mariadb_restarts_with_its_data(start_mariadb: Callable[[], MariadbServer]) -> None:
