@@ -4,8 +4,6 @@
 
 #include <string.h>
 
-#define MOST_DIGITS 20
-
 static int
 is_one_of(PyTypeObject *type, PyObject *types)
 {
@@ -141,20 +139,15 @@ rows_of(PyObject *Py_UNUSED(module), PyObject *arguments)
     return rows;
 }
 
-/* Gives the number of digits, and a minus. */
+/* Gives how many digits it has, a minus among them. */
 static Py_ssize_t
 write_number(char *end, long long number)
 {
-    char *first = end;
-    unsigned long long rest = number < 0 ? 0 - (unsigned long long)number : (unsigned long long)number;
-    do {
-        *--first = (char)('0' + rest % 10);
-        rest /= 10;
-    } while (rest);
+    Py_ssize_t count = write_digits(end, number < 0 ? 0 - (unsigned long long)number : (unsigned long long)number);
     if (number < 0) {
-        *--first = '-';
+        end[-++count] = '-';
     }
-    return end - first;
+    return count;
 }
 
 static PyObject *

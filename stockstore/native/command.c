@@ -4,8 +4,6 @@
 
 #include <string.h>
 
-#define MOST_DIGITS 20
-
 typedef struct {
     const char *bytes;
     Py_ssize_t size;
@@ -28,18 +26,24 @@ read_text(PyObject *argument, Text *text)
     return text->bytes ? 0 : -1;
 }
 
+Py_ssize_t
+write_digits(char *end, unsigned long long number)
+{
+    char *first = end;
+    do {
+        *--first = (char)('0' + number % 10);
+        number /= 10;
+    } while (number);
+    return end - first;
+}
+
 static char *
 write_size(char *at, char mark, Py_ssize_t size)
 {
     char digits[MOST_DIGITS];
-    char *first = digits + MOST_DIGITS;
-    do {
-        *--first = (char)('0' + size % 10);
-        size /= 10;
-    } while (size);
-    Py_ssize_t count = digits + MOST_DIGITS - first;
+    Py_ssize_t count = write_digits(digits + MOST_DIGITS, (unsigned long long)size);
     *at++ = mark;
-    memcpy(at, first, count);
+    memcpy(at, digits + MOST_DIGITS - count, count);
     at += count;
     *at++ = '\r';
     *at++ = '\n';

@@ -1,6 +1,7 @@
-/* Hits and misses of plain objects in process memory, without a step of Python between the call and the object; and commands to Redis.
+/* Hits and misses of plain objects in process memory, without a step of Python between the call and the object; and what makes batches
+   and commands for servers.
 
-   Does what plain.py and the code of stores/hit_code.py do, and whatever these leave to the longer way is left to it here too. Relies on the
+   Does what plain*.py and finder_code.py do, and whatever these leave to the longer way is left to it here too. Relies on the
    interpreter's lock: between two calls of Python objects no other thread runs. */
 
 #define PY_SSIZE_T_CLEAN
@@ -18,6 +19,7 @@
 #endif
 
 #define MOST_NAMES 8
+#define MOST_DIGITS 20 /* of 64 bits, and a minus */
 
 /* What a hit reads of a node of backends/local_nodes.py, and its number of hits. */
 typedef struct {
@@ -60,6 +62,9 @@ PyObject *find_one(Finder *self, PyObject *given);
 PyObject *find_by_keywords(Finder *self, PyObject *const *given, PyObject *keywords);
 
 int is_finder(PyObject *object);
+
+/* Writes a number up to an end, and gives how many digits it has. */
+Py_ssize_t write_digits(char *end, unsigned long long number);
 
 PyObject *pack_command(PyObject *module, PyObject *arguments);
 PyObject *rows_of(PyObject *module, PyObject *arguments);

@@ -56,7 +56,7 @@ static PyModuleDef_Slot module_slots[] = {
 static struct PyModuleDef module_def = {
     PyModuleDef_HEAD_INIT,
     .m_name = "stockstore.native._compiled",
-    .m_doc = "Hits of process memory, and commands to Redis.",
+    .m_doc = "Hits of process memory, and batches and commands for servers.",
     .m_size = sizeof(State),
     .m_methods = module_methods,
     .m_slots = module_slots,
